@@ -1,0 +1,35 @@
+//! How a command ends: exit 0 done, 1 failed, 2 wrong usage, 3 refused by a gate or policy.
+
+use serde_json::json;
+use std::process::ExitCode;
+
+/// Refused by a gate or a policy, not by a fault: exit 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(pub(crate) String);
+
+/// Wrong usage that the argument parser could not see: exit 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Prints the error of a command that did not end well and gives its exit code.
+///
+/// With `--json`, standard output gets `{"error": …, "exit": N}`; people read standard error.
+pub(crate) fn report(result: anyhow::Result<()>, json: bool) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    let code = if error.is::<Refused>() {
+        3
+    } else if error.is::<Usage>() {
+        2
+    } else {
+        1
+    };
+    if json {
+        println!("{}", json!({ "error": format!("{error:#}"), "exit": code }));
+    }
+    eprintln!("surefoot: {error:#}");
+    ExitCode::from(code)
+}

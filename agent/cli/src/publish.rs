@@ -1,0 +1,10 @@
+//! `surefoot publish`.
+
+/// Arguments of `surefoot publish`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs it.
+pub(crate) fn run(_args: Args, _json: bool) -> anyhow::Result<()> {
+    anyhow::bail!("not built yet")
+}

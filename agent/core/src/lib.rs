@@ -1,0 +1,21 @@
+//! The decisions of the Surefoot update agent, as values in and values out.
+//!
+//! Nothing here does I/O, reads a clock or is async: time, randomness and what was found on the
+//! robot are arguments, actions are returned as [`machine::Effect`]s. So everything interesting
+//! about an update can be tested here in microseconds.
+//!
+//! * what is published: [`release`] (the manifest of a channel), [`closure`] (every store path of
+//!   one system), built from [`hash`] and [`store_path`];
+//! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
+//!   [`health`], [`reboot`], [`switch`] (what an exit code means), [`hold`], [`retry`];
+//! * what is remembered: [`journal`];
+//! * what is said: [`control`] (the values on the control socket).
+
+pub mod closure;
+pub mod hash;
+pub mod release;
+pub mod store_path;
+pub mod time;
+
+pub use hash::Sha256;
+pub use store_path::StorePath;

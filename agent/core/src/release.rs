@@ -1,0 +1,337 @@
+//! The manifest of a channel: which releases there are, and which system each model gets.
+//!
+//! It is the TUF target `channels/<name>.json`. Its length and hash are pinned by the signed
+//! targets metadata, so nothing in it needs a signature of its own. Unknown fields pass, an
+//! unknown `spec` is refused.
+
+use crate::StorePath;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+/// The version of the manifest's format that is written and read here.
+pub const SPEC: u32 = 1;
+
+/// Manifests above this size are refused before they are parsed, in bytes.
+pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// A name of a channel, a model or a release: 1 to 100 characters from `A-Za-z0-9._+-`, starting
+/// with a letter or digit. So it can stand in a file name, a URL and a log line as it is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+impl Name {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let good = (1..=100).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError(text.chars().take(120).collect()))
+        }
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that cannot be a [`Name`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is no name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit"
+)]
+pub struct NameError(String);
+
+/// Everything a channel offers, oldest release first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// Version of the format, [`SPEC`].
+    pub spec: u32,
+    /// The channel's name: must be the one that was asked for.
+    pub channel: Name,
+    /// The releases, oldest first. The last one that is not recalled and has the robot's model
+    /// counts.
+    pub releases: Vec<Release>,
+}
+
+/// One release: the same change for every model of the fleet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// Names the release; unique within the channel.
+    pub id: Name,
+    /// When it was published. For people.
+    pub created: Timestamp,
+    /// What is new, for people; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
+    /// Whether it wants a reboot although nothing in it demands one.
+    #[serde(default)]
+    pub reboot: RebootPolicy,
+    /// The system of each model.
+    pub systems: BTreeMap<Name, System>,
+    /// Set when the release was called back: it is not tried any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recalled: Option<Recall>,
+}
+
+/// Whether a release must be tried by a reboot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RebootPolicy {
+    /// Only if kernel, initrd, modules, parameters or inhibitors changed.
+    #[default]
+    Auto,
+    /// Always by a reboot.
+    Always,
+}
+
+/// The NixOS system of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct System {
+    /// The system's toplevel, `config.system.build.toplevel`.
+    pub toplevel: StorePath,
+    /// TUF target of the closure index: `closures/<sha256 hex>.json.zst`.
+    pub index: String,
+    /// Paths in the closure.
+    pub paths: u64,
+    /// Size of the whole closure in the store, bytes.
+    pub nar_size: u64,
+}
+
+/// Why a release was called back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recall {
+    /// The admin's words.
+    pub why: String,
+    /// When. For people.
+    pub at: Timestamp,
+}
+
+/// What a robot should run: a release, reduced to its own model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The release.
+    pub release: Name,
+    /// The toplevel for this robot's model.
+    pub system: StorePath,
+    /// TUF target of its closure index.
+    pub index: String,
+    /// See [`Release::reboot`].
+    #[serde(default)]
+    pub reboot: RebootPolicy,
+}
+
+impl Manifest {
+    /// Reads a manifest whose bytes are already trusted.
+    ///
+    /// # Errors
+    /// [`ManifestError`] if it is too large, is not JSON of the expected shape, has an unknown
+    /// `spec`, is for another channel, or names a release twice.
+    pub fn parse(bytes: &[u8], channel: &Name) -> Result<Self, ManifestError> {
+        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+            return Err(ManifestError::TooLarge(bytes.len()));
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            spec: u32,
+        }
+        // The version first: a newer format may have another shape.
+        let head: Head = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        if head.spec != SPEC {
+            return Err(ManifestError::Spec(head.spec));
+        }
+        let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        if manifest.channel != *channel {
+            return Err(ManifestError::Channel {
+                expected: channel.clone(),
+                found: manifest.channel,
+            });
+        }
+        let mut ids: Vec<&Name> = manifest.releases.iter().map(|r| &r.id).collect();
+        ids.sort_unstable();
+        if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ManifestError::Duplicate(pair[0].clone()));
+        }
+        Ok(manifest)
+    }
+
+    /// The release that a robot of this model should run: the newest one that has a system for it
+    /// and was not recalled.
+    #[must_use]
+    pub fn target(&self, model: &Name) -> Option<Target> {
+        self.releases
+            .iter()
+            .rev()
+            .filter(|release| release.recalled.is_none())
+            .find_map(|release| {
+                release.systems.get(model).map(|system| Target {
+                    release: release.id.clone(),
+                    system: system.toplevel.clone(),
+                    index: system.index.clone(),
+                    reboot: release.reboot,
+                })
+            })
+    }
+}
+
+/// Why a manifest was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// Larger than [`MAX_MANIFEST_BYTES`].
+    #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} are read")]
+    TooLarge(usize),
+    /// Not JSON, or of another shape.
+    #[error("the manifest cannot be read: {0}; publish it again with `surefoot publish`")]
+    Json(#[source] serde_json::Error),
+    /// A format of the future.
+    #[error("the manifest has format {0}, this program reads format {SPEC}; update Surefoot first")]
+    Spec(u32),
+    /// Somebody put one channel's manifest in another's place.
+    #[error("the manifest is for channel '{found}', not for '{expected}'")]
+    Channel {
+        /// The channel that was asked for.
+        expected: Name,
+        /// The channel that the manifest names.
+        found: Name,
+    },
+    /// Two releases with one name.
+    #[error("the manifest names release '{0}' twice")]
+    Duplicate(Name),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn manifest() -> Manifest {
+        let system = |c: char| System {
+            toplevel: format!("/nix/store/{}-nixos-system", c.to_string().repeat(32))
+                .parse()
+                .unwrap(),
+            index: "closures/00.json.zst".into(),
+            paths: 1,
+            nar_size: 1,
+        };
+        let release = |id: &str, models: &[(&str, char)]| Release {
+            id: id.parse().unwrap(),
+            created: Timestamp::UNIX_EPOCH,
+            notes: String::new(),
+            reboot: RebootPolicy::Auto,
+            systems: models
+                .iter()
+                .map(|(m, c)| (m.parse().unwrap(), system(*c)))
+                .collect(),
+            recalled: None,
+        };
+        Manifest {
+            spec: SPEC,
+            channel: "stable".parse().unwrap(),
+            releases: vec![
+                release("1", &[("picker", 'a'), ("mower", 'b')]),
+                release("2", &[("picker", 'c')]),
+            ],
+        }
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_newest_release_of_the_model_counts() {
+        let mut manifest = manifest();
+        assert_eq!(manifest.target(&name("picker")).unwrap().release, name("2"));
+        assert_eq!(manifest.target(&name("mower")).unwrap().release, name("1"));
+        assert_eq!(manifest.target(&name("digger")), None);
+        manifest.releases[1].recalled = Some(Recall {
+            why: "drops things".into(),
+            at: Timestamp::UNIX_EPOCH,
+        });
+        assert_eq!(manifest.target(&name("picker")).unwrap().release, name("1"));
+    }
+
+    #[test]
+    fn it_survives_its_text_and_unknown_fields_pass() {
+        let manifest = manifest();
+        let mut value = serde_json::to_value(&manifest).unwrap();
+        value["weather"] = "fine".into();
+        value["releases"][0]["colour"] = 1.into();
+        let bytes = serde_json::to_vec(&value).unwrap();
+        assert_eq!(
+            Manifest::parse(&bytes, &manifest.channel).unwrap(),
+            manifest
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let good = manifest();
+        let refuse = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = serde_json::to_value(&good).unwrap();
+            change(&mut value);
+            Manifest::parse(&serde_json::to_vec(&value).unwrap(), &good.channel)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(refuse(&|v| v["spec"] = 2.into()).contains("format 2"));
+        assert!(refuse(&|v| v["channel"] = "beta".into()).contains("channel 'beta'"));
+        assert!(refuse(&|v| v["releases"][1]["id"] = "1".into()).contains("twice"));
+        assert!(refuse(&|v| v["releases"] = 1.into()).contains("cannot be read"));
+        assert!(refuse(&|v| v["releases"][0]["id"] = "a/b".into()).contains("is no name"));
+        let huge = vec![b' '; (MAX_MANIFEST_BYTES + 1) as usize];
+        assert!(matches!(
+            Manifest::parse(&huge, &good.channel),
+            Err(ManifestError::TooLarge(_))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Manifest::parse(&bytes, &name("stable"));
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! Surefoot.
+fn main() {}
