@@ -7,14 +7,22 @@
 //! * what is published: [`release`] (the manifest of a channel), [`closure`] (every store path of
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
-//!   [`health`], [`reboot`], [`switch`] (what an exit code means), [`hold`], [`retry`];
-//! * what is remembered: [`journal`];
-//! * what is said: [`control`] (the values on the control socket).
+//!   [`reboot`] (whether one is needed), [`switch`] (what an exit code means), [`hold`],
+//!   [`retry`] (every delay);
+//! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
 pub mod closure;
 pub mod hash;
+pub mod health;
+pub mod hold;
+pub mod journal;
+pub mod machine;
+pub mod reboot;
 pub mod release;
+pub mod resolver;
+pub mod retry;
 pub mod store_path;
+pub mod switch;
 pub mod time;
 
 pub use hash::Sha256;

@@ -1,0 +1,451 @@
+//! What the agent remembers over restarts and power cuts.
+//!
+//! The journal is small, and one JSON file, so that a technician can read it. It is written whole,
+//! fsynced and renamed before any effect of the state that it names. Fields that this version does
+//! not know are kept: in a boot trial two versions of the agent write the same journal.
+
+use crate::{
+    StorePath,
+    health::Failure,
+    hold::Hold,
+    release::{Name, Target},
+    switch::{Order, Outcome},
+    time::{BootId, Instant},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the journal's format that is written and read here.
+pub const SPEC: u32 = 1;
+
+/// Journals above this size are refused before they are parsed, in bytes.
+pub const MAX_JOURNAL_BYTES: u64 = 8 << 20;
+
+/// Blocked releases remembered, newest last.
+pub const MAX_BLOCKED: usize = 64;
+
+/// Past events remembered, newest last.
+pub const MAX_HISTORY: usize = 200;
+
+/// Everything that survives a restart.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// Version of the format, [`SPEC`].
+    pub spec: u32,
+    /// The system that the robot has proven and returns to. `None` only before the first start.
+    pub confirmed: Option<Generation>,
+    /// Systems that were confirmed before, newest first: where a rollback goes.
+    #[serde(default)]
+    pub fallbacks: Vec<Generation>,
+    /// What is going on.
+    pub state: State,
+    /// Releases that failed here and are not tried again.
+    #[serde(default)]
+    pub blocked: Vec<Blocked>,
+    /// Trials that ended without a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Attempts>,
+    /// Who says that nothing may be switched.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+    /// What happened, newest last.
+    #[serde(default)]
+    pub history: Vec<Record>,
+    /// Numbers the transient units.
+    #[serde(default)]
+    pub units: u64,
+    /// Fields of other versions, kept as they are.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// A system that was proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Generation {
+    /// Its toplevel.
+    pub system: StorePath,
+    /// The release that brought it; `None` if it was adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// When it was confirmed. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// What is going on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "name")]
+pub enum State {
+    /// Nothing; the confirmed system runs.
+    Idle,
+    /// A release is being brought into the store.
+    Fetching {
+        /// Which one.
+        target: Target,
+    },
+    /// It is in the store and waits for permission.
+    Ready {
+        /// Which one.
+        target: Target,
+    },
+    /// It runs, unproven; profile and boot loader still name the confirmed system.
+    Trial {
+        /// What is tried; `None` while a system that somebody switched to by hand is proven.
+        target: Option<Target>,
+        /// The system under trial.
+        system: StorePath,
+        /// The system that ran before: where a revert goes.
+        previous: StorePath,
+        /// The boot in which it began.
+        boot: BootId,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// It is proven and becomes the profile's and the boot loader's: only forward from here.
+    Committing {
+        /// What becomes confirmed.
+        goal: Generation,
+        /// The release behind it, if a trial led here.
+        target: Option<Target>,
+        /// The system that ran before.
+        previous: StorePath,
+        /// What led here.
+        origin: Origin,
+        /// The switch that does it.
+        order: Order,
+        /// Tries so far, this one included.
+        attempts: u32,
+    },
+    /// Back to the system that ran before.
+    Reverting {
+        /// What failed; `None` if it was no release.
+        target: Option<Target>,
+        /// The system that is being left.
+        failed: StorePath,
+        /// The switch that does it; its system is where the robot goes.
+        order: Order,
+        /// Why.
+        evidence: Evidence,
+        /// Tries in this boot, this one included.
+        attempts: u32,
+        /// Reboots that were tried because switching back failed.
+        reboots: u32,
+    },
+}
+
+/// How far a live trial is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "name")]
+pub enum Phase {
+    /// The dead-man timer is being armed; nothing has changed yet.
+    Arming,
+    /// `switch-to-configuration test` runs.
+    Switching {
+        /// The order.
+        order: Order,
+    },
+    /// It is live and has to stay healthy.
+    Soaking {
+        /// When the robot must have proven itself.
+        deadline: Instant,
+    },
+}
+
+/// What led to a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Origin {
+    /// A trial that stayed healthy.
+    Trial,
+    /// A person asked to go back.
+    Rollback {
+        /// Why, in their words.
+        why: String,
+        /// Who.
+        by: String,
+    },
+    /// Somebody switched by hand, and the policy is to keep that once it proved healthy.
+    Adopt,
+    /// The confirmed system is put back: drift with that policy, or a switch that somebody's power
+    /// cut left half done.
+    Restore {
+        /// What was found.
+        why: String,
+    },
+}
+
+/// Why a system was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// In one word.
+    pub cause: Cause,
+    /// In one sentence.
+    pub message: String,
+    /// The checks that failed, with the units' last lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// The last lines of the switch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+}
+
+/// What ended a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cause {
+    /// The switch itself failed.
+    Switch,
+    /// Health checks failed again and again.
+    Unhealthy,
+    /// The robot did not prove itself in time.
+    Deadline,
+    /// It cannot be tried without a reboot.
+    NeedsReboot,
+    /// The dead-man timer reverted because the agent did not.
+    DeadMan,
+    /// The robot restarted in the middle, more than once.
+    Interrupted,
+    /// The trial's traces do not fit together.
+    Unknown,
+    /// A person rolled it back.
+    Rollback,
+    /// Profile or boot loader could not be written.
+    Commit,
+}
+
+/// A release that is not tried again until something about it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// The release.
+    pub release: Name,
+    /// Its system: published with another one, it is another release.
+    pub system: StorePath,
+    /// Why.
+    pub evidence: Evidence,
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// Trials of one release that a restart of the robot ended before a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempts {
+    /// The release.
+    pub release: Name,
+    /// Its system.
+    pub system: StorePath,
+    /// How many.
+    pub count: u32,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// What.
+    pub what: What,
+    /// The system that it is about.
+    pub system: StorePath,
+    /// The release, if one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asked, if a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When. For people: a robot's clock may be wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum What {
+    /// The system that was found running became the confirmed one.
+    Adopted,
+    /// A trial began.
+    Tried,
+    /// A release became the confirmed system.
+    Confirmed,
+    /// A trial ended on the system before it.
+    Reverted,
+    /// A trial ended without a verdict and may be tried again.
+    Interrupted,
+    /// A release was refused before it was tried.
+    Refused,
+    /// A person went back to an earlier system.
+    RolledBack,
+    /// The confirmed system was put back.
+    Restored,
+    /// Switching back failed; the robot was rebooted to get there.
+    Rebooted,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self {
+            spec: SPEC,
+            confirmed: None,
+            fallbacks: Vec::new(),
+            state: State::Idle,
+            blocked: Vec::new(),
+            attempts: None,
+            holds: Vec::new(),
+            history: Vec::new(),
+            units: 0,
+            extra: BTreeMap::new(),
+        }
+    }
+}
+
+impl Journal {
+    /// Reads a journal.
+    ///
+    /// # Errors
+    /// [`JournalError`] if it is too large, broken, or of an unknown format. Such a journal must
+    /// not be overwritten.
+    pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
+        if bytes.len() as u64 > MAX_JOURNAL_BYTES {
+            return Err(JournalError::TooLarge(bytes.len()));
+        }
+        #[derive(Deserialize)]
+        struct Head {
+            spec: u32,
+        }
+        let head: Head = serde_json::from_slice(bytes).map_err(JournalError::Json)?;
+        if head.spec != SPEC {
+            return Err(JournalError::Spec(head.spec));
+        }
+        serde_json::from_slice(bytes).map_err(JournalError::Json)
+    }
+
+    /// Why this target is not to be tried, if so.
+    #[must_use]
+    pub fn blocked(&self, target: &Target) -> Option<&Blocked> {
+        self.blocked
+            .iter()
+            .find(|b| b.release == target.release && b.system == target.system)
+    }
+
+    /// Every system that must not be garbage collected, by the name of its root: the confirmed one,
+    /// the fallbacks, what is being brought in or tried, and where a revert goes.
+    #[must_use]
+    pub fn roots(&self) -> BTreeMap<String, StorePath> {
+        let mut roots = BTreeMap::new();
+        if let Some(confirmed) = &self.confirmed {
+            roots.insert("confirmed".to_owned(), confirmed.system.clone());
+        }
+        for (n, fallback) in self.fallbacks.iter().enumerate() {
+            roots.insert(format!("fallback-{}", n + 1), fallback.system.clone());
+        }
+        let (next, previous) = match &self.state {
+            State::Idle => (None, None),
+            State::Fetching { target } | State::Ready { target } => (Some(&target.system), None),
+            State::Trial {
+                system, previous, ..
+            } => (Some(system), Some(previous)),
+            State::Committing { goal, previous, .. } => (Some(&goal.system), Some(previous)),
+            State::Reverting { failed, order, .. } => (Some(failed), Some(&order.system)),
+        };
+        if let Some(next) = next {
+            roots.insert("next".to_owned(), next.clone());
+        }
+        if let Some(previous) = previous {
+            roots.insert("previous".to_owned(), previous.clone());
+        }
+        roots
+    }
+}
+
+impl State {
+    /// The name in the journal: `idle`, `fetching`, `ready`, `trial`, `committing`, `reverting`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Fetching { .. } => "fetching",
+            Self::Ready { .. } => "ready",
+            Self::Trial { .. } => "trial",
+            Self::Committing { .. } => "committing",
+            Self::Reverting { .. } => "reverting",
+        }
+    }
+
+    /// The switch that is or was carried out in this state.
+    #[must_use]
+    pub const fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Trial {
+                phase: Phase::Switching { order },
+                ..
+            }
+            | Self::Committing { order, .. }
+            | Self::Reverting { order, .. } => Some(order),
+            _ => None,
+        }
+    }
+
+    /// The release that it is about.
+    #[must_use]
+    pub const fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Fetching { target } | Self::Ready { target } => Some(target),
+            Self::Trial { target, .. }
+            | Self::Committing { target, .. }
+            | Self::Reverting { target, .. } => target.as_ref(),
+            Self::Idle => None,
+        }
+    }
+}
+
+impl Evidence {
+    /// Evidence from a switch that failed.
+    #[must_use]
+    pub fn of_switch(outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) -> Self {
+        Self {
+            cause: match outcome {
+                Outcome::NeedsReboot => Cause::NeedsReboot,
+                _ => Cause::Switch,
+            },
+            message: outcome.to_string(),
+            failures,
+            log,
+        }
+    }
+
+    /// Evidence without further material.
+    #[must_use]
+    pub const fn plain(cause: Cause, message: String) -> Self {
+        Self {
+            cause,
+            message,
+            failures: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+}
+
+/// Why a journal was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Larger than [`MAX_JOURNAL_BYTES`].
+    #[error("it has {0} bytes; at most {MAX_JOURNAL_BYTES} are read")]
+    TooLarge(usize),
+    /// Not JSON, or of another shape.
+    #[error("it cannot be read: {0}")]
+    Json(#[source] serde_json::Error),
+    /// A format of the future.
+    #[error(
+        "it has format {0}, this program reads format {SPEC}; start the Surefoot that wrote it"
+    )]
+    Spec(u32),
+}

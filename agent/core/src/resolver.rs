@@ -1,0 +1,179 @@
+//! What a restart means: the world as it was found, and the journal, give one answer.
+//!
+//! The rules are few. Before the switch of a trial: begin again. In a trial: unknown means revert.
+//! In a commit: only forward. And what the dead-man timer or a reboot has already done is not done
+//! again.
+
+use crate::{
+    StorePath,
+    journal::{Journal, Phase, State},
+    switch::Outcome,
+    time::BootId,
+};
+use serde::{Deserialize, Serialize};
+
+/// What was found on the robot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct World {
+    /// This boot.
+    pub boot: BootId,
+    /// `/run/booted-system`; `None` where it is missing or is no store path.
+    pub booted: Option<StorePath>,
+    /// `/run/current-system`, likewise.
+    pub current: Option<StorePath>,
+    /// `/nix/var/nix/profiles/system`, likewise.
+    pub profile: Option<StorePath>,
+    /// What the boot loader starts by default, where that can be told.
+    pub default: Option<StorePath>,
+    /// Whether the dead-man timer is armed.
+    pub dead_man: bool,
+    /// The transient unit that the journal names, if it names one.
+    pub switch: SwitchUnit,
+    /// Traces of a switch that was cut off: `/run/nixos/{start,restart,reload}-list` while nobody
+    /// holds the switcher's lock.
+    pub leftovers: bool,
+}
+
+/// A transient unit, looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum SwitchUnit {
+    /// There is none.
+    Gone,
+    /// It runs.
+    Running,
+    /// It ended, and systemd still knows how.
+    Ended {
+        /// How.
+        outcome: Outcome,
+        /// Its last lines.
+        log: Vec<String>,
+    },
+}
+
+/// What to do after a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// First start: this system becomes the confirmed one.
+    Adopt(StorePath),
+    /// Nobody can tell which system runs: this is no NixOS, or not yet.
+    Unknown,
+    /// Nothing was going on, and the confirmed system runs.
+    Settled,
+    /// Another system than the confirmed one runs, and it was not the agent.
+    Drift(StorePath),
+    /// A switch to the confirmed system was cut off and left services stopped.
+    FinishSwitch,
+    /// A download, or a trial that had not begun: go on with the download, which costs nothing if
+    /// all is there.
+    Refetch,
+    /// The trial's switch still runs: wait for it.
+    Attach,
+    /// The trial's switch ended while nobody looked.
+    Ended(Outcome, Vec<String>),
+    /// The trial is live and guarded: prove it from the start.
+    Soak,
+    /// The trial ended without a verdict: the robot restarted in the middle of it and came up on
+    /// the system before.
+    Interrupted,
+    /// The dead-man timer has reverted the trial.
+    DeadManReverted,
+    /// The trial's traces do not fit together: go back.
+    Revert(&'static str),
+    /// Go on with the commit.
+    Forward,
+    /// Go on with the revert.
+    Backward,
+    /// The revert is complete: a reboot did it.
+    Reverted,
+}
+
+/// Finds what a restart means. Total: every journal and every world has an answer.
+#[must_use]
+pub fn resolve(journal: &Journal, world: &World) -> Resolution {
+    let Some(confirmed) = &journal.confirmed else {
+        // What was booted was started by the boot loader and came up; what somebody switched to
+        // since then has not proven that much.
+        return world
+            .booted
+            .clone()
+            .or_else(|| world.current.clone())
+            .map_or(Resolution::Unknown, Resolution::Adopt);
+    };
+    match &journal.state {
+        State::Idle => idle(&confirmed.system, world),
+        State::Fetching { .. } | State::Ready { .. } => Resolution::Refetch,
+        State::Trial {
+            target,
+            system,
+            previous,
+            boot,
+            phase,
+        } => {
+            let runs = world.current.as_ref();
+            if *boot != world.boot {
+                return if runs == Some(previous) {
+                    Resolution::Interrupted
+                } else {
+                    Resolution::Revert("the robot restarted during the trial into another system")
+                };
+            }
+            if target.is_none() {
+                // Somebody else's switch, looked at: no dead-man timer, nothing to revert.
+                return idle(&confirmed.system, world);
+            }
+            match (phase, &world.switch) {
+                (Phase::Arming, _) if runs == Some(previous) => Resolution::Refetch,
+                (Phase::Arming, _) => {
+                    Resolution::Revert("another system runs although the trial had not begun")
+                }
+                (Phase::Switching { .. }, SwitchUnit::Running) => Resolution::Attach,
+                (Phase::Switching { .. } | Phase::Soaking { .. }, _)
+                    if runs == Some(previous) && previous != system && !world.dead_man =>
+                {
+                    Resolution::DeadManReverted
+                }
+                (Phase::Switching { .. }, SwitchUnit::Ended { outcome, log }) => {
+                    Resolution::Ended(outcome.clone(), log.clone())
+                }
+                (Phase::Switching { .. }, SwitchUnit::Gone) => {
+                    Resolution::Revert("the switch vanished without an answer")
+                }
+                (Phase::Soaking { .. }, _) if runs == Some(system) && world.dead_man => {
+                    Resolution::Soak
+                }
+                (Phase::Soaking { .. }, _) => {
+                    Resolution::Revert("the trial runs without its dead-man timer")
+                }
+            }
+        }
+        State::Committing { .. } => match &world.switch {
+            SwitchUnit::Running => Resolution::Attach,
+            SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+            SwitchUnit::Gone => Resolution::Forward,
+        },
+        State::Reverting { order, reboots, .. } => match &world.switch {
+            SwitchUnit::Running => Resolution::Attach,
+            SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+            SwitchUnit::Gone
+                if *reboots > 0
+                    && world.booted.as_ref() == Some(&order.system)
+                    && world.current.as_ref() == Some(&order.system) =>
+            {
+                Resolution::Reverted
+            }
+            SwitchUnit::Gone => Resolution::Backward,
+        },
+    }
+}
+
+/// Nothing was going on: does the confirmed system run, whole?
+fn idle(confirmed: &StorePath, world: &World) -> Resolution {
+    match &world.current {
+        None => Resolution::Unknown,
+        Some(current) if current != confirmed => Resolution::Drift(current.clone()),
+        Some(_) if world.leftovers => Resolution::FinishSwitch,
+        Some(_) => Resolution::Settled,
+    }
+}

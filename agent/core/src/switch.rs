@@ -1,0 +1,161 @@
+//! What `switch-to-configuration` and `nixos-rebuild` mean by their exit codes.
+//!
+//! Source: nixpkgs `pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs` and
+//! `pkgs/by-name/ni/nixos-rebuild-ng/`.
+
+use crate::{StorePath, time::millis};
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// What to ask of the switcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Activate; profile and boot loader stay as they are: `nixos-rebuild test`.
+    Test,
+    /// Set the profile, install the boot loader, then activate: `nixos-rebuild switch`.
+    Switch,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Test => "test",
+            Self::Switch => "switch",
+        })
+    }
+}
+
+/// One switch to carry out, in a transient unit of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Name of the transient unit, `surefoot-….service`: unique, so that a restarted agent finds
+    /// its own switch again.
+    pub unit: String,
+    /// The system to switch to.
+    pub system: StorePath,
+    /// How deep.
+    pub action: Action,
+    /// After this time systemd ends it (`RuntimeMaxSec=`).
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+    /// Skips pre-switch checks and switch inhibitors (`NIXOS_NO_CHECK=1`): only for a way back.
+    pub no_check: bool,
+}
+
+/// How a switch ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind", content = "code")]
+pub enum Outcome {
+    /// Exit 0.
+    Done,
+    /// Exit 4: the new system is live, but a unit failed, maybe one that failed before. Health
+    /// decides.
+    UnitsFailed,
+    /// Exit 2: the `activate` script failed; the switch went on all the same.
+    ActivationFailed,
+    /// Exit 1: a pre-switch check, a switch inhibitor, the boot loader or the switcher itself
+    /// failed.
+    Refused,
+    /// Exit 11 (`EAGAIN`): another switch holds the lock; nothing was done.
+    Locked,
+    /// Exit 100: the new system's init cannot be reached without a reboot; nothing was activated.
+    NeedsReboot,
+    /// Any other exit code.
+    Failed(i32),
+    /// Ended by this signal.
+    Killed(i32),
+    /// Ran longer than its order allowed.
+    TimedOut,
+    /// The unit is gone and nobody saw how it ended: a power cut, or somebody's `reset-failed`.
+    Lost,
+    /// It could not be started at all.
+    NotStarted,
+}
+
+impl Outcome {
+    /// Reads the exit code of a toplevel's own `bin/switch-to-configuration`.
+    #[must_use]
+    pub const fn of_switcher(code: i32) -> Self {
+        match code {
+            0 => Self::Done,
+            1 => Self::Refused,
+            2 => Self::ActivationFailed,
+            4 => Self::UnitsFailed,
+            11 => Self::Locked,
+            100 => Self::NeedsReboot,
+            other => Self::Failed(other),
+        }
+    }
+
+    /// Reads the exit code of `nixos-rebuild`, which is 1 whatever went wrong: the switcher's own
+    /// code only stands in its last words, "… returned non-zero exit status 4." (Python's
+    /// `CalledProcessError`).
+    #[must_use]
+    pub fn of_nixos_rebuild(code: i32, log: &[String]) -> Self {
+        if code == 0 {
+            return Self::Done;
+        }
+        log.iter()
+            .rev()
+            .filter(|line| line.contains("switch-to-configuration"))
+            .find_map(|line| {
+                let digits = line.split("returned non-zero exit status ").nth(1)?;
+                digits.trim_end().trim_end_matches('.').parse().ok()
+            })
+            .map_or(Self::Failed(code), Self::of_switcher)
+    }
+
+    /// Whether the new system is live now.
+    #[must_use]
+    pub const fn activated(&self) -> bool {
+        matches!(self, Self::Done | Self::UnitsFailed)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("switched"),
+            Self::UnitsFailed => f.write_str("switched, but a unit failed (exit 4)"),
+            Self::ActivationFailed => f.write_str("the activation script failed (exit 2)"),
+            Self::Refused => {
+                f.write_str("a pre-switch check, an inhibitor or the boot loader refused (exit 1)")
+            }
+            Self::Locked => f.write_str("another switch is running (exit 11)"),
+            Self::NeedsReboot => f.write_str("the new init needs a reboot (exit 100)"),
+            Self::Failed(code) => write!(f, "the switch failed (exit {code})"),
+            Self::Killed(signal) => write!(f, "the switch was killed by signal {signal}"),
+            Self::TimedOut => f.write_str("the switch took too long"),
+            Self::Lost => f.write_str("the switch vanished without an answer"),
+            Self::NotStarted => f.write_str("the switch could not be started"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nixos_rebuild_hides_the_code_in_its_last_words() {
+        let log = |line: &str| vec!["activating the configuration...".into(), line.to_owned()];
+        let say = |n: i32| {
+            log(&format!(
+                "error: Command '['env', '/nix/store/x/bin/switch-to-configuration', 'test']' returned non-zero exit status {n}."
+            ))
+        };
+        assert_eq!(Outcome::of_nixos_rebuild(0, &[]), Outcome::Done);
+        assert_eq!(Outcome::of_nixos_rebuild(1, &say(4)), Outcome::UnitsFailed);
+        assert_eq!(
+            Outcome::of_nixos_rebuild(1, &say(100)),
+            Outcome::NeedsReboot
+        );
+        assert_eq!(Outcome::of_nixos_rebuild(1, &say(11)), Outcome::Locked);
+        assert_eq!(
+            Outcome::of_nixos_rebuild(1, &log("Killed")),
+            Outcome::Failed(1)
+        );
+    }
+}
