@@ -1,0 +1,343 @@
+//! Every key there is.
+
+use super::{
+    declare::{Key, Section, Table, Values, any, settings, within},
+    problem::{Place, Problem, What},
+    values::{
+        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Setting, Signatures, UnitGlob, UnitName,
+    },
+};
+use reqwest::Url;
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use surefoot_core::release::Name;
+
+settings! {
+    /// What the robot is and where its updates come from.
+    table Config = ""
+    keys {
+        /// The signed repository: a directory of static files on a web server, in a bucket or on
+        /// a disk. It is not trusted, so plain `http` is safe too.
+        repository: Url;
+        /// The channel of the repository that this robot follows.
+        channel: Name;
+        /// The model of this robot. A release has one system for each model.
+        model: Name;
+        /// The trust anchor: the root metadata that this robot came with, which names the keys of
+        /// the fleet. Later roots are followed from it, so it never needs to be replaced.
+        root: PathBuf = "/etc/surefoot/root.json";
+        /// Where the journal, the trusted metadata and unfinished downloads are kept. It must
+        /// survive a power cut: no tmpfs.
+        state_dir: PathBuf = "/var/lib/surefoot";
+        /// Where the control socket is bound if systemd does not pass one.
+        socket: PathBuf = "/run/surefoot/control.socket";
+        /// PEM file of certificate authorities to trust for `https`, beside those of the system.
+        ca_file: Option<PathBuf>;
+    }
+    tables {
+        /// See there.
+        poll: Poll,
+        /// See there.
+        fetch: Fetch,
+        /// See there.
+        trial: Trial,
+        /// See there.
+        health: Health,
+        /// See there.
+        commit: Commit,
+        /// See there.
+        revert: Revert,
+        /// See there.
+        control: Control,
+    }
+}
+
+settings! {
+    /// How often the repository is asked. A check without news costs one small answer.
+    table Poll = "poll"
+    keys {
+        /// Time between two checks.
+        interval: Duration = "10min" in "1s" to "30d";
+        /// How much of each delay is left to chance, so that a fleet does not ask at once: with
+        /// 0.2 a delay of 10 minutes becomes 8 to 12.
+        jitter: f64 = 0.2 in 0.0 to 0.9;
+        /// Delay after the first failure. It doubles with each further one.
+        backoff_base: Duration = "30s" in "100ms" to "1d";
+        /// The longest delay after failures.
+        backoff_max: Duration = "1h" in "1s" to "30d";
+        /// How long the repository may be silent before a check counts as failed.
+        timeout: Duration = "30s" in "1s" to "1h";
+    }
+}
+
+settings! {
+    /// How store paths are brought.
+    table Fetch = "fetch"
+    keys {
+        /// Binary caches to try before those that the closure index names: one on the site's own
+        /// network, say.
+        caches: Vec<Url> = [];
+        /// Downloads at the same time.
+        connections: u32 = 8 in 1 to 64;
+        /// Who vouches for what enters the store. The signed manifest pins every NAR hash either
+        /// way; with `"nix"` the Nix daemon checks Nix' signatures against `trusted-public-keys`
+        /// too.
+        signatures: Signatures = "nix";
+        /// Space that must stay free in the store. A fetch that would use it is refused before
+        /// its first byte.
+        reserve: Bytes = "256MiB";
+        /// The socket of the Nix daemon. Left out: `NIX_DAEMON_SOCKET_PATH` of the environment,
+        /// else `/nix/var/nix/daemon-socket/socket`.
+        nix_daemon_socket: Option<PathBuf>;
+        /// How many confirmed systems before the present one are kept and rooted, to fall back
+        /// to.
+        keep: u32 = 2 in 1 to 50;
+    }
+}
+
+settings! {
+    /// How a system is tried.
+    table Trial = "trial"
+    keys {
+        /// How long a switch may take before it counts as hung and the robot goes back.
+        switch_timeout: Duration = "15min" in "1s" to "1d";
+        /// How often one system is tried while its trials end without a verdict: by a power cut,
+        /// say. A verdict of unhealthy blocks it at once.
+        attempts: u32 = 3 in 1 to 20;
+        /// What to do when somebody switched the robot by hand: `"report"` it, `"adopt"` it once
+        /// healthy, or `"restore"` what was confirmed.
+        drift: Drift = "report";
+    }
+}
+
+settings! {
+    /// When a system counts as healthy: every check passes for the whole soak.
+    table Health = "health"
+    keys {
+        /// How long every check must pass without a break.
+        soak: Duration = "60s" in "0s" to "1d";
+        /// Time from the end of the switch until the soak must be over.
+        deadline: Duration = "5min" in "1s" to "2d";
+        /// Time between two rounds of checks.
+        interval: Duration = "5s" in "100ms" to "1h";
+        /// Unhealthy rounds in a row that end the trial before its deadline.
+        max_failures: u32 = 3 in 1 to 1000;
+        /// Units whose failure does not count. `*` stands for any characters, `?` for one.
+        ignore_units: Vec<UnitGlob> = [];
+        /// Units that must be active.
+        required_units: Vec<UnitName> = [];
+        /// Whether the repository must still be reachable: a system that cannot fetch its
+        /// successor is not kept.
+        manifest_server: bool = true;
+    }
+    lists {
+        /// See there.
+        command: CommandCheck,
+        /// See there.
+        tcp: TcpCheck,
+        /// See there.
+        http: HttpCheck,
+    }
+}
+
+settings! {
+    /// A program that must exit with 0.
+    entry CommandCheck = "health.command"
+    keys {
+        /// Names the check in the status and in the evidence of a blocked release. A later file
+        /// replaces the check of the same name and adds those with other names.
+        name: Name;
+        /// The program, by its absolute path, and its arguments. There is no shell.
+        exec: Exec;
+        /// When it is killed and counts as failed.
+        timeout: Duration = "30s" in "100ms" to "1h";
+    }
+}
+
+settings! {
+    /// An address that must accept a TCP connection.
+    entry TcpCheck = "health.tcp"
+    keys {
+        /// As for commands.
+        name: Name;
+        /// Host and port.
+        address: Address;
+        /// When it counts as failed.
+        timeout: Duration = "10s" in "100ms" to "1h";
+    }
+}
+
+settings! {
+    /// A page that must answer.
+    entry HttpCheck = "health.http"
+    keys {
+        /// As for commands.
+        name: Name;
+        /// The page. Redirections are not followed.
+        url: HttpUrl;
+        /// The status that it must answer with.
+        status: u32 = 200 in 100 to 599;
+        /// When it counts as failed.
+        timeout: Duration = "10s" in "100ms" to "1h";
+    }
+}
+
+settings! {
+    /// How a healthy system is made the one that the robot starts with.
+    table Commit = "commit"
+    keys {
+        /// How often it is tried before the robot goes back.
+        attempts: u32 = 3 in 1 to 20;
+        /// How long one attempt may take.
+        timeout: Duration = "15min" in "1s" to "1d";
+    }
+}
+
+settings! {
+    /// How the robot goes back to the confirmed system.
+    table Revert = "revert"
+    keys {
+        /// How often a live revert is tried before the robot reboots into the confirmed system.
+        attempts: u32 = 3 in 1 to 20;
+    }
+}
+
+settings! {
+    /// Who may do what on the control socket. Anyone may read; root may do everything.
+    table Control = "control"
+    keys {
+        /// Members may also update, roll back, hold and resume.
+        technician_group: Option<GroupName>;
+        /// The robot's own software: members may hold, and resume their own holds.
+        app_group: Option<GroupName>;
+    }
+}
+
+impl Fetch {
+    /// The Nix daemon's socket, given `NIX_DAEMON_SOCKET_PATH` of the environment.
+    pub(crate) fn daemon_socket(&self, environment: Option<OsString>) -> PathBuf {
+        self.nix_daemon_socket.clone().unwrap_or_else(|| {
+            environment
+                .filter(|path| !path.is_empty())
+                .map_or_else(|| "/nix/var/nix/daemon-socket/socket".into(), PathBuf::from)
+        })
+    }
+}
+
+/// Settings that are each fine but exclude each other.
+pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // Told where the first of the keys that were set at all stands.
+    let mut say = |table: &str, keys: &[&str], message: String| {
+        let table = values.tables.get(table).unwrap_or(values);
+        let place = keys.iter().find_map(|key| table.set(key));
+        problems.push(Problem {
+            place: place.unwrap_or(&table.place).clone(),
+            what: What::Impossible(message),
+        });
+    };
+    let text = surefoot_core::units::format_duration;
+    let (poll, health) = (&config.poll, &config.health);
+    if poll.backoff_base > poll.backoff_max {
+        say(
+            "poll",
+            &["backoff_base", "backoff_max"],
+            format!(
+                "poll.backoff_base ({}) must not be above poll.backoff_max ({})",
+                text(poll.backoff_base),
+                text(poll.backoff_max)
+            ),
+        );
+    }
+    if health.soak >= health.deadline {
+        say(
+            "health",
+            &["soak", "deadline"],
+            format!(
+                "health.soak ({}) must be shorter than health.deadline ({}), or no system is ever healthy in time",
+                text(health.soak),
+                text(health.deadline)
+            ),
+        );
+    }
+    if !health.soak.is_zero() && health.interval > health.soak {
+        say(
+            "health",
+            &["interval", "soak"],
+            format!(
+                "health.interval ({}) must not be above health.soak ({}), or nothing is checked during the soak",
+                text(health.interval),
+                text(health.soak)
+            ),
+        );
+    }
+    for (what, path) in [("state_dir", &config.state_dir), ("socket", &config.socket)] {
+        if path.starts_with("/nix/store") {
+            say(
+                "",
+                &[what],
+                format!("{what} lies in /nix/store, where nothing can be written"),
+            );
+        }
+    }
+    if [Path::new("/run"), Path::new("/dev/shm")]
+        .iter()
+        .any(|volatile| config.state_dir.starts_with(volatile))
+    {
+        say(
+            "",
+            &["state_dir"],
+            "state_dir lies on a tmpfs: the journal would not survive a power cut".into(),
+        );
+    }
+    problems.extend(checks(config, values));
+    problems
+}
+
+/// Rules for the checks of a system's health.
+fn checks(config: &Config, values: &Values<'_>) -> Vec<Problem> {
+    let health = &config.health;
+    let rows = (health
+        .command
+        .iter()
+        .map(|c| ("command", &c.name, c.timeout)))
+    .chain(health.tcp.iter().map(|c| ("tcp", &c.name, c.timeout)))
+    .chain(health.http.iter().map(|c| ("http", &c.name, c.timeout)));
+    let places = ["command", "tcp", "http"].into_iter().flat_map(|list| {
+        let entries = values.tables.get("health").and_then(|h| h.lists.get(list));
+        entries.into_iter().flatten()
+    });
+    let mut names = BTreeSet::new();
+    let mut problems = Vec::new();
+    for ((list, name, timeout), entry) in rows.zip(places) {
+        let mut say = |place: Option<&Place>, what| {
+            problems.push(Problem {
+                place: place.unwrap_or(&entry.place).clone(),
+                what,
+            });
+        };
+        if !names.insert(name) {
+            say(
+                entry.set("name"),
+                What::Twice {
+                    list: "health".into(),
+                    name: name.to_string(),
+                },
+            );
+        }
+        if timeout >= health.deadline {
+            say(
+                entry.set("timeout"),
+                What::Impossible(format!(
+                    "health.{list}: the timeout of '{name}' must be shorter than health.deadline ({})",
+                    surefoot_core::units::format_duration(health.deadline)
+                )),
+            );
+        }
+    }
+    problems
+}

@@ -1,0 +1,524 @@
+//! The types that a setting can have, and how each is read from TOML.
+
+use reqwest::Url;
+use std::{fmt, path::PathBuf, time::Duration};
+use surefoot_core::{release::Name, units};
+use toml::de::DeValue;
+
+/// A type of settings.
+pub(crate) trait Setting: Sized {
+    /// Its name in the reference: `duration`.
+    const KIND: &'static str;
+    /// What to write, with an example; follows "expected".
+    const EXPECTS: &'static str;
+    /// Whether leaving the key out means something although there is no default.
+    const OPTIONAL: bool = false;
+    /// Whether it is a list of values, each of this type.
+    const LIST: bool = false;
+    /// The only values there are, for settings that choose one of a few words.
+    const CHOICES: &'static [&'static str] = &[];
+
+    /// What leaving the key out means, where that is allowed without a default.
+    fn absent() -> Option<Self> {
+        None
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// Why it is not one, in words that follow the value; `None` if its TOML type already is wrong.
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>>;
+}
+
+fn text<'a>(value: &'a DeValue<'_>) -> Result<&'a str, Option<String>> {
+    value.as_str().ok_or(None)
+}
+
+fn why(error: impl fmt::Display) -> Option<String> {
+    Some(error.to_string())
+}
+
+impl Setting for Duration {
+    const KIND: &'static str = "duration";
+    const EXPECTS: &'static str = "a duration such as \"30s\", \"10min\" or \"1h 30min\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        units::parse_duration(text(value)?).map_err(why)
+    }
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) u64);
+
+impl Setting for Bytes {
+    const KIND: &'static str = "size";
+    const EXPECTS: &'static str = "a size such as \"512MiB\" or \"2GiB\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        units::parse_bytes(text(value)?).map(Self).map_err(why)
+    }
+}
+
+impl Setting for bool {
+    const KIND: &'static str = "boolean";
+    const EXPECTS: &'static str = "true or false";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        value.as_bool().ok_or(None)
+    }
+}
+
+impl Setting for u32 {
+    const KIND: &'static str = "integer";
+    const EXPECTS: &'static str = "a whole number";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let integer = value.as_integer().ok_or(None)?;
+        Self::from_str_radix(integer.as_str(), integer.radix())
+            .map_err(|_| why("it is negative or too large"))
+    }
+}
+
+impl Setting for f64 {
+    const KIND: &'static str = "number";
+    const EXPECTS: &'static str = "a number such as 0.2";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = match value {
+            DeValue::Float(float) => float.as_str().to_owned(),
+            DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().to_owned(),
+            _ => return Err(None),
+        };
+        text.parse()
+            .ok()
+            .filter(|number: &Self| number.is_finite())
+            .ok_or_else(|| why("it is not finite"))
+    }
+}
+
+impl Setting for Name {
+    const KIND: &'static str = "name";
+    const EXPECTS: &'static str = "a name such as \"stable\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        text(value)?.parse().map_err(why)
+    }
+}
+
+impl Setting for String {
+    const KIND: &'static str = "text";
+    const EXPECTS: &'static str = "a text of 1 to 200 printable characters";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = text(value)?;
+        if text.is_empty() || text.chars().count() > 200 {
+            Err(why("it must have 1 to 200 characters"))
+        } else if text.chars().any(char::is_control) {
+            Err(why("it must not have control characters"))
+        } else {
+            Ok(text.to_owned())
+        }
+    }
+}
+
+impl Setting for PathBuf {
+    const KIND: &'static str = "path";
+    const EXPECTS: &'static str = "an absolute path";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = text(value)?;
+        let path = Self::from(text);
+        if text.contains('\0') {
+            Err(why("it has a NUL character"))
+        } else if !path.is_absolute() {
+            Err(why("it must start with '/'"))
+        } else if path.components().any(|part| part.as_os_str() == "..") {
+            Err(why("it must not have '..'"))
+        } else {
+            Ok(path)
+        }
+    }
+}
+
+/// Where a repository or a cache lies: `http`, `https` or `file`, without user, query or fragment.
+impl Setting for Url {
+    const KIND: &'static str = "URL";
+    const EXPECTS: &'static str = "a URL such as \"https://updates.example.org/fleet\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let url = Self::parse(text(value)?).map_err(why)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            // The configuration lies world-readable in the Nix store and is shown in the status.
+            Err(why("it must not carry a user or a password"))
+        } else if url.query().is_some() || url.fragment().is_some() {
+            Err(why("it must not have a query or a fragment"))
+        } else {
+            match url.scheme() {
+                "http" | "https" => Ok(url),
+                "file" if url.to_file_path().is_ok() => Ok(url),
+                "file" => Err(why("it must name an absolute path: file:///srv/fleet")),
+                scheme => Err(why(format!(
+                    "'{scheme}' is not supported; use https, http or file"
+                ))),
+            }
+        }
+    }
+}
+
+/// A page to ask for: `http` or `https`, without a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HttpUrl(pub(crate) Url);
+
+impl Setting for HttpUrl {
+    const KIND: &'static str = "http URL";
+    const EXPECTS: &'static str = "a URL such as \"http://localhost:8080/healthz\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let url = Url::parse(text(value)?).map_err(why)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            Err(why("it must not carry a user or a password"))
+        } else if matches!(url.scheme(), "http" | "https") {
+            Ok(Self(url))
+        } else {
+            Err(why(format!(
+                "'{}' is not supported; use http or https",
+                url.scheme()
+            )))
+        }
+    }
+}
+
+/// A TCP address, as `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// A host name or an IP address, IPv6 without its brackets.
+    pub(crate) host: String,
+    /// The port, 1 to 65535.
+    pub(crate) port: u16,
+}
+
+impl Setting for Address {
+    const KIND: &'static str = "address";
+    const EXPECTS: &'static str = "an address such as \"localhost:8080\" or \"[::1]:8080\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let (host, port) = text(value)?
+            .rsplit_once(':')
+            .ok_or_else(|| why("it has no port"))?;
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(|| why("its port must be a number from 1 to 65535"))?;
+        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+            Some(host) => host
+                .parse::<std::net::Ipv6Addr>()
+                .map_err(|_| why("what stands in brackets is no IPv6 address"))?
+                .to_string(),
+            None if host.contains(':') => {
+                return Err(why("an IPv6 address must stand in brackets"));
+            }
+            None => host.to_owned(),
+        };
+        let good = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+        if host.is_empty() || host.len() > 253 || !host.chars().all(good) {
+            return Err(why("its host is neither a name nor an address"));
+        }
+        Ok(Self { host, port })
+    }
+}
+
+/// A program and its arguments. Nothing is expanded: no shell is involved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exec(pub(crate) Vec<String>);
+
+impl Setting for Exec {
+    const KIND: &'static str = "command";
+    const EXPECTS: &'static str =
+        "a program and its arguments such as [\"/run/current-system/sw/bin/true\", \"--x\"]";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let words = value.as_array().ok_or(None)?;
+        let words: Vec<String> = words
+            .iter()
+            .map(|word| text(word.get_ref()).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
+        match words.first() {
+            None => Err(why("it is empty")),
+            Some(program) if !program.starts_with('/') => {
+                // A service has no useful PATH, and a relative path depends on where it starts.
+                Err(why(format!("'{program}' must be an absolute path")))
+            }
+            Some(_) if words.iter().any(|word| word.contains('\0')) => {
+                Err(why("it has a NUL character"))
+            }
+            Some(_) => Ok(Self(words)),
+        }
+    }
+}
+
+/// Whether a character may stand in the name of a unit: `systemd.unit(5)`.
+fn in_unit_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ":-_.\\@".contains(c)
+}
+
+/// The types of units: `systemd.unit(5)`.
+const UNIT_TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
+
+/// The full name of a systemd unit: `nginx.service`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnitName(pub(crate) String);
+
+impl Setting for UnitName {
+    const KIND: &'static str = "unit";
+    const EXPECTS: &'static str = "the full name of a unit such as \"nginx.service\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = text(value)?;
+        let known = text
+            .rsplit_once('.')
+            .is_some_and(|(stem, suffix)| !stem.is_empty() && UNIT_TYPES.contains(&suffix));
+        if !known {
+            Err(why(format!(
+                "it must end with the type of the unit: '{text}.service'?"
+            )))
+        } else if text.len() > 255 || !text.chars().all(in_unit_name) {
+            Err(why(
+                "it may have 255 characters from A-Z a-z 0-9 : - _ . \\ @",
+            ))
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+/// A pattern for names of units, as in a shell: `*` for any characters, `?` for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnitGlob(String);
+
+impl UnitGlob {
+    /// Whether the whole name fits.
+    pub(crate) fn matches(&self, unit: &str) -> bool {
+        let (pattern, unit) = (self.0.as_bytes(), unit.as_bytes());
+        let (mut p, mut u) = (0, 0);
+        // Where to go on when a later part does not fit: after the last star, one character on.
+        let mut retry = None;
+        while u < unit.len() {
+            match pattern.get(p) {
+                Some(b'*') => {
+                    retry = Some((p + 1, u + 1));
+                    p += 1;
+                }
+                Some(c) if *c == b'?' || *c == unit[u] => {
+                    p += 1;
+                    u += 1;
+                }
+                _ => match retry {
+                    Some((after_star, next)) => {
+                        p = after_star;
+                        u = next;
+                        retry = Some((after_star, next + 1));
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[p..].iter().all(|c| *c == b'*')
+    }
+}
+
+impl fmt::Display for UnitGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Setting for UnitGlob {
+    const KIND: &'static str = "unit pattern";
+    const EXPECTS: &'static str = "a pattern for names of units such as \"getty@*.service\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = text(value)?;
+        if text.is_empty() || text.len() > 255 {
+            Err(why("it must have 1 to 255 characters"))
+        } else if !text.chars().all(|c| in_unit_name(c) || "*?".contains(c)) {
+            Err(why(
+                "it may have A-Z a-z 0-9 : - _ . \\ @ and the wildcards * ?",
+            ))
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+/// The name of a group of the robot: `group(5)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GroupName(pub(crate) String);
+
+impl Setting for GroupName {
+    const KIND: &'static str = "group";
+    const EXPECTS: &'static str = "the name of a group such as \"technicians\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let text = text(value)?;
+        let good = (1..=31).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if good {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(why(
+                "it must have 1 to 31 characters from A-Z a-z 0-9 _ - . and start with a letter or _",
+            ))
+        }
+    }
+}
+
+impl<T: Setting> Setting for Option<T> {
+    const KIND: &'static str = T::KIND;
+    const EXPECTS: &'static str = T::EXPECTS;
+    const OPTIONAL: bool = true;
+    const LIST: bool = T::LIST;
+    const CHOICES: &'static [&'static str] = T::CHOICES;
+
+    fn absent() -> Option<Self> {
+        Some(None)
+    }
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        T::read(value).map(Some)
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    const KIND: &'static str = T::KIND;
+    const EXPECTS: &'static str = T::EXPECTS;
+    const LIST: bool = true;
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let values = value.as_array().ok_or(None)?;
+        values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| {
+                T::read(value.get_ref()).map_err(|error| {
+                    let error =
+                        error.unwrap_or_else(|| format!("it is {}", describe(value.get_ref())));
+                    Some(format!("entry {}: {error}", index + 1))
+                })
+            })
+            .collect()
+    }
+}
+
+/// Says what a value is, for an error: `the text "30"`.
+pub(super) fn describe(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => {
+            let cut: String = text.chars().take(80).collect();
+            format!("the text {cut:?}")
+        }
+        DeValue::Integer(number) => format!("the number {}", number.as_str()),
+        DeValue::Float(number) => format!("the number {}", number.as_str()),
+        DeValue::Boolean(boolean) => format!("{boolean}"),
+        DeValue::Datetime(_) => "a date or time".into(),
+        DeValue::Array(_) => "a list".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+/// Declares a setting that chooses one of a few words, each with what it means.
+macro_rules! choice {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum $name {
+            $($(#[doc = $vdoc])* $variant,)*
+        }
+
+        impl Setting for $name {
+            const KIND: &'static str = "choice";
+            const EXPECTS: &'static str = concat!("one of" $(, " \"", $word, "\"")*);
+            const CHOICES: &'static [&'static str] = &[$($word),*];
+
+            fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+                match text(value)? {
+                    $($word => Ok(Self::$variant),)*
+                    _ => Err(None),
+                }
+            }
+        }
+    };
+}
+
+choice! {
+    /// Who vouches for a store path when it enters the store.
+    Signatures {
+        /// The Nix daemon checks Nix' own signatures against its trusted keys, too.
+        Nix = "nix",
+        /// The signed manifest alone.
+        Manifest = "manifest",
+    }
+}
+
+choice! {
+    /// What to do when somebody switched the robot by hand.
+    Drift {
+        /// Say so, change nothing.
+        Report = "report",
+        /// Confirm what runs once it has proven healthy.
+        Adopt = "adopt",
+        /// Go back to what was confirmed.
+        Restore = "restore",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        let glob = |text: &str| UnitGlob(text.into());
+        assert!(glob("getty@*.service").matches("getty@tty1.service"));
+        assert!(glob("*").matches(""));
+        assert!(glob("*a*b*.mount").matches("xaxaxxb.mount"));
+        assert!(glob("tty?.device").matches("tty1.device"));
+        assert!(!glob("tty?.device").matches("tty.device"));
+        assert!(!glob("a.service").matches("aa.service"));
+        assert!(!glob("a*").matches("ba"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pattern_made_from_a_name_matches_it(
+            name in "[a-z@.]{1,12}",
+            stars in proptest::collection::vec(any::<bool>(), 12),
+            other in "[a-z*?]{0,12}",
+        ) {
+            let pattern: String = name
+                .chars()
+                .zip(&stars)
+                .map(|(c, star)| if *star { '*' } else { c })
+                .collect();
+            prop_assert!(UnitGlob(pattern).matches(&name));
+            let _ = UnitGlob(other).matches(&name);
+        }
+    }
+}
