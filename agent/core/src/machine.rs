@@ -1031,7 +1031,7 @@ impl Decision<'_> {
             }
             Origin::Rollback { why, by } => {
                 // What was left does not come back by itself.
-                if let Some(old) = old {
+                if let Some(old) = old.filter(|old| old.system != goal.system) {
                     self.block_left(&old, &why);
                 }
                 (What::RolledBack, Some(why), Some(by))

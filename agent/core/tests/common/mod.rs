@@ -1,0 +1,493 @@
+//! A simulated robot: it carries out the machine's effects on a small world, in simulated time, and
+//! can lose its agent or its power between any two actions.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(unreachable_pub, reason = "shared by the test binaries")]
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+use surefoot_core::{
+    StorePath,
+    health::{Failure, Report},
+    journal::{Journal, State},
+    machine::{Answer, Context, DriftPolicy, Effect, Event, Machine, Policy, Request},
+    reboot::Reason,
+    release::{RebootPolicy, Target},
+    resolver::{SwitchUnit, World},
+    switch::{Action, Order, Outcome},
+    time::{BootId, Instant},
+};
+
+/// The system `c`.
+pub fn system(c: char) -> StorePath {
+    StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32))).unwrap()
+}
+
+/// Release `c`, which brings system `c`.
+pub fn release(c: char) -> Target {
+    Target {
+        release: format!("r-{c}").parse().unwrap(),
+        system: system(c),
+        index: format!("closures/{c}.json.zst"),
+        reboot: RebootPolicy::Auto,
+    }
+}
+
+pub fn policy() -> Policy {
+    Policy {
+        poll_interval: Duration::from_secs(600),
+        jitter: 0.2,
+        backoff_base: Duration::from_secs(30),
+        backoff_max: Duration::from_secs(3600),
+        soak: Duration::from_secs(60),
+        health_deadline: Duration::from_secs(300),
+        health_interval: Duration::from_secs(5),
+        max_failures: 3,
+        switch_timeout: Duration::from_secs(900),
+        trial_attempts: 3,
+        commit_attempts: 3,
+        revert_attempts: 3,
+        retry_delay: Duration::from_secs(10),
+        drift: DriftPolicy::Report,
+        keep: 2,
+    }
+}
+
+/// Something that will be answered later: by the agent's own work, which dies with it, or by
+/// systemd, which does not.
+#[derive(Debug, Clone)]
+enum Pending {
+    Event(Event),
+    Switch(Order),
+}
+
+#[derive(Debug, Clone)]
+pub struct Robot {
+    pub policy: Policy,
+    /// What is on the disk.
+    pub journal: Journal,
+    pub machine: Option<Machine>,
+    pub boots: u64,
+    pub now: Instant,
+    pub booted: StorePath,
+    pub current: StorePath,
+    pub profile: StorePath,
+    pub default: StorePath,
+    pub dead_man: Option<(StorePath, Instant)>,
+    unit: Option<(String, SwitchUnit)>,
+    pending: VecDeque<Pending>,
+    pub leftovers: bool,
+    /// What the fleet publishes.
+    pub published: Option<Target>,
+    /// Systems whose health checks fail.
+    pub sick: BTreeSet<StorePath>,
+    /// How a switch to a system ends, if not well.
+    pub outcomes: BTreeMap<StorePath, Outcome>,
+    /// Systems that cannot be tried live.
+    pub needs_reboot: BTreeSet<StorePath>,
+    /// Everything that was done, for people who read failures.
+    pub log: Vec<String>,
+    pub answers: Vec<Answer>,
+    /// (state, event, next state)
+    pub transitions: BTreeSet<(String, String, String)>,
+    seed: u64,
+}
+
+impl Robot {
+    /// A robot that was installed with system `a`; its agent has never run.
+    pub fn new() -> Self {
+        let a = system('a');
+        Self {
+            policy: policy(),
+            journal: Journal::default(),
+            machine: None,
+            boots: 1,
+            now: Instant(1_000),
+            booted: a.clone(),
+            current: a.clone(),
+            profile: a.clone(),
+            default: a,
+            dead_man: None,
+            unit: None,
+            pending: VecDeque::new(),
+            leftovers: false,
+            published: None,
+            sick: BTreeSet::new(),
+            outcomes: BTreeMap::new(),
+            needs_reboot: BTreeSet::new(),
+            log: Vec::new(),
+            answers: Vec::new(),
+            transitions: BTreeSet::new(),
+            seed: 7,
+        }
+    }
+
+    pub fn boot(&self) -> BootId {
+        BootId(format!("boot-{}", self.boots))
+    }
+
+    pub fn confirmed(&self) -> &StorePath {
+        &self.journal.confirmed.as_ref().unwrap().system
+    }
+
+    pub fn state(&self) -> &State {
+        &self.journal.state
+    }
+
+    fn world(&self) -> World {
+        let named = self.journal.state.order().map(|order| &order.unit);
+        World {
+            boot: self.boot(),
+            booted: Some(self.booted.clone()),
+            current: Some(self.current.clone()),
+            profile: Some(self.profile.clone()),
+            default: Some(self.default.clone()),
+            dead_man: self.dead_man.is_some(),
+            switch: match &self.unit {
+                Some((unit, state)) if Some(unit) == named => state.clone(),
+                _ => SwitchUnit::Gone,
+            },
+            leftovers: self.leftovers,
+        }
+    }
+
+    /// Starts the agent, if it does not run.
+    pub fn start(&mut self) {
+        if self.machine.is_none() {
+            self.log.push("start".into());
+            self.machine = Some(Machine::new(self.journal.clone()));
+            let world = self.world();
+            self.feed(Event::Started(world));
+        }
+    }
+
+    /// The agent dies; what systemd runs goes on.
+    pub fn kill(&mut self) {
+        self.log.push("kill".into());
+        self.machine = None;
+        self.pending.retain(|p| matches!(p, Pending::Switch(_)));
+    }
+
+    /// The power goes and comes back: the boot loader's default starts.
+    pub fn power_cut(&mut self) {
+        self.log.push("power cut".into());
+        self.kill();
+        // A switch that was running got as far as it got.
+        let running: Vec<_> = self.pending.drain(..).collect();
+        for pending in running {
+            if let Pending::Switch(order) = pending
+                && order.action == Action::Switch
+                && self.random().is_multiple_of(2)
+            {
+                self.profile = order.system.clone();
+                if self.random().is_multiple_of(2) {
+                    self.default = order.system;
+                }
+            }
+        }
+        self.boots += 1;
+        self.booted = self.default.clone();
+        self.current = self.default.clone();
+        self.dead_man = None;
+        self.unit = None;
+        self.leftovers = false;
+    }
+
+    fn random(&mut self) -> u64 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        self.seed
+    }
+
+    /// Gives the agent an event; its effects happen.
+    pub fn feed(&mut self, event: Event) {
+        let Some(machine) = self.machine.clone() else {
+            return;
+        };
+        let (random, boot, policy) = (self.random(), self.boot(), self.policy.clone());
+        let cx = Context {
+            now: self.now,
+            boot: &boot,
+            wall: None,
+            random,
+            policy: &policy,
+        };
+        let name = name_of(&event);
+        let before = machine.journal().state.name().to_owned();
+        let mut written = None;
+        let decided = machine
+            .step(event, &cx)
+            .persisted(|journal| {
+                // Through its text, as on the disk.
+                let text = serde_json::to_vec(journal).unwrap();
+                written = Some(Journal::parse(&text).unwrap());
+                Ok::<_, ()>(())
+            })
+            .unwrap();
+        if let Some(journal) = written {
+            assert_eq!(journal, *decided.machine.journal());
+            self.journal = journal;
+        }
+        let after = self.journal.state.name().to_owned();
+        if before != after {
+            self.transitions
+                .insert((before, name.clone(), after.clone()));
+        }
+        self.log.push(format!("{name} -> {after}"));
+        self.machine = Some(decided.machine);
+        self.answers.extend(decided.answer);
+        for effect in decided.effects {
+            self.carry_out(effect);
+        }
+        self.check();
+    }
+
+    pub fn ask(&mut self, request: Request) -> Answer {
+        self.feed(Event::Asked(request));
+        self.answers.pop().unwrap()
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        self.log.push(format!("  {effect:?}"));
+        let answer = match effect {
+            Effect::Poll => {
+                let world = self.world();
+                self.pending
+                    .push_back(Pending::Event(Event::Observed(world)));
+                Event::Polled(self.published.clone())
+            }
+            Effect::Fetch(target) => {
+                assert!(
+                    self.journal.blocked(&target).is_none(),
+                    "fetches what is blocked"
+                );
+                Event::Fetched
+            }
+            Effect::Inspect(target) => Event::Inspected {
+                current: self.current.clone(),
+                reboot: if self.needs_reboot.contains(&target.system) {
+                    vec![Reason::Kernel]
+                } else {
+                    vec![]
+                },
+            },
+            Effect::ArmDeadMan { system, after } => {
+                self.dead_man = Some((system, self.now + after));
+                Event::DeadManArmed
+            }
+            Effect::DisarmDeadMan => {
+                self.dead_man = None;
+                return;
+            }
+            Effect::Switch(order) => {
+                // No effect before its state is on disk.
+                assert_eq!(
+                    self.journal.state.order(),
+                    Some(&order),
+                    "unit is not in the journal"
+                );
+                if let State::Trial { .. } = self.journal.state {
+                    assert!(self.dead_man.is_some(), "switches without a dead-man timer");
+                    assert_eq!(
+                        order.action,
+                        Action::Test,
+                        "a trial must leave the loader alone"
+                    );
+                    assert!(
+                        self.journal
+                            .state
+                            .target()
+                            .is_some_and(|t| self.journal.blocked(t).is_none()),
+                        "tries what is blocked"
+                    );
+                }
+                if self
+                    .unit
+                    .as_ref()
+                    .is_none_or(|(unit, _)| *unit != order.unit)
+                {
+                    self.unit = Some((order.unit.clone(), SwitchUnit::Running));
+                    self.pending.push_back(Pending::Switch(order));
+                } else if let Some((unit, SwitchUnit::Ended { outcome, log })) = self.unit.clone() {
+                    self.pending.push_back(Pending::Event(Event::SwitchEnded {
+                        unit,
+                        outcome,
+                        log,
+                        failures: vec![],
+                    }));
+                }
+                return;
+            }
+            Effect::StopSwitch(unit) => {
+                self.pending
+                    .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
+                return;
+            }
+            Effect::Probe(expected) => {
+                let mut report = Report::default();
+                if self.current != expected || self.sick.contains(&self.current) {
+                    report.failures.push(Failure {
+                        check: "unit arm.service".into(),
+                        message: "failed".into(),
+                        journal: vec!["no arm found".into()],
+                    });
+                }
+                Event::Probed(report)
+            }
+            Effect::Reboot(_) => {
+                assert!(self.journal.holds.is_empty(), "reboots against a hold");
+                self.power_cut();
+                return;
+            }
+            Effect::CancelFetch => {
+                self.pending.retain(|p| {
+                    !matches!(p, Pending::Event(Event::Fetched | Event::FetchFailed(_)))
+                });
+                return;
+            }
+            Effect::Renew => return,
+        };
+        self.pending.push_back(Pending::Event(answer));
+    }
+
+    /// One thing happens: an answer, a switch that ends, or time that passes. `false` if nothing
+    /// can happen any more but the next poll.
+    pub fn advance(&mut self) -> bool {
+        match self.pending.pop_front() {
+            Some(Pending::Event(event)) => self.feed(event),
+            Some(Pending::Switch(order)) => self.finish(order),
+            None => return self.wait(),
+        }
+        true
+    }
+
+    fn finish(&mut self, order: Order) {
+        let outcome = self
+            .outcomes
+            .get(&order.system)
+            .cloned()
+            .unwrap_or(Outcome::Done);
+        if order.action == Action::Switch
+            && (outcome.activated() || outcome == Outcome::NeedsReboot)
+        {
+            self.profile = order.system.clone();
+            self.default = order.system.clone();
+        }
+        if outcome.activated() || matches!(outcome, Outcome::ActivationFailed) {
+            self.current = order.system.clone();
+            self.leftovers = false;
+        }
+        let log = vec![outcome.to_string()];
+        self.unit = Some((
+            order.unit.clone(),
+            SwitchUnit::Ended {
+                outcome: outcome.clone(),
+                log: log.clone(),
+            },
+        ));
+        self.feed(Event::SwitchEnded {
+            unit: order.unit,
+            outcome,
+            log,
+            failures: vec![],
+        });
+        self.check();
+    }
+
+    /// Nothing is pending: time passes to the next thing that is due.
+    fn wait(&mut self) -> bool {
+        let tick = self.machine.as_ref().and_then(Machine::deadline);
+        let fires = self.dead_man.as_ref().map(|(_, at)| *at);
+        let Some(next) = tick.into_iter().chain(fires).min() else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        if fires.is_some_and(|at| at <= self.now) {
+            let (system, _) = self.dead_man.take().unwrap();
+            self.log.push("dead-man timer fires".into());
+            self.current = system;
+            self.check();
+            return true;
+        }
+        self.feed(Event::Tick);
+        true
+    }
+
+    /// Until the robot is idle and has polled once more since.
+    pub fn settle(&mut self) {
+        for _ in 0..2_000 {
+            let quiet = *self.state() == State::Idle && self.pending.is_empty();
+            if quiet && self.machine.is_some() && self.dead_man.is_none() {
+                return;
+            }
+            if !self.advance() {
+                // A reboot, or a kill: systemd starts the agent again.
+                self.start();
+            }
+            self.start();
+        }
+        panic!("does not settle:\n{}", self.log.join("\n"));
+    }
+
+    /// Until something is so.
+    pub fn settle_until(&mut self, so: impl Fn(&Self) -> bool) {
+        for _ in 0..2_000 {
+            if so(self) {
+                return;
+            }
+            self.start();
+            self.advance();
+        }
+        panic!("never happens:\n{}", self.log.join("\n"));
+    }
+
+    /// What must hold at every moment.
+    fn check(&self) {
+        let Some(confirmed) = &self.journal.confirmed else {
+            return;
+        };
+        let going_back = matches!(
+            &self.journal.state,
+            State::Committing { .. } | State::Reverting { .. }
+        );
+        assert!(
+            self.default == confirmed.system || going_back,
+            "the boot loader would start {} although {} is confirmed:\n{}",
+            self.default,
+            confirmed.system,
+            self.log.join("\n")
+        );
+        let roots = self.journal.roots();
+        assert!(roots.values().any(|root| *root == confirmed.system));
+        if let State::Trial { previous, .. } = &self.journal.state {
+            assert!(roots.values().any(|root| root == previous));
+        }
+    }
+}
+
+pub fn name_of(event: &Event) -> String {
+    match event {
+        Event::Started(_) => "Started",
+        Event::Tick => "Tick",
+        Event::Polled(_) => "Polled",
+        Event::PollFailed(_) => "PollFailed",
+        Event::Observed(_) => "Observed",
+        Event::Fetched => "Fetched",
+        Event::FetchFailed(_) => "FetchFailed",
+        Event::Inspected { .. } => "Inspected",
+        Event::InspectFailed(_) => "InspectFailed",
+        Event::DeadManArmed => "DeadManArmed",
+        Event::DeadManFailed(_) => "DeadManFailed",
+        Event::SwitchEnded { .. } => "SwitchEnded",
+        Event::Probed(_) => "Probed",
+        Event::Asked(Request::Update) => "Asked(Update)",
+        Event::Asked(Request::Rollback { .. }) => "Asked(Rollback)",
+        Event::Asked(Request::Hold { .. }) => "Asked(Hold)",
+        Event::Asked(Request::Resume { .. }) => "Asked(Resume)",
+    }
+    .to_owned()
+}

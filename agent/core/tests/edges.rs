@@ -1,0 +1,488 @@
+//! The story of an update, and every edge that the design names.
+
+mod common;
+
+use common::{Robot, release, system};
+use std::time::Duration;
+use surefoot_core::{
+    journal::{Cause, Journal, State, What},
+    machine::{DriftPolicy, Event, MAX_REBOOTS, Refusal, Request},
+    switch::Outcome,
+};
+
+/// A robot that runs `a`, confirmed.
+fn robot() -> Robot {
+    let mut robot = Robot::new();
+    robot.start();
+    robot.settle();
+    robot
+}
+
+fn update_to(robot: &mut Robot, c: char) {
+    robot.published = Some(release(c));
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+}
+
+fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
+    let answer = robot.ask(Request::Rollback {
+        to: None,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    robot.settle();
+    answer
+}
+
+fn last(robot: &Robot) -> What {
+    robot.journal.history.last().unwrap().what
+}
+
+#[test]
+fn the_first_start_adopts_what_was_booted() {
+    let mut robot = Robot::new();
+    robot.current = system('x'); // somebody switched before the first start
+    robot.start();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(last(&robot), What::Adopted);
+}
+
+#[test]
+fn a_good_release_is_confirmed() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert_eq!(
+        (robot.current.clone(), robot.default.clone()),
+        (system('b'), system('b'))
+    );
+    assert_eq!(robot.journal.fallbacks[0].system, system('a'));
+    assert_eq!(last(&robot), What::Confirmed);
+}
+
+#[test]
+fn a_sick_release_is_reverted_and_remembered_with_its_evidence() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    update_to(&mut robot, 'b');
+    assert_eq!(robot.current, system('a'));
+    assert_eq!(robot.default, system('a'));
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.cause, Cause::Unhealthy);
+    assert_eq!(blocked.evidence.failures[0].journal, ["no arm found"]);
+    let tried = |robot: &Robot| {
+        let records = robot.journal.history.iter();
+        records.filter(|record| record.what == What::Tried).count()
+    };
+    assert_eq!(tried(&robot), 1);
+    update_to(&mut robot, 'b');
+    assert_eq!(
+        tried(&robot),
+        1,
+        "a blocked release must not be tried again"
+    );
+    // Something about it changed: the same name with another system.
+    let mut again = release('c');
+    again.release = release('b').release;
+    robot.published = Some(again);
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('c'));
+}
+
+#[test]
+fn every_exit_code_is_understood() {
+    for (outcome, cause) in [
+        (Outcome::ActivationFailed, Some(Cause::Switch)),
+        (Outcome::Refused, Some(Cause::Switch)),
+        (Outcome::NeedsReboot, Some(Cause::NeedsReboot)),
+        (Outcome::Failed(77), Some(Cause::Switch)),
+        (Outcome::TimedOut, Some(Cause::Switch)),
+        (Outcome::Killed(9), Some(Cause::Switch)),
+        (Outcome::UnitsFailed, None),
+    ] {
+        let mut robot = robot();
+        robot.outcomes.insert(system('b'), outcome.clone());
+        update_to(&mut robot, 'b');
+        let blocked = robot.journal.blocked(&release('b'));
+        assert_eq!(blocked.map(|b| b.evidence.cause), cause, "{outcome:?}");
+        let expected = if cause.is_some() { 'a' } else { 'b' };
+        assert_eq!(*robot.confirmed(), system(expected), "{outcome:?}");
+        assert_eq!(robot.current, system(expected), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_lock_that_is_held_is_no_verdict_but_not_for_ever() {
+    let mut robot = robot();
+    robot.outcomes.insert(system('b'), Outcome::Locked);
+    update_to(&mut robot, 'b');
+    assert_eq!(robot.journal.attempts.as_ref().unwrap().count, 1);
+    assert_eq!(last(&robot), What::Interrupted);
+    for _ in 0..3 {
+        update_to(&mut robot, 'b');
+    }
+    assert_eq!(
+        robot.journal.blocked(&release('b')).unwrap().evidence.cause,
+        Cause::Interrupted
+    );
+}
+
+#[test]
+fn what_needs_a_reboot_is_refused_before_it_is_tried() {
+    let mut robot = robot();
+    robot.needs_reboot.insert(system('b'));
+    update_to(&mut robot, 'b');
+    assert_eq!(last(&robot), What::Refused);
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.cause, Cause::NeedsReboot);
+    assert!(blocked.evidence.message.contains("another kernel"));
+}
+
+#[test]
+fn a_to_b_to_a_is_an_ordinary_update() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    update_to(&mut robot, 'a');
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(robot.current, system('a'));
+    assert_eq!(last(&robot), What::Confirmed);
+}
+
+#[test]
+fn the_same_system_under_a_new_name_needs_no_trial() {
+    let mut robot = robot();
+    let mut renamed = release('a');
+    renamed.release = "renamed".parse().unwrap();
+    robot.published = Some(renamed.clone());
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    assert_eq!(last(&robot), What::Adopted);
+    let confirmed = robot.journal.confirmed.unwrap();
+    assert_eq!(confirmed.release, Some(renamed.release));
+}
+
+#[test]
+fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    update_to(&mut robot, 'c');
+    rollback(&mut robot).unwrap();
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert_eq!(robot.default, system('b'));
+    assert_eq!(
+        robot.journal.blocked(&release('c')).unwrap().evidence.cause,
+        Cause::Rollback
+    );
+    update_to(&mut robot, 'c');
+    assert_eq!(
+        *robot.confirmed(),
+        system('b'),
+        "a rolled back release came again"
+    );
+    rollback(&mut robot).unwrap();
+    assert_eq!(*robot.confirmed(), system('a'), "two deep");
+    assert!(matches!(rollback(&mut robot), Err(Refusal::NothingToDo(_))));
+}
+
+#[test]
+fn a_rollback_ends_a_trial_even_in_the_middle_of_the_switch() {
+    for steps in 0..40 {
+        let mut robot = robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        for _ in 0..steps {
+            robot.advance();
+        }
+        let in_trial = matches!(robot.state(), State::Trial { .. });
+        let answer = rollback(&mut robot);
+        if in_trial {
+            answer.unwrap();
+            assert_eq!(*robot.confirmed(), system('a'));
+            assert_eq!(robot.current, system('a'));
+            assert!(robot.journal.blocked(&release('b')).is_some());
+        }
+    }
+}
+
+#[test]
+fn a_hold_lets_the_download_go_on_and_nothing_else() {
+    let mut robot = robot();
+    let hold = Request::Hold {
+        length: Some(Duration::from_secs(4 * 3600)),
+        why: "loading".into(),
+        by: "arm".into(),
+    };
+    robot.ask(hold).unwrap();
+    robot.published = Some(release('b'));
+    for _ in 0..30 {
+        robot.advance();
+    }
+    assert!(
+        matches!(robot.state(), State::Ready { .. }),
+        "{:?}",
+        robot.state()
+    );
+    assert_eq!(robot.current, system('a'));
+    assert!(matches!(
+        robot.ask(Request::Update),
+        Err(Refusal::Refused(_))
+    ));
+    assert!(matches!(
+        rollback_as(&mut robot, "ada"),
+        Err(Refusal::Refused(_))
+    ));
+    assert!(matches!(
+        robot.ask(Request::Resume {
+            by: Some("ada".into())
+        }),
+        Err(Refusal::NothingToDo(_))
+    ));
+    robot.ask(Request::Resume { by: None }).unwrap();
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+fn rollback_as(robot: &mut Robot, by: &str) -> Result<String, Refusal> {
+    robot.ask(Request::Rollback {
+        to: None,
+        why: "x".into(),
+        by: by.into(),
+    })
+}
+
+#[test]
+fn a_hold_ends_by_itself_but_never_early_after_a_reboot() {
+    let mut robot = robot();
+    let hour = Duration::from_secs(3600);
+    let hold = Request::Hold {
+        length: Some(hour),
+        why: "loading".into(),
+        by: "arm".into(),
+    };
+    robot.ask(hold).unwrap();
+    robot.published = Some(release('b'));
+    robot.now = robot.now + hour / 2;
+    robot.power_cut();
+    let rebooted = robot.now;
+    robot.start();
+    robot.settle_until(|robot| *robot.confirmed() == system('b'));
+    assert!(robot.now.since(rebooted) >= hour, "the hold ended early");
+}
+
+#[test]
+fn a_dead_agent_is_reverted_by_the_dead_man_timer() {
+    for steps in 0..30 {
+        let mut robot = robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        for _ in 0..steps {
+            robot.advance();
+        }
+        if !matches!(robot.state(), State::Trial { .. }) {
+            continue;
+        }
+        robot.kill();
+        while robot.dead_man.is_some() {
+            robot.advance();
+        }
+        assert_eq!(robot.current, system('a'), "after {steps} steps");
+        robot.start();
+        robot.settle();
+        let confirmed = robot.confirmed().clone();
+        assert_eq!(robot.current, confirmed);
+        let blocked = robot.journal.blocked(&release('b'));
+        if let Some(blocked) = blocked {
+            assert_eq!(blocked.evidence.cause, Cause::DeadMan);
+        } else {
+            // It died before it had begun; then it may try.
+            assert_eq!(confirmed, system('b'));
+        }
+    }
+}
+
+#[test]
+fn a_restarted_agent_finds_its_own_switch_again() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().order().is_some());
+    robot.kill();
+    robot.start();
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+    let tried = robot
+        .journal
+        .history
+        .iter()
+        .filter(|r| r.what == What::Tried)
+        .count();
+    assert_eq!(tried, 1);
+}
+
+#[test]
+fn drift_is_reported_and_updates_wait() {
+    let mut robot = robot();
+    robot.current = system('x');
+    update_to(&mut robot, 'b');
+    assert_eq!(robot.machine.as_ref().unwrap().drift(), Some(&system('x')));
+    assert_eq!(robot.current, system('x'), "nothing by surprise");
+    assert!(matches!(
+        robot.ask(Request::Update),
+        Err(Refusal::Refused(_))
+    ));
+    robot.published = None;
+    rollback(&mut robot).unwrap();
+    assert_eq!(robot.current, system('a'));
+    assert!(robot.journal.blocked.is_empty(), "nobody is to blame");
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+#[test]
+fn drift_can_be_adopted_after_health_or_restored() {
+    let mut adopt = robot();
+    adopt.policy.drift = DriftPolicy::Adopt;
+    adopt.current = system('x');
+    let _ = adopt.ask(Request::Update);
+    adopt.settle();
+    assert_eq!(*adopt.confirmed(), system('x'));
+    assert_eq!(adopt.default, system('x'));
+
+    let mut sick = robot();
+    sick.policy.drift = DriftPolicy::Adopt;
+    sick.current = system('x');
+    sick.sick.insert(system('x'));
+    let _ = sick.ask(Request::Update);
+    sick.settle();
+    assert_eq!(
+        (sick.confirmed().clone(), sick.current.clone()),
+        (system('a'), system('x'))
+    );
+
+    let mut restore = robot();
+    restore.policy.drift = DriftPolicy::Restore;
+    restore.current = system('x');
+    let _ = restore.ask(Request::Update);
+    restore.settle();
+    assert_eq!(restore.current, system('a'));
+    assert_eq!(last(&restore), What::Restored);
+}
+
+#[test]
+fn leftovers_of_an_interrupted_switch_are_finished_first() {
+    let mut robot = robot();
+    robot.leftovers = true;
+    robot.kill();
+    robot.start();
+    robot.settle();
+    assert!(!robot.leftovers);
+    assert_eq!(last(&robot), What::Restored);
+}
+
+#[test]
+fn a_cut_before_the_commit_goes_back_and_one_inside_goes_forward() {
+    let mut steps = 0;
+    loop {
+        let mut robot = robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        for _ in 0..steps {
+            robot.advance();
+        }
+        let committing = matches!(robot.state(), State::Committing { .. });
+        let done = *robot.confirmed() == system('b');
+        if done {
+            break;
+        }
+        robot.published = None;
+        robot.power_cut();
+        robot.start();
+        robot.settle();
+        let expected = if committing { 'b' } else { 'a' };
+        assert_eq!(*robot.confirmed(), system(expected), "after {steps} steps");
+        assert_eq!(robot.current, system(expected));
+        assert_eq!(robot.default, system(expected));
+        steps += 1;
+    }
+    assert!(steps > 10);
+}
+
+#[test]
+fn a_loader_that_cannot_be_written_sends_the_release_back() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Committing { .. }));
+    robot.outcomes.insert(system('b'), Outcome::Refused);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(
+        (robot.current.clone(), robot.default.clone()),
+        (system('a'), system('a'))
+    );
+    assert_eq!(
+        robot.journal.blocked(&release('b')).unwrap().evidence.cause,
+        Cause::Commit
+    );
+}
+
+#[test]
+fn a_revert_that_fails_reboots_but_not_for_ever() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.outcomes.insert(system('a'), Outcome::Failed(5));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    // The reboot itself brought it back.
+    assert_eq!(robot.current, system('a'));
+    let reboots = robot
+        .journal
+        .history
+        .iter()
+        .filter(|r| r.what == What::Rebooted)
+        .count();
+    assert!((1..=MAX_REBOOTS as usize).contains(&reboots));
+}
+
+#[test]
+fn a_release_that_is_recalled_is_not_fetched_any_more() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Fetching { .. }));
+    robot.feed(Event::Polled(None));
+    assert_eq!(*robot.state(), State::Idle);
+}
+
+#[test]
+fn a_download_that_fails_is_tried_again_later_and_blames_nobody() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Fetching { .. }));
+    robot.feed(Event::FetchFailed("the cache answers 500".into()));
+    assert_eq!(
+        robot.machine.as_ref().unwrap().problem(),
+        Some("the cache answers 500")
+    );
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert!(robot.journal.blocked.is_empty());
+}
+
+#[test]
+fn a_journal_of_a_newer_agent_keeps_its_fields_and_a_newer_format_is_refused() {
+    let robot = robot();
+    let mut value = serde_json::to_value(&robot.journal).unwrap();
+    value["gripper"] = serde_json::json!({ "closed": true });
+    let journal = Journal::parse(value.to_string().as_bytes()).unwrap();
+    let again = serde_json::to_value(&journal).unwrap();
+    assert_eq!(again["gripper"]["closed"], true);
+    value["spec"] = 2.into();
+    let error = Journal::parse(value.to_string().as_bytes())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("format 2"), "{error}");
+}
