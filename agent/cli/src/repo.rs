@@ -1,10 +1,335 @@
-//! Commands of the repo side.
+//! `surefoot repo …`: making and keeping a signed repository.
+
+use anyhow::{Context as _, ensure};
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde_json::json;
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use surefoot_trust::{
+    Editor, Keyring,
+    editor::{DAY, Plan, RolePlan, Versions},
+    keys::{PrivateKey, Scheme, Signer as _},
+};
 
 /// The commands.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {}
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new repository and the keys that sign it.
+    Init(Init),
+    /// Sign again what lives short, so that robots know that no news is held back.
+    ///
+    /// Run it from a timer, several times in the lifetime of timestamp.json.
+    Refresh(Refresh),
+}
+
+/// Arguments of `surefoot repo init`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The repository: a new or empty directory. Serve it with any web server.
+    dir: PathBuf,
+    /// Where the new private keys go: root/, targets/ and online/ in it. [default: DIR with -keys
+    /// behind it]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+    /// How many keys must sign for each role, e.g. root=2,targets=1.
+    #[arg(long, value_delimiter = ',', value_name = "ROLE=N", value_parser = assignment::<u64>)]
+    threshold: Vec<(String, u64)>,
+    /// How many keys each role gets, e.g. root=3. [default: as many as the threshold]
+    #[arg(long, value_delimiter = ',', value_name = "ROLE=N", value_parser = assignment::<u64>)]
+    keys: Vec<(String, u64)>,
+    /// How long signatures are valid, e.g. timestamp=7d,targets=180d. Units: d, h, m, s.
+    /// [default: root=365d,targets=180d,snapshot=30d,timestamp=7d]
+    #[arg(long, value_delimiter = ',', value_name = "ROLE=TIME", value_parser = assignment::<Lifetime>)]
+    expires: Vec<(String, Lifetime)>,
+    /// The kind of the new keys.
+    #[arg(long, value_enum, default_value = "ed25519")]
+    key_type: KeyType,
+}
+
+/// Arguments of `surefoot repo refresh`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Refresh {
+    /// The repository.
+    dir: PathBuf,
+    /// Where the private keys are; those of online/ are enough. [default: DIR with -keys behind it]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum KeyType {
+    Ed25519,
+    /// ECDSA on P-256.
+    Ecdsa,
+    /// RSA-PSS, 3072 bits.
+    Rsa,
+}
+
+impl From<KeyType> for Scheme {
+    fn from(kind: KeyType) -> Self {
+        match kind {
+            KeyType::Ed25519 => Self::Ed25519,
+            KeyType::Ecdsa => Self::EcdsaP256,
+            KeyType::Rsa => Self::RsaPss,
+        }
+    }
+}
+
+/// A time span in whole seconds: `90s`, `15m`, `12h`, `7d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lifetime(u64);
+
+impl std::str::FromStr for Lifetime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is no time span; write e.g. 90s, 15m, 12h or 7d");
+        let unit = text.chars().last().ok_or_else(wrong)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => DAY,
+            _ => return Err(wrong()),
+        };
+        text[..text.len() - 1]
+            .parse::<u64>()
+            .ok()
+            .filter(|n| *n > 0)
+            .and_then(|n| n.checked_mul(seconds))
+            .map(Self)
+            .ok_or_else(wrong)
+    }
+}
+
+/// Reads `ROLE=VALUE` for one of the four roles.
+fn assignment<T: std::str::FromStr<Err: std::fmt::Display>>(
+    text: &str,
+) -> Result<(String, T), String> {
+    let (role, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("'{text}' is not of the form ROLE=VALUE"))?;
+    if !surefoot_trust::metadata::TOP_LEVEL.contains(&role) {
+        return Err(format!(
+            "there is no role '{role}'; use root, targets, snapshot or timestamp"
+        ));
+    }
+    let value = value.parse().map_err(|e| format!("{role}: {e}"))?;
+    Ok((role.to_owned(), value))
+}
 
 /// Runs one.
-pub(crate) fn run(command: Command, _json: bool) -> anyhow::Result<()> {
-    match command {}
+pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::Init(args) => init(&args, json),
+        Command::Refresh(args) => refresh(&args, json),
+    }
+}
+
+/// The directory of keys: as said, or beside the repository.
+pub(crate) fn keys_dir(repository: &Path, said: Option<&Path>) -> PathBuf {
+    said.map_or_else(
+        || {
+            let mut name = repository.components().as_path().as_os_str().to_owned();
+            name.push("-keys");
+            PathBuf::from(name)
+        },
+        Path::to_owned,
+    )
+}
+
+fn init(args: &Init, json: bool) -> anyhow::Result<()> {
+    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
+    ensure!(
+        !keys_dir.starts_with(&args.dir),
+        crate::outcome::Usage(format!(
+            "the keys must not lie in the repository, which is served to everybody: {}",
+            keys_dir.display()
+        ))
+    );
+    ensure!(
+        !args.dir.join("metadata").join("1.root.json").exists(),
+        surefoot_trust::Error::Exists(args.dir.clone())
+    );
+    let mut ring = Keyring::new();
+    let mut written = Vec::new();
+    let mut role = |name: &str, folder: &str, threshold: u64, days: u64| -> anyhow::Result<_> {
+        let threshold = last(&args.threshold, name).unwrap_or(threshold);
+        let count = last(&args.keys, name).unwrap_or(threshold);
+        ensure!(
+            (1..=count).contains(&threshold) && count <= 100,
+            crate::outcome::Usage(format!(
+                "'{name}' cannot need {threshold} signatures with {count} keys; at most 100 keys, at least one signature"
+            ))
+        );
+        let mut keys = Vec::new();
+        for n in 1..=count {
+            let key = PrivateKey::generate(args.key_type.into())?;
+            let path = keys_dir.join(folder).join(format!("{name}-{n}.pem"));
+            write_private(&path, key.to_pem()?.as_bytes())
+                .with_context(|| path.display().to_string())?;
+            keys.push(key.public().clone());
+            written.push(path);
+            ring.add(Arc::new(key));
+        }
+        Ok(RolePlan {
+            keys,
+            threshold,
+            lifetime: last(&args.expires, name).unwrap_or(Lifetime(days * DAY)).0,
+        })
+    };
+    let plan = Plan {
+        root: role("root", "root", 1, 365)?,
+        targets: role("targets", "targets", 1, 180)?,
+        snapshot: role("snapshot", "online", 1, 30)?,
+        timestamp: role("timestamp", "online", 1, 7)?,
+    };
+    let editor = Editor::init(&args.dir, &plan, ring, Timestamp::now())?;
+    let anchor = args.dir.join("metadata").join("1.root.json");
+    if json {
+        println!(
+            "{}",
+            json!({
+                "repository": args.dir,
+                "anchor": anchor,
+                "keysDir": keys_dir,
+                "keys": written,
+                "versions": editor.versions(),
+            })
+        );
+        return Ok(());
+    }
+    println!("Repository   {}", args.dir.display());
+    println!(
+        "             metadata/ and targets/ in it are static files: serve them with any web server"
+    );
+    println!("Trust anchor {}", anchor.display());
+    println!("             give it to each robot as /etc/surefoot/root.json");
+    println!("Keys         {}", keys_dir.display());
+    println!(
+        "  root/      {} of {} must sign; move them off this machine, each to another place",
+        plan.root.threshold,
+        plan.root.keys.len()
+    );
+    println!(
+        "  targets/   {} of {} must sign each release; keep them where releases are made",
+        plan.targets.threshold,
+        plan.targets.keys.len()
+    );
+    println!("  online/    snapshot and timestamp; keep them where `surefoot repo refresh` runs");
+    println!("None of the keys is encrypted.");
+    println!();
+    println!("Next:");
+    println!(
+        "  surefoot publish --repo {} --channel stable --model MODEL --cache URL TOPLEVEL",
+        args.dir.display()
+    );
+    println!(
+        "  surefoot repo refresh {}   # from a timer; timestamp.json is valid for {} h",
+        args.dir.display(),
+        plan.timestamp.lifetime / 3600
+    );
+    Ok(())
+}
+
+fn refresh(args: &Refresh, json: bool) -> anyhow::Result<()> {
+    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
+    let now = Timestamp::now();
+    let mut editor = Editor::open(&args.dir, Keyring::load(&keys_dir)?)?;
+    let before = editor.versions();
+    let versions = editor.refresh(now)?;
+    let expiries = editor.expiries();
+    if json {
+        let expires: serde_json::Map<_, _> = expiries
+            .iter()
+            .map(|(role, time)| ((*role).to_owned(), time.to_string().into()))
+            .collect();
+        println!("{}", json!({ "versions": versions, "expires": expires }));
+        return Ok(());
+    }
+    let pick = |v: &Versions, role: &str| match role {
+        "root" => v.root,
+        "targets" => v.targets,
+        "snapshot" => v.snapshot,
+        _ => v.timestamp,
+    };
+    for (role, expires) in expiries {
+        let version = pick(&versions, role);
+        println!(
+            "{role:<9} version {version:<5} expires {expires}{}",
+            if version > pick(&before, role) {
+                "  signed now"
+            } else if expires <= now {
+                "  EXPIRED: sign it again with its own keys"
+            } else {
+                ""
+            }
+        );
+    }
+    Ok(())
+}
+
+fn last<T: Copy>(list: &[(String, T)], name: &str) -> Option<T> {
+    list.iter()
+        .rev()
+        .find(|(role, _)| role == name)
+        .map(|(_, value)| *value)
+}
+
+/// Writes a private key, readable by its owner alone; refuses to replace one.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+    }
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_have_units() {
+        assert_eq!("7d".parse(), Ok(Lifetime(7 * DAY)));
+        assert_eq!("90s".parse(), Ok(Lifetime(90)));
+        for text in [
+            "",
+            "7",
+            "d",
+            "0d",
+            "-1d",
+            "7 d",
+            "7w",
+            "99999999999999999999d",
+            "7ä",
+        ] {
+            let result = text.parse::<Lifetime>();
+            assert!(result.is_err_and(|e| e.contains("no time span")), "{text}");
+        }
+        assert!(
+            assignment::<u64>("weather=2")
+                .unwrap_err()
+                .contains("no role")
+        );
+        assert!(
+            assignment::<u64>("root")
+                .unwrap_err()
+                .contains("ROLE=VALUE")
+        );
+    }
 }

@@ -1,0 +1,147 @@
+//! How files of a repository are named.
+
+use crate::{Error, metadata::TargetFile};
+use std::fmt::Write as _;
+
+/// Sizes above which files of metadata are refused before they are parsed, bytes (§5.3.3 "X", and
+/// the same for the others where the signed metadata does not say the size).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Of each `N.root.json`.
+    pub root: u64,
+    /// Of `timestamp.json`.
+    pub timestamp: u64,
+    /// Of the snapshot.
+    pub snapshot: u64,
+    /// Of each targets file.
+    pub targets: u64,
+    /// New roots that are followed in one refresh (§5.3.2 "Y"); the rest waits for the next one.
+    pub roots: u32,
+    /// Delegated roles that are asked for one target (§5.6.7.1).
+    pub delegations: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            root: 512_000,
+            timestamp: 16_384,
+            snapshot: 2_000_000,
+            targets: 5_000_000,
+            roots: 256,
+            delegations: 32,
+        }
+    }
+}
+
+/// The file of a role's metadata, ready for a URL: the version before it where files carry it,
+/// and everything unusual in the name percent-encoded.
+#[must_use]
+pub fn metadata(role: &str, version: Option<u64>) -> String {
+    let role = quote(role);
+    match version {
+        Some(version) => format!("{version}.{role}.json"),
+        None => format!("{role}.json"),
+    }
+}
+
+/// The file of a target relative to the targets' directory, not yet encoded: `a/HASH.name` where
+/// files carry hashes, else `a/name`.
+///
+/// # Errors
+/// [`Error::TargetName`] if it would lead elsewhere.
+pub fn target(name: &str, hash: Option<&str>) -> Result<String, Error> {
+    check_target(name)?;
+    Ok(match (hash, name.rsplit_once('/')) {
+        (None, _) => name.to_owned(),
+        (Some(hash), None) => format!("{hash}.{name}"),
+        (Some(hash), Some((dir, base))) => format!("{dir}/{hash}.{base}"),
+    })
+}
+
+/// Whether a target path stays where it belongs: relative, at most 1024 bytes, no empty, `.` or
+/// `..` part, no control characters, no backslash.
+///
+/// # Errors
+/// [`Error::TargetName`].
+pub fn check_target(name: &str) -> Result<(), Error> {
+    let good = name.len() <= 1024
+        && !name.chars().any(|c| c.is_control() || c == '\\')
+        && name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if good {
+        Ok(())
+    } else {
+        Err(Error::TargetName {
+            name: name
+                .chars()
+                .take(100)
+                .flat_map(char::escape_debug)
+                .collect(),
+        })
+    }
+}
+
+/// The digest that names a target's file: the strongest that is known here.
+pub(crate) fn naming_hash(target: &TargetFile) -> Option<&str> {
+    ["sha256", "sha512"]
+        .iter()
+        .find_map(|name| target.hashes.get(*name))
+        .map(String::as_str)
+        .filter(|hash| !hash.is_empty() && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986, the slash too.
+#[must_use]
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+/// The same, slashes kept.
+#[must_use]
+pub fn quote_path(path: &str) -> String {
+    path.split('/').map(quote).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_named_as_the_specification_says() {
+        assert_eq!(metadata("root", Some(7)), "7.root.json");
+        assert_eq!(metadata("timestamp", None), "timestamp.json");
+        assert_eq!(metadata("../a?", Some(1)), "1...%2Fa%3F.json");
+        assert_eq!(target("a/b.txt", Some("00")).unwrap(), "a/00.b.txt");
+        assert_eq!(target("b.txt", Some("00")).unwrap(), "00.b.txt");
+        assert_eq!(target("a/b.txt", None).unwrap(), "a/b.txt");
+        assert_eq!(quote_path("a b/c#"), "a%20b/c%23");
+    }
+
+    #[test]
+    fn targets_stay_where_they_belong() {
+        for name in [
+            "",
+            "/etc/passwd",
+            "a//b",
+            "../x",
+            "a/..",
+            "a/./b",
+            "a\\b",
+            "a\nb",
+            "a/",
+        ] {
+            assert!(check_target(name).is_err(), "{name}");
+        }
+        for name in ["a", "a/b", "..a", "a..b/c", "ä ö"] {
+            assert!(check_target(name).is_ok(), "{name}");
+        }
+    }
+}
