@@ -12,6 +12,7 @@
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
 pub mod closure;
+pub mod control;
 pub mod hash;
 pub mod health;
 pub mod hold;

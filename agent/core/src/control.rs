@@ -1,0 +1,393 @@
+//! What is said on the control socket.
+//!
+//! The interface itself, with words for every field, is [`INTERFACE`]: Varlink's own language,
+//! so that `varlinkctl introspect` shows it. The types here are its values; fields that are not
+//! explained here are explained there.
+
+use crate::{StorePath, release::Name, units::MAX_DURATION};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
+
+/// The interface `io.surefoot.Agent`, in Varlink's interface definition language.
+pub const INTERFACE: &str = include_str!("io.surefoot.Agent.varlink");
+
+/// The name of the interface.
+pub const INTERFACE_NAME: &str = "io.surefoot.Agent";
+
+/// Where the socket lies unless the configuration says otherwise.
+pub const SOCKET: &str = "/run/surefoot/control.socket";
+
+/// Messages to the agent above this size end the connection, in bytes.
+pub const MAX_CALL_BYTES: usize = 64 << 10;
+
+/// Messages from the agent above this size are not believed, in bytes.
+pub const MAX_REPLY_BYTES: usize = 4 << 20;
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Nothing to do, or waiting.
+    #[default]
+    Idle,
+    /// Bringing the store paths that are missing.
+    Fetching,
+    /// Everything is here; the trial has not started.
+    Ready,
+    /// The new system runs and has to prove healthy.
+    Trial,
+    /// It has, and becomes the one that the robot starts with.
+    Committing,
+    /// It has not; going back to the confirmed system.
+    Reverting,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Fetching => "fetching",
+            Self::Ready => "ready",
+            Self::Trial => "trial",
+            Self::Committing => "committing",
+            Self::Reverting => "reverting",
+        })
+    }
+}
+
+/// A system, and when it became what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct System {
+    /// Its store path.
+    pub system: StorePath,
+    /// The release that it came with, if it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// Since when. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Store paths that are done.
+    pub paths: u64,
+    /// Store paths that were missing.
+    pub paths_total: u64,
+    /// Bytes that were moved.
+    pub bytes: u64,
+    /// Bytes to move in all.
+    pub bytes_total: u64,
+    /// Bytes a second, lately.
+    pub rate: u64,
+}
+
+/// A failed unit and the last lines of its journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitEvidence {
+    /// The unit.
+    pub unit: String,
+    /// Its last lines, oldest first.
+    #[serde(default)]
+    pub journal: Vec<String>,
+}
+
+/// Why a system was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// One line for each check that failed.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// The units that had failed.
+    #[serde(default)]
+    pub units: Vec<UnitEvidence>,
+}
+
+/// A release that is not tried again until something about it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// The release.
+    pub release: Name,
+    /// Its system.
+    pub system: StorePath,
+    /// Why, in one sentence.
+    pub cause: String,
+    /// What was seen.
+    #[serde(default)]
+    pub evidence: Evidence,
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Timestamp>,
+}
+
+/// Somebody's word that nothing shall be switched now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Who said so.
+    pub owner: String,
+    /// Why.
+    pub why: String,
+    /// Since when. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until it ends by itself; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+}
+
+/// What a check of the repository found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CheckResult {
+    /// Nothing new.
+    UpToDate,
+    /// A release that the robot does not run.
+    Found,
+    /// The repository could not be read or was not believed.
+    Failed,
+}
+
+/// The last check of the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Timestamp>,
+    /// What it found.
+    pub result: CheckResult,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Everything about the robot's updates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    /// The robot's model.
+    pub model: String,
+    /// The channel that it follows.
+    pub channel: String,
+    /// The repository's URL.
+    pub repository: String,
+    /// What the agent is doing.
+    pub state: State,
+    /// What it is doing and why, in one sentence.
+    pub doing: String,
+    /// What runs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<System>,
+    /// What was started last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted: Option<System>,
+    /// The last system that was proven healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<System>,
+    /// Systems that were confirmed before and are kept, newest first.
+    pub fallbacks: Vec<System>,
+    /// What the robot is on its way to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<System>,
+    /// How far the fetch is, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What was given up.
+    pub blocked: Vec<Blocked>,
+    /// Who keeps the robot from switching.
+    pub holds: Vec<Hold>,
+    /// The last check of the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<Check>,
+    /// Until the repository is asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check_seconds: Option<u64>,
+    /// What somebody changed by hand, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct HistoryEntry {
+    /// When. For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub when: Option<Timestamp>,
+    /// One word: `confirmed`, `reverted`, `blocked`, …
+    pub what: String,
+    /// The release that it happened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// The system that it happened to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<StorePath>,
+    /// Why, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who asked for it, where somebody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// Where to roll back to, as people name it: a store path or a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RollbackTo {
+    /// The system with this store path.
+    System(StorePath),
+    /// The newest kept system that came with this release.
+    Release(Name),
+}
+
+impl RollbackTo {
+    /// Whether a system is the one that was named.
+    #[must_use]
+    pub fn names(&self, system: &StorePath, release: Option<&Name>) -> bool {
+        match self {
+            Self::System(path) => path == system,
+            Self::Release(name) => Some(name) == release,
+        }
+    }
+}
+
+impl FromStr for RollbackTo {
+    type Err = InputError;
+
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        let wrong = |error: &dyn fmt::Display| InputError(error.to_string());
+        if text.starts_with('/') {
+            text.parse().map(Self::System).map_err(|e| wrong(&e))
+        } else {
+            text.parse().map(Self::Release).map_err(|e| wrong(&e))
+        }
+    }
+}
+
+impl fmt::Display for RollbackTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(path) => path.fmt(f),
+            Self::Release(name) => name.fmt(f),
+        }
+    }
+}
+
+/// A reason, in somebody's words: 1 to 500 characters on one line. It goes into the history, logs
+/// and terminals, so control characters are refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why(String);
+
+impl Why {
+    /// The words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Why {
+    type Err = InputError;
+
+    fn from_str(text: &str) -> Result<Self, InputError> {
+        let text = text.trim();
+        if text.is_empty() {
+            Err(InputError(
+                "a reason must be given, for those who come after".into(),
+            ))
+        } else if text.chars().count() > 500 {
+            Err(InputError("the reason has more than 500 characters".into()))
+        } else if text.chars().any(char::is_control) {
+            Err(InputError(
+                "the reason must be one line without control characters".into(),
+            ))
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How long a hold lasts.
+///
+/// # Errors
+/// [`InputError`] unless it is 1 second to ten years.
+pub fn hold_time(seconds: i64) -> Result<Duration, InputError> {
+    u64::try_from(seconds)
+        .ok()
+        .map(Duration::from_secs)
+        .filter(|time| !time.is_zero() && *time <= MAX_DURATION)
+        .ok_or_else(|| InputError("a hold lasts 1 second to 10 years".into()))
+}
+
+/// A value from outside that does not do, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InputError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_older_or_newer_agent_can_be_read() {
+        let status: Status = serde_json::from_str(r#"{"state":"trial","weather":"fine"}"#).unwrap();
+        assert_eq!(status.state, State::Trial);
+        assert_eq!(status.blocked, []);
+    }
+
+    #[test]
+    fn reasons_are_one_line_of_words() {
+        assert_eq!(
+            "  drops things ".parse::<Why>().unwrap().as_str(),
+            "drops things"
+        );
+        for (text, word) in [
+            (" ".to_owned(), "must be given"),
+            ("a\nb".to_owned(), "one line"),
+            ("\u{1b}[31m".to_owned(), "control"),
+            ("x".repeat(501), "500"),
+        ] {
+            let error = text.parse::<Why>().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn where_to_go_back_to_is_a_path_or_a_release() {
+        let path: StorePath = "/nix/store/7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-nixos"
+            .parse()
+            .unwrap();
+        let release: Name = "2026.11".parse().unwrap();
+        let to: RollbackTo = path.to_string().parse().unwrap();
+        assert!(to.names(&path, None));
+        let to: RollbackTo = "2026.11".parse().unwrap();
+        assert!(to.names(&path, Some(&release)) && !to.names(&path, None));
+        assert!("/etc".parse::<RollbackTo>().is_err());
+        assert!("a b".parse::<RollbackTo>().is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_makes_it_panic(text in ".{0,60}", seconds: i64) {
+            let _ = text.parse::<Why>();
+            let _ = text.parse::<RollbackTo>();
+            let _ = hold_time(seconds);
+        }
+    }
+}
