@@ -1,0 +1,127 @@
+# Builds the stand-in toplevel, in Nix's sandbox, where there is nothing but busybox.
+set -eu
+for applet in mkdir ln cp chmod sed cat head sha512sum basename rm; do
+  eval "$applet() { \"$busybox/bin/busybox\" $applet \"\$@\"; }"
+done
+
+mkdir -p "$out/bin" "$out/sw/bin" "$out/etc/systemd/system" "$out/etc/robot" "$out/specialisation"
+
+# --- scripts: they know their own toplevel, and the faults asked for
+script() {
+  sed -e "s|@out@|$out|g" -e "s|@flavour@|$nixosRebuild|g" \
+    -e "s|@activateFails@|$activateFails|g" -e "s|@activateHangs@|$activateHangs|g" \
+    -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" "$1" >"$2"
+  chmod 555 "$2"
+}
+script "$initScript" "$out/init"
+script "$activateScript" "$out/activate"
+script "$preSwitchCheck" "$out/pre-switch-check"
+script "$installBootLoader" "$out/install-boot-loader"
+[ -z "$switchable" ] || script "$switchToConfiguration" "$out/bin/switch-to-configuration"
+[ "$nixosRebuild" = none ] || script "$nixosRebuildScript" "$out/sw/bin/nixos-rebuild"
+
+# --- what a toplevel says about itself
+version=26.05.robot.$generation
+printf %s "$version" >"$out/nixos-version"
+printf %s "$system" >"$out/system"
+printf %s "$initInterface" >"$out/init-interface-version"
+printf %s "$kernelParams" >"$out/kernel-params"
+printf %s "$inhibitors" >"$out/switch-inhibitors"
+ln -s "$kernel" "$out/kernel"
+ln -s "$initrd" "$out/initrd"
+ln -s "$kernelModules" "$out/kernel-modules"
+cat >"$out/boot.json" <<END
+{
+  "org.nixos.bootspec.v1": {
+    "init": "$out/init",
+    "initrd": "$initrd",
+    "kernel": "$kernel",
+    "kernelParams": $kernelParamsJson,
+    "label": "NixOS Robot $version (Linux)",
+    "system": "$system",
+    "toplevel": "$out"
+  },
+  "org.nixos.specialisation.v1": {}
+}
+END
+
+if [ "$padding" != 0 ]; then
+  n=0
+  while [ "$n" -lt "$padding" ]; do
+    echo "$generation $n" | sha512sum
+    n=$((n + 132))
+  done | head -c "$padding" >"$out/padding"
+fi
+
+# --- units
+units=$out/etc/systemd/system
+enable() { # unit target
+  mkdir -p "$units/$2.wants"
+  ln -s "../$1" "$units/$2.wants/$1"
+}
+# NixOS has the targets in its own directory, and a switch starts the active ones anew: that is how
+# units which only the new generation has are started.
+cat >"$units/multi-user.target" <<END
+[Unit]
+Description=Multi-User System
+Requires=basic.target
+Conflicts=rescue.service rescue.target
+After=basic.target rescue.service rescue.target
+AllowIsolate=yes
+END
+for target in sockets timers; do
+  cat >"$units/$target.target" <<END
+[Unit]
+Description=All the $target
+DefaultDependencies=no
+Before=basic.target shutdown.target
+Conflicts=shutdown.target
+END
+done
+cat >"$units/sysinit-reactivation.target" <<END
+[Unit]
+Description=Reactivate sysinit units
+DefaultDependencies=no
+END
+
+type=exec
+case $service in
+  good) start="echo $generation is up; exec sleep infinity" ;;
+  fails) type=oneshot start="echo $generation cannot find its motor >\&2; exit 1" ;;
+  exits) start="until [ -e /run/robot/exit ]; do sleep 0.05; done; echo $generation lost its motor >\&2; exit 1" ;;
+  silent) type=notify start="echo $generation does not get ready; exec sleep infinity" ;;
+  none) start= ;;
+  *) echo "unknown service: $service" >&2; exit 1 ;;
+esac
+if [ -n "$start" ]; then
+  sed -e "s|@generation@|$generation|" -e "s|@type@|$type|" -e "s|@start@|$start|" \
+    -e "s|@timeout@|$startTimeout|" >"$units/robot.service" <<'END'
+[Unit]
+Description=The robot's application (@generation@)
+
+[Service]
+Type=@type@
+ExecStart=/bin/sh -c '@start@'
+TimeoutStartSec=@timeout@
+
+[Install]
+WantedBy=multi-user.target
+END
+  enable robot.service multi-user.target
+fi
+
+if [ -n "${extra:-}" ]; then
+  for program in "$extra"/bin/*; do ln -s "$program" "$out/sw/bin/"; done
+  for file in "$extra"/lib/systemd/system/*; do
+    name=$(basename "$file")
+    ln -s "$file" "$units/$name"
+    for target in $(sed -n 's/^WantedBy=//p' "$file"); do enable "$name" "$target"; done
+  done
+fi
+
+# --- the rest of /etc
+echo "$generation" >"$out/etc/robot/generation"
+if [ -n "$etc" ]; then
+  cp -R "$etc/." "$out/etc/"
+  chmod -R u+w "$out/etc"
+fi
