@@ -4,7 +4,13 @@
 //! so that `varlinkctl introspect` shows it. The types here are its values; fields that are not
 //! explained here are explained there.
 
-use crate::{StorePath, release::Name, units::MAX_DURATION};
+use crate::{
+    StorePath, hold,
+    journal::{self, Cause, What},
+    release::Name,
+    time::Instant,
+    units::MAX_DURATION,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
@@ -43,6 +49,19 @@ pub enum State {
     Reverting,
 }
 
+impl From<&journal::State> for State {
+    fn from(state: &journal::State) -> Self {
+        match state {
+            journal::State::Idle => Self::Idle,
+            journal::State::Fetching { .. } => Self::Fetching,
+            journal::State::Ready { .. } => Self::Ready,
+            journal::State::Trial { .. } => Self::Trial,
+            journal::State::Committing { .. } => Self::Committing,
+            journal::State::Reverting { .. } => Self::Reverting,
+        }
+    }
+}
+
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -70,6 +89,16 @@ pub struct System {
     pub since: Option<Timestamp>,
 }
 
+impl From<&journal::Generation> for System {
+    fn from(generation: &journal::Generation) -> Self {
+        Self {
+            system: generation.system.clone(),
+            release: generation.release.clone(),
+            since: generation.since,
+        }
+    }
+}
+
 /// How far a fetch is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -86,29 +115,6 @@ pub struct Progress {
     pub rate: u64,
 }
 
-/// A failed unit and the last lines of its journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct UnitEvidence {
-    /// The unit.
-    pub unit: String,
-    /// Its last lines, oldest first.
-    #[serde(default)]
-    pub journal: Vec<String>,
-}
-
-/// Why a system was given up.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Evidence {
-    /// One line for each check that failed.
-    #[serde(default)]
-    pub checks: Vec<String>,
-    /// The units that had failed.
-    #[serde(default)]
-    pub units: Vec<UnitEvidence>,
-}
-
 /// A release that is not tried again until something about it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,14 +123,56 @@ pub struct Blocked {
     pub release: Name,
     /// Its system.
     pub system: StorePath,
+    /// Why, in one word.
+    pub cause: Cause,
     /// Why, in one sentence.
-    pub cause: String,
-    /// What was seen.
+    pub why: String,
+    /// The checks that failed.
     #[serde(default)]
-    pub evidence: Evidence,
+    pub failures: Vec<Failure>,
+    /// The last lines of the switch.
+    #[serde(default)]
+    pub log: Vec<String>,
     /// When. For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Timestamp>,
+}
+
+impl From<&journal::Blocked> for Blocked {
+    fn from(blocked: &journal::Blocked) -> Self {
+        Self {
+            release: blocked.release.clone(),
+            system: blocked.system.clone(),
+            cause: blocked.evidence.cause,
+            why: blocked.evidence.message.clone(),
+            failures: (blocked.evidence.failures.iter().map(Into::into)).collect(),
+            log: blocked.evidence.log.clone(),
+            when: blocked.since,
+        }
+    }
+}
+
+/// A check of the health that did not pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Which one.
+    pub check: String,
+    /// What was wrong.
+    pub message: String,
+    /// The last lines of the unit's journal, oldest first.
+    #[serde(default)]
+    pub journal: Vec<String>,
+}
+
+impl From<&crate::health::Failure> for Failure {
+    fn from(failure: &crate::health::Failure) -> Self {
+        Self {
+            check: failure.check.clone(),
+            message: failure.message.clone(),
+            journal: failure.journal.clone(),
+        }
+    }
 }
 
 /// Somebody's word that nothing shall be switched now.
@@ -141,6 +189,19 @@ pub struct Hold {
     /// Until it ends by itself; `None` if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds_left: Option<u64>,
+}
+
+impl Hold {
+    /// A hold of the journal, as it is now.
+    #[must_use]
+    pub fn new(hold: &hold::Hold, now: Instant) -> Self {
+        Self {
+            owner: hold.owner.clone(),
+            why: hold.why.clone(),
+            since: hold.since,
+            seconds_left: hold.ends().map(|end| end.since(now).as_secs()),
+        }
+    }
 }
 
 /// What a check of the repository found.
@@ -217,27 +278,53 @@ pub struct Status {
     pub drift: Option<String>,
 }
 
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+impl Status {
+    /// The status as it is a while later, if nothing but time has passed.
+    #[must_use]
+    pub fn aged(&self, by: Duration) -> Self {
+        let later = |seconds: Option<u64>| seconds.map(|s| s.saturating_sub(by.as_secs()));
+        let mut aged = self.clone();
+        aged.next_check_seconds = later(self.next_check_seconds);
+        for hold in &mut aged.holds {
+            hold.seconds_left = later(hold.seconds_left);
+        }
+        aged
+    }
+}
+
+/// Something that happened to a system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
     /// When. For people.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Timestamp>,
-    /// One word: `confirmed`, `reverted`, `blocked`, …
-    pub what: String,
-    /// The release that it happened to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What.
+    pub what: What,
+    /// The release, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Name>,
-    /// The system that it happened to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub system: Option<StorePath>,
+    /// The system.
+    pub system: StorePath,
     /// Why, in one sentence.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// Who asked for it, where somebody did.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
+}
+
+impl From<&journal::Record> for HistoryEntry {
+    fn from(record: &journal::Record) -> Self {
+        Self {
+            when: record.at,
+            what: record.what,
+            release: record.release.clone(),
+            system: record.system.clone(),
+            why: record.why.clone(),
+            by: record.by.clone(),
+        }
+    }
 }
 
 /// Where to roll back to, as people name it: a store path or a release.

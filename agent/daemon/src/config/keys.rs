@@ -108,8 +108,11 @@ settings! {
         /// How often one system is tried while its trials end without a verdict: by a power cut,
         /// say. A verdict of unhealthy blocks it at once.
         attempts: u32 = 3 in 1 to 20;
-        /// What to do when somebody switched the robot by hand: `"report"` it, `"adopt"` it once
-        /// healthy, or `"restore"` what was confirmed.
+        /// Delay between two tries of a commit or of a revert.
+        retry_delay: Duration = "10s" in "100ms" to "1h";
+        /// What to do when somebody switched the robot by hand: `"report"` it and wait with updates
+        /// until that is settled, `"adopt"` it once it has proven healthy, or `"restore"` what was
+        /// confirmed.
         drift: Drift = "report";
     }
 }

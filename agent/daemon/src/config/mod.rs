@@ -7,6 +7,7 @@ mod args;
 mod declare;
 mod keys;
 mod layers;
+mod policy;
 mod problem;
 mod reference;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::{
 };
 use proptest::prelude::*;
 use std::{fs, path::Path, sync::Arc, time::Duration};
+use surefoot_core::machine::{DriftPolicy, Policy};
 use toml::de::DeValue;
 
 const MINIMAL: &str =
@@ -47,6 +48,18 @@ fn three_keys_are_enough() {
         config.fetch.daemon_socket(Some("/tmp/nix.socket".into())),
         Path::new("/tmp/nix.socket")
     );
+}
+
+#[test]
+fn decisions_follow_the_configuration() {
+    let config = good(&[
+        MINIMAL,
+        "[trial]\ndrift = 'adopt'\nattempts = 7\n[fetch]\nkeep = 4",
+    ]);
+    let policy = Policy::from(&config);
+    assert_eq!(policy.drift, DriftPolicy::Adopt);
+    assert_eq!((policy.trial_attempts, policy.keep), (7, 4));
+    assert_eq!(policy.health_deadline, Duration::from_secs(300));
 }
 
 #[test]

@@ -1,0 +1,30 @@
+//! What the configuration means for decisions.
+
+use super::{keys::Config, values::Drift};
+use surefoot_core::machine::{DriftPolicy, Policy};
+
+impl From<&Config> for Policy {
+    fn from(config: &Config) -> Self {
+        Self {
+            poll_interval: config.poll.interval,
+            jitter: config.poll.jitter,
+            backoff_base: config.poll.backoff_base,
+            backoff_max: config.poll.backoff_max,
+            soak: config.health.soak,
+            health_deadline: config.health.deadline,
+            health_interval: config.health.interval,
+            max_failures: config.health.max_failures,
+            switch_timeout: config.trial.switch_timeout,
+            trial_attempts: config.trial.attempts,
+            commit_attempts: config.commit.attempts,
+            revert_attempts: config.revert.attempts,
+            retry_delay: config.trial.retry_delay,
+            drift: match config.trial.drift {
+                Drift::Report => DriftPolicy::Report,
+                Drift::Adopt => DriftPolicy::Adopt,
+                Drift::Restore => DriftPolicy::Restore,
+            },
+            keep: config.fetch.keep as usize,
+        }
+    }
+}
