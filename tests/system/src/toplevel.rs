@@ -1,0 +1,180 @@
+//! Stand-in NixOS generations, built by real Nix.
+
+use crate::rig;
+use anyhow::{Context, Result};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// A Nix store on this machine where generations are built: the fleet's build machine. It is
+/// shared by all tests and kept, since what is in it only depends on how it was asked for.
+#[derive(Debug, Clone)]
+pub struct Farm {
+    root: PathBuf,
+}
+
+impl Farm {
+    /// The farm of this source tree.
+    pub fn shared() -> Self {
+        Self {
+            root: rig::cache().join("farm"),
+        }
+    }
+
+    /// The directory that is the root of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The store as Nix names it: for `--store`, `--from`, `--to`.
+    pub fn store(&self) -> String {
+        format!("local?root={}", self.root.display())
+    }
+
+    /// Builds the agent's package from the programs that cargo built for the tests, and gives its
+    /// store path. Another revision is another package of the same programs.
+    ///
+    /// # Errors
+    /// When the programs are missing or Nix fails.
+    pub fn agent(&self, revision: &str) -> Result<String> {
+        let files = tempfile::tempdir()?;
+        for directory in ["bin", "units"] {
+            std::fs::create_dir(files.path().join(directory))?;
+        }
+        for program in ["surefootd", "surefoot"] {
+            let target = files.path().join("bin").join(program);
+            // Without its debug information: it is copied around a lot.
+            rig::run(
+                Command::new("strip")
+                    .arg("--strip-debug")
+                    .arg("-o")
+                    .arg(target)
+                    .arg(built(program)?),
+            )?;
+        }
+        for unit in std::fs::read_dir(rig::source().join("packaging/systemd"))? {
+            let unit = unit?;
+            std::fs::copy(
+                unit.path(),
+                files.path().join("units").join(unit.file_name()),
+            )?;
+        }
+        rig::run(
+            rig::leashed(rig::program("toplevel/build"))
+                .arg("--agent")
+                .args([&self.root, files.path()])
+                .arg(revision),
+        )
+    }
+
+    /// Copies a closure to a binary cache: a directory, which is made when it is missing.
+    /// `compression` is `xz`, `zstd` or `none`; `key` is a file with a secret key to sign with.
+    ///
+    /// # Errors
+    /// When Nix fails.
+    pub fn push(
+        &self,
+        path: &str,
+        cache: &Path,
+        compression: &str,
+        key: Option<&Path>,
+    ) -> Result<()> {
+        let mut url = format!("file://{}?compression={compression}", cache.display());
+        if let Some(key) = key {
+            url += &format!("&secret-key={}", key.display());
+        }
+        rig::run(
+            rig::nix("nix")
+                .args(["copy", "--offline", "--no-check-sigs", "--from"])
+                .args([&self.store(), "--to", &url, path]),
+        )?;
+        Ok(())
+    }
+}
+
+/// A program that cargo built along with this test.
+///
+/// # Errors
+/// When it was not built.
+pub fn built(program: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    // target/debug/deps/TEST-HASH, or target/debug/PROGRAM
+    let path = test
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(program))
+        .find(|path| path.exists());
+    path.with_context(|| format!("{program} is not built: cargo build --workspace --bins"))
+}
+
+/// How a generation is built; the arguments are those of `tests/rig/toplevel/default.nix`.
+#[derive(Debug, Clone)]
+pub struct Toplevel {
+    name: String,
+    arguments: Vec<String>,
+}
+
+impl Toplevel {
+    /// A good generation of this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Sets an argument to a text.
+    #[must_use]
+    pub fn text(mut self, key: &str, value: &str) -> Self {
+        self.arguments
+            .extend(["--argstr".into(), key.into(), value.into()]);
+        self
+    }
+
+    /// Sets an argument to the value of a Nix expression.
+    #[must_use]
+    pub fn expression(mut self, key: &str, value: &str) -> Self {
+        self.arguments
+            .extend(["--arg".into(), key.into(), value.into()]);
+        self
+    }
+
+    /// What becomes of the robot's application: `good`, `fails`, `exits`, `silent` or `none`.
+    #[must_use]
+    pub fn service(self, kind: &str) -> Self {
+        self.text("service", kind)
+    }
+
+    /// Contains a package, such as the agent, by its store path in the farm.
+    #[must_use]
+    pub fn with(self, package: &str) -> Self {
+        // The path is in the farm, not in this machine's store: make it a reference by hand.
+        self.expression(
+            "extra",
+            &format!(
+                "builtins.appendContext \"{package}\" {{ \"{package}\" = {{ path = true; }}; }}"
+            ),
+        )
+    }
+
+    /// Has the files of a directory in its /etc.
+    #[must_use]
+    pub fn etc(self, directory: &Path) -> Self {
+        self.expression("etc", &directory.display().to_string())
+    }
+
+    /// Builds it, and gives its store path.
+    ///
+    /// # Errors
+    /// When Nix cannot build it.
+    pub fn build(&self, farm: &Farm) -> Result<String> {
+        rig::run(
+            rig::leashed(rig::program("toplevel/build"))
+                .arg(&farm.root)
+                .arg(&self.name)
+                .args(&self.arguments),
+        )
+    }
+}
