@@ -14,7 +14,7 @@ use crate::{
     verify,
 };
 use jiff::{SignedDuration, Timestamp as Time};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use serde_json::Map;
 use std::{
     collections::BTreeMap,
@@ -99,7 +99,7 @@ impl Editor {
         files::make_dir(&dir.join("targets"))?;
         let metadata = dir.join("metadata");
         files::make_dir(&metadata)?;
-        let lock = lock(dir)?;
+        let lock = files::lock(dir)?;
         if fs::read_dir(&metadata)
             .map_err(Error::io(&metadata))?
             .next()
@@ -191,7 +191,7 @@ impl Editor {
     /// signed again. [`Error::Locked`] if somebody else has it open.
     pub fn open(dir: &Path, keys: Keyring) -> Result<Self, Error> {
         let metadata = dir.join("metadata");
-        let lock = lock(dir)?;
+        let lock = files::lock(dir)?;
         let limits = Limits::default();
         let version = newest_root(&metadata)?;
         let (root, envelope): (Root, _) = load(
@@ -516,14 +516,6 @@ fn described(version: u64, bytes: &[u8]) -> MetaFile {
         hashes: Some(BTreeMap::from([("sha256".to_owned(), sha256_hex(bytes))])),
         extra: Map::new(),
     }
-}
-
-fn lock(dir: &Path) -> Result<Flock<File>, Error> {
-    let file = File::open(dir).map_err(Error::io(dir))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => Error::Locked(dir.to_owned()),
-        other => Error::io(dir)(other.into()),
-    })
 }
 
 fn load<R: Role>(dir: &Path, file: &str, limit: u64) -> Result<(R, Envelope), Error> {

@@ -147,8 +147,8 @@ pub enum Error {
         /// How many are needed.
         need: u64,
     },
-    /// Somebody else works on the repository.
-    #[error("another program is changing the repository {0}; try again when it is done")]
+    /// Somebody else works in the directory: a repository, or what a client trusts.
+    #[error("{0} is in use by another program; try again when it is done")]
     Locked(PathBuf),
     /// `init` where something is already.
     #[error("{0} already holds a repository; use another directory")]

@@ -1,6 +1,10 @@
 //! Files that are there whole or not at all.
 
 use crate::Error;
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use std::{
     fs::{self, File, Permissions},
     io::{ErrorKind, Read as _, Write as _},
@@ -80,4 +84,16 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         });
     }
     Ok(Some(bytes))
+}
+
+/// Keeps others out of a directory for as long as the lock lives (`flock(2)` on the directory).
+///
+/// # Errors
+/// [`Error::Locked`], [`Error::Io`].
+pub(crate) fn lock(dir: &Path) -> Result<Flock<File>, Error> {
+    let file = File::open(dir).map_err(Error::io(dir))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => Error::Locked(dir.to_owned()),
+        other => Error::io(dir)(other.into()),
+    })
 }

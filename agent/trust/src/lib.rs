@@ -1,9 +1,11 @@
 //! What to believe: the signed repository of Surefoot.
 //!
 //! It is a repository after The Update Framework (TUF) specification 1.0.x: a directory of static
-//! files, `metadata/` and `targets/`, on any web server, bucket or USB stick. A client reads it,
-//! [`Editor`] makes it.
+//! files, `metadata/` and `targets/`, on any web server, bucket or USB stick. [`Client`] reads it,
+//! [`Editor`] makes it. Section numbers (§) in these pages are those of the specification.
 
+pub mod client;
+pub mod clock;
 mod digest;
 pub mod editor;
 mod error;
@@ -11,10 +13,19 @@ mod files;
 mod json;
 mod keyring;
 pub mod keys;
+mod local;
 pub mod metadata;
 pub mod names;
+pub mod pattern;
+mod transport;
+pub mod trusted_set;
 pub mod verify;
+pub mod workflow;
 
+pub use client::{Client, Config, Refresh};
+pub use clock::{Clock, Now};
 pub use editor::Editor;
 pub use error::Error;
 pub use keyring::Keyring;
+pub use names::Limits;
+pub use transport::HttpOptions;

@@ -1,0 +1,501 @@
+//! The trusted set on disk: one atomic step per change, whole after a power cut at any byte.
+//!
+//! Two slots, `trusted.0` and `trusted.1`, take turns: the older one is replaced (temporary file,
+//! fsync, rename, fsync of the directory), the newer one is never touched. Each carries a counter
+//! and the SHA-256 of its content, so corruption is noticed; the other slot then stands in. If
+//! neither can be read, the way back is the trust anchor that came with the robot.
+
+use crate::{Error, keys::sha256_hex, trusted_set::Stored};
+use jiff::Timestamp as Time;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+/// Slots above this size are not read, bytes.
+const MAX_SLOT_BYTES: u64 = 128 << 20;
+
+/// First word of a slot.
+const MAGIC: &str = "surefoot-trust-1";
+
+const SLOTS: [&str; 2] = ["trusted.0", "trusted.1"];
+const TEMPORARY: &str = "trusted.new";
+
+/// The few things that the store needs of a directory. Real, or simulated with power cuts.
+pub(crate) trait Disk {
+    /// Reads a file; `None` if there is none.
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+    /// Writes a file, which may stay in memory.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Brings a file's content to the disk.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+    /// Puts a file in another's place.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Brings the directory's names to the disk.
+    fn sync_dir(&mut self) -> io::Result<()>;
+    /// For errors.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// A directory of the machine.
+#[derive(Debug)]
+pub(crate) struct RealDisk(pub(crate) PathBuf);
+
+impl Disk for RealDisk {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match crate::files::read(&self.0.join(name), MAX_SLOT_BYTES) {
+            Ok(bytes) => Ok(bytes),
+            Err(Error::Io { source, .. }) => Err(source),
+            Err(other) => Err(io::Error::other(other.to_string())),
+        }
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file = File::create(self.0.join(name))?;
+        file.write_all(bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        File::open(self.0.join(name))?.sync_all()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+/// What a server said about `timestamp.json`, to ask whether it has changed (RFC 9110, section 13).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Validators {
+    /// `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) etag: Option<String>,
+    /// `Last-Modified`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_modified: Option<String>,
+}
+
+impl Validators {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
+/// What is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// The trusted set.
+    pub(crate) stored: Stored,
+    /// SHA-256 of each root since the anchor, by version: tells whether an anchor belongs to this
+    /// line of roots.
+    pub(crate) lineage: BTreeMap<u64, String>,
+    /// Of the timestamp in the set.
+    pub(crate) validators: Validators,
+    /// Where those validators hold.
+    pub(crate) url: String,
+    /// The last reading of a trusted clock.
+    pub(crate) seen: Option<Time>,
+}
+
+/// A state as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    counter: u64,
+    root: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timestamp: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    targets: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    delegated: BTreeMap<String, String>,
+    lineage: BTreeMap<u64, String>,
+    #[serde(default)]
+    validators: Validators,
+    #[serde(default)]
+    url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<Time>,
+}
+
+/// The two slots.
+#[derive(Debug)]
+pub(crate) struct Local<D> {
+    disk: D,
+    counter: u64,
+    /// The slot that is written next.
+    next: usize,
+}
+
+/// What was found at the start.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The newest state that is whole.
+    pub(crate) state: Option<State>,
+    /// A slot that could not be read, and why: something was lost, and somebody should know.
+    pub(crate) damage: Option<String>,
+}
+
+impl<D: Disk> Local<D> {
+    /// Reads the slots.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the disk cannot be read. Damage is no error.
+    pub(crate) fn open(disk: D) -> Result<(Self, Found), Error> {
+        let mut damage = None;
+        let mut states = [None, None];
+        for (slot, name) in SLOTS.iter().enumerate() {
+            let bytes = match disk.read(name) {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(e) => return Err(Error::io(disk.path(name))(e)),
+            };
+            match decode(&bytes) {
+                Ok(read) => states[slot] = Some(read),
+                Err(why) => damage = Some(format!("{}: {why}", disk.path(name).display())),
+            }
+        }
+        let counter = |slot: usize| states[slot].as_ref().map(|(counter, _)| *counter);
+        // The newer one, and a damaged or missing one is written first.
+        let newest = usize::from(counter(1) > counter(0));
+        let newest_counter = counter(newest).unwrap_or(0);
+        let state = states[newest].take().map(|(_, state)| state);
+        let local = Self {
+            disk,
+            counter: newest_counter,
+            next: if state.is_some() { 1 - newest } else { 0 },
+        };
+        Ok((local, Found { state, damage }))
+    }
+
+    /// Replaces the older slot. After an error the newer one is still in force.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn save(&mut self, state: &State) -> Result<(), Error> {
+        let counter = self.counter.saturating_add(1);
+        let bytes = encode(counter, state)?;
+        let name = SLOTS[self.next];
+        let disk = &mut self.disk;
+        let saved = disk
+            .write(TEMPORARY, &bytes)
+            .and_then(|()| disk.sync(TEMPORARY))
+            .and_then(|()| disk.rename(TEMPORARY, name))
+            .and_then(|()| disk.sync_dir());
+        saved.map_err(|e| Error::io(self.disk.path(name))(e))?;
+        self.counter = counter;
+        self.next = 1 - self.next;
+        Ok(())
+    }
+
+    /// Where the state lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.disk.path(name)
+    }
+}
+
+fn encode(counter: u64, state: &State) -> Result<Vec<u8>, Error> {
+    // Metadata that was read is UTF-8, so the bytes survive as text.
+    let text = |bytes: &[u8]| {
+        String::from_utf8(bytes.to_vec()).map_err(|e| Error::malformed("the trusted set", e))
+    };
+    let maybe = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(text).transpose();
+    let wire = Wire {
+        counter,
+        root: text(&state.stored.root)?,
+        timestamp: maybe(&state.stored.timestamp)?,
+        snapshot: maybe(&state.stored.snapshot)?,
+        targets: maybe(&state.stored.targets)?,
+        delegated: state
+            .stored
+            .delegated
+            .iter()
+            .map(|(name, bytes)| Ok((name.clone(), text(bytes)?)))
+            .collect::<Result<_, Error>>()?,
+        lineage: state.lineage.clone(),
+        validators: state.validators.clone(),
+        url: state.url.clone(),
+        seen: state.seen,
+    };
+    let body = serde_json::to_string(&wire).map_err(|e| Error::malformed("the trusted set", e))?;
+    Ok(format!("{MAGIC} {}\n{body}", sha256_hex(body.as_bytes())).into_bytes())
+}
+
+fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
+    let at = bytes
+        .iter()
+        .position(|b| *b == b'\n')
+        .ok_or("it has no header")?;
+    let (header, body) = (&bytes[..at], &bytes[at + 1..]);
+    if header != format!("{MAGIC} {}", sha256_hex(body)).as_bytes() {
+        return Err("its content does not match its checksum".into());
+    }
+    let wire: Wire = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    let state = State {
+        stored: Stored {
+            root: wire.root.into_bytes(),
+            timestamp: wire.timestamp.map(String::into_bytes),
+            snapshot: wire.snapshot.map(String::into_bytes),
+            targets: wire.targets.map(String::into_bytes),
+            delegated: wire
+                .delegated
+                .into_iter()
+                .map(|(name, text)| (name, text.into_bytes()))
+                .collect(),
+        },
+        lineage: wire.lineage,
+        validators: wire.validators,
+        url: wire.url,
+        seen: wire.seen,
+    };
+    Ok((wire.counter, state))
+}
+
+/// A small cache of targets, by digest. Whatever is in it is verified when it is read.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    dir: PathBuf,
+}
+
+/// Targets that are kept; the oldest go first.
+const KEPT_TARGETS: usize = 8;
+
+impl Targets {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self {
+            dir: state_dir.join("targets"),
+        }
+    }
+
+    pub(crate) fn read(&self, hash: &str, length: u64) -> Option<Vec<u8>> {
+        crate::files::read(&self.dir.join(hash), length)
+            .ok()
+            .flatten()
+    }
+
+    /// Keeps a target. A cache that cannot be written is no reason to fail.
+    pub(crate) fn keep(&self, hash: &str, bytes: &[u8]) {
+        if let Err(error) = crate::files::write(&self.dir.join(hash), bytes, 0o644) {
+            tracing::warn!(%error, "a target could not be cached");
+            return;
+        }
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        let mut files: Vec<_> = entries
+            .flatten()
+            .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
+            .collect();
+        files.sort();
+        let surplus = files.len().saturating_sub(KEPT_TARGETS);
+        for (_, path) in files.into_iter().take(surplus) {
+            if path.file_name().is_some_and(|name| name != hash) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state(n: u64) -> State {
+        State {
+            stored: Stored {
+                root: format!("root {n} ä").into_bytes(),
+                timestamp: Some(b"t".to_vec()),
+                ..Stored::default()
+            },
+            lineage: BTreeMap::from([(n, "00".into())]),
+            seen: Some(Time::UNIX_EPOCH),
+            ..State::default()
+        }
+    }
+
+    /// A disk that forgets what was not synced, as cruelly as the rules allow.
+    #[derive(Debug, Clone, Default)]
+    struct SimDisk {
+        /// Names as they are seen, and the content behind them.
+        seen: BTreeMap<String, usize>,
+        /// Names as they are on the disk.
+        synced: BTreeMap<String, usize>,
+        /// Contents, and how many of their bytes are on the disk.
+        contents: Vec<(Vec<u8>, usize)>,
+        /// Power goes off at this operation.
+        cut_at: Option<usize>,
+        operations: usize,
+    }
+
+    impl SimDisk {
+        fn operation(&mut self) -> io::Result<()> {
+            if self.cut_at == Some(self.operations) {
+                return Err(io::Error::other("power cut"));
+            }
+            self.operations += 1;
+            Ok(())
+        }
+
+        /// What is there when power comes back. `names`: whether renames that were not synced
+        /// happened; `bytes`: how much of a content that was not synced did.
+        fn reboot(&self, names: bool, bytes: usize) -> Self {
+            let listed = if names { &self.seen } else { &self.synced };
+            let contents = self
+                .contents
+                .iter()
+                .map(|(content, synced)| {
+                    let there = (*synced).max(bytes.min(content.len()));
+                    (content[..there].to_vec(), there)
+                })
+                .collect();
+            Self {
+                seen: listed.clone(),
+                synced: listed.clone(),
+                contents,
+                cut_at: None,
+                operations: 0,
+            }
+        }
+    }
+
+    impl Disk for SimDisk {
+        fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+            Ok(self.seen.get(name).map(|at| self.contents[*at].0.clone()))
+        }
+
+        fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+            // The content is there before the cut, to be torn at any byte.
+            self.contents.push((bytes.to_vec(), 0));
+            self.seen.insert(name.into(), self.contents.len() - 1);
+            self.operation()
+        }
+
+        fn sync(&mut self, name: &str) -> io::Result<()> {
+            self.operation()?;
+            let content = &mut self.contents[self.seen[name]];
+            content.1 = content.0.len();
+            Ok(())
+        }
+
+        fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+            self.operation()?;
+            let content = self.seen.remove(from).unwrap();
+            self.seen.insert(to.into(), content);
+            Ok(())
+        }
+
+        fn sync_dir(&mut self) -> io::Result<()> {
+            self.operation()?;
+            self.synced = self.seen.clone();
+            Ok(())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            name.into()
+        }
+    }
+
+    #[test]
+    fn after_a_power_cut_anywhere_it_is_the_old_set_or_the_new_one() {
+        // A disk with a history of three saves.
+        let mut disk = SimDisk::default();
+        for n in 1..=3 {
+            let (mut local, _) = Local::open(disk).unwrap();
+            local.save(&state(n)).unwrap();
+            disk = local.disk;
+        }
+        disk.operations = 0;
+        let length = encode(4, &state(4)).unwrap().len();
+        let mut cuts = 0;
+        for cut in 0..=4 {
+            for names in [false, true] {
+                for bytes in 0..=length {
+                    let mut victim = disk.clone();
+                    victim.cut_at = Some(cut);
+                    let (mut local, found) = Local::open(victim).unwrap();
+                    assert_eq!(found.state, Some(state(3)));
+                    let saved = local.save(&state(4));
+                    assert_eq!(saved.is_ok(), cut == 4);
+                    let (mut local, found) = Local::open(local.disk.reboot(names, bytes)).unwrap();
+                    let after = found.state.unwrap();
+                    assert!(
+                        after == state(4) || (cut < 4 && after == state(3)),
+                        "cut {cut}, names {names}, {bytes} bytes"
+                    );
+                    assert_eq!(found.damage, None);
+                    // And life goes on.
+                    local.save(&state(5)).unwrap();
+                    let (_, found) = Local::open(local.disk.reboot(false, 0)).unwrap();
+                    assert_eq!(found.state, Some(state(5)));
+                    cuts += 1;
+                }
+            }
+        }
+        assert!(cuts > 1000);
+    }
+
+    #[test]
+    fn corruption_of_any_byte_is_noticed_and_the_other_slot_stands_in() {
+        let (mut local, _) = Local::open(SimDisk::default()).unwrap();
+        local.save(&state(1)).unwrap();
+        local.save(&state(2)).unwrap();
+        let disk = local.disk;
+        let newest = disk.seen["trusted.1"];
+        for at in 0..disk.contents[newest].0.len() {
+            for bit in [0x01, 0x20, 0x80] {
+                let mut bent = disk.clone();
+                bent.contents[newest].0[at] ^= bit;
+                let (mut local, found) = Local::open(bent).unwrap();
+                assert!(found.damage.unwrap().starts_with("trusted.1"), "byte {at}");
+                assert_eq!(found.state, Some(state(1)));
+                // The damaged slot is the one that is written next.
+                local.save(&state(3)).unwrap();
+                let (_, found) = Local::open(local.disk).unwrap();
+                assert_eq!((found.state, found.damage), (Some(state(3)), None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_state_survives_a_real_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Local::open(RealDisk(dir.path().to_owned())).unwrap();
+        let (mut local, found) = open();
+        assert_eq!((found.state, found.damage), (None, None));
+        for n in 1..=5 {
+            local.save(&state(n)).unwrap();
+            assert_eq!(open().1.state, Some(state(n)));
+        }
+        // Nothing but the two slots is left.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        for slot in SLOTS {
+            fs::write(dir.path().join(slot), "garbage").unwrap();
+        }
+        let (_, found) = open();
+        assert!(found.state.is_none() && found.damage.is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>) {
+            let _ = decode(&bytes);
+            let body = String::from_utf8_lossy(&bytes).into_owned();
+            let _ = decode(format!("{MAGIC} {}\n{body}", sha256_hex(body.as_bytes())).as_bytes());
+        }
+    }
+}
