@@ -35,7 +35,12 @@ fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
 }
 
 fn last(robot: &Robot) -> What {
-    robot.journal.history.last().unwrap().what
+    robot
+        .journal
+        .history
+        .last()
+        .expect("something happened")
+        .what
 }
 
 #[test]

@@ -1,0 +1,90 @@
+//! The book's pages are all in its table of contents, and its links lead somewhere.
+
+use anyhow::{Context, Result};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+use surefoot_tests::rig;
+
+/// Targets of the inline links in a Markdown text, without those to other sites.
+fn links(text: &str) -> Vec<String> {
+    let mut fenced = false;
+    let prose = text.lines().filter(|line| {
+        fenced ^= line.trim_start().starts_with("```");
+        !fenced
+    });
+    let prose: String = prose.flat_map(|line| [line, "\n"]).collect();
+    prose
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target.to_owned())
+        .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
+        .collect()
+}
+
+/// The anchor that mdBook and GitHub give to a heading.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}
+
+fn check(page: &Path, text: &str) -> Result<Vec<String>> {
+    let mut broken = Vec::new();
+    for link in links(text) {
+        let (file, fragment) = link.split_once('#').unwrap_or((&link, ""));
+        let target = match file {
+            "" => page.to_owned(),
+            file => page.parent().context("no parent")?.join(file),
+        };
+        if !target.exists() {
+            broken.push(format!("{}: {link}", page.display()));
+        } else if !fragment.is_empty() {
+            let text = std::fs::read_to_string(&target)?;
+            let found = text
+                .lines()
+                .any(|line| line.starts_with('#') && anchor(line) == fragment);
+            if !found {
+                broken.push(format!("{}: {link}: no such heading", page.display()));
+            }
+        }
+    }
+    Ok(broken)
+}
+
+#[test]
+fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
+    let docs = rig::source().join("docs/src");
+    let summary = std::fs::read_to_string(docs.join("SUMMARY.md"))?;
+    let listed: BTreeSet<PathBuf> = links(&summary)
+        .into_iter()
+        .map(|page| docs.join(page))
+        .collect();
+    let mut pages: BTreeSet<PathBuf> = std::fs::read_dir(&docs)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<BTreeSet<_>>>()?
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    pages.remove(&docs.join("SUMMARY.md"));
+    assert_eq!(
+        pages, listed,
+        "pages on the left, docs/src/SUMMARY.md on the right"
+    );
+
+    pages.insert(rig::source().join("README.md"));
+    pages.insert(rig::source().join("tests/rig/README.md"));
+    let mut broken = Vec::new();
+    for page in &pages {
+        broken.extend(check(page, &std::fs::read_to_string(page)?)?);
+    }
+    assert_eq!(broken, Vec::<String>::new());
+    Ok(())
+}
