@@ -1,0 +1,388 @@
+//! Binary caches: a directory of `nix-cache-info`, `HASH.narinfo` and `nar/…`, on a web server or
+//! a disk.
+//!
+//! Source: Nix `src/libstore/binary-cache-store.cc`, `http-binary-cache-store.cc`,
+//! `local-binary-cache-store.cc`.
+
+use crate::{
+    error::{Error, Result},
+    http::Http,
+    narinfo::{MAX_NARINFO_BYTES, NarInfo},
+};
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    StatusCode, Url,
+    header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER},
+};
+use std::{fmt, io, path::PathBuf, time::Duration};
+use surefoot_core::{StorePath, store_path::STORE_DIR};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+/// Pieces in which files are read from a disk, bytes.
+const PIECE: usize = 128 << 10;
+
+/// Where a cache lies.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Cache {
+    base: Base,
+    /// The URL without credentials.
+    shown: String,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Base {
+    /// Ends with a slash.
+    Web(Url),
+    Disk(PathBuf),
+}
+
+impl Cache {
+    /// Reads the URL of a cache. Nothing is asked of it. A query (`?priority=…`) is Nix' own affair
+    /// and dropped.
+    ///
+    /// # Errors
+    /// [`Error::Url`] if it is neither `http://`, `https://` nor `file://`.
+    pub fn new(text: &str) -> Result<Self> {
+        let bad = || Error::Url(text.chars().take(200).collect());
+        let mut url = Url::parse(text).map_err(|_| bad())?;
+        url.set_query(None);
+        url.set_fragment(None);
+        let base = match url.scheme() {
+            "http" | "https" => {
+                if !url.path().ends_with('/') {
+                    url.set_path(&format!("{}/", url.path()));
+                }
+                Base::Web(url.clone())
+            }
+            "file" => Base::Disk(url.to_file_path().map_err(|()| bad())?),
+            _ => return Err(bad()),
+        };
+        Ok(Self {
+            base,
+            shown: show(url).trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Checks that the cache is there and for `/nix/store`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] if there is no `nix-cache-info`, [`Error::StoreDir`] if it is for another
+    /// store, or what the transfer says.
+    pub async fn check(&self, http: &Http) -> Result<()> {
+        let name = "nix-cache-info";
+        let bytes = self.small_file(http, name, 64 << 10).await?;
+        let bytes = bytes.ok_or_else(|| Error::Missing {
+            what: name.into(),
+            caches: self.to_string(),
+        })?;
+        let text = String::from_utf8_lossy(&bytes);
+        let found = text
+            .lines()
+            .find_map(|line| line.strip_prefix("StoreDir:"))
+            .map(str::trim);
+        match found {
+            Some(dir) if dir != STORE_DIR => Err(Error::StoreDir {
+                url: self.to_string(),
+                found: dir.chars().take(200).collect(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the cache says of a path; `None` if it does not have it.
+    ///
+    /// # Errors
+    /// [`Error::NarInfo`] if it says it badly or of another path, or what the transfer says.
+    pub async fn narinfo(&self, http: &Http, path: &StorePath) -> Result<Option<NarInfo>> {
+        let name = format!("{}.narinfo", path.hash_part());
+        let Some(bytes) = self.small_file(http, &name, MAX_NARINFO_BYTES).await? else {
+            return Ok(None);
+        };
+        let info = NarInfo::parse(&bytes).map_err(|why| Error::NarInfo {
+            url: self.shown(&name),
+            why,
+        })?;
+        if info.0.path != *path {
+            return Err(Error::Disagree {
+                path: path.clone(),
+                field: "store path",
+                expected: path.to_string(),
+                source_name: "the request",
+                found: info.0.path.to_string(),
+            });
+        }
+        Ok(Some(info))
+    }
+
+    async fn small_file(&self, http: &Http, name: &str, max: usize) -> Result<Option<Vec<u8>>> {
+        let Some(mut body) = self.open(http, name, &Resume::default()).await? else {
+            return Ok(None);
+        };
+        let mut all = Vec::new();
+        while let Some(piece) = body.piece(http).await? {
+            if all.len() + piece.len() > max {
+                return Err(Error::TooLong {
+                    url: self.shown(name),
+                    expected: max as u64,
+                });
+            }
+            all.extend_from_slice(&piece);
+        }
+        Ok(Some(all))
+    }
+
+    /// Opens a file of the cache for reading, at an offset if the server can; `None` if the cache
+    /// does not have it. [`Body::start`] says where it begins indeed.
+    ///
+    /// # Errors
+    /// What the transfer says.
+    pub async fn open(&self, http: &Http, name: &str, resume: &Resume) -> Result<Option<Body>> {
+        let shown = self.shown(name);
+        match &self.base {
+            Base::Web(base) => {
+                let url = base.join(name).map_err(|_| Error::Url(shown.clone()))?;
+                open_web(http, url, shown, resume).await
+            }
+            Base::Disk(dir) => {
+                let path = dir.join(name.split('?').next().unwrap_or(name));
+                open_disk(path, shown, resume).await
+            }
+        }
+    }
+
+    /// Where a file of the cache lies, without credentials.
+    #[must_use]
+    pub fn shown(&self, name: &str) -> String {
+        // What follows a question mark may be a token.
+        format!("{}/{}", self.shown, name.split('?').next().unwrap_or(name))
+    }
+}
+
+/// The URL without user, password and query.
+fn show(mut url: Url) -> String {
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.into()
+}
+
+impl fmt::Display for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// Where to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resume {
+    /// Bytes that are there already.
+    pub offset: u64,
+    /// The validator (`ETag` or `Last-Modified`) under which they came from this very URL: if the
+    /// file has changed since, the server sends all of it (`If-Range`, RFC 9110 § 13.1.5).
+    pub validator: Option<String>,
+}
+
+/// A file on its way.
+#[derive(Debug)]
+pub struct Body {
+    /// Offset of the first byte that comes: what was asked for, or zero.
+    pub start: u64,
+    /// Size of the whole file, if the server says it.
+    pub total: Option<u64>,
+    /// The validator of what comes, fit for [`Resume::validator`].
+    pub validator: Option<String>,
+    /// Where it comes from, without credentials.
+    pub url: String,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Web(Box<reqwest::Response>),
+    Disk(tokio::fs::File),
+}
+
+impl Body {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// The transfer broke off or stalled.
+    pub async fn piece(&mut self, http: &Http) -> Result<Option<Bytes>> {
+        match &mut self.source {
+            Source::Web(response) => http.patiently(&self.url, response.chunk()).await,
+            Source::Disk(file) => {
+                let mut piece = BytesMut::with_capacity(PIECE);
+                file.read_buf(&mut piece)
+                    .await
+                    .map_err(|why| unreadable(&self.url, &why))?;
+                Ok((!piece.is_empty()).then(|| piece.freeze()))
+            }
+        }
+    }
+}
+
+async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Result<Option<Body>> {
+    let mut request = http.client()?.get(url);
+    if resume.offset > 0 {
+        request = request.header(RANGE, format!("bytes={}-", resume.offset));
+        if let Some(validator) = &resume.validator {
+            request = request.header(IF_RANGE, validator);
+        }
+    }
+    let response = http.patiently(&shown, request.send()).await?;
+    let headers = response.headers();
+    let length = response.content_length();
+    let (start, total) = match response.status() {
+        StatusCode::OK => (0, length),
+        StatusCode::PARTIAL_CONTENT => match content_range(headers) {
+            Some((start, total)) if start == resume.offset => (start, total),
+            _ => {
+                return Err(Error::Http {
+                    url: shown,
+                    why: "it sends another range than it was asked for".into(),
+                });
+            }
+        },
+        // What is there is not shorter than the file: the caller's check decides what it is worth.
+        StatusCode::RANGE_NOT_SATISFIABLE if resume.offset > 0 => {
+            return Box::pin(open_web(
+                http,
+                response.url().clone(),
+                shown,
+                &Resume::default(),
+            ))
+            .await;
+        }
+        StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
+        status => {
+            return Err(Error::Status {
+                url: shown,
+                status: status.as_u16(),
+                retry_after: retry_after(headers),
+            });
+        }
+    };
+    Ok(Some(Body {
+        start,
+        total,
+        validator: validator(headers),
+        url: shown,
+        source: Source::Web(Box::new(response)),
+    }))
+}
+
+async fn open_disk(path: PathBuf, shown: String, resume: &Resume) -> Result<Option<Body>> {
+    let open = async {
+        let mut file = tokio::fs::File::open(path).await?;
+        let total = file.metadata().await?.len();
+        let start = if resume.offset <= total {
+            resume.offset
+        } else {
+            0
+        };
+        file.seek(io::SeekFrom::Start(start)).await?;
+        Ok::<_, io::Error>((file, start, total))
+    };
+    match open.await {
+        Ok((file, start, total)) => Ok(Some(Body {
+            start,
+            total: Some(total),
+            validator: None,
+            url: shown,
+            source: Source::Disk(file),
+        })),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(unreadable(&shown, &why)),
+    }
+}
+
+fn unreadable(url: &str, why: &io::Error) -> Error {
+    Error::Http {
+        url: url.to_owned(),
+        why: why.to_string(),
+    }
+}
+
+/// `bytes START-END/TOTAL` or `bytes START-END/*`.
+fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+/// A strong `ETag`, else `Last-Modified`: weak ones are not allowed in `If-Range`.
+fn validator(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    text(ETAG)
+        .filter(|tag| !tag.starts_with("W/"))
+        .or_else(|| text(LAST_MODIFIED))
+        .filter(|text| text.len() <= 1000)
+        .map(str::to_owned)
+}
+
+/// Seconds only: the date form would need a clock that is right.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_and_shown_without_secrets() {
+        let cache =
+            Cache::new("https://user:secret@cache.example:8443/robots?priority=10").unwrap();
+        assert_eq!(cache.to_string(), "https://cache.example:8443/robots");
+        assert_eq!(format!("{cache:?}"), "https://cache.example:8443/robots");
+        assert_eq!(
+            cache.shown("nar/x.nar?token=secret"),
+            "https://cache.example:8443/robots/nar/x.nar"
+        );
+        assert_eq!(
+            Cache::new("file:///mnt/usb").unwrap().to_string(),
+            "file:///mnt/usb"
+        );
+        for bad in [
+            "",
+            "cache",
+            "ftp://x/",
+            "file://host/x",
+            "/mnt/usb",
+            "s3://bucket",
+        ] {
+            assert!(matches!(Cache::new(bad), Err(Error::Url(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_or_ignored() {
+        let headers = |name: reqwest::header::HeaderName, text: &'static str| {
+            HeaderMap::from_iter([(name, text.parse().unwrap())])
+        };
+        let range = |text| content_range(&headers(CONTENT_RANGE, text));
+        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes", "bytes */10", "lines 1-2/3", "bytes x-y/z"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+        assert_eq!(validator(&headers(ETAG, "\"a\"")), Some("\"a\"".into()));
+        assert_eq!(validator(&headers(ETAG, "W/\"a\"")), None);
+        assert_eq!(
+            retry_after(&headers(RETRY_AFTER, "7")),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            retry_after(&headers(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT")),
+            None
+        );
+    }
+}

@@ -1,0 +1,362 @@
+//! One NAR from a cache into staging: resumed, retried, checked while it streams.
+
+use crate::{
+    cache::{Cache, Resume},
+    error::{Error, Kind, Result},
+    http::Http,
+    nar,
+    progress::Teller,
+    staging::{Key, Partial, Staging},
+};
+use std::{
+    fs::File,
+    io::BufReader,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
+use tokio::task::JoinHandle;
+
+/// Bytes are written to staging, and hashed, in runs of at least this size.
+const RUN: usize = 256 << 10;
+
+/// How often a download is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Rounds over all caches without a single byte gained, before a download fails.
+    pub rounds: u32,
+    /// The wait after the first such round; doubled after each, and spread.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    /// Five rounds, 250 ms at first, 10 s at most.
+    fn default() -> Self {
+        Self {
+            rounds: 5,
+            base: Duration::from_millis(250),
+            max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What all downloads of a fetch share.
+pub(crate) struct Downloader<'a> {
+    pub(crate) http: Http,
+    pub(crate) caches: Vec<Cache>,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) index: Arc<ClosureIndex>,
+    pub(crate) retry: Retry,
+    pub(crate) teller: Teller<'a>,
+}
+
+/// One download under way.
+struct Job<'a> {
+    /// Its place in the index.
+    at: usize,
+    info: &'a PathInfo,
+    /// The file, shared with whoever writes to it on a blocking thread.
+    partial: Arc<Mutex<Partial>>,
+    /// Bytes of it that were there at the start.
+    resumed: u64,
+    /// Where all of its bytes come from, if from one place and in one go.
+    pure: bool,
+}
+
+impl Job<'_> {
+    fn partial(&self) -> MutexGuard<'_, Partial> {
+        // A panic elsewhere left a file that is still checked before it is used.
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works on the file, on a thread that may block.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Partial) -> Result<T> + Send + 'static,
+    ) -> JoinHandle<Result<T>> {
+        let partial = Arc::clone(&self.partial);
+        tokio::task::spawn_blocking(move || {
+            work(&mut partial.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+}
+
+impl Downloader<'_> {
+    /// Brings one path into staging. When it returns, [`Staging::path`] holds a file that is what
+    /// the index says.
+    pub(crate) async fn download(&self, at: usize) -> Result<()> {
+        let info = &self.index.paths[at];
+        let key = Key::of(info);
+        if self.is_staged(at, &key).await? {
+            return Ok(());
+        }
+        let (staging, opened) = (Arc::clone(&self.staging), key.clone());
+        let partial = blocking(move || staging.partial(&opened)).await?;
+        let mut job = Job {
+            at,
+            info,
+            resumed: partial.len(),
+            pure: partial.is_empty(),
+            partial: Arc::new(Mutex::new(partial)),
+        };
+        self.teller.meter.resumed(job.resumed);
+        let mut best = job.resumed;
+        let mut out = vec![false; self.caches.len()];
+        let mut failures = 0;
+        let mut worst: Option<Error> = None;
+        loop {
+            for (cache, out) in self.caches.iter().zip(&mut out) {
+                if *out {
+                    continue;
+                }
+                let Err(error) = self.attempt(&mut job, cache).await else {
+                    return Ok(());
+                };
+                tracing::debug!(path = %info.path, %cache, %error, "a download failed");
+                match error.kind() {
+                    Kind::Disk => return Err(error),
+                    Kind::Missing | Kind::Usage => *out = true,
+                    // Unless the fault may lie in what was there before.
+                    Kind::Wrong => *out = job.pure,
+                    Kind::Network | Kind::Server | Kind::Daemon => {}
+                }
+                let len = job.partial().len();
+                if len > best {
+                    best = len;
+                    failures = 0;
+                }
+                if worst
+                    .as_ref()
+                    .is_none_or(|worst| weight(worst) <= weight(&error))
+                {
+                    worst = Some(error);
+                }
+            }
+            failures += 1;
+            if failures >= self.retry.rounds || out.iter().all(|out| *out) {
+                return Err(match worst {
+                    Some(error) if error.kind() != Kind::Missing => error,
+                    _ => self.missing(info),
+                });
+            }
+            let Retry { base, max, .. } = self.retry;
+            let wait = surefoot_core::retry::backoff(failures, base, max, fastrand::u64(..));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Whether the file lies in staging already, and is still what the index says.
+    async fn is_staged(&self, at: usize, key: &Key) -> Result<bool> {
+        let (staging, index, key) = (
+            Arc::clone(&self.staging),
+            Arc::clone(&self.index),
+            key.clone(),
+        );
+        let (len, good) = blocking(move || {
+            let Some((digest, len)) = staging.recheck(&key)? else {
+                return Ok((0, false));
+            };
+            let info = &index.paths[at];
+            let good = match info.download.file_hash {
+                Some(expected) => digest == expected,
+                None => verify(info, &staging, &key).is_ok(),
+            };
+            if !good {
+                staging.forget(&key)?;
+            }
+            Ok((len, good))
+        })
+        .await?;
+        self.teller.meter.resumed(len);
+        if !good {
+            self.teller.meter.wasted(len, len);
+        }
+        Ok(good)
+    }
+
+    /// Tries to complete the file from one cache.
+    async fn attempt(&self, job: &mut Job<'_>, cache: &Cache) -> Result<()> {
+        let size = job.info.download.file_size;
+        let len = job.partial().len();
+        if size.is_some_and(|size| len > size) {
+            self.restart(job).await?;
+        }
+        // Everything may be there, but for the last step.
+        if size.is_none_or(|size| len != size) {
+            self.transfer(job, cache).await?;
+        }
+        if let Err(error) = self.finish(job, cache).await {
+            if error.kind() == Kind::Wrong {
+                let pure = job.pure;
+                self.restart(job).await?;
+                job.pure = pure;
+            }
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn transfer(&self, job: &mut Job<'_>, cache: &Cache) -> Result<()> {
+        let Download { url, file_size, .. } = &job.info.download;
+        // Compression may make a file that cannot be compressed a little larger.
+        let nar_size = job.info.nar_size;
+        let limit = file_size.unwrap_or(nar_size + nar_size / 50 + (64 << 10));
+        let resume = self.resume(job, cache);
+        if resume.offset == 0 && !job.partial().is_empty() {
+            self.restart(job).await?;
+        }
+        let Some(mut body) = cache.open(&self.http, url, &resume).await? else {
+            return Err(self.missing(job.info));
+        };
+        if body.start != job.partial().len() {
+            self.restart(job).await?;
+        }
+        let too_long = |url: &str| Error::TooLong {
+            url: url.to_owned(),
+            expected: limit,
+        };
+        if body.total.is_some_and(|total| total > limit) {
+            if body.start == 0 {
+                job.pure = true;
+            }
+            return Err(too_long(&body.url));
+        }
+        job.pure = body.start == 0;
+        let mut len = body.start;
+        let (origin, validator) = (cache.shown(url), body.validator.clone());
+        let size = body.total.unwrap_or(limit);
+        let mut writing =
+            job.spawn(move |partial| partial.set_origin(&origin, validator.as_deref(), size));
+        let mut run: Vec<u8> = Vec::new();
+        let outcome = loop {
+            let piece = match body.piece(&self.http).await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            len += piece.len() as u64;
+            self.teller.meter.received(piece.len() as u64);
+            if len > limit {
+                break Err(too_long(&body.url));
+            }
+            if run.capacity() == 0 {
+                let left = usize::try_from(limit - (len - piece.len() as u64)).unwrap_or(RUN);
+                run.reserve_exact(left.min(RUN + piece.len()));
+            }
+            run.extend_from_slice(&piece);
+            if run.len() >= RUN {
+                // The next run comes while this one is written.
+                written(writing).await?;
+                let full = std::mem::take(&mut run);
+                writing = job.spawn(move |partial| partial.write(&full));
+                self.teller.tell();
+            }
+        };
+        written(writing).await?;
+        written(job.spawn(move |partial| partial.write(&run))).await?;
+        self.teller.tell();
+        outcome?;
+        match (*file_size).or(body.total) {
+            Some(expected) if len < expected => Err(Error::Truncated {
+                url: body.url,
+                expected,
+                got: len,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where to go on: only where the following bytes are sure to fit, or the digest will tell.
+    fn resume(&self, job: &Job<'_>, cache: &Cache) -> Resume {
+        let partial = job.partial();
+        let url = cache.shown(&job.info.download.url);
+        let validator = partial
+            .origin()
+            .filter(|(origin, _)| *origin == url)
+            .map(|(_, validator)| validator.to_owned());
+        if validator.is_some() || job.info.download.file_hash.is_some() {
+            Resume {
+                offset: partial.len(),
+                validator,
+            }
+        } else {
+            Resume::default()
+        }
+    }
+
+    /// Checks the complete file and gives it its name.
+    async fn finish(&self, job: &Job<'_>, cache: &Cache) -> Result<()> {
+        let at = job.at;
+        let (index, url) = (Arc::clone(&self.index), cache.shown(&job.info.download.url));
+        let work = job.spawn(move |partial| {
+            let info = &index.paths[at];
+            match info.download.file_hash {
+                Some(expected) if partial.digest() != expected => Err(Error::FileHash {
+                    url,
+                    expected,
+                    found: partial.digest(),
+                }),
+                Some(_) => partial.complete(),
+                None => {
+                    let file =
+                        File::open(partial.path()).map_err(Error::io("open", partial.path()))?;
+                    nar::verified(info, BufReader::with_capacity(nar::PIECE, file), |_| Ok(()))?;
+                    partial.complete()
+                }
+            }
+        });
+        written(work).await
+    }
+
+    /// Throws away what is there.
+    async fn restart(&self, job: &mut Job<'_>) -> Result<()> {
+        let len = job.partial().len();
+        self.teller.meter.wasted(len, job.resumed);
+        job.resumed = 0;
+        job.pure = true;
+        written(job.spawn(Partial::reset)).await
+    }
+
+    fn missing(&self, info: &PathInfo) -> Error {
+        let caches: Vec<String> = self.caches.iter().map(ToString::to_string).collect();
+        Error::Missing {
+            what: format!("{} of {}", info.download.url, info.path),
+            caches: caches.join(", "),
+        }
+    }
+}
+
+/// Which of several errors to show: a reason to wait, then a reason to doubt, then an absence.
+fn weight(error: &Error) -> u8 {
+    match error.kind() {
+        Kind::Missing | Kind::Usage => 0,
+        Kind::Wrong => 1,
+        _ => 2,
+    }
+}
+
+fn verify(info: &PathInfo, staging: &Staging, key: &Key) -> Result<()> {
+    let path = staging.path(key);
+    let file = File::open(&path).map_err(Error::io("open", path))?;
+    nar::verified(info, BufReader::with_capacity(nar::PIECE, file), |_| Ok(()))
+}
+
+/// Runs something that blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    written(tokio::task::spawn_blocking(work)).await
+}
+
+async fn written<T>(work: JoinHandle<Result<T>>) -> Result<T> {
+    match work.await {
+        Ok(result) => result,
+        Err(gone) => match gone.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Blocking work is cancelled only when the runtime shuts down.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,288 @@
+//! What can go wrong on the way of a closure, and what may be done about it.
+
+use crate::narinfo::NarInfoError;
+use std::{io, path::PathBuf, time::Duration};
+use surefoot_core::{Sha256, StorePath, closure::IndexError};
+
+/// What kind of trouble an [`Error`] is: it decides whether waiting can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The network, or a server that does not answer properly. Waiting can help.
+    Network,
+    /// A server says it cannot right now (5xx, 429). Waiting can help.
+    Server,
+    /// A cache does not have what the release needs. It may still be uploading: waiting can help.
+    Missing,
+    /// This machine's own disk or files. Waiting, or somebody making room, can help.
+    Disk,
+    /// The Nix daemon is not there or cannot do it now. Waiting can help.
+    Daemon,
+    /// What was published or served is wrong. Only another release or cache can help.
+    Wrong,
+    /// How it was called or configured is wrong.
+    Usage,
+}
+
+/// Any failure of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The transfer failed below HTTP's own answers.
+    #[error("{url} cannot be read: {why}")]
+    Http {
+        /// Where, without credentials.
+        url: String,
+        /// The chain of causes.
+        why: String,
+    },
+    /// The server sent nothing for too long.
+    #[error("{url} sent nothing for {} s", .after.as_secs())]
+    Stalled {
+        /// Where, without credentials.
+        url: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The answer ended before all of it was there.
+    #[error("{url} ended after {got} of {expected} bytes")]
+    Truncated {
+        /// Where, without credentials.
+        url: String,
+        /// Bytes that should have come.
+        expected: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// The server answered with an error of its own.
+    #[error("{url} answers {status}")]
+    Status {
+        /// Where, without credentials.
+        url: String,
+        /// HTTP status code.
+        status: u16,
+        /// How long the server asks to wait (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
+    /// None of the caches has it.
+    #[error(
+        "{what} is in none of the caches ({caches}); push it there or add the cache that has it"
+    )]
+    Missing {
+        /// The store path or file.
+        what: String,
+        /// The caches that were asked.
+        caches: String,
+    },
+    /// Neither `http://`, `https://` nor `file://`, or not a URL at all.
+    #[error("'{0}' is no URL of a binary cache; use http://, https:// or file:///")]
+    Url(String),
+    /// The cache is for another store directory.
+    #[error("the cache {url} holds paths of '{found}', not of /nix/store")]
+    StoreDir {
+        /// The cache.
+        url: String,
+        /// Its `StoreDir`.
+        found: String,
+    },
+    /// The HTTP client cannot be made.
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(String),
+    /// A narinfo cannot be read.
+    #[error("the narinfo {url} is bad: {why}")]
+    NarInfo {
+        /// Where, without credentials.
+        url: String,
+        /// What is wrong with it.
+        why: NarInfoError,
+    },
+    /// Two sources say different things of one path.
+    #[error(
+        "{path}: the {field} is {found} in the cache, but {expected} in {source_name}; the cache holds another build of it, push it again"
+    )]
+    Disagree {
+        /// The store path.
+        path: StorePath,
+        /// Which field.
+        field: &'static str,
+        /// What was expected.
+        expected: String,
+        /// Who expected it.
+        source_name: &'static str,
+        /// What the cache says.
+        found: String,
+    },
+    /// The file is larger than signed.
+    #[error(
+        "{url} is longer than the {expected} bytes of the closure index; the cache serves another file"
+    )]
+    TooLong {
+        /// Where, without credentials.
+        url: String,
+        /// Bytes that should have come at most.
+        expected: u64,
+    },
+    /// The compressed file is another one.
+    #[error(
+        "{url} has digest {found}, the closure index says {expected}; the cache serves another file"
+    )]
+    FileHash {
+        /// Where, without credentials.
+        url: String,
+        /// The signed digest.
+        expected: Sha256,
+        /// The digest of what came.
+        found: Sha256,
+    },
+    /// The NAR is another one.
+    #[error(
+        "the NAR of {path} has digest {found}, the closure index says {expected}; it was not imported"
+    )]
+    NarHash {
+        /// The store path.
+        path: StorePath,
+        /// The signed digest.
+        expected: Sha256,
+        /// The digest of what came.
+        found: Sha256,
+    },
+    /// The NAR has another size.
+    #[error(
+        "the NAR of {path} does not have the {expected} bytes of the closure index; it was not imported"
+    )]
+    NarSize {
+        /// The store path.
+        path: StorePath,
+        /// The signed size.
+        expected: u64,
+    },
+    /// The compressed file cannot be unpacked.
+    #[error("the NAR of {path} cannot be unpacked: {why}")]
+    Unpack {
+        /// The store path.
+        path: StorePath,
+        /// What the decompressor says.
+        why: io::Error,
+    },
+    /// The closure index breaks its promises.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The file of a closure index cannot be unpacked, or is too large.
+    #[error("the closure index cannot be unpacked: {0}; publish the release again")]
+    IndexFile(String),
+    /// A file of this machine.
+    #[error("cannot {action} {}: {why}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        why: io::Error,
+    },
+    /// There is not enough room.
+    #[error("{} has {free} bytes free, {needed} are needed; make room", .dir.display())]
+    NoSpace {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes that are needed, the reserve included.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// Somebody else is using the staging area.
+    #[error("{} is in use by another fetch; wait for it or name another staging directory", .0.display())]
+    StagingBusy(PathBuf),
+    /// The Nix daemon's socket is not there, or it went away.
+    #[error("the Nix daemon at {} is gone: {why}; is nix-daemon.socket running?", .socket.display())]
+    DaemonGone {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        why: io::Error,
+    },
+    /// The Nix daemon says something that the protocol does not allow.
+    #[error("the Nix daemon at {} broke the protocol: {why}", .socket.display())]
+    DaemonProtocol {
+        /// Its socket.
+        socket: PathBuf,
+        /// What it said.
+        why: String,
+    },
+    /// The Nix daemon refused an operation, in its own words.
+    #[error("the Nix daemon refused: {0}")]
+    Daemon(String),
+    /// A path of the closure is not in the local store.
+    #[error("{0} is not valid in the local Nix store; build it, or publish from the cache alone")]
+    NotInStore(StorePath),
+    /// Nobody waits for the result any more.
+    #[error("it was cancelled")]
+    Cancelled,
+    /// A path is not signed by any of the keys asked for.
+    #[error(
+        "{0} is not signed by any of the given keys; sign it with `nix store sign` and push it again"
+    )]
+    Unsigned(StorePath),
+}
+
+/// What this crate's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// The kind of trouble.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Http { .. } | Self::Stalled { .. } | Self::Truncated { .. } => Kind::Network,
+            Self::Status { .. } => Kind::Server,
+            Self::Missing { .. } => Kind::Missing,
+            Self::Url(_) | Self::Client(_) | Self::NotInStore(_) => Kind::Usage,
+            Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,
+            Self::DaemonGone { .. } | Self::DaemonProtocol { .. } | Self::Cancelled => Kind::Daemon,
+            Self::Daemon(message) => Self::daemon_kind(message),
+            Self::StoreDir { .. }
+            | Self::NarInfo { .. }
+            | Self::Disagree { .. }
+            | Self::TooLong { .. }
+            | Self::FileHash { .. }
+            | Self::NarHash { .. }
+            | Self::NarSize { .. }
+            | Self::Unpack { .. }
+            | Self::Index(_)
+            | Self::IndexFile(_)
+            | Self::Unsigned(_) => Kind::Wrong,
+        }
+    }
+
+    /// Whether the same call may succeed later although nothing else is published.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.kind(), Kind::Wrong | Kind::Usage)
+    }
+
+    /// The daemon's errors are only text. These words have been stable since Nix 2.3
+    /// (`src/libstore/local-store.cc`, `LocalStore::addToStore`).
+    fn daemon_kind(message: &str) -> Kind {
+        let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        if says(&["No space left", "disk is full", "Disk quota exceeded"]) {
+            Kind::Disk
+        } else if says(&[
+            "lacks a signature",
+            "hash mismatch",
+            "size mismatch",
+            "NAR",
+            "Nar",
+        ]) {
+            Kind::Wrong
+        } else {
+            Kind::Daemon
+        }
+    }
+
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |why| Self::Io { action, path, why }
+    }
+}

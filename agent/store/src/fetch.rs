@@ -1,0 +1,345 @@
+//! Brings a closure into the Nix store: plan, download, import, root.
+//!
+//! Downloads run several at a time, references before referrers, and what is complete goes into
+//! the store at once. Until a GC root exists, the paths are held by temporary roots, on a
+//! connection that stays open.
+
+use crate::{
+    board::Board,
+    cache::Cache,
+    download::{Downloader, Retry, blocking},
+    error::{Error, Result},
+    gc_root,
+    http::{self, Http},
+    import::Importer,
+    nix_daemon::{CheckSignatures, Connection, default_socket},
+    plan::Plan,
+    progress::{Meter, Progress, Teller},
+    room::Room,
+    staging::{Key, Staging, sync_file_system},
+};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use surefoot_core::{StorePath, closure::ClosureIndex, store_path::STORE_DIR};
+use tokio::time::{Instant, sleep};
+
+/// The second importer only helps with paths of so many bytes of NAR, where unpacking counts.
+const BIG: u64 = 1 << 20;
+/// How often what was staged is brought to the disk: what a power cut may cost.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// How long to wait for a fetch that was just cancelled to let go of the staging area.
+const STAGING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Whose word makes a path good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignaturePolicy {
+    /// The index pins every byte, and the Nix daemon checks its own signatures besides, against
+    /// its `trusted-public-keys`.
+    #[default]
+    Nix,
+    /// The signed index alone. The daemon allows it to trusted users only.
+    Manifest,
+}
+
+/// What to fetch, from where and how.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The closure. Its bytes are trusted.
+    pub index: Arc<ClosureIndex>,
+    /// Base URLs of binary caches, in order of preference; [`ClosureIndex::caches`] is not added.
+    pub caches: Vec<String>,
+    /// The staging directory; made if it is not there. One fetch at a time may use it.
+    pub staging: PathBuf,
+    /// Downloads at a time, 1 to 64. Others are taken as the nearest of these.
+    pub connections: usize,
+    /// Compressed bytes that may lie in staging at a time; at least one path always may.
+    pub staging_limit: u64,
+    /// Bytes to leave free on the file systems of staging and store.
+    pub reserve: u64,
+    /// Whose word makes a path good.
+    pub signatures: SignaturePolicy,
+    /// The symlink that will keep the closure in the store.
+    pub gc_root: PathBuf,
+    /// The Nix daemon's socket.
+    pub daemon_socket: PathBuf,
+    /// Where the store's files lie, for the check of free space and the final sync. Skipped if it
+    /// is not there.
+    pub store_dir: PathBuf,
+    /// How often to try again.
+    pub retry: Retry,
+    /// How to speak HTTP.
+    pub http: http::Options,
+}
+
+impl Request {
+    /// A request with everything else as usual: 12 connections, 256 MiB of staging, no reserve,
+    /// Nix signatures checked, the usual daemon and store.
+    #[must_use]
+    pub fn new(
+        index: Arc<ClosureIndex>,
+        caches: Vec<String>,
+        staging: PathBuf,
+        gc_root: PathBuf,
+    ) -> Self {
+        Self {
+            index,
+            caches,
+            staging,
+            connections: 12,
+            staging_limit: 256 << 20,
+            reserve: 0,
+            signatures: SignaturePolicy::Nix,
+            gc_root,
+            daemon_socket: default_socket(),
+            store_dir: STORE_DIR.into(),
+            retry: Retry::default(),
+            http: http::Options::default(),
+        }
+    }
+}
+
+/// What a fetch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Paths of the closure.
+    pub paths: u64,
+    /// Paths that were missing and are valid now.
+    pub fetched: u64,
+    /// Paths that were valid before.
+    pub already_present: u64,
+    /// Bytes of the fetched paths' compressed files.
+    pub download_bytes: u64,
+    /// Bytes that were moved for it.
+    pub wire_bytes: u64,
+    /// Bytes that an earlier try had left in staging.
+    pub resumed_bytes: u64,
+    /// Bytes that were moved, now or earlier, and thrown away.
+    pub wasted_bytes: u64,
+    /// Bytes that the fetched paths take in the store.
+    pub nar_bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Says what a fetch would cost, without moving a byte.
+///
+/// # Errors
+/// The index is bad, the daemon is gone, or there is no room: see [`Error`].
+pub async fn plan(request: &Request) -> Result<Plan> {
+    request.index.check()?;
+    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    let valid = daemon.valid_paths(&all_paths(&request.index)).await?;
+    look(request, &valid).await
+}
+
+/// Fetches the closure. When it returns, all of it is valid in the store and the GC root holds it.
+///
+/// Dropping the future stops it at any point: nothing is half done, and what was downloaded is
+/// taken up by the next fetch of the same paths.
+///
+/// # Errors
+/// [`Error::is_retryable`] says whether the same call may succeed later.
+pub async fn run(request: &Request, progress: &dyn Progress) -> Result<Report> {
+    let start = Instant::now();
+    let index = &request.index;
+    index.check()?;
+    let caches = request
+        .caches
+        .iter()
+        .map(|url| Cache::new(url))
+        .collect::<Result<Vec<_>>>()?;
+    let paths = all_paths(index);
+    // This connection holds the temporary roots until the end. First the roots, then the question:
+    // what is valid then cannot be collected any more.
+    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    daemon.add_temp_roots(&paths).await?;
+    let valid = daemon.valid_paths(&paths).await?;
+    let plan = look(request, &valid).await?;
+    let meter = &Meter::new(
+        plan.missing.len() as u64,
+        plan.download_bytes,
+        plan.nar_bytes,
+    );
+    let teller = Teller { meter, progress };
+    teller.tell();
+    if !plan.missing.is_empty() {
+        bring(request, caches, Board::new(index, &valid), teller).await?;
+    }
+    let store = request.store_dir.clone();
+    if store.is_dir() {
+        // Nix registers a path before its files are on the disk, unless it is told otherwise. What
+        // is booted into next must not be a file of zeros after a power cut.
+        blocking(move || sync_file_system(&store)).await?;
+    }
+    gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
+    let status = meter.status();
+    Ok(Report {
+        paths: index.paths.len() as u64,
+        fetched: status.paths_done,
+        already_present: plan.already_present,
+        download_bytes: plan.download_bytes,
+        wire_bytes: status.wire_bytes,
+        resumed_bytes: status.resumed,
+        wasted_bytes: status.wasted,
+        nar_bytes: plan.nar_bytes,
+        elapsed: start.elapsed(),
+    })
+}
+
+fn all_paths(index: &ClosureIndex) -> Vec<&StorePath> {
+    index.paths.iter().map(|info| &info.path).collect()
+}
+
+async fn look(request: &Request, valid: &HashSet<StorePath>) -> Result<Plan> {
+    let plan = Plan::new(&request.index, valid, &request.staging);
+    let store = if request.store_dir.is_dir() {
+        &request.store_dir
+    } else {
+        &request.staging
+    };
+    plan.check_space(&request.staging, store, request.reserve)?;
+    Ok(plan)
+}
+
+/// Downloads and imports what is missing.
+async fn bring(
+    request: &Request,
+    caches: Vec<Cache>,
+    board: Board,
+    teller: Teller<'_>,
+) -> Result<()> {
+    let index = &request.index;
+    let wanted = board.wanted();
+    let staging = Arc::new(open_staging(&request.staging).await?);
+    let keys: HashSet<Key> = wanted.iter().map(|&at| Key::of(&index.paths[at])).collect();
+    let cleaned = Arc::clone(&staging);
+    let freed = blocking(move || cleaned.keep_only(&keys)).await?;
+    if freed > 0 {
+        tracing::info!(
+            bytes = freed,
+            "removed what earlier fetches had left in staging"
+        );
+    }
+    let check = match request.signatures {
+        SignaturePolicy::Nix => CheckSignatures::Yes,
+        SignaturePolicy::Manifest => CheckSignatures::No,
+    };
+    let work = Work {
+        wanted,
+        connections: request.connections.clamp(1, 64),
+        downloader: Downloader {
+            http: Http::new(request.http.clone()),
+            caches,
+            staging: Arc::clone(&staging),
+            index: Arc::clone(index),
+            retry: request.retry,
+            teller,
+        },
+        importer: Importer::new(
+            board,
+            request.daemon_socket.clone(),
+            check,
+            Arc::clone(index),
+            Arc::clone(&staging),
+            teller,
+            Room::new(request.staging_limit),
+        ),
+    };
+    let all = async {
+        tokio::try_join!(
+            work.downloads(),
+            work.importer.run(0),
+            work.importer.run(BIG)
+        )
+        .map(drop)
+    };
+    tokio::select! {
+        done = all => done,
+        error = sync_often(&staging) => Err(error),
+    }
+}
+
+struct Work<'a> {
+    /// Places in the index, references before referrers.
+    wanted: Vec<usize>,
+    connections: usize,
+    downloader: Downloader<'a>,
+    importer: Importer<'a>,
+}
+
+impl Work<'_> {
+    async fn downloads(&self) -> Result<()> {
+        let mut wanted = self.wanted.iter();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < self.connections {
+                let Some(&at) = wanted.next() else { break };
+                running.push(self.download(at));
+            }
+            match running.next().await {
+                Some(done) => done?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn download(&self, at: usize) -> Result<()> {
+        self.importer
+            .room
+            .take(&self.downloader.index.paths[at])
+            .await;
+        self.downloader.download(at).await?;
+        self.importer.staged(at);
+        self.downloader.teller.tell();
+        Ok(())
+    }
+}
+
+/// Ends only with an error.
+async fn sync_often(staging: &Arc<Staging>) -> Error {
+    loop {
+        sleep(SYNC_EVERY).await;
+        let staging = Arc::clone(staging);
+        if let Err(error) = blocking(move || staging.sync()).await {
+            return error;
+        }
+    }
+}
+
+async fn open_staging(dir: &Path) -> Result<Staging> {
+    let deadline = Instant::now() + STAGING_PATIENCE;
+    loop {
+        let at = dir.to_owned();
+        match blocking(move || Staging::open(&at)).await {
+            Err(Error::StagingBusy(_)) if Instant::now() < deadline => {
+                sleep(Duration::from_millis(50)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The daemon runs it as a task.
+    #[test]
+    fn it_can_move_between_threads() {
+        fn send<T: Send>(_: &T) {}
+        let index = Arc::new(ClosureIndex {
+            spec: 1,
+            toplevel: StorePath::from_base_name(&format!("{}-x", "0".repeat(32))).unwrap(),
+            caches: vec![],
+            paths: vec![],
+        });
+        let request = Request::new(index, vec![], "/x".into(), "/y".into());
+        send(&run(&request, &()));
+        send(&plan(&request));
+    }
+}

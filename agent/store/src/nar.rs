@@ -1,0 +1,230 @@
+//! NARs as streams: unpacking them, and checking what comes out against the closure index.
+
+use crate::error::{Error, Result};
+use liblzma::stream::{CONCATENATED, Stream};
+use sha2::Digest;
+use std::io::{self, BufRead, Read};
+use surefoot_core::{
+    Sha256,
+    closure::{Compression, PathInfo},
+};
+
+/// A NAR is handed on in pieces of this size, bytes.
+pub const PIECE: usize = 128 << 10;
+
+/// What one xz decoder may need: `xz -9` takes 65 MiB, `xz -6` (the default of `nix copy`) 9 MiB.
+const XZ_MEMORY: u64 = 96 << 20;
+/// Windows up to 2^27 bytes: what `zstd` itself reads without being asked to.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Unpacks a compressed stream.
+///
+/// # Errors
+/// The decompressor cannot be set up.
+pub fn unpack<'a>(
+    compression: Compression,
+    from: impl BufRead + Send + 'a,
+) -> io::Result<Box<dyn Read + Send + 'a>> {
+    Ok(match compression {
+        Compression::None => Box::new(from),
+        Compression::Xz => {
+            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(from, stream))
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
+}
+
+/// Unpacks the NAR of a path and hands it on in pieces of at most [`PIECE`] bytes. The last piece
+/// is handed on only if size and digest of the whole are those of the closure index: without it,
+/// nobody can take the NAR for complete.
+///
+/// # Errors
+/// [`Error::Unpack`], [`Error::NarSize`], [`Error::NarHash`], or the sink's own.
+pub fn verified(
+    info: &PathInfo,
+    from: impl BufRead + Send,
+    mut sink: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let unpacking = |why| Error::Unpack {
+        path: info.path.clone(),
+        why,
+    };
+    let wrong_size = || Error::NarSize {
+        path: info.path.clone(),
+        expected: info.nar_size,
+    };
+    let mut from = unpack(info.download.compression, from).map_err(unpacking)?;
+    let mut digest = sha2::Sha256::new();
+    let mut left = info.nar_size;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let len = fill(&mut from, &mut piece).map_err(unpacking)?;
+        let Some(rest) = left.checked_sub(len as u64) else {
+            return Err(wrong_size());
+        };
+        left = rest;
+        digest.update(&piece[..len]);
+        if left > 0 {
+            if len < piece.len() {
+                return Err(wrong_size());
+            }
+            sink(&piece[..len])?;
+            continue;
+        }
+        if fill(&mut from, &mut [0]).map_err(unpacking)? > 0 {
+            return Err(wrong_size());
+        }
+        let found = Sha256(digest.finalize().into());
+        if found != info.nar_hash {
+            return Err(Error::NarHash {
+                path: info.path.clone(),
+                expected: info.nar_hash,
+                found,
+            });
+        }
+        return sink(&piece[..len]);
+    }
+}
+
+/// Reads until the buffer is full or the stream ends.
+pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match from.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+    use surefoot_core::{StorePath, closure::Download};
+
+    fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+        match compression {
+            Compression::None => bytes.to_vec(),
+            Compression::Xz => {
+                let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            }
+            Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
+        }
+    }
+
+    fn info(compression: Compression, nar: &[u8]) -> PathInfo {
+        PathInfo {
+            path: StorePath::from_base_name(&format!("{}-x", "0".repeat(32))).unwrap(),
+            nar_hash: Sha256(sha2::Sha256::digest(nar).into()),
+            nar_size: nar.len() as u64,
+            references: vec![],
+            deriver: None,
+            signatures: vec![],
+            ca: None,
+            download: Download {
+                url: "nar/x".into(),
+                compression,
+                file_hash: None,
+                file_size: None,
+            },
+        }
+    }
+
+    fn run(info: &PathInfo, file: &[u8]) -> (Vec<u8>, Result<()>) {
+        let mut out = Vec::new();
+        let result = verified(info, file, |piece| {
+            out.extend_from_slice(piece);
+            Ok(())
+        });
+        (out, result)
+    }
+
+    const ALL: [Compression; 3] = [Compression::None, Compression::Xz, Compression::Zstd];
+
+    fn any_compression() -> impl Strategy<Value = Compression> {
+        proptest::sample::select(&ALL[..])
+    }
+
+    #[test]
+    fn sizes_around_the_piece_come_out_whole() {
+        for compression in ALL {
+            for len in [2, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+                let nar: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+                let file = compress(compression, &nar);
+                let (out, result) = run(&info(compression, &nar), &file);
+                result.unwrap();
+                assert!(out == nar, "{compression:?} {len}");
+                // One byte more or less than signed.
+                for size in [len as u64 - 1, len as u64 + 1] {
+                    let mut other = info(compression, &nar);
+                    other.nar_size = size;
+                    let (out, result) = run(&other, &file);
+                    assert!(matches!(result, Err(Error::NarSize { .. })));
+                    assert!((out.len() as u64) < size);
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_file_never_comes_out_whole(
+            compression in any_compression(),
+            nar in proptest::collection::vec(any::<u8>(), 1..2000),
+            at: prop::sample::Index,
+            flip in 1u8..,
+        ) {
+            let mut file = compress(compression, &nar);
+            let at = at.index(file.len());
+            file[at] ^= flip;
+            let (out, result) = run(&info(compression, &nar), &file);
+            // Some bytes of the container mean nothing; then the NAR is the right one.
+            match result {
+                Ok(()) => prop_assert_eq!(out, nar),
+                Err(_) => prop_assert!(out.len() < nar.len()),
+            }
+        }
+
+        #[test]
+        fn a_truncated_file_never_comes_out_whole(
+            compression in any_compression(),
+            nar in proptest::collection::vec(any::<u8>(), 1..2000),
+            at: prop::sample::Index,
+        ) {
+            let mut file = compress(compression, &nar);
+            file.truncate(at.index(file.len()));
+            let (out, result) = run(&info(compression, &nar), &file);
+            // zstd and xz may have given all of the NAR before their own trailer.
+            prop_assert!(result.is_err() || out == nar);
+        }
+
+        #[test]
+        fn garbage_is_refused(
+            compression in any_compression(),
+            file in proptest::collection::vec(any::<u8>(), 0..500),
+        ) {
+            let (_, result) = run(&info(compression, b"the NAR that was signed"), &file);
+            prop_assert!(result.is_err());
+        }
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_signed_size() {
+        let file = compress(Compression::Zstd, &vec![0; 64 << 20]);
+        let (out, result) = run(&info(Compression::Zstd, &[1; 1000]), &file);
+        assert!(matches!(result, Err(Error::NarSize { .. })));
+        assert!(out.is_empty());
+    }
+}

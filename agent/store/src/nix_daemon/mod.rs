@@ -1,0 +1,512 @@
+//! A client of the Nix daemon's worker protocol, over its Unix socket.
+//!
+//! Pinned at protocol 1.35 (Nix 2.15 and later speak it); older daemons are refused. Source: Nix
+//! `src/libstore/daemon.cc` and `src/libstore/remote-store.cc`.
+//!
+//! A [`Connection`] on which an operation failed half-way, or whose future was dropped, cannot be
+//! used again: the daemon would take the next request for the rest of the last one. Open another.
+
+mod wire;
+
+use crate::error::{Error, Result};
+use std::{
+    collections::HashSet,
+    io,
+    path::{Path, PathBuf},
+};
+use surefoot_core::{Sha256, StorePath, closure::PathInfo};
+use tokio::{
+    io::{AsyncWriteExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+};
+use wire::{Writer, broken};
+
+/// Where the daemon listens if nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
+
+const CLIENT_MAGIC: u64 = 0x6e69_7863;
+const DAEMON_MAGIC: u64 = 0x6478_696f;
+/// Major and minor in a byte each.
+const PROTOCOL: u64 = 1 << 8 | 35;
+
+/// Operations (`WorkerProto::Op`).
+mod op {
+    pub(super) const ADD_TEMP_ROOT: u64 = 11;
+    pub(super) const ADD_INDIRECT_ROOT: u64 = 12;
+    pub(super) const QUERY_PATH_INFO: u64 = 26;
+    pub(super) const QUERY_VALID_PATHS: u64 = 31;
+    pub(super) const ADD_MULTIPLE_TO_STORE: u64 = 44;
+}
+
+/// What may stand before an answer (`STDERR_*` in `worker-protocol.hh`).
+mod frame {
+    pub(super) const NEXT: u64 = 0x6f6c_6d67;
+    pub(super) const WRITE: u64 = 0x6461_7416;
+    pub(super) const ERROR: u64 = 0x6378_7470;
+    pub(super) const START_ACTIVITY: u64 = 0x5354_5254;
+    pub(super) const STOP_ACTIVITY: u64 = 0x5354_4f50;
+    pub(super) const RESULT: u64 = 0x5253_4c54;
+    pub(super) const LAST: u64 = 0x616c_7473;
+}
+
+/// The socket to use: `NIX_DAEMON_SOCKET_PATH` if it is set, [`DEFAULT_SOCKET`] otherwise.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    std::env::var_os("NIX_DAEMON_SOCKET_PATH")
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)
+}
+
+/// What the local store knows of a valid path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidPath {
+    /// Digest of its NAR.
+    pub nar_hash: Sha256,
+    /// Size of its NAR, bytes.
+    pub nar_size: u64,
+    /// What it refers to, sorted; may include itself.
+    pub references: Vec<StorePath>,
+    /// The derivation it was built by.
+    pub deriver: Option<StorePath>,
+    /// Nix signatures.
+    pub signatures: Vec<String>,
+    /// Content address.
+    pub ca: Option<String>,
+}
+
+/// Whether the daemon checks the signatures of what is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckSignatures {
+    /// Against its `trusted-public-keys`.
+    Yes,
+    /// Not at all. The daemon allows it to trusted users only, and checks the others silently.
+    No,
+}
+
+/// One connection: one operation at a time.
+#[derive(Debug)]
+pub struct Connection {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    socket: PathBuf,
+    /// What the daemon calls itself.
+    version: String,
+    /// An operation is under way, or was left half-way.
+    busy: bool,
+}
+
+impl Connection {
+    /// Connects and agrees on the protocol.
+    ///
+    /// # Errors
+    /// [`Error::DaemonGone`] if nobody listens, [`Error::DaemonProtocol`] if it is no Nix daemon or
+    /// too old.
+    pub async fn open(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|why| Error::DaemonGone {
+                socket: socket.into(),
+                why,
+            })?;
+        let (reader, writer) = stream.into_split();
+        let mut connection = Self {
+            reader: BufReader::with_capacity(16 << 10, reader),
+            writer,
+            socket: socket.into(),
+            version: String::new(),
+            busy: false,
+        };
+        let outcome = connection.handshake().await;
+        connection.version = connection.explain(outcome)?;
+        Ok(connection)
+    }
+
+    /// The daemon's own version, for people.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    async fn handshake(&mut self) -> Outcome<String> {
+        let mut hello = Writer::default();
+        // The two zeros are an obsolete CPU affinity and an obsolete reserve of space.
+        hello
+            .number(CLIENT_MAGIC)
+            .number(PROTOCOL)
+            .number(0)
+            .number(0);
+        self.writer.write_all(&hello.0).await?;
+        let magic = wire::number(&mut self.reader).await?;
+        if magic != DAEMON_MAGIC {
+            return Err(broken(format!("its greeting is {magic:#x}")).into());
+        }
+        let version = wire::number(&mut self.reader).await?;
+        if version >> 8 != PROTOCOL >> 8 || version < PROTOCOL {
+            let why = format!(
+                "it speaks protocol {}.{}, 1.35 or later is needed (Nix 2.15)",
+                version >> 8,
+                version & 0xff
+            );
+            return Err(broken(why).into());
+        }
+        let name = wire::text(&mut self.reader).await?;
+        // Whether it trusts us. It decides by itself, so there is nothing to do with it.
+        wire::number(&mut self.reader).await?;
+        self.drain().await?;
+        Ok(name)
+    }
+
+    /// Which of the paths are valid in the store. Nothing is substituted.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn valid_paths(&mut self, paths: &[&StorePath]) -> Result<HashSet<StorePath>> {
+        let mut request = Writer::default();
+        request
+            .number(op::QUERY_VALID_PATHS)
+            .texts(paths.iter())
+            .flag(false);
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            wire::texts(&mut self.reader)
+                .await?
+                .iter()
+                .map(|text| store_path(text))
+                .collect()
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    /// What the store knows of a path; `None` if it is not valid there.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn path_info(&mut self, path: &StorePath) -> Result<Option<ValidPath>> {
+        let mut request = Writer::default();
+        request.number(op::QUERY_PATH_INFO).path(path);
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            match wire::number(&mut self.reader).await? {
+                0 => Ok(None),
+                _ => Ok(Some(self.read_path_info().await?)),
+            }
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    async fn read_path_info(&mut self) -> Outcome<ValidPath> {
+        let from = &mut self.reader;
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let deriver = some(wire::text(from).await?)
+            .map(|text| store_path(&text))
+            .transpose()?;
+        let hash = wire::text(from).await?;
+        let nar_hash = Sha256::from_hex(hash.strip_prefix("sha256:").unwrap_or(&hash))
+            .map_err(|why| broken(why.to_string()))?;
+        let mut references: Vec<StorePath> = wire::texts(from)
+            .await?
+            .iter()
+            .map(|text| store_path(text))
+            .collect::<Outcome<_>>()?;
+        references.sort_unstable();
+        let _registered = wire::number(from).await?;
+        let nar_size = wire::number(from).await?;
+        let _ultimate = wire::number(from).await?;
+        Ok(ValidPath {
+            nar_hash,
+            nar_size,
+            references,
+            deriver,
+            signatures: wire::texts(from).await?,
+            ca: some(wire::text(from).await?),
+        })
+    }
+
+    /// Keeps the paths from garbage collection for as long as this connection is open, whether
+    /// they are valid yet or not.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn add_temp_roots(&mut self, paths: &[&StorePath]) -> Result<()> {
+        // Several requests at a time, but few enough for all answers to fit into the socket's
+        // buffer: the daemon must never wait for us while we wait for it.
+        for some in paths.chunks(64) {
+            let mut request = Writer::default();
+            for path in some {
+                request.number(op::ADD_TEMP_ROOT).path(path);
+            }
+            let outcome = async {
+                self.start(&request).await?;
+                for _ in some {
+                    self.drain().await?;
+                    wire::number(&mut self.reader).await?;
+                }
+                Ok(())
+            }
+            .await;
+            self.finish(outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the store respect a symlink, anywhere on the daemon's file system, as a GC root.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn add_indirect_root(&mut self, link: &Path) -> Result<()> {
+        let mut request = Writer::default();
+        request
+            .number(op::ADD_INDIRECT_ROOT)
+            .text(&link.to_string_lossy());
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            wire::number(&mut self.reader).await?;
+            Ok(())
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    /// Adds several paths, references before referrers. Each is valid as soon as the daemon has
+    /// read it whole.
+    ///
+    /// `payload` brings what [`Payload`] writes, in pieces of any size; an error that comes through
+    /// it aborts the operation, and the connection with it.
+    ///
+    /// # Errors
+    /// The daemon's, or the one that came through `payload`.
+    pub async fn add_multiple(
+        &mut self,
+        check: CheckSignatures,
+        payload: &mut mpsc::Receiver<Result<Vec<u8>>>,
+    ) -> Result<()> {
+        let mut request = Writer::default();
+        request
+            .number(op::ADD_MULTIPLE_TO_STORE)
+            .flag(false) // repair
+            .flag(check == CheckSignatures::No);
+        let outcome = async {
+            self.start(&request).await?;
+            // The daemon may log while it reads: both directions must move at once.
+            let Self { reader, writer, .. } = self;
+            let send = async {
+                while let Some(piece) = payload.recv().await {
+                    let piece = piece?;
+                    if !piece.is_empty() {
+                        writer
+                            .write_all(&(piece.len() as u64).to_le_bytes())
+                            .await?;
+                        writer.write_all(&piece).await?;
+                    }
+                }
+                writer.write_all(&0u64.to_le_bytes()).await?;
+                Ok::<_, Failure>(())
+            };
+            let mut answer = std::pin::pin!(drain(reader));
+            let mut send = std::pin::pin!(send);
+            tokio::select! {
+                // An answer before the end can only be an error; or the daemon is gone.
+                early = &mut answer => {
+                    early?;
+                    Err(broken("it answered before it had everything".into()).into())
+                }
+                sent = &mut send => match sent {
+                    Ok(()) => answer.await,
+                    // It closed the socket: what it said last is worth more than a broken pipe.
+                    Err(Failure::Io(why)) => match answer.await {
+                        Err(Failure::Daemon(message)) => Err(Failure::Daemon(message)),
+                        _ => Err(Failure::Io(why)),
+                    },
+                    Err(other) => Err(other),
+                },
+            }
+        }
+        .await;
+        // After an error there may be frames that the daemon has not read.
+        self.busy = outcome.is_err();
+        self.explain(outcome)
+    }
+
+    async fn start(&mut self, request: &Writer) -> Outcome<()> {
+        if self.busy {
+            return Err(
+                broken("an earlier operation on this connection was not finished".into()).into(),
+            );
+        }
+        self.busy = true;
+        self.writer.write_all(&request.0).await?;
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Outcome<()> {
+        drain(&mut self.reader).await
+    }
+
+    /// After an answer, even the daemon's error, the connection is good for the next operation.
+    fn finish<T>(&mut self, outcome: Outcome<T>) -> Result<T> {
+        if matches!(outcome, Ok(_) | Err(Failure::Daemon(_))) {
+            self.busy = false;
+        }
+        self.explain(outcome)
+    }
+
+    fn explain<T>(&self, outcome: Outcome<T>) -> Result<T> {
+        outcome.map_err(|failure| match failure {
+            Failure::Daemon(message) => Error::Daemon(message),
+            Failure::Other(error) => *error,
+            Failure::Io(why) if why.kind() == io::ErrorKind::InvalidData => Error::DaemonProtocol {
+                socket: self.socket.clone(),
+                why: why.to_string(),
+            },
+            Failure::Io(why) => Error::DaemonGone {
+                socket: self.socket.clone(),
+                why,
+            },
+        })
+    }
+}
+
+type Outcome<T> = std::result::Result<T, Failure>;
+
+/// Why an operation failed, before it is known where.
+enum Failure {
+    /// The daemon said so; the connection is still good.
+    Daemon(String),
+    /// The socket, or the protocol.
+    Io(io::Error),
+    /// Somebody else's error, which came through.
+    Other(Box<Error>),
+}
+
+impl From<io::Error> for Failure {
+    fn from(why: io::Error) -> Self {
+        Self::Io(why)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(Box::new(error))
+    }
+}
+
+fn store_path(text: &str) -> Outcome<StorePath> {
+    text.parse()
+        .map_err(|why: surefoot_core::store_path::StorePathError| broken(why.to_string()).into())
+}
+
+/// Reads log frames up to the end of them or the daemon's error.
+async fn drain(from: &mut BufReader<OwnedReadHalf>) -> Outcome<()> {
+    loop {
+        match wire::number(from).await? {
+            frame::LAST => return Ok(()),
+            frame::NEXT | frame::WRITE => log(&wire::bytes(from).await?),
+            frame::START_ACTIVITY => {
+                for _ in 0..3 {
+                    wire::number(from).await?; // id, level, type
+                }
+                log(&wire::bytes(from).await?);
+                fields(from).await?;
+                wire::number(from).await?; // parent
+            }
+            frame::STOP_ACTIVITY => {
+                wire::number(from).await?;
+            }
+            frame::RESULT => {
+                wire::number(from).await?; // activity
+                wire::number(from).await?; // type
+                fields(from).await?;
+            }
+            frame::ERROR => {
+                let _type = wire::text(from).await?;
+                let _level = wire::number(from).await?;
+                let _name = wire::text(from).await?;
+                let message = wire::text(from).await?;
+                let _position = wire::number(from).await?;
+                for _ in 0..wire::count(from).await? {
+                    wire::number(from).await?;
+                    wire::text(from).await?;
+                }
+                return Err(Failure::Daemon(plain(&message)));
+            }
+            other => return Err(broken(format!("an unknown frame {other:#x}")).into()),
+        }
+    }
+}
+
+async fn fields(from: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
+    for _ in 0..wire::count(from).await? {
+        match wire::number(from).await? {
+            0 => drop(wire::number(from).await?),
+            1 => drop(wire::bytes(from).await?),
+            other => return Err(broken(format!("a field of type {other}"))),
+        }
+    }
+    Ok(())
+}
+
+fn log(message: &[u8]) {
+    if !message.is_empty() {
+        let message = plain(&String::from_utf8_lossy(message));
+        tracing::debug!(target: "nix_daemon", message);
+    }
+}
+
+/// One line without the colours (`ESC [ … m`) that Nix puts into its messages.
+fn plain(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once('\x1b') {
+        text.push_str(before);
+        rest = after
+            .split_once(|c: char| c.is_ascii_alphabetic())
+            .map_or("", |(_, tail)| tail);
+    }
+    text.push_str(rest);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.strip_prefix("error: ")
+        .map_or(text.clone(), str::to_owned)
+}
+
+/// Writes what [`Connection::add_multiple`] sends.
+#[derive(Debug)]
+pub struct Payload;
+
+impl Payload {
+    /// The start: how many paths follow.
+    #[must_use]
+    pub fn start(paths: usize) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.number(paths as u64);
+        writer.0
+    }
+
+    /// What stands before each path's NAR, appended to `out`.
+    pub fn path(info: &PathInfo, out: &mut Vec<u8>) {
+        let mut writer = Writer(std::mem::take(out));
+        writer.valid_path_info(info);
+        *out = writer.0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_and_line_breaks_go() {
+        assert_eq!(
+            plain("\x1b[31;1merror:\x1b[0m cannot add '\x1b[35;1mx\x1b[0m'\n  because\x1b["),
+            "cannot add 'x' because"
+        );
+    }
+}

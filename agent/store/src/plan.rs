@@ -1,0 +1,114 @@
+//! What a fetch will cost, known before its first byte.
+
+use crate::{
+    error::{Error, Result},
+    staging::{Found, Key, Staging},
+};
+use nix::sys::statvfs::statvfs;
+use std::{
+    collections::HashSet,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+use surefoot_core::{StorePath, closure::ClosureIndex};
+
+/// What a fetch will cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Paths that the store lacks, references before referrers.
+    pub missing: Vec<StorePath>,
+    /// Paths of the closure that are valid in the store already.
+    pub already_present: u64,
+    /// Bytes of the missing paths' compressed files.
+    pub download_bytes: u64,
+    /// Bytes of them that lie in staging already, from an earlier try.
+    pub staged_bytes: u64,
+    /// Bytes that the missing paths will take in the store.
+    pub nar_bytes: u64,
+}
+
+impl Plan {
+    /// Bytes that must still be moved.
+    #[must_use]
+    pub fn wire_bytes(&self) -> u64 {
+        self.download_bytes.saturating_sub(self.staged_bytes)
+    }
+
+    pub(crate) fn new(index: &ClosureIndex, valid: &HashSet<StorePath>, staging: &Path) -> Self {
+        let mut plan = Self {
+            missing: Vec::new(),
+            already_present: 0,
+            download_bytes: 0,
+            staged_bytes: 0,
+            nar_bytes: 0,
+        };
+        for info in &index.paths {
+            if valid.contains(&info.path) {
+                plan.already_present += 1;
+                continue;
+            }
+            let size = info.download.size(info.nar_size);
+            plan.missing.push(info.path.clone());
+            plan.download_bytes = plan.download_bytes.saturating_add(size);
+            plan.nar_bytes = plan.nar_bytes.saturating_add(info.nar_size);
+            let staged = match Staging::look(staging, &Key::of(info)) {
+                Found::Nothing => 0,
+                Found::Part(bytes) | Found::Whole(bytes) => bytes.min(size),
+            };
+            plan.staged_bytes = plan.staged_bytes.saturating_add(staged);
+        }
+        plan
+    }
+
+    /// Checks that there is room for it in staging and store, with a reserve left on each.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] says where and how much.
+    pub(crate) fn check_space(&self, staging: &Path, store: &Path, reserve: u64) -> Result<()> {
+        if self.missing.is_empty() {
+            return Ok(());
+        }
+        let (staging, staging_free) = free(staging)?;
+        let (store, store_free) = free(store)?;
+        let needs = if device(&staging)? == device(&store)? {
+            vec![(
+                staging,
+                staging_free,
+                self.wire_bytes().saturating_add(self.nar_bytes),
+            )]
+        } else {
+            vec![
+                (staging, staging_free, self.wire_bytes()),
+                (store, store_free, self.nar_bytes),
+            ]
+        };
+        for (dir, free, bytes) in needs {
+            let needed = bytes.saturating_add(reserve);
+            if free < needed {
+                return Err(Error::NoSpace { dir, needed, free });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that may be written on the file system that a directory lies on, or will lie on.
+fn free(dir: &Path) -> Result<(PathBuf, u64)> {
+    let dir = dir
+        .ancestors()
+        .find(|dir| dir.exists())
+        .unwrap_or(Path::new("/"));
+    let stat =
+        statvfs(dir).map_err(|errno| Error::io("ask for the free space of", dir)(errno.into()))?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the types differ between platforms"
+    )]
+    let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
+    Ok((dir.into(), free))
+}
+
+fn device(dir: &Path) -> Result<u64> {
+    let data = dir.metadata().map_err(Error::io("look at", dir))?;
+    Ok(data.dev())
+}
