@@ -26,6 +26,8 @@ pub(crate) enum Command {
     ///
     /// Run it from a timer, several times in the lifetime of timestamp.json.
     Refresh(Refresh),
+    /// Look at the whole repository as a robot would, and at every file it offers.
+    Verify(Verify),
 }
 
 /// Arguments of `surefoot repo init`.
@@ -60,6 +62,19 @@ pub(crate) struct Refresh {
     /// Where the private keys are; those of online/ are enough. [default: DIR with -keys behind it]
     #[arg(long, value_name = "DIR")]
     keys_dir: Option<PathBuf>,
+}
+
+/// Arguments of `surefoot repo verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// The repository.
+    dir: PathBuf,
+    /// The robot's trust anchor. [default: metadata/1.root.json of the repository itself]
+    #[arg(long, value_name = "FILE")]
+    anchor: Option<PathBuf>,
+    /// The time to judge expiry by, e.g. 2030-01-31T12:00:00Z. [default: now]
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -129,6 +144,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
     match command {
         Command::Init(args) => init(&args, json),
         Command::Refresh(args) => refresh(&args, json),
+        Command::Verify(args) => verify(&args, json),
     }
 }
 
@@ -272,6 +288,67 @@ fn refresh(args: &Refresh, json: bool) -> anyhow::Result<()> {
             }
         );
     }
+    Ok(())
+}
+
+fn verify(args: &Verify, json: bool) -> anyhow::Result<()> {
+    let anchor = args
+        .anchor
+        .clone()
+        .unwrap_or_else(|| args.dir.join("metadata").join("1.root.json"));
+    let bytes = fs::read(&anchor).with_context(|| anchor.display().to_string())?;
+    let now = args.at.unwrap_or_else(Timestamp::now);
+    let audit = surefoot_trust::audit::audit(&args.dir, &bytes, now)?;
+    let set = &audit.set;
+    let version = |role: Option<u64>| role.unwrap_or_default();
+    let versions = [
+        ("root", set.root().role.common.version),
+        (
+            "targets",
+            version(set.targets().map(|r| r.role.common.version)),
+        ),
+        (
+            "snapshot",
+            version(set.snapshot().map(|r| r.role.common.version)),
+        ),
+        (
+            "timestamp",
+            version(set.timestamp().map(|r| r.role.common.version)),
+        ),
+    ];
+    let problems: Vec<String> = audit.problems.iter().map(ToString::to_string).collect();
+    if json {
+        let versions: serde_json::Map<_, _> = versions
+            .iter()
+            .map(|(role, version)| ((*role).to_owned(), (*version).into()))
+            .collect();
+        println!(
+            "{}",
+            json!({
+                "versions": versions,
+                "expires": set.expires().map(|t| t.to_string()),
+                "delegated": audit.delegated,
+                "targets": audit.targets,
+                "bytes": audit.bytes,
+                "problems": problems,
+            })
+        );
+    } else {
+        let words: Vec<String> = versions.iter().map(|(r, v)| format!("{r} {v}")).collect();
+        println!("{}", words.join(", "));
+        if let Some(expires) = set.expires() {
+            println!("valid until {expires}");
+        }
+        println!("{} targets, {} bytes", audit.targets, audit.bytes);
+        for problem in &problems {
+            println!("WRONG: {problem}");
+        }
+    }
+    ensure!(
+        problems.is_empty(),
+        "{} files of the repository are wrong; publish them again",
+        problems.len()
+    );
     Ok(())
 }
 

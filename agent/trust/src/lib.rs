@@ -4,6 +4,7 @@
 //! files, `metadata/` and `targets/`, on any web server, bucket or USB stick. [`Client`] reads it,
 //! [`Editor`] makes it. Section numbers (§) in these pages are those of the specification.
 
+pub mod audit;
 pub mod client;
 pub mod clock;
 mod digest;

@@ -168,7 +168,8 @@ impl Refreshing {
     }
 }
 
-fn request(set: &TrustedSet, role: &str, wanted: &MetaFile, limit: u64) -> Request {
+/// The file of a role that the snapshot or the timestamp lists.
+pub(crate) fn request(set: &TrustedSet, role: &str, wanted: &MetaFile, limit: u64) -> Request {
     let version = set
         .root()
         .role

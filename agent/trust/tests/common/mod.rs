@@ -173,7 +173,7 @@ fn answer(
     let close = "Connection: close\r\n";
     let fault = faults.lock().unwrap().get(&path).cloned();
     let body = match fault {
-        None => std::fs::read(dir.join(path.trim_start_matches('/'))).ok(),
+        None => std::fs::read(dir.join(unquote(path.trim_start_matches('/')))).ok(),
         Some(Fault::Bytes(bytes)) => Some(bytes),
         Some(Fault::Status(status)) => {
             log.lock().unwrap().push(format!("{status} {path}"));
@@ -223,4 +223,29 @@ fn answer(
         body.len()
     )?;
     out.write_all(&body)
+}
+
+/// Undoes percent-encoding.
+fn unquote(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .and_then(|code| std::str::from_utf8(code).ok());
+        match (
+            first,
+            code.and_then(|code| u8::from_str_radix(code, 16).ok()),
+        ) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap()
 }
