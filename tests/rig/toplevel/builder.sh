@@ -8,7 +8,7 @@ mkdir -p "$out/bin" "$out/sw/bin" "$out/etc/systemd/system" "$out/etc/robot" "$o
 
 # --- scripts: they know their own toplevel, and the faults asked for
 script() {
-  sed -e "s|@out@|$out|g" -e "s|@flavour@|$nixosRebuild|g" \
+  sed -e "s|@out@|$out|g" \
     -e "s|@activateFails@|$activateFails|g" -e "s|@activateHangs@|$activateHangs|g" \
     -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" "$1" >"$2"
   chmod 555 "$2"
@@ -18,7 +18,16 @@ script "$activateScript" "$out/activate"
 script "$preSwitchCheck" "$out/pre-switch-check"
 script "$installBootLoader" "$out/install-boot-loader"
 [ -z "$switchable" ] || script "$switchToConfiguration" "$out/bin/switch-to-configuration"
-[ "$nixosRebuild" = none ] || script "$nixosRebuildScript" "$out/sw/bin/nixos-rebuild"
+case $nixosRebuild in
+  store-path) script "$nixosRebuildScript" "$out/sw/bin/nixos-rebuild" ;;
+  old) # says nothing of --store-path, anywhere: some look into it to know what it can
+    script "$nixosRebuildScript" "$out/sw/bin/nixos-rebuild.new"
+    sed -e '/add_argument("--store-path")/d' -e '/parser.error("--store-path/s/--store-path/a path/' \
+      "$out/sw/bin/nixos-rebuild.new" >"$out/sw/bin/nixos-rebuild"
+    rm -f "$out/sw/bin/nixos-rebuild.new"
+    chmod 555 "$out/sw/bin/nixos-rebuild"
+    ;;
+esac
 
 # --- what a toplevel says about itself
 version=26.05.robot.$generation

@@ -4,12 +4,15 @@
 //! or a Nix store. What it starts are the programs of `tests/rig`, whose README says what is real
 //! and what stands in. Everything that is started dies with the test. Needs root.
 
+pub mod attack;
+pub mod fleet;
 pub mod network;
 pub mod nginx;
 pub mod rig;
 pub mod robot;
 pub mod toplevel;
 
+pub use fleet::Fleet;
 pub use network::Network;
 pub use nginx::Nginx;
 pub use robot::Robot;

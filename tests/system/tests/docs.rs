@@ -36,7 +36,7 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-fn check(page: &Path, text: &str) -> Result<Vec<String>> {
+fn check(page: &Path, text: &str, book: &Path) -> Result<Vec<String>> {
     let mut broken = Vec::new();
     for link in links(text) {
         let (file, fragment) = link.split_once('#').unwrap_or((&link, ""));
@@ -44,7 +44,10 @@ fn check(page: &Path, text: &str) -> Result<Vec<String>> {
             "" => page.to_owned(),
             file => page.parent().context("no parent")?.join(file),
         };
-        if !target.exists() {
+        // The book is published without the rest of the tree.
+        let leaves =
+            page.starts_with(book) && !target.canonicalize().is_ok_and(|to| to.starts_with(book));
+        if !target.exists() || leaves {
             broken.push(format!("{}: {link}", page.display()));
         } else if !fragment.is_empty() {
             let text = std::fs::read_to_string(&target)?;
@@ -83,7 +86,7 @@ fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
     pages.insert(rig::source().join("tests/rig/README.md"));
     let mut broken = Vec::new();
     for page in &pages {
-        broken.extend(check(page, &std::fs::read_to_string(page)?)?);
+        broken.extend(check(page, &std::fs::read_to_string(page)?, &docs)?);
     }
     assert_eq!(broken, Vec::<String>::new());
     Ok(())

@@ -1,0 +1,192 @@
+//! A fleet: a signed repository and a binary cache behind a web server, and robots that follow it.
+
+use crate::{Farm, Network, Nginx, Robot, Toplevel, rig, toplevel};
+use anyhow::{Context, Result};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The publisher's side, and the network it shares with its robots.
+///
+/// The server answers on port 80 of that network: `/repo` is the repository, `/cache` the cache.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The web server in front of repository and cache.
+    pub server: Nginx,
+    /// The network of server and robots.
+    pub network: Network,
+    /// Where generations are built.
+    pub farm: Farm,
+    directory: tempfile::TempDir,
+    agent: String,
+}
+
+/// The names that the robots of the tests go by.
+pub const CHANNEL: &str = "stable";
+/// Their model.
+pub const MODEL: &str = "picker";
+
+impl Fleet {
+    /// A new fleet: new keys (root needs two of its three), an empty repository and cache.
+    ///
+    /// # Errors
+    /// When a part of it cannot be made.
+    pub fn new() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let at = directory.path();
+        let farm = Farm::shared();
+        let agent = farm.agent("1")?;
+        let network = Network::new()?;
+        std::fs::create_dir(at.join("cache"))?;
+        let server = Nginx::start_in(&network, 80, &locations(at))?;
+        let fleet = Self {
+            server,
+            network,
+            farm,
+            agent,
+            directory,
+        };
+        let mut init = fleet.surefoot(&["repo", "init"])?;
+        init.arg(fleet.repository())
+            .args(["--keys", "root=3,targets=2"]);
+        rig::run(init.args(["--threshold", "root=2,targets=2"]))?;
+        let secret =
+            rig::run(rig::nix("nix").args(["key", "generate-secret", "--key-name", "fleet-1"]))?;
+        std::fs::write(fleet.cache_key(), secret)?;
+        Ok(fleet)
+    }
+
+    /// The configuration of the server with nothing wrong: to come back to after a fault.
+    pub fn locations(&self) -> String {
+        locations(self.directory.path())
+    }
+
+    /// The signed repository.
+    pub fn repository(&self) -> PathBuf {
+        self.directory.path().join("repo")
+    }
+
+    /// The private keys of the repository.
+    pub fn keys(&self) -> PathBuf {
+        self.directory.path().join("repo-keys")
+    }
+
+    /// The binary cache.
+    pub fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    fn cache_key(&self) -> PathBuf {
+        self.directory.path().join("cache.key")
+    }
+
+    /// The store path of the agent that [`Fleet::toplevel`] puts into generations.
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
+    /// `surefoot` with these words, in the fleet's network.
+    ///
+    /// # Errors
+    /// When it is not built.
+    pub fn surefoot(&self, words: &[&str]) -> Result<Command> {
+        let program = toplevel::built("surefoot")?;
+        let mut command = self.network.command(&program.to_string_lossy());
+        command.args(words);
+        Ok(command)
+    }
+
+    /// A generation that contains the agent.
+    pub fn toplevel(&self, name: &str) -> Toplevel {
+        Toplevel::named(name).with(&self.agent)
+    }
+
+    /// Builds a generation, pushes it to the cache and publishes it; gives its store path.
+    ///
+    /// # Errors
+    /// When a part fails.
+    pub fn release(&self, toplevel: &Toplevel) -> Result<String> {
+        let path = toplevel.build(&self.farm)?;
+        self.push(&path)?;
+        self.publish(&path)?;
+        Ok(path)
+    }
+
+    /// Pushes a closure to the cache, signed and in zstd.
+    ///
+    /// # Errors
+    /// When Nix fails.
+    pub fn push(&self, path: &str) -> Result<()> {
+        self.farm
+            .push(path, &self.cache(), "zstd", Some(&self.cache_key()))
+    }
+
+    /// Publishes what is in the cache.
+    ///
+    /// # Errors
+    /// When `surefoot publish` fails.
+    pub fn publish(&self, path: &str) -> Result<()> {
+        let mut publish = self.surefoot(&["publish", "--channel", CHANNEL, "--model", MODEL])?;
+        publish.args(["--cache", "http://127.0.0.1/cache", "--repo"]);
+        rig::run(publish.arg(self.repository()).arg(path))?;
+        Ok(())
+    }
+
+    /// A robot of this fleet that is off and will boot this generation, configured by the lines
+    /// given here on top of a short soak and quick polls.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn robot(&self, toplevel: &str, configuration: &str) -> Result<Robot> {
+        let robot = Robot::new(&self.farm, toplevel)?.in_network(&self.network);
+        let anchor = std::fs::read(self.repository().join("metadata/1.root.json"))
+            .context("the repository has no trust anchor")?;
+        robot.write("/etc/surefoot/root.json", anchor)?;
+        robot.write("/etc/surefoot/config.toml", base_configuration())?;
+        if !configuration.is_empty() {
+            robot.write("/etc/surefoot/config.d/50-test.toml", configuration)?;
+        }
+        let public = rig::run(
+            rig::nix("nix")
+                .args(["key", "convert-secret-to-public"])
+                .stdin(std::fs::File::open(self.cache_key())?),
+        )?;
+        robot.write(
+            "/etc/nix/robot.conf",
+            format!("trusted-public-keys = {public}\n"),
+        )?;
+        Ok(robot)
+    }
+}
+
+fn locations(at: &Path) -> String {
+    let at = at.display();
+    format!("location /repo/ {{ root {at}; }} location /cache/ {{ root {at}; }}")
+}
+
+fn base_configuration() -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "repository = \"http://127.0.0.1/repo\"");
+    let _ = writeln!(text, "channel = \"{CHANNEL}\"\nmodel = \"{MODEL}\"");
+    text + "
+[poll]
+interval = \"1s\"
+jitter = 0.0
+backoff_base = \"200ms\"
+backoff_max = \"1s\"
+timeout = \"5s\"
+
+[fetch]
+reserve = \"1MiB\"
+
+[trial]
+switch_timeout = \"30s\"
+
+[health]
+soak = \"1s\"
+deadline = \"20s\"
+interval = \"200ms\"
+"
+}
