@@ -1,10 +1,338 @@
-//! `surefoot fetch`.
+//! `surefoot fetch`: what the daemon does to bring a closure, by hand.
+
+use crate::outcome::Usage;
+use anyhow::{Context as _, bail, ensure};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::{
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+use surefoot_core::{
+    StorePath,
+    closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
+    release::{MAX_MANIFEST_BYTES, Manifest, Name},
+};
+use surefoot_store::{
+    cache::{Cache, place},
+    fetch::{self, Report, Request, SignaturePolicy},
+    http::Http,
+    index,
+    nix_daemon::default_socket,
+    plan::Plan,
+    progress::{Progress, Status},
+};
+
+/// Without a terminal, how often a line says how far it is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Arguments of `surefoot fetch`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(crate) struct Args {
+    /// The system to fetch: a store path. Its closure is read from the cache's narinfos; only Nix'
+    /// own signatures protect it.
+    #[arg(group = "what", requires = "from")]
+    toplevel: Option<StorePath>,
+    /// A closure index, as `surefoot publish` writes it (.json.zst), or the JSON in it.
+    #[arg(long, group = "what", value_name = "FILE")]
+    index: Option<PathBuf>,
+    /// A signed repository, a directory or a URL: fetches what its channel has for the model.
+    #[arg(
+        long,
+        group = "what",
+        value_name = "DIR|URL",
+        requires = "channel",
+        requires = "model"
+    )]
+    repo: Option<String>,
+    /// The channel to read.
+    #[arg(long, requires = "repo")]
+    channel: Option<Name>,
+    /// The model to fetch for.
+    #[arg(long, requires = "repo")]
+    model: Option<Name>,
+    /// The repository's trust anchor.
+    #[arg(
+        long,
+        requires = "repo",
+        value_name = "FILE",
+        default_value = "/etc/surefoot/root.json"
+    )]
+    root: PathBuf,
+    /// A binary cache, a directory or a URL; may be given several times. Asked in this order, before
+    /// those that the closure index names.
+    #[arg(long, value_name = "DIR|URL")]
+    from: Vec<String>,
+    /// Downloads at a time.
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u8).range(1..=64))]
+    connections: u8,
+    /// The symlink that will keep the closure in the store.
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "/nix/var/nix/gcroots/surefoot/fetch"
+    )]
+    gc_root: PathBuf,
+    /// Where downloads wait for their import; what an interrupted fetch left there is taken up.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/cache/surefoot/staging"
+    )]
+    staging: PathBuf,
+    /// Whose word makes a path good: the Nix signatures that the daemon checks besides, or the
+    /// closure index alone, which the daemon allows to trusted users.
+    #[arg(long, value_enum, default_value = "nix")]
+    signatures: Signatures,
+    /// Only say what it would cost.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Signatures {
+    Nix,
+    Manifest,
+}
 
 /// Runs it.
-pub(crate) fn run(_args: Args, _json: bool) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(fetch(args, json))
+}
+
+async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
+    let from: Vec<String> = args.from.iter().map(|text| place(text)).collect();
+    let (index, release) = find_index(&args, &from).await?;
+    let mut caches = from;
+    for cache in &index.caches {
+        if !caches.contains(cache) {
+            caches.push(cache.clone());
+        }
+    }
+    ensure!(
+        !caches.is_empty(),
+        Usage("the closure index names no cache; give one with --from".into())
+    );
+    let index = Arc::new(index);
+    let mut request = Request::new(Arc::clone(&index), caches, args.staging, args.gc_root);
+    request.connections = args.connections.into();
+    request.daemon_socket = default_socket();
+    request.signatures = match args.signatures {
+        Signatures::Nix => SignaturePolicy::Nix,
+        Signatures::Manifest => SignaturePolicy::Manifest,
+    };
+    let plan = fetch::plan(&request).await?;
+    if !json {
+        say_plan(&index, release.as_ref(), &plan);
+    }
+    if args.dry_run {
+        if json {
+            println!(
+                "{}",
+                json!({
+                    "toplevel": index.toplevel,
+                    "release": release,
+                    "paths": index.paths.len(),
+                    "missing": plan.missing.len(),
+                    "alreadyPresent": plan.already_present,
+                    "downloadBytes": plan.download_bytes,
+                    "stagedBytes": plan.staged_bytes,
+                    "wireBytes": plan.wire_bytes(),
+                    "narBytes": plan.nar_bytes,
+                })
+            );
+        }
+        return Ok(());
+    }
+    let report = if json || plan.missing.is_empty() {
+        fetch::run(&request, &()).await?
+    } else if std::io::stderr().is_terminal() {
+        let bar = Bar::new();
+        let report = fetch::run(&request, &bar).await;
+        bar.0.finish_and_clear();
+        report?
+    } else {
+        fetch::run(&request, &Lines::default()).await?
+    };
+    if json {
+        println!(
+            "{}",
+            json!({
+                "toplevel": index.toplevel,
+                "release": release,
+                "gcRoot": request.gc_root,
+                "paths": report.paths,
+                "fetched": report.fetched,
+                "alreadyPresent": report.already_present,
+                "downloadBytes": report.download_bytes,
+                "wireBytes": report.wire_bytes,
+                "resumedBytes": report.resumed_bytes,
+                "wastedBytes": report.wasted_bytes,
+                "narBytes": report.nar_bytes,
+                "seconds": report.elapsed.as_secs_f64(),
+            })
+        );
+    } else {
+        say_report(&request.gc_root, &report);
+    }
+    Ok(())
+}
+
+/// The closure to fetch, and the release that it belongs to.
+async fn find_index(args: &Args, from: &[String]) -> anyhow::Result<(ClosureIndex, Option<Name>)> {
+    if let Some(file) = &args.index {
+        return Ok((read_index(file)?, None));
+    }
+    if let (Some(repo), Some(channel), Some(model)) = (&args.repo, &args.channel, &args.model) {
+        let (index, release) = released(repo, channel, model, &args.root).await?;
+        return Ok((index, Some(release)));
+    }
+    let (Some(toplevel), Some(cache)) = (&args.toplevel, from.first()) else {
+        bail!(Usage("give TOPLEVEL and --from, --index, or --repo".into()));
+    };
+    let (cache, http) = (Cache::new(cache)?, Http::default());
+    cache.check(&http).await?;
+    Ok((index::from_cache(&cache, &http, toplevel).await?, None))
+}
+
+fn read_index(file: &Path) -> anyhow::Result<ClosureIndex> {
+    use std::io::Read as _;
+    /// The first bytes of every zstd frame (RFC 8878 § 3.1.1).
+    const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+    let limit = MAX_COMPRESSED_INDEX_BYTES.max(MAX_INDEX_BYTES) + 1;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    let index = if bytes.starts_with(&ZSTD) {
+        index::unpack(&bytes)
+    } else {
+        ClosureIndex::parse(&bytes).map_err(Into::into)
+    };
+    index.with_context(|| file.display().to_string())
+}
+
+/// What the repository has for a model, verified from the anchor on. Nothing is remembered: a
+/// robot's own daemon does that, and so notices replays.
+async fn released(
+    repo: &str,
+    channel: &Name,
+    model: &Name,
+    root: &Path,
+) -> anyhow::Result<(ClosureIndex, Name)> {
+    let anchor = std::fs::read(root).with_context(|| {
+        format!(
+            "cannot read the trust anchor {}; see --root",
+            root.display()
+        )
+    })?;
+    let state = tempfile::tempdir()?;
+    let config = surefoot_trust::Config::new(&place(repo), anchor, state.path().into());
+    let mut client = surefoot_trust::Client::new(config)?;
+    client.refresh(jiff::Timestamp::now()).await?;
+    let name = format!("channels/{channel}.json");
+    let manifest = Manifest::parse(&client.target(&name, MAX_MANIFEST_BYTES).await?, channel)?;
+    let target = manifest
+        .target(model)
+        .with_context(|| format!("channel '{channel}' has no release for model '{model}'"))?;
+    let bytes = client
+        .target(&target.index, MAX_COMPRESSED_INDEX_BYTES)
+        .await?;
+    let index = index::unpack(&bytes)?;
+    ensure!(
+        index.toplevel == target.system,
+        "release {} is for {}, but its closure index is for {}; publish it again",
+        target.release,
+        target.system,
+        index.toplevel
+    );
+    Ok((index, target.release))
+}
+
+fn say_plan(index: &ClosureIndex, release: Option<&Name>, plan: &Plan) {
+    if let Some(release) = release {
+        println!("Release {release}");
+    }
+    println!("{}", index.toplevel);
+    if plan.missing.is_empty() {
+        println!("  all {} paths are in the store", index.paths.len());
+        return;
+    }
+    println!(
+        "  {} of {} paths are missing: {} to download, {} in the store",
+        plan.missing.len(),
+        index.paths.len(),
+        BinaryBytes(plan.download_bytes),
+        BinaryBytes(plan.nar_bytes)
+    );
+    if plan.staged_bytes > 0 {
+        println!(
+            "  {} of it is left from an earlier try",
+            BinaryBytes(plan.staged_bytes)
+        );
+    }
+}
+
+fn say_report(gc_root: &Path, report: &Report) {
+    println!(
+        "Fetched {} paths, {} in {:.1} s ({} were there); resumed {}, wasted {}",
+        report.fetched,
+        BinaryBytes(report.wire_bytes),
+        report.elapsed.as_secs_f64(),
+        report.already_present,
+        BinaryBytes(report.resumed_bytes),
+        BinaryBytes(report.wasted_bytes)
+    );
+    println!("Kept by {}", gc_root.display());
+}
+
+/// For people at a terminal.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        let style = "{bar:30} {bytes:>11} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn update(&self, status: &Status) {
+        self.0.set_length(status.download_bytes);
+        self.0.set_position(status.downloaded);
+        self.0
+            .set_message(format!("{}/{} paths", status.paths_done, status.paths));
+    }
+}
+
+/// For logs and pipes.
+#[derive(Default)]
+struct Lines(Mutex<Option<Instant>>);
+
+impl Progress for Lines {
+    fn update(&self, status: &Status) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let due = *last.get_or_insert(now) + LINE_EVERY;
+        if now >= due {
+            *last = Some(now);
+            println!(
+                "  {} of {}, {} of {} paths in the store",
+                BinaryBytes(status.downloaded),
+                BinaryBytes(status.download_bytes),
+                status.paths_done,
+                status.paths
+            );
+        }
+    }
 }

@@ -1,10 +1,327 @@
-//! `surefoot publish`.
+//! `surefoot publish`: a release into a channel of a signed repository.
+
+use crate::outcome::Usage;
+use anyhow::{Context as _, ensure};
+use indicatif::BinaryBytes;
+use jiff::{Timestamp, tz::TimeZone};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+use surefoot_core::{
+    StorePath,
+    closure::ClosureIndex,
+    release::{self, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System},
+};
+use surefoot_store::{
+    Error, Kind,
+    cache::{Cache, place},
+    http::Http,
+    index::{self, Packed},
+    narinfo::PublicKey,
+    nix_daemon::{Connection, default_socket},
+};
+use surefoot_trust::{Editor, Keyring};
 
 /// Arguments of `surefoot publish`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// The system: a store path, or a link to one as `nix build` makes it. With several models, one
+    /// for each, in the same order.
+    #[arg(required = true)]
+    toplevel: Vec<String>,
+    /// The repository that `surefoot repo init` made.
+    #[arg(long, value_name = "DIR")]
+    repo: PathBuf,
+    /// The channel; made with its first release.
+    #[arg(long)]
+    channel: Name,
+    /// The robots that it is for; may be given several times.
+    #[arg(long, required = true)]
+    model: Vec<Name>,
+    /// The binary cache that holds the closure, a directory or a URL. Those given after it go into
+    /// the closure index as further places to look.
+    #[arg(long, required = true, value_name = "DIR|URL")]
+    cache: Vec<String>,
+    /// The release's name. [default: today's date and a number, such as 2026-11-22.1]
+    #[arg(long, value_name = "ID")]
+    release: Option<Name>,
+    /// What is new, for people.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    notes: String,
+    /// Whether robots try it by a reboot although nothing in it demands one.
+    #[arg(long, value_enum, default_value = "auto")]
+    reboot: Reboot,
+    /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
+    /// behind it]
+    #[arg(long, alias = "keys", value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+    /// Ask no Nix store; believe the cache's narinfos. This is also done where no Nix daemon is.
+    #[arg(long)]
+    no_store: bool,
+    /// Refuse a path that none of these keys signed; give those that robots have in their
+    /// trusted-public-keys.
+    #[arg(long, value_name = "NAME:BASE64")]
+    trusted_public_key: Vec<PublicKey>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Reboot {
+    Auto,
+    Always,
+}
 
 /// Runs it.
-pub(crate) fn run(_args: Args, _json: bool) -> anyhow::Result<()> {
-    anyhow::bail!("not built yet")
+pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+    ensure!(
+        args.model.len() == args.toplevel.len(),
+        Usage(format!(
+            "{} models, but {} systems; give one system for each model",
+            args.model.len(),
+            args.toplevel.len()
+        ))
+    );
+    let keys_dir = crate::repo::keys_dir(&args.repo, args.keys_dir.as_deref());
+    let keys = Keyring::load(&keys_dir)?;
+    // Held open, and so locked, from here on: two publishers must not take the same name.
+    let mut editor = Editor::open(&args.repo, keys)?;
+    let target = format!("channels/{}.json", args.channel);
+    let mut manifest = match editor.read_target(&target)? {
+        Some(bytes) => Manifest::parse(&bytes, &args.channel)?,
+        None => Manifest {
+            spec: release::SPEC,
+            channel: args.channel.clone(),
+            releases: Vec::new(),
+        },
+    };
+    let now = Timestamp::now();
+    let id = match &args.release {
+        Some(id) => id.clone(),
+        None => next_id(&manifest, now)?,
+    };
+    ensure!(
+        manifest.releases.iter().all(|release| release.id != id),
+        "channel '{}' has a release {id} already; give another --release",
+        args.channel
+    );
+
+    let closures = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(closures(&args))?;
+    let mut systems = BTreeMap::new();
+    for (model, closure) in args.model.iter().zip(&closures) {
+        let system = System {
+            toplevel: closure.index.toplevel.clone(),
+            index: closure.packed.target.clone(),
+            paths: closure.index.paths.len() as u64,
+            nar_size: closure.index.nar_size(),
+        };
+        let twice = systems.insert(model.clone(), system).is_some();
+        ensure!(!twice, Usage(format!("model '{model}' is given twice")));
+        editor.put_target(&closure.packed.target, closure.packed.bytes.clone())?;
+    }
+    manifest.releases.push(Release {
+        id: id.clone(),
+        created: now,
+        notes: args.notes.clone(),
+        reboot: match args.reboot {
+            Reboot::Auto => RebootPolicy::Auto,
+            Reboot::Always => RebootPolicy::Always,
+        },
+        systems,
+        recalled: None,
+    });
+    let mut bytes = serde_json::to_vec_pretty(&manifest)?;
+    bytes.push(b'\n');
+    ensure!(
+        bytes.len() as u64 <= MAX_MANIFEST_BYTES,
+        "the manifest of channel '{}' would have {} bytes, robots read at most {MAX_MANIFEST_BYTES}; begin a new channel",
+        args.channel,
+        bytes.len()
+    );
+    editor.put_target(&target, bytes)?;
+    let versions = editor.publish(now)?;
+    if json {
+        let systems: serde_json::Map<_, _> = args
+            .model
+            .iter()
+            .zip(&closures)
+            .map(|(model, closure)| (model.to_string(), closure.to_json()))
+            .collect();
+        println!(
+            "{}",
+            json!({
+                "channel": args.channel,
+                "release": id,
+                "systems": systems,
+                "versions": versions,
+            })
+        );
+        return Ok(());
+    }
+    println!("Release {id} is in channel {}", args.channel);
+    for (model, closure) in args.model.iter().zip(&closures) {
+        println!("  {model}: {}", closure.index.toplevel);
+        println!(
+            "    {} paths, {} to download, {} in the store, {}",
+            closure.index.paths.len(),
+            BinaryBytes(closure.download_bytes()),
+            BinaryBytes(closure.index.nar_size()),
+            if closure.compared {
+                "compared with the local store"
+            } else {
+                "as the cache says"
+            }
+        );
+        if closure.unsigned > 0 {
+            println!(
+                "    {} paths have no signature: robots that check Nix' signatures will refuse them",
+                closure.unsigned
+            );
+        }
+    }
+    Ok(())
+}
+
+/// One system, ready to be published.
+struct Closure {
+    index: ClosureIndex,
+    packed: Packed,
+    /// Whether a Nix store was asked, too.
+    compared: bool,
+    /// Paths with neither a signature nor a content address.
+    unsigned: usize,
+}
+
+impl Closure {
+    fn download_bytes(&self) -> u64 {
+        let sizes = self.index.paths.iter();
+        sizes.map(|info| info.download.size(info.nar_size)).sum()
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "toplevel": self.index.toplevel,
+            "index": self.packed.target,
+            "paths": self.index.paths.len(),
+            "narSize": self.index.nar_size(),
+            "downloadBytes": self.download_bytes(),
+            "comparedWithStore": self.compared,
+            "unsigned": self.unsigned,
+        })
+    }
+}
+
+async fn closures(args: &Args) -> anyhow::Result<Vec<Closure>> {
+    let caches = args
+        .cache
+        .iter()
+        .map(|text| Cache::new(&place(text)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (Some(cache), http) = (caches.first(), Http::default()) else {
+        return Ok(Vec::new());
+    };
+    cache.check(&http).await?;
+    let mut daemon = if args.no_store {
+        None
+    } else {
+        find_daemon(&default_socket()).await?
+    };
+    let mut closures = Vec::new();
+    for text in &args.toplevel {
+        let toplevel = store_path(text)?;
+        let mut index = match &mut daemon {
+            Some(daemon) => index::from_store(daemon, cache, &http, &toplevel).await,
+            None => index::from_cache(cache, &http, &toplevel).await,
+        }?;
+        index.caches = caches.iter().map(ToString::to_string).collect();
+        if !args.trusted_public_key.is_empty() {
+            index::check_signatures(&index, &args.trusted_public_key)?;
+        }
+        let bare = |info: &&surefoot_core::closure::PathInfo| {
+            info.signatures.is_empty() && info.ca.is_none()
+        };
+        closures.push(Closure {
+            packed: index::pack(&index)?,
+            unsigned: index.paths.iter().filter(bare).count(),
+            compared: daemon.is_some(),
+            index,
+        });
+    }
+    Ok(closures)
+}
+
+/// The Nix daemon, where there is one.
+async fn find_daemon(socket: &Path) -> anyhow::Result<Option<Connection>> {
+    match Connection::open(socket).await {
+        Ok(daemon) => Ok(Some(daemon)),
+        // A socket that was asked for by name must be there.
+        Err(Error::DaemonGone { .. }) if std::env::var_os("NIX_DAEMON_SOCKET_PATH").is_none() => {
+            Ok(None)
+        }
+        Err(error) if error.kind() == Kind::Daemon => {
+            Err(error).context("give --no-store to believe the cache alone")
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A store path, or a link to one.
+fn store_path(text: &str) -> anyhow::Result<StorePath> {
+    if let Ok(path) = text.trim_end_matches('/').parse() {
+        return Ok(path);
+    }
+    let target = std::fs::canonicalize(text)
+        .with_context(|| format!("'{text}' is neither a store path nor a link to one"))?;
+    Ok(StorePath::containing(&target)?)
+}
+
+/// Today's date in UTC, and the first number that is free.
+fn next_id(manifest: &Manifest, now: Timestamp) -> anyhow::Result<Name> {
+    let date = now.to_zoned(TimeZone::UTC).date();
+    let number = manifest
+        .releases
+        .iter()
+        .filter_map(|release| {
+            let rest = release.id.as_str().strip_prefix(&format!("{date}."))?;
+            rest.parse::<u32>().ok()
+        })
+        .max()
+        .unwrap_or(0);
+    Ok(format!("{date}.{}", u64::from(number) + 1).parse()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_counted_up() {
+        let now: Timestamp = "2026-11-22T23:30:00Z".parse().unwrap();
+        let mut manifest = Manifest {
+            spec: release::SPEC,
+            channel: "stable".parse().unwrap(),
+            releases: vec![],
+        };
+        for (have, next) in [
+            ("2026-11-21.9", "2026-11-22.1"),
+            ("2026-11-22.1", "2026-11-22.2"),
+            ("2026-11-22.10", "2026-11-22.11"),
+            ("2026-11-22.3", "2026-11-22.11"),
+            ("2026-11-22.x", "2026-11-22.11"),
+            ("anything", "2026-11-22.11"),
+        ] {
+            manifest.releases.push(Release {
+                id: have.parse().unwrap(),
+                created: now,
+                notes: String::new(),
+                reboot: RebootPolicy::Auto,
+                systems: BTreeMap::new(),
+                recalled: None,
+            });
+            assert_eq!(next_id(&manifest, now).unwrap().as_str(), next);
+        }
+    }
 }

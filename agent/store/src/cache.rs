@@ -158,6 +158,19 @@ impl Cache {
     }
 }
 
+/// What people give as a place, as a URL: a directory becomes a `file://` URL, everything else is
+/// left as it is.
+#[must_use]
+pub fn place(text: &str) -> String {
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    std::path::absolute(text)
+        .ok()
+        .and_then(|path| Url::from_file_path(path).ok())
+        .map_or_else(|| text.to_owned(), String::from)
+}
+
 /// The URL without user, password and query.
 fn show(mut url: Url) -> String {
     let _ = url.set_username("");
@@ -361,6 +374,13 @@ mod tests {
         ] {
             assert!(matches!(Cache::new(bad), Err(Error::Url(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_is_a_place() {
+        assert_eq!(place("/mnt/usb stick"), "file:///mnt/usb%20stick");
+        assert!(place("cache").starts_with("file:///"));
+        assert_eq!(place("https://x/"), "https://x/");
     }
 
     #[test]
