@@ -28,7 +28,7 @@ pub const SOCKET: &str = "/run/surefoot/control.socket";
 pub const MAX_CALL_BYTES: usize = 64 << 10;
 
 /// Messages from the agent above this size are not believed, in bytes.
-pub const MAX_REPLY_BYTES: usize = 4 << 20;
+pub const MAX_REPLY_BYTES: usize = 16 << 20;
 
 /// What the agent is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

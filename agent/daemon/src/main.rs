@@ -2,6 +2,8 @@
 
 #[allow(dead_code, unused_imports, reason = "read by the agent")]
 mod config;
+#[allow(dead_code, unused_imports, reason = "served by the agent")]
+mod control;
 
 use clap::Parser;
 use std::process::ExitCode;

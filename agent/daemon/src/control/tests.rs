@@ -1,0 +1,614 @@
+//! The server from outside: real sockets, real credentials, an agent that answers.
+
+use super::{
+    Asked, Desk, Published, Refused, Roles,
+    server::{self, IDLE, WRITE},
+};
+use serde_json::{Value, json};
+use std::{io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use surefoot_core::{
+    StorePath,
+    control::{
+        Blocked, Check, CheckResult, Failure, HistoryEntry, Hold, Progress, State, Status, System,
+    },
+    journal::{Cause, What},
+    machine::{Refusal, Request},
+};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, watch},
+};
+
+const TECHNICIANS: u32 = 4242;
+const APPS: u32 = 4243;
+const NOBODY: u32 = 65534;
+
+/// A server, and the far ends of its desk.
+struct House {
+    path: PathBuf,
+    _dir: tempfile::TempDir,
+    requests: mpsc::Receiver<Asked>,
+    published: watch::Sender<Published>,
+    _roles: watch::Sender<Roles>,
+    server: tokio::task::JoinHandle<std::convert::Infallible>,
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+fn path(name: &str) -> StorePath {
+    StorePath::from_base_name(&format!("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{name}")).unwrap()
+}
+
+fn system(release: &str) -> System {
+    System {
+        system: path(release),
+        release: Some(release.parse().unwrap()),
+        since: Some(jiff::Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// A status that says everything that can be said.
+fn full() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        model: "picker".into(),
+        channel: "stable".into(),
+        repository: "https://updates.example.org/fleet".into(),
+        state: State::Trial,
+        doing: "trying release 3".into(),
+        running: Some(system("3")),
+        booted: Some(system("2")),
+        confirmed: Some(system("2")),
+        fallbacks: vec![system("1")],
+        target: Some(system("3")),
+        progress: Some(Progress::default()),
+        blocked: vec![Blocked {
+            release: "2.5".parse().unwrap(),
+            system: path("2.5"),
+            cause: Cause::Unhealthy,
+            why: "unit arm.service failed".into(),
+            failures: vec![Failure {
+                check: "unit arm.service".into(),
+                message: "failed".into(),
+                journal: vec!["no motor".into()],
+            }],
+            log: vec!["starting the following units".into()],
+            when: Some(jiff::Timestamp::UNIX_EPOCH),
+        }],
+        holds: vec![Hold {
+            owner: "alice".into(),
+            why: "carrying a vase".into(),
+            since: Some(jiff::Timestamp::UNIX_EPOCH),
+            seconds_left: Some(100),
+        }],
+        last_check: Some(Check {
+            when: Some(jiff::Timestamp::UNIX_EPOCH),
+            result: CheckResult::Failed,
+            error: Some("no route".into()),
+        }),
+        next_check_seconds: Some(30),
+        drift: Some("somebody switched".into()),
+    }
+}
+
+fn history() -> Arc<[HistoryEntry]> {
+    let entry = |what, name: &str| HistoryEntry {
+        when: Some(jiff::Timestamp::UNIX_EPOCH),
+        what,
+        release: Some(name.parse().unwrap()),
+        system: path(name),
+        why: Some("healthy".into()),
+        by: Some("alice".into()),
+    };
+    [
+        entry(What::Confirmed, "2"),
+        entry(What::Tried, "2"),
+        entry(What::Adopted, "1"),
+    ]
+    .into()
+}
+
+fn house() -> House {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (asking, requests) = mpsc::channel(4);
+    let (published, reading) = watch::channel(Published::now(full(), history()));
+    let (roles, roles_reading) = watch::channel(Roles::of_groups(TECHNICIANS, APPS));
+    let desk = Desk {
+        requests: asking,
+        published: reading,
+        roles: roles_reading,
+    };
+    House {
+        path,
+        _dir: dir,
+        requests,
+        published,
+        _roles: roles,
+        server: tokio::spawn(server::serve(listener, desk)),
+    }
+}
+
+impl House {
+    async fn client(&self) -> Client {
+        Client(BufReader::new(
+            UnixStream::connect(&self.path).await.unwrap(),
+        ))
+    }
+
+    /// One call on a connection of its own.
+    async fn call(&self, method: &str, parameters: Value) -> Value {
+        let mut client = self.client().await;
+        client
+            .say(&json!({ "method": format!("io.surefoot.Agent.{method}"), "parameters": parameters }))
+            .await;
+        client.hear().await.unwrap()
+    }
+
+    /// One call while the agent answers what it is asked.
+    async fn asked(
+        &mut self,
+        method: &str,
+        parameters: Value,
+        answer: Result<String, Refused>,
+    ) -> (Value, Request) {
+        let mut client = self.client().await;
+        client
+            .say(&json!({ "method": format!("io.surefoot.Agent.{method}"), "parameters": parameters }))
+            .await;
+        let asked = self.requests.recv().await.unwrap();
+        asked.reply.send(answer).unwrap();
+        (client.hear().await.unwrap(), asked.request)
+    }
+}
+
+struct Client(BufReader<UnixStream>);
+
+impl Client {
+    async fn say(&mut self, call: &Value) {
+        let mut bytes = serde_json::to_vec(call).unwrap();
+        bytes.push(0);
+        self.0.write_all(&bytes).await.unwrap();
+    }
+
+    /// The next answer; `None` if the server hung up.
+    async fn hear(&mut self) -> Option<Value> {
+        let mut bytes = Vec::new();
+        // Whether it hangs up in the middle of what we said makes a difference to the kernel only.
+        match self.0.read_until(0, &mut bytes).await {
+            Ok(0) => return None,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+            result => result.unwrap(),
+        };
+        assert_eq!(bytes.pop(), Some(0), "half an answer");
+        Some(serde_json::from_slice(&bytes).unwrap())
+    }
+}
+
+fn error(reply: &Value) -> (&str, &Value) {
+    (reply["error"].as_str().unwrap(), &reply["parameters"])
+}
+
+#[tokio::test]
+async fn zlinks_own_client_understands_it() {
+    #[derive(Debug, serde::Deserialize)]
+    struct Reply {
+        status: Status,
+    }
+    #[derive(Debug, zlink::ReplyError)]
+    #[zlink(interface = "io.surefoot.Agent")]
+    enum Error {
+        Failed { why: String },
+    }
+    #[zlink::proxy("io.surefoot.Agent")]
+    trait Agent {
+        async fn status(&mut self) -> zlink::Result<Result<Reply, Error>>;
+    }
+    let house = house();
+    let mut connection = zlink::tokio::unix::connect(&house.path).await.unwrap();
+    let reply = connection.status().await.unwrap().unwrap();
+    assert_eq!(reply.status, full());
+}
+
+#[tokio::test]
+async fn it_describes_itself() {
+    let house = house();
+    let mut client = house.client().await;
+    client
+        .say(&json!({ "method": "org.varlink.service.GetInfo" }))
+        .await;
+    let info = client.hear().await.unwrap();
+    assert_eq!(info["parameters"]["interfaces"][1], "io.surefoot.Agent");
+    for interface in ["io.surefoot.Agent", "org.varlink.service"] {
+        client
+            .say(&json!({
+                "method": "org.varlink.service.GetInterfaceDescription",
+                "parameters": { "interface": interface },
+            }))
+            .await;
+        let reply = client.hear().await.unwrap();
+        let description = reply["parameters"]["description"].as_str().unwrap();
+        let parsed = zlink::idl::Interface::try_from(description).unwrap();
+        assert_eq!(parsed.name().as_str(), interface);
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_reaches_the_agent() {
+    let mut house = house();
+    let done = || Ok("as you say".to_owned());
+    let me = super::roles::Caller {
+        uid: nix::unistd::geteuid().as_raw(),
+        pid: 0,
+        groups: Vec::new(),
+    }
+    .name()
+    .await;
+
+    let (reply, request) = house.asked("Update", json!({}), done()).await;
+    assert_eq!(reply["parameters"]["message"], "as you say");
+    assert_eq!(request, Request::Update);
+
+    let why = json!({ "why": " drops things ", "to": "1" });
+    let (_, request) = house.asked("Rollback", why, done()).await;
+    let expected = Request::Rollback {
+        to: Some(path("1")),
+        why: "drops things".into(),
+        by: me.clone(),
+    };
+    assert_eq!(request, expected);
+
+    let (_, request) = house
+        .asked("Hold", json!({ "why": "a vase", "seconds": 60 }), done())
+        .await;
+    let expected = Request::Hold {
+        length: Some(Duration::from_secs(60)),
+        why: "a vase".into(),
+        by: me,
+    };
+    assert_eq!(request, expected);
+
+    let (_, request) = house.asked("Resume", Value::Null, done()).await;
+    assert_eq!(request, Request::Resume { by: None });
+}
+
+#[tokio::test]
+async fn every_refusal_has_its_name_and_words() {
+    let mut house = house();
+    for (refused, name) in [
+        (
+            Refusal::Refused("it is carrying a vase".into()).into(),
+            "Refused",
+        ),
+        (
+            Refusal::NothingToDo("it is carrying a vase".into()).into(),
+            "NothingToDo",
+        ),
+        (Refused::Failed("it is carrying a vase".into()), "Failed"),
+    ] {
+        let (reply, _) = house.asked("Update", json!({}), Err(refused)).await;
+        let (error, parameters) = error(&reply);
+        assert_eq!(error, format!("io.surefoot.Agent.{name}"));
+        assert_eq!(parameters["why"], "it is carrying a vase");
+    }
+    let reply = house
+        .call("Rollback", json!({ "why": "x", "to": "9" }))
+        .await;
+    let (name, parameters) = error(&reply);
+    assert_eq!(name, "io.surefoot.Agent.NothingToDo");
+    assert!(
+        parameters["why"]
+            .as_str()
+            .unwrap()
+            .contains("kept are 1, 2"),
+        "{parameters}"
+    );
+}
+
+#[tokio::test]
+async fn bad_calls_are_named() {
+    let house = house();
+    for (method, parameters, name, value) in [
+        ("Rollback", json!({}), "InvalidParameter", "why"),
+        (
+            "Rollback",
+            json!({ "why": "a\u{7}b" }),
+            "InvalidParameter",
+            "why",
+        ),
+        (
+            "Rollback",
+            json!({ "why": "x", "to": "/etc" }),
+            "InvalidParameter",
+            "to",
+        ),
+        (
+            "Rollback",
+            json!({ "why": "x", "two": "1" }),
+            "InvalidParameter",
+            "two",
+        ),
+        (
+            "Hold",
+            json!({ "why": "x", "seconds": "1h" }),
+            "InvalidParameter",
+            "seconds",
+        ),
+        (
+            "Hold",
+            json!({ "why": "x", "seconds": 0 }),
+            "InvalidParameter",
+            "seconds",
+        ),
+        (
+            "History",
+            json!({ "limit": -1 }),
+            "InvalidParameter",
+            "limit",
+        ),
+        ("Watch", json!({}), "ExpectedMore", ""),
+        ("Fly", json!({}), "MethodNotFound", "io.surefoot.Agent.Fly"),
+    ] {
+        let reply = house.call(method, parameters).await;
+        let (error, parameters) = error(&reply);
+        assert_eq!(error, format!("org.varlink.service.{name}"), "{method}");
+        let said: Vec<&Value> = parameters.as_object().unwrap().values().collect();
+        assert!(value.is_empty() || said.contains(&&json!(value)), "{reply}");
+    }
+    let mut client = house.client().await;
+    client
+        .say(&json!({ "method": "org.example.Nothing" }))
+        .await;
+    let reply = client.hear().await.unwrap();
+    assert_eq!(error(&reply).0, "org.varlink.service.InterfaceNotFound");
+    client.say(&json!({ "method": "nodots" })).await;
+    let reply = client.hear().await.unwrap();
+    assert_eq!(error(&reply).0, "org.varlink.service.InterfaceNotFound");
+}
+
+#[tokio::test]
+async fn history_is_told_newest_first() {
+    let house = house();
+    let reply = house.call("History", json!({ "limit": 2 })).await;
+    let entries = reply["parameters"]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    assert_eq!(entries[0]["what"], "confirmed");
+    let reply = house.call("History", json!({})).await;
+    assert_eq!(reply["parameters"]["entries"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_watcher_hears_every_change() {
+    let house = house();
+    let mut client = house.client().await;
+    client
+        .say(&json!({ "method": "io.surefoot.Agent.Watch", "more": true }))
+        .await;
+    for state in [State::Trial, State::Committing, State::Idle] {
+        let reply = client.hear().await.unwrap();
+        assert_eq!(reply["continues"], true);
+        assert_eq!(reply["parameters"]["status"]["state"], state.to_string());
+        let next = if state == State::Trial {
+            State::Committing
+        } else {
+            State::Idle
+        };
+        let status = Status {
+            state: next,
+            ..full()
+        };
+        house
+            .published
+            .send_replace(Published::now(status, history()));
+    }
+    // Out of turn.
+    client
+        .say(&json!({ "method": "io.surefoot.Agent.Status" }))
+        .await;
+    while let Some(reply) = client.hear().await {
+        assert_eq!(reply["continues"], true);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_counts_down_goes_on() {
+    let house = house();
+    tokio::time::advance(Duration::from_secs(20)).await;
+    let reply = house.call("Status", json!({})).await;
+    let status = &reply["parameters"]["status"];
+    assert_eq!(status["nextCheckSeconds"], 10);
+    assert_eq!(status["holds"][0]["secondsLeft"], 80);
+}
+
+#[tokio::test]
+async fn garbage_and_endless_calls_are_hung_up_on() {
+    let house = house();
+    let endless = vec![b'x'; 100 << 10];
+    for bytes in [
+        &b"what?\0"[..],
+        b"\0",
+        b"[]\0",
+        b"{\"method\":3}\0",
+        b"\xff\xfe\0",
+        &endless,
+    ] {
+        let mut client = house.client().await;
+        // The server may hang up before everything is said.
+        let _ = client.0.write_all(bytes).await;
+        assert_eq!(client.hear().await, None);
+    }
+    assert!(house.call("Status", json!({})).await["error"].is_null());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_silent_and_the_deaf_do_not_hold_anybody_up() {
+    let house = house();
+    let mut silent = house.client().await;
+    silent.0.write_all(b"{\"method\":").await.unwrap();
+
+    // More than any socket's buffer holds, so that the answer gets stuck.
+    let status = Status {
+        doing: "x".repeat(4 << 20),
+        ..full()
+    };
+    house
+        .published
+        .send_replace(Published::now(status, history()));
+    let mut deaf = house.client().await;
+    deaf.say(&json!({ "method": "io.surefoot.Agent.Status" }))
+        .await;
+    deaf.0.get_ref().readable().await.unwrap();
+
+    house
+        .published
+        .send_replace(Published::now(full(), history()));
+    let before = tokio::time::Instant::now();
+    assert!(house.call("Status", json!({})).await["error"].is_null());
+    assert!(before.elapsed() < WRITE, "others wait for the deaf one");
+
+    tokio::time::advance(WRITE).await;
+    let mut heard = Vec::new();
+    deaf.0.read_to_end(&mut heard).await.unwrap();
+    assert!(heard.len() < 4 << 20, "the deaf one was waited for");
+    tokio::time::advance(IDLE).await;
+    assert_eq!(silent.hear().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_answer_is_reported() {
+    let mut house = house();
+    let mut client = house.client().await;
+    client
+        .say(&json!({ "method": "io.surefoot.Agent.Update" }))
+        .await;
+    let _unanswered = house.requests.recv().await.unwrap();
+    let reply = client.hear().await.unwrap();
+    assert_eq!(error(&reply).0, "io.surefoot.Agent.Failed");
+}
+
+/// Not a test of its own: what [`as_user`] runs as somebody else.
+#[test]
+fn child_of_another_user() {
+    let (Ok(socket), Ok(calls)) = (std::env::var("CALL_SOCKET"), std::env::var("CALLS")) else {
+        return;
+    };
+    use std::io::{BufRead, Write};
+    let mut stream =
+        std::io::BufReader::new(std::os::unix::net::UnixStream::connect(socket).unwrap());
+    for call in calls.split('\n') {
+        stream.get_mut().write_all(call.as_bytes()).unwrap();
+        stream.get_mut().write_all(b"\0").unwrap();
+        let mut reply = Vec::new();
+        stream.read_until(0, &mut reply).unwrap();
+        reply.pop();
+        println!("REPLY {}", String::from_utf8(reply).unwrap());
+    }
+}
+
+/// Makes calls as a user with these groups, while the agent says yes to everything.
+async fn as_user(house: &mut House, groups: &[u32], calls: &[(&str, Value)]) -> Vec<Value> {
+    // The binary may lie where others cannot go.
+    let program = house._dir.path().join("child");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for (path, mode) in [
+        (house._dir.path(), 0o755),
+        (&house.path, 0o666),
+        (&program, 0o755),
+    ] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, mode).unwrap();
+    }
+    let calls: Vec<String> = calls
+        .iter()
+        .map(|(method, parameters)| {
+            let method = format!("io.surefoot.Agent.{method}");
+            json!({ "method": method, "parameters": parameters }).to_string()
+        })
+        .collect();
+    let groups: Vec<String> = groups.iter().map(ToString::to_string).collect();
+    let mut child = tokio::process::Command::new("setpriv");
+    child
+        .args([
+            "--reuid",
+            &NOBODY.to_string(),
+            "--regid",
+            &NOBODY.to_string(),
+        ])
+        .args(["--groups", &groups.join(",")])
+        .arg(&program)
+        .args([
+            "--exact",
+            "control::tests::child_of_another_user",
+            "--nocapture",
+        ])
+        .env("CALL_SOCKET", &house.path)
+        .env("CALLS", calls.join("\n"))
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    let output = child.output();
+    let yes = async {
+        while let Some(asked) = house.requests.recv().await {
+            let said = format!("{:?}", asked.request);
+            let _ = asked.reply.send(Ok(said));
+        }
+        std::future::pending().await
+    };
+    let output = tokio::select! {
+        output = output => output.unwrap(),
+        never = yes => never,
+    };
+    String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_once("REPLY "))
+        .map(|(_, reply)| serde_json::from_str(reply).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn who_may_do_what_is_what_the_kernel_says() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let mut house = house();
+    let calls = [
+        ("Status", json!({})),
+        ("Hold", json!({ "why": "x" })),
+        ("Resume", json!({})),
+        ("Update", json!({})),
+        ("Rollback", json!({ "why": "x" })),
+    ];
+    for (groups, allowed) in [
+        (&[NOBODY][..], 1),
+        (&[NOBODY, APPS][..], 3),
+        (&[TECHNICIANS][..], 5),
+        (&[APPS, TECHNICIANS][..], 5),
+    ] {
+        let replies = as_user(&mut house, groups, &calls).await;
+        assert_eq!(replies.len(), calls.len());
+        for (index, reply) in replies.iter().enumerate() {
+            if index < allowed {
+                assert_eq!(reply["error"], Value::Null, "{groups:?} {index}: {reply}");
+            } else {
+                let (name, parameters) = error(reply);
+                assert_eq!(name, "io.surefoot.Agent.NotAuthorized");
+                let needs = parameters["needs"].as_str().unwrap();
+                assert!(needs.contains("the group 'technicians'"), "{needs}");
+            }
+        }
+        // The robot's software ends its own holds, a technician everybody's.
+        if allowed > 1 {
+            let own = replies[2]["parameters"]["message"].as_str().unwrap();
+            assert_eq!(own.contains("Some("), allowed == 3, "{own}");
+        }
+    }
+}
+
+mod interface;
