@@ -1,5 +1,7 @@
 //! The story of an update, and every edge that the design names.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use common::{Robot, release, system};

@@ -1,12 +1,36 @@
 //! `surefootd`: over-the-air NixOS updates that always keep their footing.
+//!
+//! The daemon decides nothing: `surefoot-core` does. Here are its eyes ([`observe`], [`health`],
+//! [`repository`]), its hands ([`effects`], [`activate`], [`systemd`]), its memory ([`disk`]) and
+//! its voice ([`control`], [`status`]), and the loop that joins them ([`agent`]).
 
-#[allow(dead_code, unused_imports, reason = "read by the agent")]
+mod activate;
+mod agent;
 mod config;
-#[allow(dead_code, unused_imports, reason = "served by the agent")]
 mod control;
+mod disk;
+mod effects;
+mod fault;
+mod health;
+mod observe;
+mod repository;
+mod status;
+mod systemd;
 
+use agent::{Agent, End, Signal};
+use anyhow::Context as _;
 use clap::Parser;
-use std::process::ExitCode;
+use disk::StateDir;
+use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
+use surefoot_core::{
+    control::{RollbackTo, Why},
+    machine::{Refusal, Request},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// Over-the-air NixOS updates for robots that always keep their footing: the daemon.
 #[derive(Debug, Parser)]
@@ -14,6 +38,18 @@ use std::process::ExitCode;
 struct Cli {
     #[command(flatten)]
     config: config::ConfigArgs,
+
+    /// Go back to the system that was confirmed before, and exit: for when no daemon runs
+    #[arg(long, requires = "why", conflicts_with = "config_only")]
+    rollback: bool,
+
+    /// Why, for those who come after
+    #[arg(long, value_name = "TEXT", requires = "rollback")]
+    why: Option<Why>,
+
+    /// Which system: its store path, or the release that brought it
+    #[arg(long, value_name = "GENERATION", requires = "rollback")]
+    to: Option<RollbackTo>,
 }
 
 fn main() -> ExitCode {
@@ -21,11 +57,109 @@ fn main() -> ExitCode {
     if let Some(code) = cli.config.answer() {
         return code;
     }
-    match config::load(&cli.config.config) {
-        Ok(_) => ExitCode::SUCCESS,
+    let config = match config::load(&cli.config.config) {
+        Ok(config) => Arc::new(config),
         Err(problems) => {
             eprintln!("{problems}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
+        }
+    };
+    log();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start");
+    let result = runtime.and_then(|runtime| runtime.block_on(run(&cli, config)));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if cli.rollback {
+                eprintln!("surefootd: {error:#}");
+            } else {
+                tracing::error!("{error:#}");
+            }
+            // As the command line's: 3 is a refusal.
+            ExitCode::from(if error.is::<Refusal>() { 3 } else { 1 })
         }
     }
+}
+
+/// Under systemd the log goes to the journal with its fields; elsewhere to standard error.
+fn log() {
+    let filter = EnvFilter::try_from_env("SUREFOOT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let journald = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    match journald {
+        Some(layer) => registry
+            .with(layer.with_syslog_identifier("surefootd".to_owned()))
+            .init(),
+        None => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_writer(std::io::stderr),
+            )
+            .init(),
+    }
+}
+
+async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
+    let state = StateDir::open(&config.state_dir)?;
+    if let (true, Some(why)) = (cli.rollback, &cli.why) {
+        return roll_back(cli, config, state, why).await;
+    }
+    let listener = control::listen(&config.socket)?;
+    let agent = Agent::start(Arc::clone(&config), state, false).await?;
+    let (requests_in, requests) = mpsc::channel(16);
+    tokio::spawn(control::serve(listener, agent.desk(requests_in)));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let end = agent.run(requests, signals()?, &cli.config.config).await?;
+    if end == End::Renewed {
+        tracing::info!("exiting, so that the new agent starts");
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    Ok(())
+}
+
+/// A rollback without a daemon, by the same machine and the same hands.
+async fn roll_back(
+    cli: &Cli,
+    config: Arc<config::Config>,
+    state: StateDir,
+    why: &Why,
+) -> anyhow::Result<()> {
+    let agent = Agent::start(config, state, true).await?;
+    let to = match &cli.to {
+        None => None,
+        Some(to) => Some(agent.find(to)?),
+    };
+    let said = agent
+        .run_once(Request::Rollback {
+            to,
+            why: why.to_string(),
+            by: "root".to_owned(),
+        })
+        .await?;
+    println!("{said}");
+    Ok(())
+}
+
+fn signals() -> anyhow::Result<mpsc::Receiver<Signal>> {
+    let (say, signals) = mpsc::channel(4);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = hangup.recv() => Signal::Reload,
+                _ = terminate.recv() => Signal::Stop,
+                _ = interrupt.recv() => Signal::Stop,
+            };
+            if say.send(signal).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(signals)
 }

@@ -38,7 +38,7 @@ pub(super) enum Reply {
     /// Of `Status` and `Watch`.
     Status {
         /// The status.
-        status: Status,
+        status: Box<Status>,
     },
     /// Of everything that changes something.
     Done {
@@ -169,7 +169,9 @@ async fn agent(
         "Status" => {
             parameters.end()?;
             let status = desk.published.borrow().status();
-            return Ok(Answer::Reply(Reply::Status { status }));
+            return Ok(Answer::Reply(Reply::Status {
+                status: Box::new(status),
+            }));
         }
         "Watch" => {
             parameters.end()?;

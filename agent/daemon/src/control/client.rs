@@ -48,7 +48,10 @@ async fn watch(mut read: ReadConnection<Reader>, mut write: Writer, mut desk: De
             _ = read.receive_call::<Method>() => return,
         }
         let status = desk.published.borrow_and_update().status();
-        let reply = zlink::Reply::new(Some(Reply::Status { status })).set_continues(Some(true));
+        let reply = zlink::Reply::new(Some(Reply::Status {
+            status: Box::new(status),
+        }))
+        .set_continues(Some(true));
         if write.send(&reply).await.is_err() {
             return;
         }

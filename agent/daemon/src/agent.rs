@@ -1,0 +1,374 @@
+//! The work loop: feeds events to the state machine, writes the journal, hands the effects on.
+//!
+//! It never waits for anything but the next event, so its pulse is the agent's: the watchdog is
+//! fed from here and nowhere else.
+
+use crate::{
+    config::Config,
+    control::{Asked, Desk, Published, Refused, Roles},
+    disk::{self, StateDir},
+    effects::{Work, Worker},
+    fault, observe,
+    status::{self, LastCheck, Meter},
+};
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use std::{path::Path, sync::Arc, time::Duration};
+use surefoot_core::{
+    StorePath,
+    control::RollbackTo,
+    journal::{Journal, State},
+    machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request},
+    time::BootId,
+};
+use surefoot_store::progress;
+use tokio::sync::{mpsc, watch};
+
+/// How long a journal that cannot be written is left alone before the next try.
+const PERSIST_AGAIN: Duration = Duration::from_secs(1);
+
+/// The longest sleep of the loop: a suspended robot looks at the clock again at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// What the loop is told from outside.
+pub(crate) enum Signal {
+    /// Read the configuration again.
+    Reload,
+    /// Stop. What is under way goes on without the agent, and the next one finds it.
+    Stop,
+}
+
+/// Why the loop ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to.
+    Stopped,
+    /// The confirmed system has another agent: systemd starts that one.
+    Renewed,
+}
+
+/// The agent: a machine, a disk, and hands.
+pub(crate) struct Agent {
+    machine: Machine,
+    state: StateDir,
+    config: Arc<Config>,
+    policy: Policy,
+    boot: BootId,
+    work: mpsc::UnboundedSender<Work>,
+    events: mpsc::UnboundedReceiver<Event>,
+    progress: watch::Receiver<progress::Status>,
+    meter: Meter,
+    published: watch::Sender<Published>,
+    roles: watch::Sender<Roles>,
+    last_check: Option<LastCheck>,
+    /// Polls are left out: the agent was started for one request.
+    once: bool,
+    renew: bool,
+}
+
+impl Agent {
+    /// Takes over the state directory and looks around. The worker runs from here on.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or belongs to a newer agent.
+    pub(crate) async fn start(
+        config: Arc<Config>,
+        state: StateDir,
+        once: bool,
+    ) -> anyhow::Result<Self> {
+        let journal = state.load()?;
+        let (work, queue) = mpsc::unbounded_channel();
+        let (events_in, events) = mpsc::unbounded_channel();
+        let (progress_in, progress) = watch::channel(progress::Status::default());
+        let worker = Worker::new(Arc::clone(&config), &state, queue, events_in, progress_in)?;
+        tokio::spawn(worker.run());
+        let empty = Published::now(Default::default(), Arc::new([]));
+        let mut agent = Self {
+            machine: Machine::new(journal),
+            state,
+            policy: Policy::from(&*config),
+            roles: watch::Sender::new(roles(&config)),
+            config,
+            boot: observe::boot_id(),
+            work,
+            events,
+            progress,
+            meter: Meter::default(),
+            published: watch::Sender::new(empty),
+            last_check: None,
+            once,
+            renew: false,
+        };
+        let order = agent.machine.journal().state.order().cloned();
+        let world = observe::world(order.as_ref())
+            .await
+            .context("cannot look at the robot")?;
+        tracing::info!(
+            state = agent.machine.journal().state.name(),
+            booted = ?world.booted, current = ?world.current, profile = ?world.profile,
+            "started"
+        );
+        agent.take(Event::Started(world)).await;
+        Ok(agent)
+    }
+
+    /// What the control socket says of the agent, and whom it lets ask what.
+    pub(crate) fn desk(&self, requests: mpsc::Sender<Asked>) -> Desk {
+        Desk {
+            requests,
+            published: self.published.subscribe(),
+            roles: self.roles.subscribe(),
+        }
+    }
+
+    /// Works until it is told to stop, or has a successor.
+    ///
+    /// # Errors
+    /// The worker is gone: then systemd starts everything anew.
+    pub(crate) async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Asked>,
+        mut signals: mpsc::Receiver<Signal>,
+        config_path: &Path,
+    ) -> anyhow::Result<End> {
+        let pulse = sd_notify::watchdog_enabled()
+            .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
+        loop {
+            let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            if self.renew && self.machine.journal().state == State::Idle {
+                return Ok(End::Renewed);
+            }
+            let deadline = self.machine.deadline();
+            let sleep = deadline.map_or(pulse, |at| at.since(observe::now()).min(pulse));
+            tokio::select! {
+                event = self.events.recv() => {
+                    self.take(event.context("the worker ended")?).await;
+                }
+                Some(Asked { request, reply }) = requests.recv() => {
+                    let answer = match self.take(Event::Asked(request)).await {
+                        Some(answer) => answer.map_err(Refused::from),
+                        None => Err(Refused::Failed("the agent did not answer".to_owned())),
+                    };
+                    // Whoever asked may have left.
+                    let _ = reply.send(answer);
+                }
+                Ok(()) = self.progress.changed() => self.moved(),
+                Some(signal) = signals.recv() => match signal {
+                    Signal::Stop => return Ok(End::Stopped),
+                    Signal::Reload => self.reload(config_path),
+                },
+                () = tokio::time::sleep(sleep) => {
+                    if deadline.is_some_and(|at| at <= observe::now()) {
+                        self.take(Event::Tick).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Carries out one request and what follows from it, without a socket and without polling.
+    ///
+    /// # Errors
+    /// The request was refused, or did not end where it should.
+    pub(crate) async fn run_once(mut self, request: Request) -> anyhow::Result<String> {
+        let said = match self.take(Event::Asked(request)).await {
+            Some(Ok(said)) => said,
+            Some(Err(refusal)) => return Err(refusal.into()),
+            None => anyhow::bail!("the agent did not answer"),
+        };
+        let wanted = self
+            .machine
+            .journal()
+            .state
+            .order()
+            .map(|o| o.system.clone());
+        while self.machine.journal().state != State::Idle {
+            let deadline = self.machine.deadline();
+            let sleep = deadline.map_or(LONGEST_SLEEP, |at| at.since(observe::now()));
+            tokio::select! {
+                event = self.events.recv() => {
+                    self.take(event.context("the worker ended")?).await;
+                }
+                () = tokio::time::sleep(sleep) => {
+                    self.take(Event::Tick).await;
+                }
+            }
+        }
+        let current = observe::system(observe::CURRENT);
+        anyhow::ensure!(
+            wanted.is_none() || current == wanted,
+            "it did not work: {current:?} runs; `surefoot history` says more"
+        );
+        Ok(said)
+    }
+
+    /// The system that a person names.
+    ///
+    /// # Errors
+    /// The robot keeps no such system.
+    pub(crate) fn find(&self, to: &RollbackTo) -> anyhow::Result<StorePath> {
+        let journal = self.machine.journal();
+        let mut known = journal.fallbacks.iter().chain(&journal.confirmed);
+        known
+            .find(|generation| to.names(&generation.system, generation.release.as_ref()))
+            .map(|generation| generation.system.clone())
+            .with_context(|| format!("{to} is no system that this robot keeps"))
+    }
+
+    /// One step: decide, write, act.
+    async fn take(&mut self, event: Event) -> Option<Answer> {
+        self.note(&event);
+        let cx = Context {
+            now: observe::now(),
+            boot: &self.boot,
+            wall: Some(jiff::Timestamp::now()),
+            random: fastrand::u64(..),
+            policy: &self.policy,
+        };
+        let mut step = self.machine.step(event, &cx);
+        let decided = loop {
+            match step.persisted(|journal| self.persist(journal)) {
+                Ok(decided) => break decided,
+                Err((again, error)) => {
+                    // Nothing may happen before it is written: wait for the disk.
+                    tracing::error!("{error:#}; trying again");
+                    let _ = sd_notify::notify(&[
+                        NotifyState::Watchdog,
+                        NotifyState::Status(&format!("{error:#}")),
+                    ]);
+                    tokio::time::sleep(PERSIST_AGAIN).await;
+                    step = *again;
+                }
+            }
+        };
+        let Decided {
+            machine,
+            effects,
+            answer,
+        } = decided;
+        self.machine = machine;
+        for effect in effects {
+            match effect {
+                Effect::Poll if self.once => {}
+                Effect::Renew => {
+                    fault::point("before", "renew");
+                    if let Some(program) = observe::replaced_by() {
+                        tracing::info!(program = %program.display(), "another agent takes over");
+                        self.renew = true;
+                    }
+                }
+                effect => {
+                    // The worker lives as long as the agent.
+                    let _ = self.work.send(Work::Effect(effect));
+                }
+            }
+        }
+        self.publish();
+        answer
+    }
+
+    /// Says what happened, for the log and the status.
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Polled(target) => {
+                let found = target.as_ref().map(|target| target.release.to_string());
+                tracing::debug!(release = found, "checked");
+                let journal = self.machine.journal();
+                let confirmed = journal.confirmed.as_ref();
+                let news = target
+                    .as_ref()
+                    .is_some_and(|target| confirmed.is_none_or(|c| c.system != target.system));
+                let blocked = target.as_ref().and_then(|target| journal.blocked(target));
+                let blocked = blocked.map(|entry| entry.release.clone());
+                self.last_check = Some(LastCheck::new(Ok(news), blocked));
+            }
+            Event::PollFailed(why) => {
+                tracing::warn!("check failed: {why}");
+                self.last_check = Some(LastCheck::new(Err(why.clone()), None));
+            }
+            Event::FetchFailed(why) => tracing::warn!("fetch failed: {why}"),
+            Event::InspectFailed(why) | Event::DeadManFailed(why) => tracing::error!("{why}"),
+            Event::SwitchEnded { unit, outcome, .. } => {
+                tracing::info!(unit, %outcome, "switch ended: {outcome}");
+            }
+            Event::Probed(report) if !report.healthy() => {
+                tracing::warn!("unhealthy: {}", report.summary());
+            }
+            _ => {}
+        }
+    }
+
+    fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
+        let name = format!("persist-{}", journal.state.name());
+        fault::point("before", &name);
+        // A new root must be there before the journal relies on it; an old one must not go before
+        // the journal has let go of it.
+        let mut roots = self.machine.journal().roots();
+        roots.extend(journal.roots());
+        disk::root(Path::new(disk::ROOTS_DIR), &roots)?;
+        self.state.save(journal)?;
+        disk::root(Path::new(disk::ROOTS_DIR), &journal.roots())?;
+        fault::point("after", &name);
+        let (from, to) = (self.machine.journal().state.name(), journal.state.name());
+        if from != to {
+            let release = journal.state.target().map(|target| target.release.as_str());
+            tracing::info!(from, to, release, "{from} -> {to}");
+        }
+        Ok(())
+    }
+
+    /// Bytes moved: says so, but not for every one.
+    fn moved(&mut self) {
+        let status = *self.progress.borrow_and_update();
+        if self.meter.take(&status, observe::now()) {
+            self.publish();
+        }
+    }
+
+    fn publish(&self) {
+        let status = status::of(
+            &self.machine,
+            &self.config,
+            self.last_check.as_ref(),
+            self.meter.progress(),
+        );
+        let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);
+        let history = self.machine.journal().history.iter().rev();
+        let history = history.map(Into::into).collect();
+        self.published.send_replace(Published::now(status, history));
+    }
+
+    fn reload(&mut self, path: &Path) {
+        let mut states = vec![NotifyState::Reloading];
+        states.extend(NotifyState::monotonic_usec_now().ok());
+        let _ = sd_notify::notify(&states);
+        match crate::config::load(path) {
+            Ok(config) if config.state_dir != self.config.state_dir => {
+                tracing::error!(
+                    "state_dir cannot change while the agent runs; nothing was reloaded"
+                );
+            }
+            Ok(config) => {
+                self.config = Arc::new(config);
+                self.policy = Policy::from(&*self.config);
+                self.roles.send_replace(roles(&self.config));
+                let _ = self.work.send(Work::Reload(Arc::clone(&self.config)));
+                tracing::info!("configuration reloaded");
+            }
+            Err(problems) => {
+                tracing::error!("the configuration was not reloaded:\n{problems}");
+            }
+        }
+        self.publish();
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+}
+
+/// Who may do what; a group that does not exist gives nobody anything.
+fn roles(config: &Config) -> Roles {
+    let (roles, warnings) = Roles::resolve(&config.control);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    roles
+}

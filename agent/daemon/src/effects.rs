@@ -1,0 +1,285 @@
+//! The agent's hands: carries out effects, in their order, and answers with events.
+//!
+//! What takes long runs beside the queue; what must be done before the next thing is waited for.
+
+use crate::{
+    activate,
+    config::{Config, Signatures},
+    disk::StateDir,
+    fault, health, observe,
+    repository::Repository,
+    systemd,
+};
+use anyhow::Context as _;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use surefoot_core::{
+    machine::{Effect, Event},
+    reboot,
+    release::Target,
+};
+use surefoot_store::{fetch, progress};
+use tokio::{
+    sync::{mpsc, watch},
+    task::AbortHandle,
+};
+
+/// What the worker is told.
+pub(crate) enum Work {
+    /// Do this.
+    Effect(Effect),
+    /// From now on by this configuration.
+    Reload(Arc<Config>),
+}
+
+/// What every piece of work needs.
+#[derive(Clone)]
+struct Tools {
+    config: Arc<Config>,
+    repository: Arc<Repository>,
+    staging: PathBuf,
+    progress: watch::Sender<progress::Status>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+/// Works off the queue.
+pub(crate) struct Worker {
+    tools: Tools,
+    state_dir: PathBuf,
+    queue: mpsc::UnboundedReceiver<Work>,
+    fetch: Option<AbortHandle>,
+}
+
+impl Worker {
+    /// A worker for this queue.
+    ///
+    /// # Errors
+    /// The repository cannot be opened.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        state: &StateDir,
+        queue: mpsc::UnboundedReceiver<Work>,
+        events: mpsc::UnboundedSender<Event>,
+        progress: watch::Sender<progress::Status>,
+    ) -> anyhow::Result<Self> {
+        let repository = Arc::new(Repository::open(&config, &state.path())?);
+        Ok(Self {
+            tools: Tools {
+                config,
+                repository,
+                staging: state.path().join("staging"),
+                progress,
+                events,
+            },
+            state_dir: state.path(),
+            queue,
+            fetch: None,
+        })
+    }
+
+    /// Works until the agent is gone.
+    pub(crate) async fn run(mut self) {
+        while let Some(work) = self.queue.recv().await {
+            match work {
+                Work::Effect(effect) => self.carry_out(effect).await,
+                Work::Reload(config) => self.reload(config),
+            }
+        }
+    }
+
+    fn reload(&mut self, config: Arc<Config>) {
+        let same = {
+            let (old, new) = (&self.tools.config, &config);
+            (
+                &old.repository,
+                &old.channel,
+                &old.model,
+                &old.root,
+                &old.poll.timeout,
+            ) == (
+                &new.repository,
+                &new.channel,
+                &new.model,
+                &new.root,
+                &new.poll.timeout,
+            )
+        };
+        if !same {
+            match Repository::open(&config, &self.state_dir) {
+                Ok(repository) => self.tools.repository = Arc::new(repository),
+                Err(error) => {
+                    tracing::error!("{error:#}; the old repository stays in use");
+                    return;
+                }
+            }
+        }
+        self.tools.config = config;
+    }
+
+    async fn carry_out(&mut self, effect: Effect) {
+        let name = name(&effect);
+        fault::point("before", name);
+        tracing::debug!(?effect, "effect");
+        let tools = self.tools.clone();
+        match effect {
+            Effect::Poll => {
+                tokio::spawn(async move { tools.poll().await });
+            }
+            Effect::Fetch(target) => {
+                self.cancel_fetch();
+                let task = tokio::spawn(async move {
+                    let event = match tools.fetch(&target).await {
+                        Ok(()) => Event::Fetched,
+                        Err(error) => Event::FetchFailed(format!("{error:#}")),
+                    };
+                    fault::point("after", "fetch");
+                    tools.say(event);
+                });
+                self.fetch = Some(task.abort_handle());
+            }
+            Effect::CancelFetch => self.cancel_fetch(),
+            Effect::Inspect(target) => {
+                let event = inspect(&target)
+                    .unwrap_or_else(|error| Event::InspectFailed(format!("{error:#}")));
+                fault::point("after", name);
+                tools.say(event);
+            }
+            Effect::ArmDeadMan { system, after } => {
+                let event = match activate::arm_dead_man(&system, after).await {
+                    Ok(()) => Event::DeadManArmed,
+                    Err(error) => Event::DeadManFailed(format!("{error:#}")),
+                };
+                fault::point("after", name);
+                tools.say(event);
+            }
+            Effect::DisarmDeadMan => {
+                if let Err(error) = activate::disarm_dead_man().await {
+                    tracing::error!("{error:#}");
+                }
+                fault::point("after", name);
+            }
+            Effect::Switch(order) => {
+                tokio::spawn(async move {
+                    let (outcome, log) = activate::switch(&order).await;
+                    let failures = if outcome == surefoot_core::switch::Outcome::Done {
+                        Vec::new()
+                    } else {
+                        health::units(&tools.config.health).await
+                    };
+                    fault::point("after", "switch");
+                    tools.say(Event::SwitchEnded {
+                        unit: order.unit,
+                        outcome,
+                        log,
+                        failures,
+                    });
+                });
+            }
+            Effect::StopSwitch(unit) => {
+                if let Err(error) = activate::stop(&unit).await {
+                    tracing::error!(unit, "{error:#}");
+                }
+                fault::point("after", name);
+            }
+            Effect::Probe(system) => {
+                tokio::spawn(async move {
+                    let report =
+                        health::probe(&tools.config.health, &system, &tools.repository).await;
+                    fault::point("after", "probe");
+                    tools.say(Event::Probed(report));
+                });
+            }
+            Effect::Reboot(why) => {
+                tracing::error!("rebooting: {why}");
+                if let Err(error) = systemd::reboot().await {
+                    tracing::error!("{error:#}");
+                }
+            }
+            // The agent's own: see there.
+            Effect::Renew => {}
+        }
+    }
+
+    fn cancel_fetch(&mut self) {
+        if let Some(task) = self.fetch.take() {
+            task.abort();
+        }
+    }
+}
+
+/// An effect's name at its fault points.
+const fn name(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Poll => "poll",
+        Effect::Fetch(_) => "fetch",
+        Effect::CancelFetch => "cancel-fetch",
+        Effect::Inspect(_) => "inspect",
+        Effect::ArmDeadMan { .. } => "arm-dead-man",
+        Effect::DisarmDeadMan => "disarm-dead-man",
+        Effect::Switch(_) => "switch",
+        Effect::StopSwitch(_) => "stop-switch",
+        Effect::Probe(_) => "probe",
+        Effect::Reboot(_) => "reboot",
+        Effect::Renew => "renew",
+    }
+}
+
+impl Tools {
+    /// The agent may have ended; then nobody needs to know.
+    fn say(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Looks at the robot, then at the repository: drift is known before news.
+    async fn poll(&self) {
+        match observe::world(None).await {
+            Ok(world) => self.say(Event::Observed(world)),
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+        let event = match self.repository.poll().await {
+            Ok(target) => Event::Polled(target),
+            Err(error) => Event::PollFailed(format!("{error:#}")),
+        };
+        fault::point("after", "poll");
+        self.say(event);
+    }
+
+    async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
+        let index = self.repository.index(target).await?;
+        let config = &self.config.fetch;
+        let environment = std::env::var_os("NIX_DAEMON_SOCKET_PATH");
+        let mut caches: Vec<String> = config.caches.iter().map(ToString::to_string).collect();
+        caches.extend(index.caches.iter().cloned());
+        let root = Path::new(crate::disk::ROOTS_DIR).join("next");
+        let mut request = fetch::Request::new(Arc::new(index), caches, self.staging.clone(), root);
+        request.connections = config.connections as usize;
+        request.daemon_socket = config.daemon_socket(environment);
+        request.signatures = match config.signatures {
+            Signatures::Nix => fetch::SignaturePolicy::Nix,
+            Signatures::Manifest => fetch::SignaturePolicy::Manifest,
+        };
+        request.reserve = config.reserve.0;
+        let report = fetch::run(&request, &self.progress).await?;
+        tracing::info!(
+            release = %target.release,
+            "fetched {} of {} paths, {} bytes moved",
+            report.fetched, report.paths, report.wire_bytes
+        );
+        Ok(())
+    }
+}
+
+/// Whether a system can be tried as the robot stands now.
+fn inspect(target: &Target) -> anyhow::Result<Event> {
+    let current = observe::system(observe::CURRENT)
+        .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
+    activate::check(&target.system)?;
+    let booted = observe::boot_parts(observe::BOOTED.as_ref());
+    let new = observe::boot_parts(target.system.to_string().as_ref());
+    Ok(Event::Inspected {
+        current,
+        reboot: reboot::reasons(&booted, &new, target.reboot),
+    })
+}

@@ -1,0 +1,196 @@
+//! Looking at the robot's health.
+
+use crate::{
+    config::{self, CommandCheck, HttpCheck, TcpCheck},
+    observe,
+    repository::Repository,
+    systemd,
+};
+use std::{process::Stdio, time::Duration};
+use surefoot_core::{
+    StorePath,
+    health::{Failure, JOURNAL_LINES, Report},
+};
+use tokio::process::Command;
+
+/// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository.
+/// Each check has its own time limit, so that a round always ends.
+pub(crate) async fn probe(
+    config: &config::Health,
+    expected: &StorePath,
+    repository: &Repository,
+) -> Report {
+    let commands = futures_util::future::join_all(config.command.iter().map(command));
+    let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
+    let pages = futures_util::future::join_all(config.http.iter().map(http));
+    let server = async {
+        if !config.manifest_server {
+            return None;
+        }
+        repository
+            .reachable()
+            .await
+            .err()
+            .map(|error| failure("manifest server", format!("not reached: {error:#}")))
+    };
+    let (units, commands, ports, pages, server) =
+        tokio::join!(units(config), commands, ports, pages, server);
+    let mut failures = Vec::new();
+    failures.extend(runs(expected));
+    failures.extend(units);
+    failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
+    failures.extend(server);
+    Report { failures }
+}
+
+fn failure(check: impl Into<String>, message: impl Into<String>) -> Failure {
+    Failure {
+        check: check.into(),
+        message: message.into(),
+        journal: Vec::new(),
+    }
+}
+
+/// Whether the system under trial still is what runs.
+fn runs(expected: &StorePath) -> Option<Failure> {
+    let current = observe::system(observe::CURRENT);
+    (current.as_ref() != Some(expected)).then(|| {
+        let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
+        failure(
+            "running system",
+            format!("{there} runs instead of {expected}"),
+        )
+    })
+}
+
+/// Failed units, and required ones that are not active.
+pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
+    let mut failures = Vec::new();
+    match systemd::failing_units().await {
+        Ok(units) => {
+            for unit in units {
+                if own_unit(&unit.unit) || config.ignore_units.iter().any(|g| g.matches(&unit.unit))
+                {
+                    continue;
+                }
+                let message = if unit.sub == "auto-restart" {
+                    "fails again and again".to_owned()
+                } else {
+                    unit.active.clone()
+                };
+                failures.push(unit_failure(&unit.unit, message).await);
+            }
+        }
+        Err(error) => failures.push(failure("units", format!("{error:#}"))),
+    }
+    for required in &config.required_units {
+        let name = required.0.clone();
+        match systemd::unit(&name).await {
+            Ok(unit) if unit.active == "active" => {}
+            Ok(unit) => failures
+                .push(unit_failure(&name, format!("must be active, but is {}", unit.active)).await),
+            Err(error) => failures.push(failure(format!("unit {name}"), format!("{error:#}"))),
+        }
+    }
+    failures
+}
+
+async fn unit_failure(unit: &str, message: String) -> Failure {
+    Failure {
+        check: format!("unit {unit}"),
+        message,
+        journal: systemd::journal(unit).await,
+    }
+}
+
+/// Units that the agent makes itself; what becomes of them is its own business.
+fn own_unit(unit: &str) -> bool {
+    ["trial-", "commit-", "revert-", "dead-man"]
+        .iter()
+        .any(|kind| {
+            unit.strip_prefix("surefoot-")
+                .is_some_and(|rest| rest.starts_with(kind))
+        })
+}
+
+async fn command(check: &CommandCheck) -> Option<Failure> {
+    let name = format!("command {}", check.name);
+    let (program, args) = check.exec.0.split_first()?;
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env("PATH", systemd::PATH)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = match within(check.timeout, command.output()).await {
+        Ok(output) => output,
+        Err(why) => return Some(failure(name, why)),
+    };
+    if output.status.success() {
+        return None;
+    }
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<String> = text
+        .lines()
+        .map(|line| line.chars().take(500).collect())
+        .collect();
+    let tail = lines.len().saturating_sub(JOURNAL_LINES);
+    Some(Failure {
+        check: name,
+        message: output.status.to_string(),
+        journal: lines[tail..].to_vec(),
+    })
+}
+
+async fn tcp(check: &TcpCheck) -> Option<Failure> {
+    let address = (check.address.host.as_str(), check.address.port);
+    within(check.timeout, tokio::net::TcpStream::connect(address))
+        .await
+        .err()
+        .map(|why| failure(format!("tcp {}", check.name), why))
+}
+
+async fn http(check: &HttpCheck) -> Option<Failure> {
+    let get = async {
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        client.get(check.url.0.clone()).send().await
+    };
+    let why = match within(check.timeout, get).await {
+        Ok(answer) if u32::from(answer.status().as_u16()) == check.status => return None,
+        Ok(answer) => format!(
+            "answered {}, not {}",
+            answer.status().as_u16(),
+            check.status
+        ),
+        Err(why) => why,
+    };
+    Some(failure(format!("http {}", check.name), why))
+}
+
+/// The result within a time limit, with errors in words.
+async fn within<T, E: std::fmt::Display>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_own_units_do_not_count() {
+        assert!(own_unit("surefoot-trial-3.service"));
+        assert!(own_unit("surefoot-dead-man.service"));
+        assert!(!own_unit("surefootd.service"));
+        assert!(!own_unit("arm.service"));
+    }
+}

@@ -1,0 +1,143 @@
+//! The signed repository, as the agent sees it.
+
+use crate::config::Config;
+use anyhow::Context as _;
+use jiff::Timestamp;
+use std::{fs, path::Path, time::Duration};
+use surefoot_core::{
+    closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
+    release::{MAX_MANIFEST_BYTES, Manifest, Name, Target},
+};
+use surefoot_trust::Client;
+use tokio::sync::Mutex;
+
+/// The anchor is a root metadata file; nobody's is larger than this, bytes.
+const MAX_ANCHOR: u64 = 1 << 20;
+
+/// A poll as a whole, every file of it, takes no longer than this many times the silence that is
+/// allowed for one answer.
+const POLL_LIMIT: u32 = 20;
+
+/// The repository and the channel that this robot follows.
+pub(crate) struct Repository {
+    client: Mutex<Client>,
+    channel: Name,
+    model: Name,
+    limit: Duration,
+}
+
+impl Repository {
+    /// Opens what is trusted so far; asks nothing of the network.
+    ///
+    /// # Errors
+    /// The trust anchor is missing or broken, or the URL cannot be used.
+    pub(crate) fn open(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
+        let anchor = read_anchor(&config.root)?;
+        let mut trust = surefoot_trust::Config::new(
+            config.repository.as_str(),
+            anchor,
+            state_dir.join("trust"),
+        );
+        trust.http.connect_timeout = config.poll.timeout;
+        trust.http.window = config.poll.timeout;
+        trust.http.ca_files.extend(config.ca_file.clone());
+        let client = Client::new(trust)?;
+        if let Some(damage) = client.damage() {
+            tracing::error!(
+                damage,
+                "the trusted metadata was damaged; went on from what is whole"
+            );
+        }
+        Ok(Self {
+            client: Mutex::new(client),
+            channel: config.channel.clone(),
+            model: config.model.clone(),
+            limit: config.poll.timeout * POLL_LIMIT,
+        })
+    }
+
+    /// Reads the repository: what this robot should run, if anything.
+    ///
+    /// # Errors
+    /// Why nothing in it is to be believed, or why it was not reached.
+    pub(crate) async fn poll(&self) -> anyhow::Result<Option<Target>> {
+        self.within(async |client| {
+            let refresh = client.refresh(Timestamp::now()).await?;
+            tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
+            let name = format!("channels/{}.json", self.channel);
+            let bytes = client.target(&name, MAX_MANIFEST_BYTES).await?;
+            let manifest = Manifest::parse(&bytes, &self.channel)
+                .with_context(|| format!("{name} in the repository"))?;
+            Ok(manifest.target(&self.model))
+        })
+        .await
+    }
+
+    /// Whether the repository can still be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) async fn reachable(&self) -> anyhow::Result<()> {
+        self.within(async |client| {
+            client.refresh(Timestamp::now()).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Brings the closure index of a target.
+    ///
+    /// # Errors
+    /// It is not there, or not what was signed.
+    pub(crate) async fn index(&self, target: &Target) -> anyhow::Result<ClosureIndex> {
+        self.within(async |client| {
+            let packed = client
+                .target(&target.index, MAX_COMPRESSED_INDEX_BYTES)
+                .await?;
+            let index = surefoot_store::index::unpack(&packed)
+                .with_context(|| format!("{} in the repository", target.index))?;
+            anyhow::ensure!(
+                index.toplevel == target.system,
+                "{} is the closure of {}, not of {}; publish the release again",
+                target.index,
+                index.toplevel,
+                target.system
+            );
+            Ok(index)
+        })
+        .await
+    }
+
+    /// One piece of work at a time, all of it within the limit; no connection is kept after it: an
+    /// idle agent has none.
+    async fn within<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut client = self.client.lock().await;
+        let result = tokio::time::timeout(self.limit, work(&mut client)).await;
+        client.close();
+        result.unwrap_or_else(|_| {
+            anyhow::bail!("the repository took longer than {} s", self.limit.as_secs())
+        })
+    }
+}
+
+fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_ANCHOR + 1).read_to_end(&mut bytes))
+        .with_context(|| {
+            format!(
+                "cannot read the trust anchor {}; it is the root.json of the fleet's repository",
+                path.display()
+            )
+        })?;
+    anyhow::ensure!(
+        bytes.len() as u64 <= MAX_ANCHOR,
+        "the trust anchor {} has more than {MAX_ANCHOR} bytes",
+        path.display()
+    );
+    Ok(bytes)
+}

@@ -1,0 +1,199 @@
+//! What the control socket says: the machine's state in words and numbers.
+
+use crate::{config::Config, observe};
+use jiff::Timestamp;
+use std::time::Duration;
+use surefoot_core::{
+    StorePath,
+    control::{Check, CheckResult, Hold, Progress, Status, System},
+    journal::{Journal, Phase, State},
+    machine::Machine,
+    release::Name,
+    time::Instant,
+};
+use surefoot_store::progress;
+
+/// The last look at the repository.
+#[derive(Debug, Clone)]
+pub(crate) struct LastCheck {
+    at: Timestamp,
+    result: Result<bool, String>,
+    /// What was found, but failed here before.
+    blocked: Option<Name>,
+}
+
+impl LastCheck {
+    /// Whether something new was found, or why nothing could be.
+    pub(crate) fn new(result: Result<bool, String>, blocked: Option<Name>) -> Self {
+        Self {
+            at: Timestamp::now(),
+            result,
+            blocked,
+        }
+    }
+}
+
+/// Turns the fetcher's counters into progress with a rate.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    progress: Option<Progress>,
+    last: Option<(Instant, u64)>,
+}
+
+impl Meter {
+    /// Takes a reading; `false` if the last one was a moment ago and nothing ended since.
+    pub(crate) fn take(&mut self, status: &progress::Status, now: Instant) -> bool {
+        let whole = status.paths_done == status.paths;
+        if let Some((at, _)) = self.last
+            && now.since(at) < Duration::from_millis(500)
+            && !whole
+        {
+            return false;
+        }
+        let rate = self.last.map_or(0, |(at, bytes)| {
+            let millis = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+            status.wire_bytes.saturating_sub(bytes) * 1000 / millis.max(1)
+        });
+        self.last = Some((now, status.wire_bytes));
+        self.progress = Some(Progress {
+            paths: status.paths_done,
+            paths_total: status.paths,
+            bytes: status.downloaded,
+            bytes_total: status.download_bytes,
+            rate,
+        });
+        true
+    }
+
+    /// The last reading.
+    pub(crate) const fn progress(&self) -> Option<Progress> {
+        self.progress
+    }
+}
+
+/// Everything that can be said.
+pub(crate) fn of(
+    machine: &Machine,
+    config: &Config,
+    last_check: Option<&LastCheck>,
+    progress: Option<Progress>,
+) -> Status {
+    let (journal, now) = (machine.journal(), observe::now());
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: config.model.to_string(),
+        channel: config.channel.to_string(),
+        repository: config.repository.to_string(),
+        state: (&journal.state).into(),
+        doing: doing(machine, last_check.and_then(|check| check.blocked.as_ref())),
+        running: observe::system(observe::CURRENT).map(|path| known(journal, path)),
+        booted: observe::system(observe::BOOTED).map(|path| known(journal, path)),
+        confirmed: journal.confirmed.as_ref().map(Into::into),
+        fallbacks: journal.fallbacks.iter().map(Into::into).collect(),
+        target: target(journal),
+        progress: progress.filter(|_| matches!(journal.state, State::Fetching { .. })),
+        blocked: journal.blocked.iter().map(Into::into).collect(),
+        holds: journal
+            .holds
+            .iter()
+            .map(|hold| Hold::new(hold, now))
+            .collect(),
+        last_check: last_check.map(|check| Check {
+            when: Some(check.at),
+            result: match check.result {
+                Ok(true) => CheckResult::Found,
+                Ok(false) => CheckResult::UpToDate,
+                Err(_) => CheckResult::Failed,
+            },
+            error: check.result.as_ref().err().cloned(),
+        }),
+        next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
+        drift: machine
+            .drift()
+            .map(|system| format!("{system} runs, and it was not the agent that switched to it")),
+    }
+}
+
+/// A running system, with what the journal knows of it.
+fn known(journal: &Journal, path: StorePath) -> System {
+    let mut generations = journal.confirmed.iter().chain(&journal.fallbacks);
+    if let Some(generation) = generations.find(|generation| generation.system == path) {
+        return generation.into();
+    }
+    let release = journal
+        .state
+        .target()
+        .filter(|target| target.system == path)
+        .map(|target| target.release.clone());
+    System {
+        system: path,
+        release,
+        since: None,
+    }
+}
+
+/// Where the robot is on its way to.
+fn target(journal: &Journal) -> Option<System> {
+    match &journal.state {
+        State::Idle => None,
+        State::Committing { goal, .. } => Some(goal.into()),
+        State::Reverting { order, .. } => Some(known(journal, order.system.clone())),
+        State::Trial { system, .. } => Some(known(journal, system.clone())),
+        State::Fetching { target } | State::Ready { target } => {
+            Some(known(journal, target.system.clone()))
+        }
+    }
+}
+
+/// One sentence for people and for `systemctl status`.
+fn doing(machine: &Machine, blocked: Option<&Name>) -> String {
+    let journal = machine.journal();
+    let name = |release: Option<String>| {
+        release.map_or_else(|| "a system".to_owned(), |r| format!("release {r}"))
+    };
+    let release = name(journal.state.target().map(|t| t.release.to_string()));
+    let problem = machine
+        .problem()
+        .map(|problem| format!("; {problem}"))
+        .unwrap_or_default();
+    match &journal.state {
+        State::Idle if machine.drift().is_some() => {
+            "somebody switched by hand; updates wait until that is settled".to_owned()
+        }
+        State::Idle => match machine.problem() {
+            Some(problem) => format!("waiting: {problem}"),
+            None => blocked.map_or_else(
+                || "up to date".to_owned(),
+                |release| format!("release {release} did not work here; waiting for another one"),
+            ),
+        },
+        State::Fetching { .. } => format!("fetching {release}{problem}"),
+        State::Ready { .. } => match journal.holds.first() {
+            Some(hold) => format!(
+                "{release} waits: {} holds it back ({})",
+                hold.owner, hold.why
+            ),
+            None => format!("{release} is here{problem}"),
+        },
+        State::Trial { phase, .. } => match phase {
+            Phase::Arming => format!("about to try {release}"),
+            Phase::Switching { .. } => format!("switching to {release} on trial"),
+            Phase::Soaking { .. } => match machine.health() {
+                Some(report) if !report.healthy() => {
+                    format!("{release} is on trial and unhealthy: {}", report.summary())
+                }
+                _ => format!("{release} is on trial and has to stay healthy"),
+            },
+        },
+        State::Committing { goal, .. } => {
+            let release = name(goal.release.as_ref().map(ToString::to_string));
+            format!("making {release} the one that the robot starts with{problem}")
+        }
+        State::Reverting {
+            order, evidence, ..
+        } => format!(
+            "going back to {}: {}{problem}",
+            order.system, evidence.message
+        ),
+    }
+}

@@ -1,0 +1,258 @@
+//! systemd, through its own programs: transient units, unit states, the journal.
+//!
+//! `systemd-run(1)`, `systemctl(1)` and `journalctl(1)` are on every NixOS, keep their command
+//! lines stable, and cost the idle agent nothing.
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use std::{process::Stdio, time::Duration};
+use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome};
+use tokio::process::Command;
+
+/// No call to systemd takes longer than this, unless systemd itself hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// How much of a program's output is looked at, bytes.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// Where NixOS and others have their programs: transient units get no useful `PATH` by themselves.
+pub(crate) const PATH: &str =
+    "/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+struct Answer {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+async fn call(program: &str, args: &[&str]) -> anyhow::Result<Answer> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .env("SYSTEMD_COLORS", "0")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(LIMIT, command.output())
+        .await
+        .with_context(|| format!("{program} did not answer within {} s", LIMIT.as_secs()))?
+        .with_context(|| format!("cannot run {program}"))?;
+    let text = |bytes: Vec<u8>| {
+        let end = bytes.len().min(MAX_OUTPUT);
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    };
+    Ok(Answer {
+        code: output.status.code(),
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    })
+}
+
+async fn systemctl(args: &[&str]) -> anyhow::Result<String> {
+    let answer = call("systemctl", args).await?;
+    if answer.code != Some(0) {
+        bail!("systemctl {}: {}", args.join(" "), answer.stderr.trim());
+    }
+    Ok(answer.stdout)
+}
+
+/// Starts a transient unit and waits until its program runs, not until it ends.
+///
+/// # Errors
+/// systemd's own words: a unit of that name exists, or the program cannot be executed.
+pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
+    let mut args = vec!["--quiet", "--no-ask-password"];
+    args.extend(options);
+    args.push("--");
+    args.extend(command);
+    let answer = call("systemd-run", &args).await?;
+    if answer.code != Some(0) {
+        bail!("systemd-run: {}", answer.stderr.trim());
+    }
+    Ok(())
+}
+
+/// Looks at a transient unit that was started with `RemainAfterExit=yes`, so that systemd still
+/// knows how it ended.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn state(unit: &str) -> anyhow::Result<SwitchUnit> {
+    let properties = "LoadState,ActiveState,SubState,Result,ExecMainCode,ExecMainStatus";
+    let text = systemctl(&["show", "--property", properties, "--", unit]).await?;
+    Ok(read_state(&text))
+}
+
+fn read_state(text: &str) -> SwitchUnit {
+    let get = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .unwrap_or_default()
+    };
+    if get("LoadState") == "not-found" {
+        return SwitchUnit::Gone;
+    }
+    let ended = |outcome| SwitchUnit::Ended {
+        outcome,
+        log: Vec::new(),
+    };
+    let status = get("ExecMainStatus").parse().unwrap_or(0);
+    match (get("ActiveState"), get("SubState")) {
+        ("active", "exited") => ended(Outcome::Done),
+        ("failed", _) => ended(match get("Result") {
+            "timeout" => Outcome::TimedOut,
+            "signal" | "core-dump" => Outcome::Killed(status),
+            "exit-code" if get("ExecMainCode") == "1" => Outcome::of_switcher(status),
+            _ => Outcome::NotStarted,
+        }),
+        ("inactive", _) => SwitchUnit::Gone,
+        _ => SwitchUnit::Running,
+    }
+}
+
+/// Stops units and lets systemd forget how they ended. Patterns are allowed; no such unit is fine.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn clear(units: &[&str]) -> anyhow::Result<()> {
+    for verb in ["stop", "reset-failed"] {
+        let mut args = vec![verb, "--"];
+        args.extend(units);
+        // A unit that is not loaded makes it fail: that is what was wanted.
+        call("systemctl", &args).await?;
+    }
+    Ok(())
+}
+
+/// Whether a unit is active.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn is_active(unit: &str) -> anyhow::Result<bool> {
+    Ok(call("systemctl", &["is-active", "--quiet", "--", unit])
+        .await?
+        .code
+        == Some(0))
+}
+
+/// A unit as `systemctl list-units` shows it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Unit {
+    /// Its name.
+    pub(crate) unit: String,
+    /// `active`, `failed`, `activating`, …
+    pub(crate) active: String,
+    /// `running`, `auto-restart`, …
+    pub(crate) sub: String,
+}
+
+/// Units that are failed, or that fail again and again: a service with `Restart=always` is
+/// `activating (auto-restart)` between two crashes and only `failed` at its start limit.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn failing_units() -> anyhow::Result<Vec<Unit>> {
+    let text = systemctl(&[
+        "list-units",
+        "--all",
+        "--no-pager",
+        "--state=failed,auto-restart",
+        "--output=json",
+    ])
+    .await?;
+    serde_json::from_str(&text).context("systemctl list-units gave something else than JSON")
+}
+
+/// How often systemd has restarted a service by itself (`NRestarts`), and its states.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn unit(unit: &str) -> anyhow::Result<Unit> {
+    let text = systemctl(&["show", "--property=ActiveState,SubState", "--", unit]).await?;
+    let get = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Ok(Unit {
+        unit: unit.to_owned(),
+        active: get("ActiveState"),
+        sub: get("SubState"),
+    })
+}
+
+/// The last lines that a unit wrote in this boot. Never fails: evidence is not worth a fault.
+pub(crate) async fn journal(unit: &str) -> Vec<String> {
+    // What was written just now may still be on its way.
+    let _ = call("journalctl", &["--sync"]).await;
+    let lines = JOURNAL_LINES.to_string();
+    let args = [
+        "--boot",
+        "--no-pager",
+        "--output=cat",
+        "--lines",
+        &lines,
+        "--unit",
+        unit,
+    ];
+    match call("journalctl", &args).await {
+        Ok(answer) => answer
+            .stdout
+            .lines()
+            .map(|line| line.chars().take(500).collect())
+            .collect(),
+        Err(error) => vec![format!("(its journal cannot be read: {error:#})")],
+    }
+}
+
+/// Reboots the robot.
+///
+/// # Errors
+/// systemd refuses.
+pub(crate) async fn reboot() -> anyhow::Result<()> {
+    systemctl(&["reboot"]).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(active: &str, sub: &str, result: &str, code: i32, status: i32) -> String {
+        format!(
+            "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
+        )
+    }
+
+    #[test]
+    fn unit_states_are_understood() {
+        let ended = |text: &str| match read_state(text) {
+            SwitchUnit::Ended { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        assert_eq!(
+            read_state("LoadState=not-found\nActiveState=inactive\n"),
+            SwitchUnit::Gone
+        );
+        assert_eq!(
+            read_state(&text("active", "running", "success", 0, 0)),
+            SwitchUnit::Running
+        );
+        assert_eq!(
+            ended(&text("active", "exited", "success", 1, 0)),
+            Some(Outcome::Done)
+        );
+        assert_eq!(
+            ended(&text("failed", "failed", "exit-code", 1, 4)),
+            Some(Outcome::UnitsFailed)
+        );
+        assert_eq!(
+            ended(&text("failed", "failed", "signal", 2, 9)),
+            Some(Outcome::Killed(9))
+        );
+        assert_eq!(
+            ended(&text("failed", "failed", "timeout", 2, 15)),
+            Some(Outcome::TimedOut)
+        );
+    }
+}
