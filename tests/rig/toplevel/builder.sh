@@ -10,7 +10,8 @@ mkdir -p "$out/bin" "$out/sw/bin" "$out/etc/systemd/system" "$out/etc/robot" "$o
 script() {
   sed -e "s|@out@|$out|g" \
     -e "s|@activateFails@|$activateFails|g" -e "s|@activateHangs@|$activateHangs|g" \
-    -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" "$1" >"$2"
+    -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" \
+    -e "s|@stage2@|$stage2|g" -e "s|@entryNames@|$entryNames|g" -e "s|@bootTries@|$bootTries|g" "$1" >"$2"
   chmod 555 "$2"
 }
 script "$initScript" "$out/init"
@@ -99,6 +100,9 @@ case $service in
   fails) type=oneshot start="echo $generation cannot find its motor >\&2; exit 1" ;;
   exits) start="until [ -e /run/robot/exit ]; do sleep 0.05; done; echo $generation lost its motor >\&2; exit 1" ;;
   silent) type=notify start="echo $generation does not get ready; exec sleep infinity" ;;
+  panics) start="sync; echo c >/proc/sysrq-trigger" ;;
+  freezes) start="echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze; exec sleep infinity" ;;
+  offline) start="ip link set eth0 down; exec sleep infinity" ;;
   none) start= ;;
   *) echo "unknown service: $service" >&2; exit 1 ;;
 esac

@@ -14,6 +14,10 @@
   #   exits   runs, then exits 1 as soon as /run/robot/exit exists
   #   silent  never says that it is ready, until startTimeout ends it ("infinity": it hangs)
   #   none    there is no such unit
+  # and, for robots with a kernel of their own:
+  #   panics  crashes the kernel
+  #   freezes stops PID 1, and with it whatever asks systemd for anything
+  #   offline takes the network down
   service ? "good",
   startTimeout ? "5s",
   # Bytes that differ from generation to generation and do not compress, to see bytes move.
@@ -25,6 +29,16 @@
   checkFails ? false, # the pre-switch checks refuse: exit 1
   bootLoaderFails ? false, # installing the boot loader fails: exit 1
   inhibitors ? { }, # values of switch-inhibitors: a change refuses to switch without a reboot
+
+  # Stage 2, before systemd: "good", "hangs", or "panics" by ending.
+  stage2 ? "good",
+
+  # The loader that it installs entries for: "systemd-boot" or "grub".
+  loader ? "systemd-boot",
+  # Names of systemd-boot's entries: "generation" (nixos-generation-N.conf, up to 26.05) or "hash"
+  # (nixos-SHA256.conf, from 26.11); with a number of tries, a new entry begins to be counted.
+  entryNames ? "generation",
+  bootTries ? null,
 
   # What makes a reboot necessary. A kernel or initrd is a version, or the path of a real one.
   kernel ? "6.12.1",
@@ -60,7 +74,8 @@ derivation {
 
   generation = name;
   inherit busybox service startTimeout padding initInterface nixosRebuild switchable extra;
-  inherit activateFails activateHangs checkFails bootLoaderFails;
+  inherit activateFails activateHangs checkFails bootLoaderFails stage2 loader entryNames;
+  bootTries = if bootTries == null then "" else toString bootTries;
   etc = if etc == null then "" else file etc;
   kernel = part "linux" kernel;
   initrd = part "initrd" initrd;
@@ -74,7 +89,7 @@ derivation {
 
   activateScript = file ./activate;
   initScript = file ./init;
-  installBootLoader = file ./install-boot-loader;
+  installBootLoader = file (if loader == "grub" then ./install-grub else ./install-boot-loader);
   nixosRebuildScript = file ./nixos-rebuild;
   preSwitchCheck = file ./pre-switch-check;
   switchToConfiguration = file ./switch-to-configuration;

@@ -1,0 +1,269 @@
+"""A robot in QEMU: real firmware, real loader, real kernel, a hardware watchdog.
+
+    robot = Robot(directory, image)
+    robot.start(); robot.sh("systemctl is-system-running --wait")
+    robot.cut_power(); robot.start()
+
+The control channel is a virtio-serial port on which the robot says hello with its boot's id, so
+every restart is seen. The console's log, QEMU's messages and the disk stay in the directory.
+"""
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+HOST = HERE + "/host"
+# How long to wait for what should come soon, s. Long: an emulated processor on a busy machine.
+PATIENCE = 300
+
+
+class Restarted(Exception):
+    """The robot restarted while it should have answered."""
+
+
+def tool(*words):
+    """Runs a program of ./host and gives its output."""
+    return subprocess.run([HOST, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def leash():
+    """The child dies with this process, however it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Line:
+    """A socket that carries one JSON value a line."""
+
+    def __init__(self, path):
+        end = time.monotonic() + 30
+        while True:
+            self.socket = socket.socket(socket.AF_UNIX)
+            try:
+                self.socket.connect(path)
+                break
+            except OSError:
+                self.socket.close()
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+        self.buffer = b""
+
+    def receive(self, timeout):
+        """The next value; None when none comes in time."""
+        end = time.monotonic() + timeout
+        while True:
+            while b"\n" in self.buffer:
+                line, self.buffer = self.buffer.split(b"\n", 1)
+                start = line.find(b"{")
+                try:
+                    return json.loads(line[start:])
+                except ValueError:
+                    continue  # what was under way when the robot restarted
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+                return None
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError("QEMU has ended")
+            self.buffer += data
+
+    def send(self, value):
+        self.socket.sendall((json.dumps(value) + "\n").encode())
+
+
+class Robot:
+    """One robot. Its disk and its firmware's variables last as long as its directory."""
+
+    def __init__(self, directory, image, server=None, disk=None, memory=1024):
+        """`server`: (host, port) that the robot sees as http://10.0.2.100/.
+        `disk`: a Disk of ./disk.py instead of an overlay over the image."""
+        self.directory, self.server, self.disk, self.memory = directory, server, disk, memory
+        self.process = None
+        self.boot = None
+        self.boots = 0
+        self.watchdog_resets = 0
+        self.requests = 0
+        os.makedirs(directory, exist_ok=True)
+        if not os.path.exists(directory + "/flash.qcow2"):
+            if disk is None:
+                tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", directory + "/disk.qcow2")
+            root = tool("--root").strip()
+            tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2",
+                 root + "/usr/share/OVMF/OVMF_VARS_4M.fd", directory + "/flash.qcow2")
+
+    def start(self, snapshot=None):
+        """Switches it on, or goes on from a snapshot; does not wait for anything."""
+        d = self.directory
+        root = tool("--root").strip()
+        for name in ("control", "monitor"):
+            if os.path.exists(f"{d}/{name}"):
+                os.unlink(f"{d}/{name}")
+        network = "user,id=n0,restrict=on"
+        if self.server:
+            relay = f"{sys.executable} -SEI {HERE}/relay.py {self.server[0]} {self.server[1]}"
+            network += f",guestfwd=tcp:10.0.2.100:80-cmd:{relay}"
+        if self.disk:
+            drive = f"if=none,id=d0,format=raw,cache=writeback,file=nbd:unix:{self.disk.socket_path}"
+        else:
+            drive = f"if=none,id=d0,format=qcow2,cache=unsafe,discard=unmap,file={d}/disk.qcow2"
+        arguments = [
+            HOST, "qemu-system-x86_64", "-name", "robot", "-nodefaults", "-display", "none",
+            "-accel", "tcg,thread=multi", "-M", "q35,smm=off,vmport=off", "-cpu", "Nehalem",
+            "-smp", "2", "-m", str(self.memory),
+            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={root}/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "-drive", f"if=pflash,format=qcow2,unit=1,file={d}/flash.qcow2",
+            "-drive", drive, "-device", "virtio-blk-pci,drive=d0,bootindex=0",
+            "-netdev", network, "-device", "virtio-net-pci,netdev=n0,romfile=",
+            "-device", "virtio-serial-pci",
+            "-chardev", f"socket,id=control,path={d}/control,server=on,wait=off",
+            "-device", "virtserialport,chardev=control,name=rig.control",
+            "-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset",
+            "-chardev", f"file,id=console,path={d}/console.log,append=on", "-serial", "chardev:console",
+            "-qmp", f"unix:{d}/monitor,server=on,wait=off",
+        ]
+        if snapshot:
+            arguments += ["-loadvm", snapshot]
+        with open(d + "/qemu.log", "ab") as log:
+            self.process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=leash)
+        try:
+            self.monitor = Line(d + "/monitor")
+            self.monitor.receive(30)
+            self.qmp("qmp_capabilities")
+            self.control = Line(d + "/control")
+        except OSError as error:
+            with open(d + "/qemu.log") as log:
+                raise RuntimeError(f"QEMU does not start: {error}\n{log.read()[-2000:]}") from error
+
+    def qmp(self, command, **arguments):
+        self.monitor.send({"execute": command, "arguments": arguments})
+        while True:
+            answer = self.monitor.receive(120)
+            if answer is None:
+                raise TimeoutError(f"QEMU does not answer to {command}")
+            if "event" in answer:
+                self._event(answer)
+            elif "error" in answer:
+                raise RuntimeError(f"{command}: {answer['error']}")
+            else:
+                return answer["return"]
+
+    def _event(self, event):
+        if event["event"] == "WATCHDOG":
+            self.watchdog_resets += 1
+
+    def events(self):
+        """Takes note of what QEMU has to tell."""
+        while (event := self.monitor.receive(0)) is not None:
+            self._event(event)
+
+    def save(self, name):
+        """Takes a snapshot of the running robot: disk, memory, firmware."""
+        answer = self.qmp("human-monitor-command", **{"command-line": f"savevm {name}"})
+        if answer.strip():
+            raise RuntimeError(answer)
+
+    def copy_from(self, other):
+        """Becomes a copy of a robot that is off: its disk, its firmware's variables."""
+        for name in ("disk.qcow2", "flash.qcow2"):
+            subprocess.run(["cp", "--reflink=auto", "--sparse=always",
+                            f"{other}/{name}", f"{self.directory}/{name}"], check=True)
+
+    def _greeted(self, answer):
+        self.events()
+        again = self.boot is not None and answer["hello"] == self.boot
+        if not again:
+            self.boots += 1
+            self.boot = answer["hello"]
+        return not again
+
+    def wait_boot(self, timeout=PATIENCE):
+        """Waits for the next boot: the robot's hello with an id that was not seen before. Gives
+        the seconds it took."""
+        start = time.monotonic()
+        while (left := timeout - (time.monotonic() - start)) > 0:
+            answer = self.control.receive(min(left, 5))
+            self.events()
+            if answer and "hello" in answer and self._greeted(answer):
+                return time.monotonic() - start
+        raise TimeoutError(f"no boot within {timeout} s; the console's end:\n{self.console()}")
+
+    def run(self, command, timeout=60):
+        """Runs a line of shell as root: (exit status, output). Raises Restarted if the robot did."""
+        self.requests += 1
+        request = {"id": self.requests, "command": command, "timeout": timeout}
+        self.control.send(request)
+        end = time.monotonic() + timeout + 60
+        while (left := end - time.monotonic()) > 0:
+            answer = self.control.receive(min(left, 5))
+            if answer is None:
+                self.events()
+            elif "hello" in answer:
+                if self._greeted(answer):
+                    raise Restarted(command)
+                self.control.send(request)  # only the channel's own process did
+            elif answer.get("id") == self.requests:
+                return answer["code"], answer["output"].rstrip("\n")
+        raise TimeoutError(f"no answer to: {command}\nthe console's end:\n{self.console()}")
+
+    def sh(self, command, timeout=60):
+        """The output of a line of shell that must exit with 0."""
+        code, output = self.run(command, timeout)
+        if code != 0:
+            raise RuntimeError(f"{command}: exit status {code}\n{output}")
+        return output
+
+    def post(self, command):
+        """Sends a line of shell and does not wait for an answer."""
+        self.requests += 1
+        self.control.send({"id": self.requests, "command": command, "timeout": 60})
+
+    def until(self, command, timeout=PATIENCE):
+        """Waits until a line of shell exits with 0; restarts are waited for too."""
+        end = time.monotonic() + timeout
+        output = ""
+        while time.monotonic() < end:
+            try:
+                code, output = self.run(command)
+                if code == 0:
+                    return output
+            except Restarted:
+                pass
+            time.sleep(0.3)
+        raise TimeoutError(f"never true within {timeout} s: {command}\n{output}\n{self.console()}")
+
+    def settled(self):
+        """Waits until systemd has started everything: what it says of itself then."""
+        return self.run("systemctl is-system-running --wait", PATIENCE)[1]
+
+    def put(self, path, content):
+        """Writes a file on the running robot."""
+        import base64
+        text = base64.b64encode(content.encode()).decode()
+        self.sh(f"mkdir -p $(dirname {path}) && echo {text} | base64 -d >{path}")
+
+    def console(self, lines=25):
+        with open(self.directory + "/console.log", errors="replace") as file:
+            return "\n".join(file.read().splitlines()[-lines:])
+
+    def cut_power(self):
+        """Power off at once: SIGKILL to QEMU; a Disk then forgets what was not flushed."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            self.control.socket.close()
+            self.monitor.socket.close()
+        if self.disk:
+            self.disk.lose_power()
+
+    def remove(self):
+        self.cut_power()
+        shutil.rmtree(self.directory, ignore_errors=True)
