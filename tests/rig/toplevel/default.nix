@@ -20,8 +20,8 @@
   #   offline takes the network down
   service ? "good",
   startTimeout ? "5s",
-  # Bytes that differ from generation to generation and do not compress, to see bytes move.
-  padding ? 0,
+  # A file that becomes a store path of its own and part of the closure: to see bytes move.
+  padding ? null,
 
   # Faults of the switch itself.
   activateFails ? false, # activate exits 1 after its work: switch-to-configuration exits 2
@@ -73,9 +73,10 @@ derivation {
   args = [ (file ./builder.sh) ];
 
   generation = name;
-  inherit busybox service startTimeout padding initInterface nixosRebuild switchable extra;
+  inherit busybox service startTimeout initInterface nixosRebuild switchable extra;
   inherit activateFails activateHangs checkFails bootLoaderFails stage2 loader entryNames;
   bootTries = if bootTries == null then "" else toString bootTries;
+  padding = if padding == null then "" else builtins.path { path = padding; name = "padding"; };
   etc = if etc == null then "" else file etc;
   kernel = part "linux" kernel;
   initrd = part "initrd" initrd;

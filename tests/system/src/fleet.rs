@@ -103,14 +103,15 @@ impl Fleet {
         Toplevel::named(name).with(&self.agent)
     }
 
-    /// Builds a generation, pushes it to the cache and publishes it; gives its store path.
+    /// Builds a generation, pushes it to the cache and publishes it as the release of its name;
+    /// gives its store path.
     ///
     /// # Errors
     /// When a part fails.
     pub fn release(&self, toplevel: &Toplevel) -> Result<String> {
         let path = toplevel.build(&self.farm)?;
         self.push(&path)?;
-        self.publish(&path)?;
+        self.publish(&path, toplevel.name())?;
         Ok(path)
     }
 
@@ -127,9 +128,23 @@ impl Fleet {
     ///
     /// # Errors
     /// When `surefoot publish` fails.
-    pub fn publish(&self, path: &str) -> Result<()> {
-        let mut publish = self.surefoot(&["publish", "--channel", CHANNEL, "--model", MODEL])?;
-        publish.args(["--cache", "http://127.0.0.1/cache", "--repo"]);
+    pub fn publish(&self, path: &str, release: &str) -> Result<()> {
+        self.publish_for(path, release, MODEL)
+    }
+
+    /// Publishes what is in the cache for robots of another model.
+    ///
+    /// # Errors
+    /// When `surefoot publish` fails.
+    pub fn publish_for(&self, path: &str, release: &str, model: &str) -> Result<()> {
+        let mut publish = self.surefoot(&["publish", "--channel", CHANNEL, "--model", model])?;
+        publish.args([
+            "--cache",
+            "http://127.0.0.1/cache",
+            "--release",
+            release,
+            "--repo",
+        ]);
         rig::run(publish.arg(self.repository()).arg(path))?;
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! or a Nix store. What it starts are the programs of `tests/rig`, whose README says what is real
 //! and what stands in. Everything that is started dies with the test. Needs root.
 
+pub mod agent;
 pub mod attack;
 pub mod fleet;
 pub mod network;

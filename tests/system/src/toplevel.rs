@@ -114,6 +114,7 @@ pub fn built(program: &str) -> Result<PathBuf> {
 pub struct Toplevel {
     name: String,
     arguments: Vec<String>,
+    padding: usize,
 }
 
 impl Toplevel {
@@ -122,7 +123,13 @@ impl Toplevel {
         Self {
             name: name.into(),
             arguments: Vec::new(),
+            padding: 0,
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Sets an argument to a text.
@@ -165,16 +172,49 @@ impl Toplevel {
         self.expression("etc", &directory.display().to_string())
     }
 
+    /// Contains so many bytes that only depend on its name and do not compress.
+    #[must_use]
+    pub fn padding(mut self, bytes: usize) -> Self {
+        self.padding = bytes;
+        self
+    }
+
     /// Builds it, and gives its store path.
     ///
     /// # Errors
     /// When Nix cannot build it.
     pub fn build(&self, farm: &Farm) -> Result<String> {
+        let mut padding = Vec::new();
+        let file = tempfile::NamedTempFile::new()?;
+        if self.padding != 0 {
+            std::fs::write(file.path(), noise(&self.name, self.padding))?;
+            padding.extend([
+                "--arg".into(),
+                "padding".into(),
+                file.path().display().to_string(),
+            ]);
+        }
         rig::run(
             rig::leashed(rig::program("toplevel/build"))
                 .arg(&farm.root)
                 .arg(&self.name)
-                .args(&self.arguments),
+                .args(&self.arguments)
+                .args(padding),
         )
     }
+}
+
+/// Bytes that look random: splitmix64, started with the name.
+fn noise(name: &str, bytes: usize) -> Vec<u8> {
+    let mut state = name
+        .bytes()
+        .fold(0_u64, |state, byte| state.rotate_left(7) ^ u64::from(byte));
+    let words = std::iter::from_fn(|| {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Some((word ^ (word >> 31)).to_le_bytes())
+    });
+    words.flatten().take(bytes).collect()
 }
