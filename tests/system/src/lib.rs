@@ -6,6 +6,8 @@
 
 pub mod agent;
 pub mod attack;
+pub mod daemon;
+pub mod faulty;
 pub mod fleet;
 pub mod network;
 pub mod nginx;
@@ -13,6 +15,8 @@ pub mod rig;
 pub mod robot;
 pub mod toplevel;
 
+pub use daemon::NixDaemon;
+pub use faulty::{Fault, Faulty};
 pub use fleet::Fleet;
 pub use network::Network;
 pub use nginx::Nginx;

@@ -1,0 +1,6 @@
+//! Closures into a real Nix store: a real daemon, real nginx, and a server that misbehaves.
+
+mod faults;
+mod fetch;
+mod lab;
+mod publish;
