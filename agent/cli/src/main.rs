@@ -5,8 +5,10 @@ mod outcome;
 mod publish;
 mod repo;
 mod robot;
+mod shell;
+mod style;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Over-the-air NixOS updates for robots that always keep their footing.
@@ -32,6 +34,8 @@ enum Command {
     /// Make and keep a signed repository: a directory of static files.
     #[command(subcommand)]
     Repo(repo::Command),
+    #[command(flatten)]
+    Shell(shell::Command),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Command::Fetch(args) => fetch::run(args, cli.json),
         Command::Publish(args) => publish::run(args, cli.json),
         Command::Repo(command) => repo::run(command, cli.json),
+        Command::Shell(command) => shell::run(command, Cli::command()),
     };
     outcome::report(result, cli.json)
 }

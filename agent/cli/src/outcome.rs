@@ -1,5 +1,6 @@
 //! How a command ends: exit 0 done, 1 failed, 2 wrong usage, 3 refused by a gate or policy.
 
+use crate::robot::CallError;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -20,16 +21,21 @@ pub(crate) fn report(result: anyhow::Result<()>, json: bool) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    let code = if error.is::<Refused>() {
-        3
-    } else if error.is::<Usage>() {
-        2
-    } else {
-        1
-    };
+    let code = code(&error);
     if json {
         println!("{}", json!({ "error": format!("{error:#}"), "exit": code }));
     }
     eprintln!("surefoot: {error:#}");
     ExitCode::from(code)
+}
+
+/// What may not be done is refused by policy, whoever says so.
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(CallError::NotAuthorized(_) | CallError::Refused(_)) => 3,
+        Some(CallError::Invalid(_)) => 2,
+        _ if error.is::<Refused>() => 3,
+        _ if error.is::<Usage>() => 2,
+        _ => 1,
+    }
 }

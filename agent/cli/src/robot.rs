@@ -1,10 +1,177 @@
-//! Commands of the robot side.
+//! The robot side: what technicians, and the robot's own software, ask of the agent.
+
+mod client;
+mod dead;
+mod follow;
+mod show;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use client::CallError;
+
+use crate::style::{Style, clean, print, print_json};
+use client::Agent;
+use serde::Deserialize;
+use serde_json::json;
+use std::{path::PathBuf, time::Duration};
+use surefoot_core::{
+    control::{HistoryEntry, RollbackTo, SOCKET, Why},
+    units::parse_duration,
+};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
-pub(crate) enum Command {}
+pub(crate) enum Command {
+    /// Say what the robot runs, what the agent is doing, and why.
+    Status(Socket),
+    /// Say it again on every change, until interrupted.
+    Watch(Socket),
+    /// Look for an update now, and try at once what waits for a next attempt.
+    Update(Update),
+    /// Go back to an earlier confirmed system, or end a running trial.
+    ///
+    /// What is left is blocked: the agent does not try it again until something about it changes.
+    /// If no agent answers, root can still roll back: that works on the journal and the system
+    /// directly.
+    Rollback(Rollback),
+    /// Keep the robot from switching to another system. Checks and downloads go on.
+    Hold(Hold),
+    /// End holds: your own, or as a technician everybody's.
+    Resume(Socket),
+    /// Say what happened, newest first.
+    History(History),
+}
+
+/// Where the agent is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Socket {
+    /// The agent's control socket.
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    socket: PathBuf,
+}
+
+/// Arguments of `surefoot update`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Update {
+    /// Follow it to its end: exit 0 if the robot runs what it should, 1 if not, 3 if it is held.
+    #[arg(long)]
+    wait: bool,
+    /// Follow it no longer than this, e.g. 30min; it goes on by itself.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Arguments of `surefoot rollback`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    /// Why, for those who come after: it stands in the history and with the blocked release.
+    #[arg(long, value_name = "TEXT")]
+    why: Why,
+    /// Where to, of the systems that `surefoot status` lists: a release, or a store path.
+    /// [default: the one before, or out of the running trial]
+    #[arg(long, value_name = "GENERATION")]
+    to: Option<RollbackTo>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Arguments of `surefoot hold`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Hold {
+    /// Why, for those who come after.
+    #[arg(long, value_name = "TEXT")]
+    why: Why,
+    /// How long, e.g. 30min, 4h, 2d. [default: until somebody resumes]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    time: Option<Duration>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// Arguments of `surefoot history`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct History {
+    /// The newest N only.
+    #[arg(short = 'n', long = "limit", value_name = "N")]
+    limit: Option<u32>,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+/// The answer to what changes something.
+#[derive(Debug, Deserialize)]
+struct Done {
+    message: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Entries {
+    entries: Vec<HistoryEntry>,
+}
 
 /// Runs one.
-pub(crate) fn run(command: Command, _json: bool) -> anyhow::Result<()> {
-    match command {}
+pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
+    match command {
+        Command::Status(Socket { socket }) => {
+            let follow::Answer { status } = Agent::connect(&socket)?.call("Status", json!({}))?;
+            if json {
+                print_json(&status)
+            } else {
+                print(&show::status(&status, Style::detect()))
+            }
+        }
+        Command::Watch(Socket { socket }) => follow::watch(&socket, json),
+        Command::Update(args) if args.wait => {
+            follow::update(&args.socket.socket, args.timeout, json)
+        }
+        Command::Update(args) => done(
+            Agent::connect(&args.socket.socket)?.call("Update", json!({}))?,
+            json,
+        ),
+        Command::Rollback(args) => rollback(&args, json),
+        Command::Hold(args) => {
+            let seconds = args.time.map(|time| time.as_secs().max(1));
+            let parameters = json!({ "why": args.why.as_str(), "seconds": seconds });
+            done(
+                Agent::connect(&args.socket.socket)?.call("Hold", parameters)?,
+                json,
+            )
+        }
+        Command::Resume(Socket { socket }) => {
+            done(Agent::connect(&socket)?.call("Resume", json!({}))?, json)
+        }
+        Command::History(args) => {
+            let mut agent = Agent::connect(&args.socket.socket)?;
+            let Entries { entries } = agent.call("History", json!({ "limit": args.limit }))?;
+            if json {
+                print_json(&json!({ "entries": entries }))
+            } else {
+                print(&show::history(&entries, Style::detect()))
+            }
+        }
+    }
+}
+
+fn rollback(args: &Rollback, json: bool) -> anyhow::Result<()> {
+    let to = args.to.as_ref().map(ToString::to_string);
+    let parameters = json!({ "why": args.why.as_str(), "to": to });
+    let answer = Agent::connect(&args.socket.socket)
+        .and_then(|mut agent| agent.call("Rollback", parameters));
+    match answer {
+        Ok(answer) => done(answer, json),
+        Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
+            dead::rollback(args.why.as_str(), to.as_deref(), json, silence)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn done(Done { message }: Done, json: bool) -> anyhow::Result<()> {
+    if json {
+        print_json(&json!({ "message": message }))
+    } else {
+        print(&format!("{}\n", clean(&message)))
+    }
 }

@@ -246,6 +246,8 @@ pub struct Status {
     pub state: State,
     /// What it is doing and why, in one sentence.
     pub doing: String,
+    /// The repository is being asked right now.
+    pub checking: bool,
     /// What runs now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub running: Option<System>,

@@ -320,6 +320,12 @@ impl Machine {
             .or(self.memory.poll_error.as_deref())
     }
 
+    /// Whether the repository is being asked right now.
+    #[must_use]
+    pub const fn polling(&self) -> bool {
+        self.memory.polling
+    }
+
     /// When the next poll is due.
     #[must_use]
     pub const fn next_poll(&self) -> Option<Instant> {

@@ -86,6 +86,7 @@ pub(crate) fn of(
         repository: config.repository.to_string(),
         state: (&journal.state).into(),
         doing: doing(machine, last_check.and_then(|check| check.blocked.as_ref())),
+        checking: machine.polling(),
         running: observe::system(observe::CURRENT).map(|path| known(journal, path)),
         booted: observe::system(observe::BOOTED).map(|path| known(journal, path)),
         confirmed: journal.confirmed.as_ref().map(Into::into),

@@ -168,10 +168,8 @@ async fn agent(
     let request = match method {
         "Status" => {
             parameters.end()?;
-            let status = desk.published.borrow().status();
-            return Ok(Answer::Reply(Reply::Status {
-                status: Box::new(status),
-            }));
+            let status = Box::new(desk.published.borrow().status());
+            return Ok(Answer::Reply(Reply::Status { status }));
         }
         "Watch" => {
             parameters.end()?;

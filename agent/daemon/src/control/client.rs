@@ -47,11 +47,8 @@ async fn watch(mut read: ReadConnection<Reader>, mut write: Writer, mut desk: De
             // Nothing may be said after `Watch`: what comes is the end, or out of turn.
             _ = read.receive_call::<Method>() => return,
         }
-        let status = desk.published.borrow_and_update().status();
-        let reply = zlink::Reply::new(Some(Reply::Status {
-            status: Box::new(status),
-        }))
-        .set_continues(Some(true));
+        let status = Box::new(desk.published.borrow_and_update().status());
+        let reply = zlink::Reply::new(Some(Reply::Status { status })).set_continues(Some(true));
         if write.send(&reply).await.is_err() {
             return;
         }

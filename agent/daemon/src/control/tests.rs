@@ -61,6 +61,7 @@ fn full() -> Status {
         repository: "https://updates.example.org/fleet".into(),
         state: State::Trial,
         doing: "trying release 3".into(),
+        checking: false,
         running: Some(system("3")),
         booted: Some(system("2")),
         confirmed: Some(system("2")),

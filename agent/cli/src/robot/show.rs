@@ -1,0 +1,244 @@
+//! The status and the history, for people.
+
+use crate::style::{Style, clean};
+use jiff::Timestamp;
+use std::{fmt::Write, time::Duration};
+use surefoot_core::{
+    control::{Blocked, Check, CheckResult, HistoryEntry, Hold, Progress, State, Status, System},
+    journal::What,
+    units::{short_bytes, short_duration},
+};
+
+/// Lines of a unit's journal that are shown; the rest is in `--json`.
+const JOURNAL_LINES: usize = 5;
+
+/// The whole status.
+pub(super) fn status(status: &Status, style: Style) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<10}")));
+    };
+    row(
+        "Robot",
+        format!(
+            "{} on channel {} of {}",
+            clean(&status.model),
+            clean(&status.channel),
+            clean(&status.repository)
+        ),
+    );
+    let word = status.state.to_string();
+    let word = match status.state {
+        State::Idle if status.holds.is_empty() => style.good(&word),
+        State::Reverting => style.bad(&word),
+        _ => style.busy(&word),
+    };
+    row("State", format!("{word}: {}", clean(&status.doing)));
+    if let Some(progress) = &status.progress {
+        row("Progress", self::progress(progress));
+    }
+    let same = |other: &Option<System>| {
+        let path = |system: &Option<System>| system.as_ref().map(|s| s.system.clone());
+        path(other) == path(&status.running)
+    };
+    if let Some(target) = &status.target {
+        row("Target", system(target, style));
+    }
+    if let Some(running) = &status.running {
+        let note = if same(&status.confirmed) {
+            style.good(" (confirmed)")
+        } else {
+            style.busy(" (not confirmed)")
+        };
+        row("Running", system(running, style) + &note);
+    }
+    if let Some(confirmed) = status
+        .confirmed
+        .as_ref()
+        .filter(|_| !same(&status.confirmed))
+    {
+        row("Confirmed", system(confirmed, style));
+    }
+    if let Some(booted) = status.booted.as_ref().filter(|_| !same(&status.booted)) {
+        row("Booted", system(booted, style));
+    }
+    for fallback in &status.fallbacks {
+        row("Fallback", system(fallback, style));
+    }
+    for hold in &status.holds {
+        row("Held", style.busy(&self::hold(hold)));
+    }
+    if let Some(drift) = &status.drift {
+        row("Drift", style.busy(&clean(drift)));
+    }
+    if let Some(line) = checks(status) {
+        row("Check", line);
+    }
+    for blocked in &status.blocked {
+        row("Blocked", self::blocked(blocked, style));
+    }
+    row("Agent", format!("surefootd {}", clean(&status.version)));
+    text
+}
+
+/// A system: its release, or its name.
+fn system(system: &System, style: Style) -> String {
+    let path = style.faint(&system.system.to_string());
+    let mut text = match &system.release {
+        Some(release) => format!("release {release} {path}"),
+        None => path,
+    };
+    if let Some(since) = system.since {
+        let _ = write!(text, " since {}", time(since));
+    }
+    text
+}
+
+/// How far a fetch is, and how long it will still take.
+pub(super) fn progress(progress: &Progress) -> String {
+    let Progress {
+        paths,
+        paths_total,
+        bytes,
+        bytes_total,
+        rate,
+    } = *progress;
+    let mut text = format!(
+        "{paths} of {paths_total} paths, {} of {}",
+        short_bytes(bytes),
+        short_bytes(bytes_total)
+    );
+    if bytes_total > 0 {
+        let percent = u128::from(bytes) * 100 / u128::from(bytes_total);
+        let _ = write!(text, " ({percent} %)");
+    }
+    if let Some(seconds) = bytes_total.saturating_sub(bytes).checked_div(rate) {
+        let left = short_duration(Duration::from_secs(seconds));
+        let _ = write!(text, ", {}/s, {left} left", short_bytes(rate));
+    }
+    text
+}
+
+fn hold(hold: &Hold) -> String {
+    let until = match hold.seconds_left {
+        Some(seconds) => format!("for {} more", short_duration(Duration::from_secs(seconds))),
+        None => "until somebody resumes".into(),
+    };
+    format!("by {} {until}: {}", clean(&hold.owner), clean(&hold.why))
+}
+
+/// The last check of the repository and the next.
+fn checks(status: &Status) -> Option<String> {
+    let next = status
+        .next_check_seconds
+        .map(|seconds| format!("next in {}", short_duration(Duration::from_secs(seconds))));
+    let last = status.last_check.as_ref().map(
+        |Check {
+             when,
+             result,
+             error,
+         }| {
+            let when = when.map_or_else(String::new, |when| format!(" at {}", time(when)));
+            match result {
+                CheckResult::UpToDate => format!("nothing new{when}"),
+                CheckResult::Found => format!("a new release{when}"),
+                CheckResult::Failed => format!(
+                    "failed{when}: {}",
+                    clean(error.as_deref().unwrap_or("no reason was given"))
+                ),
+            }
+        },
+    );
+    let now = status
+        .checking
+        .then(|| "asking the repository now".to_owned());
+    let parts: Vec<String> = [now, last, next].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// A blocked release with its evidence.
+pub(super) fn blocked(blocked: &Blocked, style: Style) -> String {
+    let mut text = style.bad(&format!(
+        "release {}: {}",
+        blocked.release,
+        clean(&blocked.why)
+    ));
+    if let Some(when) = blocked.when {
+        let _ = write!(text, " {}", style.faint(&format!("at {}", time(when))));
+    }
+    let tail = |lines: &[String], text: &mut String| {
+        let skipped = lines.len().saturating_sub(JOURNAL_LINES);
+        for line in lines.iter().skip(skipped) {
+            let _ = write!(
+                text,
+                "\n             {}",
+                style.faint(&format!("| {}", clean(line)))
+            );
+        }
+    };
+    for failure in &blocked.failures {
+        let _ = write!(
+            text,
+            "\n           {}: {}",
+            clean(&failure.check),
+            clean(&failure.message)
+        );
+        tail(&failure.journal, &mut text);
+    }
+    if blocked.failures.is_empty() {
+        tail(&blocked.log, &mut text);
+    }
+    text
+}
+
+/// The history, one line each.
+pub(super) fn history(entries: &[HistoryEntry], style: Style) -> String {
+    if entries.is_empty() {
+        return "nothing has happened yet\n".into();
+    }
+    let mut text = String::new();
+    for entry in entries {
+        let when = entry
+            .when
+            .map_or_else(|| "at an unknown time".to_owned(), time);
+        let word = format!("{:<11}", self::what(entry.what));
+        let word = match entry.what {
+            What::Confirmed | What::Adopted => style.good(&word),
+            What::Reverted | What::Refused | What::Rebooted => style.bad(&word),
+            _ => style.busy(&word),
+        };
+        let name = match &entry.release {
+            Some(release) => format!("release {release}"),
+            None => entry.system.to_string(),
+        };
+        let _ = write!(text, "{when:<20} {word} {name}");
+        if let Some(by) = &entry.by {
+            let _ = write!(text, " by {}", clean(by));
+        }
+        if let Some(why) = &entry.why {
+            let _ = write!(text, ": {}", clean(why));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+const fn what(what: What) -> &'static str {
+    match what {
+        What::Adopted => "adopted",
+        What::Tried => "tried",
+        What::Confirmed => "confirmed",
+        What::Reverted => "reverted",
+        What::Interrupted => "interrupted",
+        What::Refused => "refused",
+        What::RolledBack => "rolled back",
+        What::Restored => "restored",
+        What::Rebooted => "rebooted",
+    }
+}
+
+/// To the second, in UTC: whoever reads it stands somewhere else than the robot.
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}

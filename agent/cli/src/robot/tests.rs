@@ -1,0 +1,247 @@
+use super::{
+    follow::{Outcome, ended},
+    show,
+};
+use crate::style::Style;
+use surefoot_core::{
+    StorePath,
+    control::{
+        Blocked, Check, CheckResult, Failure, HistoryEntry, Hold, Progress, State, Status, System,
+    },
+    journal::{Cause, What},
+};
+
+const PLAIN: Style = Style { on: false };
+
+fn path(name: &str) -> StorePath {
+    StorePath::from_base_name(&format!("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{name}")).unwrap()
+}
+
+fn time(seconds: i64) -> Option<jiff::Timestamp> {
+    Some(jiff::Timestamp::from_second(1_790_000_000 + seconds).unwrap())
+}
+
+fn system(release: &str) -> System {
+    System {
+        system: path(&format!("nixos-{release}")),
+        release: Some(release.parse().unwrap()),
+        since: time(0),
+    }
+}
+
+fn blocked(release: &str) -> Blocked {
+    Blocked {
+        release: release.parse().unwrap(),
+        system: path(&format!("nixos-{release}")),
+        cause: Cause::Unhealthy,
+        why: "3 rounds of checks failed in a row".into(),
+        failures: vec![
+            Failure {
+                check: "unit arm.service".into(),
+                message: "failed with exit code 1".into(),
+                journal: (0..7)
+                    .map(|line| format!("line {line} \u{1b}[31mred"))
+                    .collect(),
+            },
+            Failure {
+                check: "tcp ros".into(),
+                message: "connection refused".into(),
+                journal: Vec::new(),
+            },
+        ],
+        log: vec!["starting the following units: arm.service".into()],
+        when: time(60),
+    }
+}
+
+fn quiet() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        model: "picker".into(),
+        channel: "stable".into(),
+        repository: "https://updates.example.org/fleet".into(),
+        doing: "release 2 runs and is confirmed".into(),
+        running: Some(system("2")),
+        booted: Some(system("2")),
+        confirmed: Some(system("2")),
+        fallbacks: vec![system("1")],
+        last_check: Some(Check {
+            when: time(100),
+            result: CheckResult::UpToDate,
+            error: None,
+        }),
+        next_check_seconds: Some(570),
+        ..Status::default()
+    }
+}
+
+fn busy() -> Status {
+    Status {
+        state: State::Fetching,
+        doing: "bringing release 3".into(),
+        booted: Some(system("1")),
+        running: Some(System {
+            system: path("nixos-by-hand"),
+            release: None,
+            since: None,
+        }),
+        target: Some(system("3")),
+        progress: Some(Progress {
+            paths: 12,
+            paths_total: 40,
+            bytes: 91_540_684,
+            bytes_total: 1_342_177_280,
+            rate: 3_355_443,
+        }),
+        blocked: vec![blocked("2.5")],
+        holds: vec![
+            Hold {
+                owner: "alice".into(),
+                why: "carrying a vase".into(),
+                since: time(0),
+                seconds_left: Some(14_340),
+            },
+            Hold {
+                owner: "robot".into(),
+                why: "docking".into(),
+                since: None,
+                seconds_left: None,
+            },
+        ],
+        last_check: Some(Check {
+            when: None,
+            result: CheckResult::Failed,
+            error: Some("timestamp.json is older than what was seen".into()),
+        }),
+        checking: true,
+        drift: Some("nixos-by-hand runs, but release 2 was confirmed".into()),
+        ..quiet()
+    }
+}
+
+#[test]
+fn a_status_can_be_read() {
+    insta::assert_snapshot!("quiet", show::status(&quiet(), PLAIN));
+    insta::assert_snapshot!("busy", show::status(&busy(), PLAIN));
+    insta::assert_snapshot!("nothing", show::status(&Status::default(), PLAIN));
+}
+
+#[test]
+fn nothing_from_elsewhere_reaches_the_terminal_raw() {
+    let text = show::status(&busy(), PLAIN);
+    assert!(text.contains("red"));
+    assert!(!text.contains('\u{1b}'));
+    let coloured = show::status(&quiet(), Style { on: true });
+    assert!(coloured.contains("\u{1b}[32midle\u{1b}[0m"));
+}
+
+#[test]
+fn a_history_can_be_read() {
+    let entry = |what, release: Option<&str>, why: Option<&str>, by: Option<&str>| HistoryEntry {
+        when: time(0),
+        what,
+        release: release.map(|release| release.parse().unwrap()),
+        system: path("nixos"),
+        why: why.map(Into::into),
+        by: by.map(Into::into),
+    };
+    let entries = [
+        entry(
+            What::RolledBack,
+            Some("1"),
+            Some("drops things"),
+            Some("alice"),
+        ),
+        entry(
+            What::Reverted,
+            Some("3"),
+            Some("unit arm.service failed"),
+            None,
+        ),
+        entry(What::Confirmed, Some("2"), None, None),
+        HistoryEntry {
+            when: None,
+            ..entry(What::Adopted, None, None, None)
+        },
+    ];
+    insta::assert_snapshot!("history", show::history(&entries, PLAIN));
+    insta::assert_snapshot!("no_history", show::history(&[], PLAIN));
+}
+
+#[test]
+fn the_end_of_an_update_is_known() {
+    let before = quiet();
+    let end = |now: Status| ended(&before, &now);
+    assert_eq!(end(quiet()), Some(Outcome::UpToDate));
+
+    let checking = Status {
+        checking: true,
+        ..quiet()
+    };
+    assert_eq!(end(checking), None);
+    let trial = Status {
+        state: State::Trial,
+        ..quiet()
+    };
+    assert_eq!(end(trial), None);
+
+    let confirmed = Status {
+        confirmed: Some(system("3")),
+        ..quiet()
+    };
+    let release = Some("3".parse().unwrap());
+    assert_eq!(end(confirmed), Some(Outcome::Confirmed { release }));
+
+    let given_up = Status {
+        blocked: vec![blocked("3")],
+        ..quiet()
+    };
+    assert!(matches!(end(given_up), Some(Outcome::Blocked { .. })));
+
+    let failed = Status {
+        last_check: busy().last_check,
+        ..quiet()
+    };
+    assert!(matches!(end(failed), Some(Outcome::Failed { .. })));
+
+    let held = Status {
+        state: State::Ready,
+        holds: busy().holds,
+        ..quiet()
+    };
+    assert!(matches!(end(held), Some(Outcome::Held { .. })));
+    let ready = Status {
+        state: State::Ready,
+        ..quiet()
+    };
+    assert_eq!(end(ready), None);
+
+    let drift = Status {
+        drift: busy().drift,
+        ..quiet()
+    };
+    assert!(matches!(end(drift), Some(Outcome::Held { .. })));
+
+    let mut unwanted = quiet();
+    unwanted.last_check = Some(Check {
+        when: time(100),
+        result: CheckResult::Found,
+        error: None,
+    });
+    assert!(matches!(end(unwanted), Some(Outcome::Held { .. })));
+
+    // What was given up long ago is no news, unless it is what the robot should run.
+    let old = Status {
+        blocked: vec![blocked("3")],
+        ..quiet()
+    };
+    assert_eq!(ended(&old, &old.clone()), Some(Outcome::UpToDate));
+    let wanted = Status {
+        target: Some(system("3")),
+        ..old.clone()
+    };
+    assert!(matches!(
+        ended(&old, &wanted),
+        Some(Outcome::Blocked { .. })
+    ));
+}

@@ -1,0 +1,312 @@
+//! The robot side of the command line from outside, with an agent that says what it is told to.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::{Path, PathBuf},
+    thread::JoinHandle,
+};
+
+/// An agent for some connections, each a list of answers per call. Gives the calls.
+struct Agent {
+    socket: PathBuf,
+    dir: tempfile::TempDir,
+    thread: JoinHandle<Vec<Value>>,
+}
+
+fn agent(connections: Vec<Vec<Vec<Value>>>) -> Agent {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("control.socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut calls = Vec::new();
+        for answers in connections {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            for answers in answers {
+                let mut call = Vec::new();
+                stream.read_until(0, &mut call).unwrap();
+                assert_eq!(call.pop(), Some(0));
+                calls.push(serde_json::from_slice(&call).unwrap());
+                for answer in answers {
+                    stream
+                        .get_mut()
+                        .write_all(answer.to_string().as_bytes())
+                        .unwrap();
+                    stream.get_mut().write_all(b"\0").unwrap();
+                }
+            }
+        }
+        calls
+    });
+    Agent {
+        socket,
+        dir,
+        thread,
+    }
+}
+
+fn surefoot(socket: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surefoot"));
+    command.args(args).arg("--socket").arg(socket);
+    command
+}
+
+fn out(assert: &assert_cmd::assert::Assert) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let output = assert.get_output();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+fn message(text: &str) -> Value {
+    json!({ "parameters": { "message": text } })
+}
+
+fn status(change: Value) -> Value {
+    let mut status = json!({
+        "version": "0.1.0", "model": "picker", "channel": "stable", "repository": "file:///x",
+        "state": "idle", "doing": "nothing to do", "checking": false,
+        "fallbacks": [], "blocked": [], "holds": [],
+    });
+    for (key, value) in change.as_object().unwrap() {
+        status[key] = value.clone();
+    }
+    json!({ "parameters": { "status": status }, "continues": true })
+}
+
+fn system(release: &str) -> Value {
+    json!({ "system": format!("/nix/store/7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{release}"), "release": release })
+}
+
+#[test]
+fn what_is_asked_is_what_was_typed() {
+    let typed: &[(&[&str], Value)] = &[
+        (
+            &["update"],
+            json!({ "method": "io.surefoot.Agent.Update", "parameters": {} }),
+        ),
+        (
+            &["hold", "--for", "4h", "--why", "a vase"],
+            json!({ "method": "io.surefoot.Agent.Hold", "parameters": { "why": "a vase", "seconds": 14400 } }),
+        ),
+        (
+            &["rollback", "--why", "it drops things", "--to", "2026.10"],
+            json!({ "method": "io.surefoot.Agent.Rollback", "parameters": { "why": "it drops things", "to": "2026.10" } }),
+        ),
+        (
+            &["resume"],
+            json!({ "method": "io.surefoot.Agent.Resume", "parameters": {} }),
+        ),
+    ];
+    for (args, call) in typed {
+        let agent = agent(vec![vec![vec![message("so be it")]]]);
+        let (stdout, _) = out(&surefoot(&agent.socket, args).assert().success());
+        assert_eq!(stdout, "so be it\n");
+        assert_eq!(agent.thread.join().unwrap(), std::slice::from_ref(call));
+    }
+}
+
+#[test]
+fn json_is_one_object() {
+    let agent = agent(vec![vec![vec![status(
+        json!({ "confirmed": system("2") }),
+    )]]]);
+    let (stdout, _) = out(&surefoot(&agent.socket, &["--json", "status"])
+        .assert()
+        .success());
+    let value: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(value["confirmed"]["release"], "2");
+}
+
+#[test]
+fn every_end_has_its_exit_code() {
+    for (error, parameters, code, words) in [
+        (
+            "io.surefoot.Agent.NotAuthorized",
+            json!({ "needs": "root or alice" }),
+            3,
+            "it needs root or alice",
+        ),
+        (
+            "io.surefoot.Agent.Refused",
+            json!({ "why": "docking" }),
+            3,
+            "docking",
+        ),
+        (
+            "io.surefoot.Agent.NothingToDo",
+            json!({ "why": "no hold" }),
+            3,
+            "no hold",
+        ),
+        (
+            "io.surefoot.Agent.Failed",
+            json!({ "why": "disk full" }),
+            1,
+            "disk full",
+        ),
+        (
+            "org.varlink.service.InvalidParameter",
+            json!({ "parameter": "why", "why": "too long" }),
+            2,
+            "why: too long",
+        ),
+        (
+            "org.varlink.service.MethodNotFound",
+            json!({}),
+            2,
+            "too old",
+        ),
+        ("org.example.Strange", json!({}), 1, "org.example.Strange"),
+    ] {
+        let agent = agent(vec![vec![vec![
+            json!({ "error": error, "parameters": parameters }),
+        ]]]);
+        let assert = surefoot(&agent.socket, &["--json", "resume"])
+            .assert()
+            .code(code);
+        let (stdout, stderr) = out(&assert);
+        assert!(stderr.contains(words), "{stderr}");
+        let value: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!(value["exit"], code);
+    }
+}
+
+#[test]
+fn an_agent_that_talks_nonsense_is_named() {
+    for (answers, words) in [
+        (vec![], "it hung up"),
+        (
+            vec![json!({ "parameters": { "status": 3 } })],
+            "cannot be understood",
+        ),
+        (vec![json!([])], "cannot be understood"),
+    ] {
+        let agent = agent(vec![vec![answers]]);
+        let (_, stderr) = out(&surefoot(&agent.socket, &["status"]).assert().code(1));
+        assert!(stderr.contains(words), "{stderr}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (_, stderr) = out(&surefoot(&dir.path().join("x"), &["status"])
+        .assert()
+        .code(1));
+    assert!(stderr.contains("systemctl start surefootd"), "{stderr}");
+}
+
+#[test]
+fn an_update_is_followed_over_a_restart_of_the_agent() {
+    let fetching = |bytes: u64| {
+        status(json!({
+            "state": "fetching", "doing": "bringing release 3", "confirmed": system("2"),
+            "progress": { "paths": 0, "pathsTotal": 2, "bytes": bytes, "bytesTotal": 100, "rate": 0 },
+        }))
+    };
+    let before = status(json!({ "confirmed": system("2") }));
+    let checking = status(json!({ "confirmed": system("2"), "checking": true }));
+    let after = status(json!({ "confirmed": system("3") }));
+    let agent = agent(vec![
+        vec![
+            vec![before],
+            vec![message("looking for an update")],
+            vec![checking, fetching(1), fetching(55), fetching(100)],
+        ],
+        vec![vec![after]],
+    ]);
+    let args = ["update", "--wait", "--timeout", "1min"];
+    let (stdout, _) = out(&surefoot(&agent.socket, &args).assert().success());
+    assert!(stdout.contains("55 B of 100 B (55 %)"), "{stdout}");
+    assert!(stdout.ends_with("release 3 is confirmed\n"), "{stdout}");
+    let methods: Vec<Value> = agent.thread.join().unwrap();
+    assert_eq!(methods.last().unwrap()["more"], true);
+}
+
+#[test]
+fn an_update_that_was_given_up_is_a_failure_and_a_held_one_is_refused() {
+    let blocked = json!([{
+        "release": "3", "system": system("3")["system"], "cause": "unhealthy",
+        "why": "arm.service failed", "failures": [], "log": [],
+    }]);
+    let hold = json!([{ "owner": "alice", "why": "a vase" }]);
+    for (after, code, words) in [
+        (
+            json!({ "blocked": blocked }),
+            1,
+            "release 3 was given up: arm.service failed",
+        ),
+        (
+            json!({ "state": "ready", "holds": hold }),
+            3,
+            "held by alice: a vase",
+        ),
+    ] {
+        let agent = agent(vec![vec![
+            vec![status(json!({}))],
+            vec![message("looking")],
+            vec![status(after)],
+        ]]);
+        let assert = surefoot(&agent.socket, &["update", "--wait"])
+            .assert()
+            .code(code);
+        assert!(out(&assert).1.contains(words));
+    }
+}
+
+#[test]
+fn without_an_agent_root_rolls_back_through_the_daemons_program() {
+    let agent = agent(vec![vec![vec![]]]);
+    let place = agent.dir.path();
+    let surefoot = place.join("surefoot");
+    fs::copy(env!("CARGO_BIN_EXE_surefoot"), &surefoot).unwrap();
+    let daemon = place.join("surefootd");
+    let said = place.join("said");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" > {}\necho went back to 1\n",
+        said.display()
+    );
+    fs::write(&daemon, script).unwrap();
+    fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = || {
+        let mut command = Command::new(&surefoot);
+        command
+            .args(["rollback", "--json", "--why", "it drops", "--to", "1"])
+            .arg("--socket")
+            .arg(&agent.socket);
+        command.assert()
+    };
+    if nix::unistd::geteuid().is_root() {
+        let (stdout, stderr) = out(&run().success());
+        assert_eq!(stdout, "{\"message\":\"went back to 1\"}\n");
+        assert!(stderr.contains("rolling back without it"), "{stderr}");
+        assert_eq!(
+            fs::read_to_string(said).unwrap(),
+            "--rollback --why it drops --to 1\n"
+        );
+    } else {
+        let (_, stderr) = out(&run().code(1));
+        assert!(stderr.contains("sudo surefoot rollback"), "{stderr}");
+        assert!(!said.exists());
+    }
+}
+
+#[test]
+fn a_refusal_of_the_daemons_program_is_a_refusal() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root rolls back without an agent");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let surefoot = place.path().join("surefoot");
+    fs::copy(env!("CARGO_BIN_EXE_surefoot"), &surefoot).unwrap();
+    let daemon = place.path().join("surefootd");
+    for code in [1, 3] {
+        fs::write(&daemon, format!("#!/bin/sh\nexit {code}\n")).unwrap();
+        fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(&surefoot);
+        command.args(["rollback", "--why", "x", "--socket", "/nowhere"]);
+        command.assert().code(code);
+    }
+}
