@@ -22,7 +22,7 @@ use surefoot_store::{
     narinfo::PublicKey,
     nix_daemon::{Connection, default_socket},
 };
-use surefoot_trust::{Editor, Keyring};
+use surefoot_trust::Editor;
 
 /// Arguments of `surefoot publish`.
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
         ))
     );
     let keys_dir = crate::repo::keys_dir(&args.repo, args.keys_dir.as_deref());
-    let keys = Keyring::load(&keys_dir)?;
+    let keys = crate::repo::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
     let mut editor = Editor::open(&args.repo, keys)?;
     let target = format!("channels/{}.json", args.channel);

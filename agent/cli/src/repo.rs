@@ -1,20 +1,19 @@
 //! `surefoot repo …`: making and keeping a signed repository.
 
+mod keyring;
+mod rotate;
+
+pub(crate) use keyring::{keyring, keys_dir};
+
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::json;
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::PathBuf, sync::Arc};
 use surefoot_trust::{
     Editor, Keyring,
     editor::{DAY, Plan, RolePlan, Versions},
-    keys::{PrivateKey, Scheme, Signer as _},
+    keys::{PrivateKey, Scheme},
 };
 
 /// The commands.
@@ -28,6 +27,16 @@ pub(crate) enum Command {
     Refresh(Refresh),
     /// Look at the whole repository as a robot would, and at every file it offers.
     Verify(Verify),
+    /// List who may sign what.
+    Keys(rotate::Keys),
+    /// Replace, add or take away keys, or change how many must sign.
+    Rotate(rotate::Rotate),
+    /// Sign a new root where its keys are, away from the repository.
+    Sign(rotate::Sign),
+    /// Put a channel into the hands of others, with keys of their own.
+    Delegate(rotate::Delegate),
+    /// Take it back.
+    Revoke(rotate::Revoke),
 }
 
 /// Arguments of `surefoot repo init`.
@@ -35,10 +44,6 @@ pub(crate) enum Command {
 pub(crate) struct Init {
     /// The repository: a new or empty directory. Serve it with any web server.
     dir: PathBuf,
-    /// Where the new private keys go: root/, targets/ and online/ in it. [default: DIR with -keys
-    /// behind it]
-    #[arg(long, value_name = "DIR")]
-    keys_dir: Option<PathBuf>,
     /// How many keys must sign for each role, e.g. root=2,targets=1.
     #[arg(long, value_delimiter = ',', value_name = "ROLE=N", value_parser = assignment::<u64>)]
     threshold: Vec<(String, u64)>,
@@ -49,9 +54,8 @@ pub(crate) struct Init {
     /// [default: root=365d,targets=180d,snapshot=30d,timestamp=7d]
     #[arg(long, value_delimiter = ',', value_name = "ROLE=TIME", value_parser = assignment::<Lifetime>)]
     expires: Vec<(String, Lifetime)>,
-    /// The kind of the new keys.
-    #[arg(long, value_enum, default_value = "ed25519")]
-    key_type: KeyType,
+    #[command(flatten)]
+    new_keys: rotate::NewKeys,
 }
 
 /// Arguments of `surefoot repo refresh`.
@@ -145,23 +149,16 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
         Command::Init(args) => init(&args, json),
         Command::Refresh(args) => refresh(&args, json),
         Command::Verify(args) => verify(&args, json),
+        Command::Keys(args) => rotate::keys(&args, json),
+        Command::Rotate(args) => rotate::rotate(&args, json),
+        Command::Sign(args) => rotate::sign(&args, json),
+        Command::Delegate(args) => rotate::delegate(&args, json),
+        Command::Revoke(args) => rotate::revoke(&args, json),
     }
 }
 
-/// The directory of keys: as said, or beside the repository.
-pub(crate) fn keys_dir(repository: &Path, said: Option<&Path>) -> PathBuf {
-    said.map_or_else(
-        || {
-            let mut name = repository.components().as_path().as_os_str().to_owned();
-            name.push("-keys");
-            PathBuf::from(name)
-        },
-        Path::to_owned,
-    )
-}
-
 fn init(args: &Init, json: bool) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
+    let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
     ensure!(
         !keys_dir.starts_with(&args.dir),
         crate::outcome::Usage(format!(
@@ -174,8 +171,8 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
         surefoot_trust::Error::Exists(args.dir.clone())
     );
     let mut ring = Keyring::new();
-    let mut written = Vec::new();
-    let mut role = |name: &str, folder: &str, threshold: u64, days: u64| -> anyhow::Result<_> {
+    let mut writer = keyring::Writer::new(keys_dir.clone(), args.new_keys.encrypt)?;
+    let mut role = |name: &str, threshold: u64, days: u64| -> anyhow::Result<_> {
         let threshold = last(&args.threshold, name).unwrap_or(threshold);
         let count = last(&args.keys, name).unwrap_or(threshold);
         ensure!(
@@ -185,13 +182,9 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
             ))
         );
         let mut keys = Vec::new();
-        for n in 1..=count {
-            let key = PrivateKey::generate(args.key_type.into())?;
-            let path = keys_dir.join(folder).join(format!("{name}-{n}.pem"));
-            write_private(&path, key.to_pem()?.as_bytes())
-                .with_context(|| path.display().to_string())?;
-            keys.push(key.public().clone());
-            written.push(path);
+        for _ in 0..count {
+            let key = PrivateKey::generate(args.new_keys.key_type.into())?;
+            keys.push(writer.write(keyring::folder(name), name, &key)?);
             ring.add(Arc::new(key));
         }
         Ok(RolePlan {
@@ -201,10 +194,10 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
         })
     };
     let plan = Plan {
-        root: role("root", "root", 1, 365)?,
-        targets: role("targets", "targets", 1, 180)?,
-        snapshot: role("snapshot", "online", 1, 30)?,
-        timestamp: role("timestamp", "online", 1, 7)?,
+        root: role("root", 1, 365)?,
+        targets: role("targets", 1, 180)?,
+        snapshot: role("snapshot", 1, 30)?,
+        timestamp: role("timestamp", 1, 7)?,
     };
     let editor = Editor::init(&args.dir, &plan, ring, Timestamp::now())?;
     let anchor = args.dir.join("metadata").join("1.root.json");
@@ -215,7 +208,7 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
                 "repository": args.dir,
                 "anchor": anchor,
                 "keysDir": keys_dir,
-                "keys": written,
+                "keys": writer.written,
                 "versions": editor.versions(),
             })
         );
@@ -239,7 +232,9 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
         plan.targets.keys.len()
     );
     println!("  online/    snapshot and timestamp; keep them where `surefoot repo refresh` runs");
-    println!("None of the keys is encrypted.");
+    if !args.new_keys.encrypt {
+        println!("None of the keys is encrypted; --encrypt does that.");
+    }
     println!();
     println!("Next:");
     println!(
@@ -257,29 +252,23 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
 fn refresh(args: &Refresh, json: bool) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
     let now = Timestamp::now();
-    let mut editor = Editor::open(&args.dir, Keyring::load(&keys_dir)?)?;
+    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;
     let expiries = editor.expiries();
     if json {
         let expires: serde_json::Map<_, _> = expiries
             .iter()
-            .map(|(role, time)| ((*role).to_owned(), time.to_string().into()))
+            .map(|(role, time)| (role.clone(), time.to_string().into()))
             .collect();
         println!("{}", json!({ "versions": versions, "expires": expires }));
         return Ok(());
     }
-    let pick = |v: &Versions, role: &str| match role {
-        "root" => v.root,
-        "targets" => v.targets,
-        "snapshot" => v.snapshot,
-        _ => v.timestamp,
-    };
     for (role, expires) in expiries {
-        let version = pick(&versions, role);
+        let version = version_of(&versions, &role);
         println!(
             "{role:<9} version {version:<5} expires {expires}{}",
-            if version > pick(&before, role) {
+            if version > version_of(&before, &role) {
                 "  signed now"
             } else if expires <= now {
                 "  EXPIRED: sign it again with its own keys"
@@ -289,6 +278,16 @@ fn refresh(args: &Refresh, json: bool) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+fn version_of(versions: &Versions, role: &str) -> u64 {
+    match role {
+        "root" => versions.root,
+        "targets" => versions.targets,
+        "snapshot" => versions.snapshot,
+        "timestamp" => versions.timestamp,
+        other => versions.delegated.get(other).copied().unwrap_or_default(),
+    }
 }
 
 fn verify(args: &Verify, json: bool) -> anyhow::Result<()> {
@@ -357,23 +356,6 @@ fn last<T: Copy>(list: &[(String, T)], name: &str) -> Option<T> {
         .rev()
         .find(|(role, _)| role == name)
         .map(|(_, value)| *value)
-}
-
-/// Writes a private key, readable by its owner alone; refuses to replace one.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)?;
-    }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The private keys at hand: a directory of PEM files.
+//! The private keys at hand: a directory of them.
 
 use crate::{
     Error, files,
     keys::{PrivateKey, PublicKey, Signer},
     metadata::{Envelope, Key, KeyId, Role, RoleKeys, Signature},
+    signer::{CommandSigner, EncryptedKey},
     verify,
 };
 use data_encoding::HEXLOWER;
@@ -11,6 +12,9 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 /// Key files above this size are refused, bytes.
 const MAX_KEY_BYTES: u64 = 64 << 10;
+
+/// Gives the passphrase of a key, named by its file.
+pub type Passphrase = Arc<dyn Fn(&str) -> Result<String, Error> + Send + Sync>;
 
 /// Keys that can sign. Which role a key speaks for is said by the metadata, not by where the key
 /// lies.
@@ -26,43 +30,57 @@ impl Keyring {
         Self::default()
     }
 
-    /// Reads every `*.pem` file that holds a private key, in the directory and those below it.
+    /// Reads the private keys of a directory and those below it: `*.pem` files (PKCS#8), and
+    /// `*.signer.json` files that name a program which signs (see [`crate::signer`]). Keys that
+    /// are encrypted are refused when they have to sign.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Key`] naming the file.
     pub fn load(dir: &Path) -> Result<Self, Error> {
+        let nobody: Passphrase = Arc::new(|name| {
+            Err(Error::Key {
+                name: name.to_owned(),
+                why: "is encrypted, and nobody gave its passphrase".to_owned(),
+            })
+        });
+        Self::load_with(dir, &nobody)
+    }
+
+    /// The same, with passphrases for keys that are encrypted. They are asked for when a key signs
+    /// for the first time.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(dir: &Path, passphrase: &Passphrase) -> Result<Self, Error> {
         let mut ring = Self::new();
-        ring.load_into(dir, 0)?;
+        ring.load_into(dir, passphrase, 0)?;
         Ok(ring)
     }
 
-    fn load_into(&mut self, dir: &Path, depth: u32) -> Result<(), Error> {
+    fn load_into(&mut self, dir: &Path, passphrase: &Passphrase, depth: u32) -> Result<(), Error> {
         let mut entries: Vec<_> = fs::read_dir(dir)
             .and_then(Iterator::collect::<Result<_, _>>)
             .map_err(Error::io(dir))?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
+            let file = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
                 if depth < 4 {
-                    self.load_into(&path, depth + 1)?;
+                    self.load_into(&path, passphrase, depth + 1)?;
                 }
-            } else if path.extension().is_some_and(|e| e == "pem") {
-                self.load_file(&path)?;
+            } else if file.ends_with(".signer.json") {
+                let text = read_text(&path)?;
+                self.add(Arc::new(CommandSigner::parse(&path, &text)?));
+            } else if file.ends_with(".pem") {
+                let text = read_text(&path)?;
+                let name = path.display().to_string();
+                if text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+                    self.add(Arc::new(EncryptedKey::new(name, text, passphrase)?));
+                } else if text.contains("PRIVATE KEY-----") {
+                    self.add(Arc::new(PrivateKey::from_pem(&name, &text)?));
+                }
             }
-        }
-        Ok(())
-    }
-
-    fn load_file(&mut self, path: &Path) -> Result<(), Error> {
-        let name = path.display().to_string();
-        let bytes = files::read(path, MAX_KEY_BYTES)?.unwrap_or_default();
-        let text = String::from_utf8(bytes).map_err(|_| Error::Key {
-            name: name.clone(),
-            why: "is no text".to_owned(),
-        })?;
-        if text.contains("PRIVATE KEY-----") {
-            self.add(Arc::new(PrivateKey::from_pem(&name, &text)?));
         }
         Ok(())
     }
@@ -105,7 +123,7 @@ impl Keyring {
             .count() as u64
     }
 
-    /// Signs metadata with every key of the role that is at hand and gives the file's bytes.
+    /// Signs metadata with every key of the role that is at hand.
     ///
     /// # Errors
     /// [`Error::MissingKeys`] if that is not enough; [`Error::Key`] if a key cannot sign.
@@ -115,7 +133,7 @@ impl Keyring {
         role: &R,
         keys: &BTreeMap<KeyId, Key>,
         role_keys: &RoleKeys,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Envelope, Error> {
         let mut envelope = Envelope::wrap(role)?;
         let have = self.add_signatures(&mut envelope, keys, role_keys)?;
         if have < role_keys.threshold {
@@ -127,7 +145,7 @@ impl Keyring {
         }
         // A signer outside this program may answer anything.
         verify::threshold(name, &envelope, keys, role_keys, "the keys at hand")?;
-        envelope.to_bytes()
+        Ok(envelope)
     }
 
     /// Adds a signature by every key of the role that is at hand and has not signed yet; gives how
@@ -159,4 +177,12 @@ impl Keyring {
         }
         Ok(have)
     }
+}
+
+fn read_text(path: &Path) -> Result<String, Error> {
+    let bytes = files::read(path, MAX_KEY_BYTES)?.unwrap_or_default();
+    String::from_utf8(bytes).map_err(|_| Error::Key {
+        name: path.display().to_string(),
+        why: "is no text".to_owned(),
+    })
 }

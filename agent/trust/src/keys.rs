@@ -6,9 +6,10 @@
 use crate::{
     Error, json,
     metadata::{Key, KeyId},
+    pkcs8::{self, Refusal},
 };
 use aws_lc_rs::{
-    encoding::{AsDer, PublicKeyX509Der},
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rand::SystemRandom,
     rsa,
     signature::{
@@ -118,6 +119,73 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(&sha2::Sha256::digest(bytes))
 }
 
+/// An Ed25519 key as `SubjectPublicKeyInfo` is this and 32 bytes (RFC 8410).
+const ED25519_PREFIX: &[u8] = &[
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+/// The algorithms in `SubjectPublicKeyInfo`: id-ecPublicKey on prime256v1, and rsaEncryption.
+const P256_ALGORITHM: &[u8] = &[
+    0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
+    0x03, 0x01, 0x07,
+];
+const RSA_ALGORITHM: &[u8] = &[
+    0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
+];
+
+/// Reads a public key in PEM, as `openssl pkey -pubout` writes it; `name` names it in errors.
+///
+/// # Errors
+/// [`Error::Key`].
+pub fn public_key(name: &str, pem: &str) -> Result<Key, Error> {
+    let fail = |why: &str| Error::Key {
+        name: name.to_owned(),
+        why: why.to_owned(),
+    };
+    let der = pem_decode(pem, "PUBLIC KEY")
+        .ok_or_else(|| fail("is no public key in PEM ('BEGIN PUBLIC KEY')"))?;
+    let has = |algorithm: &[u8]| {
+        der.get(..40.min(der.len()))
+            .is_some_and(|head| head.windows(algorithm.len()).any(|w| w == algorithm))
+    };
+    let (scheme, public) = if let Some(raw) = der.strip_prefix(ED25519_PREFIX) {
+        (Scheme::Ed25519, HEXLOWER.encode(raw))
+    } else if has(P256_ALGORITHM) {
+        (Scheme::EcdsaP256, pem_encode("PUBLIC KEY", &der))
+    } else if has(RSA_ALGORITHM) {
+        (Scheme::RsaPss, pem_encode("PUBLIC KEY", &der))
+    } else {
+        return Err(fail("is of no known kind; use ed25519, ECDSA P-256 or RSA"));
+    };
+    let key = named(scheme, public);
+    if PublicKey::of(&key).is_none() {
+        return Err(fail("is broken"));
+    }
+    Ok(key)
+}
+
+/// A public key in PEM; `None` if its kind is not known here.
+#[must_use]
+pub fn public_pem(key: &Key) -> Option<String> {
+    let ready = PublicKey::of(key)?;
+    if ready.scheme == Scheme::Ed25519 as u8 {
+        let der = [ED25519_PREFIX, &ready.bytes].concat();
+        return Some(pem_encode("PUBLIC KEY", &der));
+    }
+    Some(pem_encode("PUBLIC KEY", &ready.bytes))
+}
+
+fn named(scheme: Scheme, public: String) -> Key {
+    let (keytype, scheme) = scheme.names();
+    let mut keyval = Map::new();
+    keyval.insert("public".into(), Value::String(public));
+    Key {
+        keytype: keytype.to_owned(),
+        scheme: scheme.to_owned(),
+        keyval,
+        extra: Map::new(),
+    }
+}
+
 /// Whoever can sign: a key in memory, or a program that holds one.
 pub trait Signer: fmt::Debug + Send + Sync {
     /// The public half, as metadata lists it.
@@ -182,13 +250,43 @@ impl PrivateKey {
         };
         let der = pem_decode(pem, "PRIVATE KEY")
             .ok_or_else(|| fail("is no private key in PEM (PKCS#8, 'BEGIN PRIVATE KEY')"))?;
-        let pair = if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der) {
+        Self::from_der(name, &der)
+    }
+
+    /// Reads a private key that is encrypted: PKCS#8 in PEM ('BEGIN ENCRYPTED PRIVATE KEY') with
+    /// PBKDF2-HMAC-SHA-256 and AES-256-CBC, as [`Self::to_encrypted_pem`] and `openssl pkcs8
+    /// -topk8` write it.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn from_encrypted_pem(name: &str, pem: &str, passphrase: &str) -> Result<Self, Error> {
+        let fail = |why: &str| Error::Key {
+            name: name.to_owned(),
+            why: why.to_owned(),
+        };
+        let der = pem_decode(pem, "ENCRYPTED PRIVATE KEY")
+            .ok_or_else(|| fail("is no encrypted private key in PEM"))?;
+        let der = pkcs8::decrypt(&der, passphrase).map_err(|refusal| match refusal {
+            Refusal::Wrong => fail("does not open with this passphrase"),
+            Refusal::Unknown => fail(
+                "is encrypted in an unknown way; use openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256",
+            ),
+        })?;
+        Self::from_der(name, &der)
+    }
+
+    fn from_der(name: &str, der: &[u8]) -> Result<Self, Error> {
+        let fail = |why: &str| Error::Key {
+            name: name.to_owned(),
+            why: why.to_owned(),
+        };
+        let pair = if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der) {
             Pair::Ed25519(pair)
         } else if let Ok(pair) =
-            EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, &der)
+            EcdsaKeyPair::from_pkcs8(&signature::ECDSA_P256_SHA256_ASN1_SIGNING, der)
         {
             Pair::Ecdsa(pair)
-        } else if let Ok(pair) = rsa::KeyPair::from_pkcs8(&der) {
+        } else if let Ok(pair) = rsa::KeyPair::from_pkcs8(der) {
             Pair::Rsa(Box::new(pair))
         } else {
             return Err(fail(
@@ -215,16 +313,8 @@ impl PrivateKey {
                 der(pair.public_key().as_der().map_err(broken)?),
             ),
         };
-        let (keytype, scheme) = scheme.names();
-        let mut keyval = Map::new();
-        keyval.insert("public".into(), Value::String(public));
         Ok(Self {
-            public: Key {
-                keytype: keytype.to_owned(),
-                scheme: scheme.to_owned(),
-                keyval,
-                extra: Map::new(),
-            },
+            public: named(scheme, public),
             pair,
         })
     }
@@ -234,19 +324,37 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::Key`], which no key made or read here gives.
     pub fn to_pem(&self) -> Result<String, Error> {
-        let failed = |_| Error::Key {
+        Ok(pem_encode("PRIVATE KEY", &self.to_der()?))
+    }
+
+    /// The key as PKCS#8 in PEM, encrypted; the public half before it in the clear, so that the
+    /// passphrase is asked for only when the key signs.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if the machine has no randomness.
+    pub fn to_encrypted_pem(&self, passphrase: &str) -> Result<String, Error> {
+        let sealed = pkcs8::encrypt(&self.to_der()?, passphrase).ok_or_else(|| self.failed())?;
+        let public = public_pem(&self.public).unwrap_or_default();
+        Ok(public + &pem_encode("ENCRYPTED PRIVATE KEY", &sealed))
+    }
+
+    fn failed(&self) -> Error {
+        Error::Key {
             name: key_id(&self.public),
             why: "cannot be written".to_owned(),
-        };
-        let der: Vec<u8> = match &self.pair {
+        }
+    }
+
+    fn to_der(&self) -> Result<Vec<u8>, Error> {
+        let failed = |_| self.failed();
+        Ok(match &self.pair {
             Pair::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
             Pair::Ecdsa(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
-            Pair::Rsa(pair) => AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(pair.as_ref())
+            Pair::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair.as_ref())
                 .map_err(failed)?
                 .as_ref()
                 .to_vec(),
-        };
-        Ok(pem_encode("PRIVATE KEY", &der))
+        })
     }
 }
 
@@ -310,6 +418,8 @@ mod tests {
             let key = PrivateKey::generate(scheme).unwrap();
             let again = PrivateKey::from_pem("x", &key.to_pem().unwrap()).unwrap();
             assert_eq!(again.public(), key.public());
+            let pem = public_pem(key.public()).unwrap();
+            assert_eq!(public_key("x", &pem).unwrap(), *key.public());
             let public = PublicKey::of(key.public()).unwrap();
             let signature = again.sign(b"message").unwrap();
             assert!(public.verifies(b"message", &signature), "{scheme:?}");

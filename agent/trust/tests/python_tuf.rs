@@ -17,7 +17,7 @@ use std::{
 };
 use surefoot_trust::{
     Client, Config, Editor, Keyring,
-    editor::{DAY, Plan, RolePlan},
+    editor::{DAY, Delegation, Plan, RoleChange, RolePlan},
     keys::{PrivateKey, Scheme, Signer as _},
 };
 
@@ -107,6 +107,33 @@ fn it_reads_what_we_publish() {
         let answer = read(&server.url, &anchor, &state, &names).unwrap();
         assert_eq!(answer["versions"]["timestamp"], 4, "{answer}");
         assert_eq!(answer["targets"]["channels/stable.json"], hex(b"two"));
+
+        // The channel goes into other hands, and all keys of the root are replaced.
+        let delegation = Delegation {
+            name: "team".into(),
+            role: role(90 * DAY),
+            paths: vec!["channels/stable.json".into()],
+        };
+        editor.delegate(&delegation, now).unwrap();
+        let root = &editor.root().roles["root"];
+        let key = Arc::new(PrivateKey::generate(Scheme::EcdsaP256).unwrap());
+        let change = RoleChange {
+            add: vec![key.public().clone()],
+            remove: root.keyids.clone(),
+            threshold: Some(1),
+        };
+        editor.add_key(key);
+        let changes = [("root".to_owned(), change)].into();
+        let mut draft = editor.draft_root(&changes, now).unwrap();
+        draft.sign(editor.keys()).unwrap();
+        editor.change_root(&draft, now).unwrap();
+        editor
+            .put_target("channels/stable.json", *b"three")
+            .unwrap();
+        editor.publish(now).unwrap();
+        let answer = read(&server.url, &anchor, &state, &names).unwrap();
+        assert_eq!(answer["versions"]["root"], 2, "{answer}");
+        assert_eq!(answer["targets"]["channels/stable.json"], hex(b"three"));
     }
 }
 

@@ -1,0 +1,477 @@
+//! Tests of the editor.
+
+use super::*;
+use crate::{
+    Client, Config,
+    audit::audit,
+    keys::{PrivateKey, Scheme},
+};
+
+fn time(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+fn plan(ring: &mut Keyring) -> Plan {
+    let mut role = |threshold: u64, lifetime| {
+        let keys = (0..threshold)
+            .map(|_| {
+                let key = PrivateKey::generate(Scheme::Ed25519).unwrap();
+                let public = key.public().clone();
+                ring.add(Arc::new(key));
+                public
+            })
+            .collect();
+        RolePlan {
+            keys,
+            threshold,
+            lifetime,
+        }
+    };
+    Plan {
+        root: role(2, 365 * DAY),
+        targets: role(1, 100 * DAY),
+        snapshot: role(1, 30 * DAY),
+        timestamp: role(1, 7 * DAY),
+    }
+}
+
+#[test]
+fn a_repository_is_made_changed_and_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let now = time("2030-01-01T00:00:00Z");
+    let mut editor = Editor::init(dir.path(), &plan, ring.clone(), now).unwrap();
+    assert!(matches!(
+        Editor::open(dir.path(), ring.clone()),
+        Err(Error::Locked(_))
+    ));
+    editor.put_target("channels/stable.json", *b"one").unwrap();
+    assert_eq!(
+        editor.read_target("channels/stable.json").unwrap().unwrap(),
+        b"one"
+    );
+    let versions = editor.publish(now).unwrap();
+    assert_eq!(
+        (versions.timestamp, versions.snapshot, versions.targets),
+        (2, 2, 2)
+    );
+    // Nothing changed, nothing written.
+    assert_eq!(editor.publish(now).unwrap(), versions);
+    drop(editor);
+    assert!(matches!(
+        Editor::init(dir.path(), &plan, ring.clone(), now),
+        Err(Error::Exists(_))
+    ));
+
+    let mut editor = Editor::open(dir.path(), ring).unwrap();
+    assert_eq!(editor.versions(), versions);
+    assert_eq!(
+        editor.read_target("channels/stable.json").unwrap().unwrap(),
+        b"one"
+    );
+    assert_eq!(editor.read_target("none").unwrap(), None);
+    assert!(editor.put_target("../x", *b"").is_err());
+    editor.put_target("b", *b"two").unwrap();
+    editor.remove_targets(["channels/stable.json"]);
+    assert_eq!(editor.target_names(), ["b"]);
+    editor.publish(now).unwrap();
+    assert_eq!(editor.target_names(), ["b"]);
+}
+
+#[test]
+fn refresh_signs_what_is_due_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(dir.path(), &plan, ring, time("2030-01-01T00:00:00Z")).unwrap();
+    let mut at = |text: &str| {
+        let v = editor.refresh(time(text)).unwrap();
+        (v.timestamp, v.snapshot, v.targets)
+    };
+    assert_eq!(at("2030-01-02T00:00:00Z"), (2, 1, 1));
+    assert_eq!(at("2030-01-20T00:00:00Z"), (3, 2, 1));
+    assert_eq!(at("2030-03-20T00:00:00Z"), (4, 3, 2));
+}
+
+#[test]
+fn without_its_keys_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let now = time("2030-01-01T00:00:00Z");
+    drop(Editor::init(dir.path(), &plan, ring, now).unwrap());
+    let mut editor = Editor::open(dir.path(), Keyring::new()).unwrap();
+    editor.put_target("a", *b"x").unwrap();
+    let error = editor.publish(now).unwrap_err().to_string();
+    assert!(
+        error.starts_with("0 of the 1 keys that must sign 'targets'"),
+        "{error}"
+    );
+    assert!(!dir.path().join("targets").read_dir().unwrap().any(|_| true));
+}
+
+#[test]
+fn what_was_bent_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let now = time("2030-01-01T00:00:00Z");
+    let mut editor = Editor::init(dir.path(), &plan, ring.clone(), now).unwrap();
+    editor.put_target("a", *b"one").unwrap();
+    editor.publish(now).unwrap();
+    let file = dir
+        .path()
+        .join("targets")
+        .join(format!("{}.a", sha256_hex(b"one")));
+    fs::write(file, "two").unwrap();
+    assert!(matches!(
+        editor.read_target("a"),
+        Err(Error::Mismatch { .. })
+    ));
+    drop(editor);
+    let file = dir.path().join("metadata/2.targets.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"length\": 3", "\"length\": 4")).unwrap();
+    let error = Editor::open(dir.path(), ring).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "2.targets.json: 0 of 1 required signatures are valid (threshold not reached)"
+    );
+}
+
+const NOW: &str = "2030-01-01T00:00:00Z";
+
+fn new_key() -> Arc<PrivateKey> {
+    Arc::new(PrivateKey::generate(Scheme::Ed25519).unwrap())
+}
+
+/// All keys of a role are replaced by one new key.
+fn replaced(editor: &mut Editor, role: &str) -> RoleChange {
+    let key = new_key();
+    editor.add_key(key.clone());
+    RoleChange {
+        add: vec![key.public().clone()],
+        remove: editor.root().roles[role].keyids.clone(),
+        threshold: Some(1),
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn client(repo: &Path, state: &Path) -> Client {
+    let anchor = fs::read(repo.join("metadata/1.root.json")).unwrap();
+    let url = format!("file://{}", repo.display());
+    Client::new(Config::new(&url, anchor, state.into())).unwrap()
+}
+
+#[tokio::test]
+async fn keys_change_under_the_eyes_of_robots_and_power_cuts() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    fs::create_dir(&repo).unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(&repo, &plan, ring, time(NOW)).unwrap();
+    editor.put_target("a", *b"one").unwrap();
+    editor.publish(time(NOW)).unwrap();
+    let seen = dir.path().join("seen");
+    client(&repo, &seen).refresh(time(NOW)).await.unwrap();
+    let changes = ["root", "targets", "snapshot", "timestamp"]
+        .map(|role| (role.to_owned(), replaced(&mut editor, role)))
+        .into();
+    let mut draft = editor.draft_root(&changes, time(NOW)).unwrap();
+    assert!(editor.change_root(&draft, time(NOW)).is_err());
+    draft.sign(editor.keys()).unwrap();
+    let (_, files) = editor.prepare_root(&draft, time(NOW)).unwrap();
+    assert_eq!(files.len(), 4);
+    for written in 0..=files.len() {
+        let now = dir.path().join(format!("{written}"));
+        copy(&repo, &now);
+        for (path, bytes) in &files[..written] {
+            let path = now.join(path.strip_prefix(&repo).unwrap());
+            fs::write(path, bytes).unwrap();
+        }
+        // A robot that saw the old keys, and a new one, believe it at every moment.
+        let state = dir.path().join(format!("{written}-seen"));
+        copy(&seen, &state);
+        for state in [&state, &dir.path().join(format!("{written}-new"))] {
+            let mut client = client(&now, state);
+            client.refresh(time(NOW)).await.unwrap();
+            assert_eq!(client.target("a", 9).await.unwrap(), b"one");
+        }
+        // The power went, and the work goes on.
+        let mut again = Editor::open(&now, editor.keys().clone()).unwrap();
+        again.refresh(time(NOW)).unwrap();
+        let anchor = fs::read(now.join("metadata/1.root.json")).unwrap();
+        assert!(audit(&now, &anchor, time(NOW)).unwrap().problems.is_empty());
+    }
+    editor.change_root(&draft, time(NOW)).unwrap();
+    assert_eq!(editor.versions().root, 2);
+    let error = editor.change_root(&draft, time(NOW)).unwrap_err();
+    assert!(error.to_string().contains("draft it anew"), "{error}");
+}
+
+#[test]
+fn a_lost_key_is_replaced_and_what_it_left_is_repaired() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let mut plan = plan(&mut ring);
+    // The timestamp's key is lost: nobody has it at hand from here on.
+    let lost = new_key();
+    plan.timestamp.keys = vec![lost.public().clone()];
+    let mut all = ring.clone();
+    all.add(lost);
+    drop(Editor::init(dir.path(), &plan, all, time(NOW)).unwrap());
+    let mut editor = Editor::open(dir.path(), ring).unwrap();
+    assert!(matches!(
+        editor.refresh(time(NOW)),
+        Err(Error::MissingKeys { .. })
+    ));
+    let changes = [("timestamp".to_owned(), replaced(&mut editor, "timestamp"))].into();
+    let mut draft = editor.draft_root(&changes, time(NOW)).unwrap();
+    draft.sign(editor.keys()).unwrap();
+    let (_, files) = editor.prepare_root(&draft, time(NOW)).unwrap();
+    // The root goes first here; a power cut right behind it is survived.
+    fs::write(&files[0].0, &files[0].1).unwrap();
+    let keys = editor.keys().clone();
+    drop(editor);
+    let mut editor = Editor::open(dir.path(), keys).unwrap();
+    editor.refresh(time(NOW)).unwrap();
+    let anchor = fs::read(dir.path().join("metadata/1.root.json")).unwrap();
+    let audit = audit(dir.path(), &anchor, time(NOW)).unwrap();
+    assert_eq!(audit.set.root().role.common.version, 2);
+}
+
+#[test]
+fn a_draft_travels_and_collects_signatures() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let mut plan = plan(&mut ring);
+    let offline = [new_key(), new_key()];
+    plan.root.keys = offline.iter().map(|k| k.public().clone()).collect();
+    let mut all = ring.clone();
+    offline.iter().for_each(|k| all.add(k.clone()));
+    drop(Editor::init(dir.path(), &plan, all, time(NOW)).unwrap());
+    let mut editor = Editor::open(dir.path(), ring).unwrap();
+    let changes = [("targets".to_owned(), replaced(&mut editor, "targets"))].into();
+    let mut draft = editor.draft_root(&changes, time(NOW)).unwrap();
+    assert_eq!(draft.sign(editor.keys()).unwrap(), 0);
+    assert_eq!(draft.describe().len(), 3);
+    for (n, key) in offline.iter().enumerate() {
+        let error = draft.check().unwrap_err().to_string();
+        assert!(error.contains(&format!("{n} of 2 required")), "{error}");
+        // To another machine and back.
+        draft = Draft::parse(&draft.to_bytes().unwrap()).unwrap();
+        let mut ring = Keyring::new();
+        ring.add(key.clone());
+        assert_eq!(draft.sign(&ring).unwrap(), 1);
+        assert_eq!(draft.sign(&ring).unwrap(), 0);
+        draft = Draft::parse(&draft.to_bytes().unwrap()).unwrap();
+    }
+    editor.change_root(&draft, time(NOW)).unwrap();
+    // A draft that was bent on the way is worth nothing.
+    let bytes = String::from_utf8(draft.to_bytes().unwrap()).unwrap();
+    let bent = bytes.replacen("\"threshold\": 2", "\"threshold\": 1", 1);
+    assert!(Draft::parse(bent.as_bytes()).unwrap().check().is_err());
+    let bent = bytes.replace("\"threshold\": 2", "\"threshold\": 1");
+    assert!(matches!(
+        Draft::parse(bent.as_bytes()),
+        Err(Error::Threshold { .. })
+    ));
+    assert!(Draft::parse(b"{}").is_err());
+}
+
+#[test]
+fn thresholds_that_cannot_be_reached_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let editor = Editor::init(dir.path(), &plan, ring, time(NOW)).unwrap();
+    let refuse = |role: &str, change: RoleChange| {
+        let changes = [(role.to_owned(), change)].into();
+        editor
+            .draft_root(&changes, time(NOW))
+            .unwrap_err()
+            .to_string()
+    };
+    let threshold = |n| RoleChange {
+        threshold: Some(n),
+        ..RoleChange::default()
+    };
+    assert_eq!(
+        refuse("root", threshold(3)),
+        "'root' cannot need 3 signatures: it has 2 keys"
+    );
+    assert!(refuse("targets", threshold(0)).contains("cannot need 0"));
+    assert!(refuse("weather", threshold(1)).contains("knows no role 'weather'"));
+    let known = editor.root().roles["targets"].keyids[0].clone();
+    let twice = RoleChange {
+        add: vec![editor.root().keys[&known].clone()],
+        ..RoleChange::default()
+    };
+    assert!(refuse("targets", twice).contains("a key twice"));
+    let unknown = RoleChange {
+        remove: vec!["x".into()],
+        ..RoleChange::default()
+    };
+    assert!(refuse("targets", unknown).contains("has no key x"));
+}
+
+/// A channel in a team's hands.
+fn team(editor: &mut Editor, name: &str, paths: &[&str]) -> Delegation {
+    let key = new_key();
+    editor.add_key(key.clone());
+    Delegation {
+        name: name.to_owned(),
+        role: RolePlan {
+            keys: vec![key.public().clone()],
+            threshold: 1,
+            lifetime: 90 * DAY,
+        },
+        paths: paths.iter().map(|p| (*p).to_owned()).collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    fs::create_dir(&repo).unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(&repo, &plan, ring.clone(), time(NOW)).unwrap();
+    editor.put_target("channels/nightly.json", *b"old").unwrap();
+    editor
+        .put_target("channels/stable.json", *b"stable")
+        .unwrap();
+    editor.publish(time(NOW)).unwrap();
+    let night = team(
+        &mut editor,
+        "night",
+        &["channels/nightly.json", "closures/*"],
+    );
+    editor.delegate(&night, time(NOW)).unwrap();
+    let mut robot = client(&repo, &dir.path().join("state"));
+    // What was there has moved over, and is signed by the team now.
+    robot.refresh(time(NOW)).await.unwrap();
+    assert_eq!(
+        robot.target("channels/nightly.json", 9).await.unwrap(),
+        b"old"
+    );
+    assert!(
+        editor.now.targets["targets"]
+            .targets
+            .keys()
+            .eq(["channels/stable.json"])
+    );
+    editor.put_target("channels/nightly.json", *b"new").unwrap();
+    editor.put_target("closures/1", *b"index").unwrap();
+    let versions = editor.publish(time(NOW)).unwrap();
+    assert_eq!((versions.targets, versions.delegated["night"]), (3, 2));
+    robot.refresh(time(NOW)).await.unwrap();
+    assert_eq!(
+        robot.target("channels/nightly.json", 9).await.unwrap(),
+        b"new"
+    );
+    assert_eq!(robot.target("closures/1", 9).await.unwrap(), b"index");
+    assert_eq!(
+        robot.target("channels/stable.json", 9).await.unwrap(),
+        b"stable"
+    );
+    assert_eq!(
+        editor
+            .read_target("channels/nightly.json")
+            .unwrap()
+            .unwrap(),
+        b"new"
+    );
+    assert_eq!(editor.roles().len(), 5);
+
+    // Without the team's key nobody publishes there, the fleet's own key included.
+    drop(editor);
+    let mut fleet = Editor::open(&repo, ring).unwrap();
+    fleet.put_target("channels/nightly.json", *b"evil").unwrap();
+    let error = fleet.publish(time(NOW)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("0 of the 1 keys that must sign 'night'"),
+        "{error}"
+    );
+    fleet.staged.clear();
+    // But what is named by its digest may be listed by whoever is there.
+    fleet.put_target("closures/2", *b"index").unwrap();
+    fleet.put_target("channels/stable.json", *b"newer").unwrap();
+    assert_eq!(fleet.publish(time(NOW)).unwrap().targets, 4);
+
+    // Another team cannot take the channel, nor list it where nobody asks.
+    let other = team(&mut fleet, "other", &["channels/n*.json"]);
+    let error = fleet.delegate(&other, time(NOW)).unwrap_err().to_string();
+    assert!(error.contains("already in the hands of 'night'"), "{error}");
+    let other = team(&mut fleet, "other", &["channels/weekly.json", "closures/*"]);
+    fleet.delegate(&other, time(NOW)).unwrap();
+    let mut next = fleet.now.clone();
+    let evil = TargetFile {
+        length: 3,
+        hashes: [("sha256".to_owned(), sha256_hex(b"bad"))].into(),
+        extra: Map::new(),
+    };
+    let theirs = next.targets.get_mut("other").unwrap();
+    theirs.targets.insert("channels/nightly.json".into(), evil);
+    let files = fleet
+        .sign(&mut next, &["other".to_owned()].into(), time(NOW))
+        .unwrap();
+    fleet.commit(next, &files).unwrap();
+    robot.refresh(time(NOW)).await.unwrap();
+    assert_eq!(
+        robot.target("channels/nightly.json", 9).await.unwrap(),
+        b"new"
+    );
+
+    // Taken back, it is nobody's.
+    fleet.revoke("night", time(NOW)).unwrap();
+    assert!(fleet.revoke("night", time(NOW)).is_err());
+    robot.refresh(time(NOW)).await.unwrap();
+    assert!(matches!(
+        robot.target("channels/nightly.json", 9).await,
+        Err(Error::NoSuchTarget { .. })
+    ));
+    // And given to others it counts on, so that no robot sees it go back.
+    let mut again = team(&mut fleet, "night", &["channels/nightly.json"]);
+    again.role.threshold = 1;
+    fleet.delegate(&again, time(NOW)).unwrap();
+    assert_eq!(fleet.versions().delegated["night"], 3);
+    robot.refresh(time(NOW)).await.unwrap();
+}
+
+#[test]
+fn delegations_that_make_no_sense_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(dir.path(), &plan, ring, time(NOW)).unwrap();
+    for (name, paths, words) in [
+        ("root", vec!["a"], "no name for a delegated role"),
+        ("../x", vec!["a"], "no name for a delegated role"),
+        ("", vec!["a"], "no name for a delegated role"),
+        ("x", vec![], "trusted with nothing"),
+    ] {
+        let delegation = team(&mut editor, name, &paths);
+        let error = editor.delegate(&delegation, time(NOW)).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let mut delegation = team(&mut editor, "x", &["a"]);
+    delegation.role.threshold = 2;
+    assert!(editor.delegate(&delegation, time(NOW)).is_err());
+    assert!(!dir.path().join("metadata/1.x.json").exists());
+}
