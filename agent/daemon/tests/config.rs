@@ -36,4 +36,11 @@ fn the_reference_and_the_schema_are_printed_without_a_configuration() {
     let output = surefootd().arg("--config-schema").assert().success();
     let schema: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!(schema["tables"][0]["path"], "");
+
+    // The NixOS module makes its options from a copy.
+    let copy = include_str!("../../../nixos-module/schema.json");
+    assert!(
+        serde_json::from_str::<serde_json::Value>(copy).unwrap() == schema,
+        "nixos-module/schema.json is behind: put the output of `surefootd --config-schema` there"
+    );
 }

@@ -1,0 +1,113 @@
+{
+  description = "Surefoot: over-the-air NixOS updates for robots that always keep their footing";
+
+  inputs.nixpkgs.url = "github:nixos/nixpkgs/nixos-26.05";
+
+  outputs =
+    { self, nixpkgs }:
+    let
+      inherit (nixpkgs) lib;
+      eachSystem = lib.genAttrs [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      pkgsFor = system: nixpkgs.legacyPackages.${system}.extend self.overlays.default;
+    in
+    {
+      overlays.default = import ./packaging/nix/overlay.nix;
+
+      nixosModules.default =
+        { lib, pkgs, ... }:
+        {
+          imports = [ ./nixos-module ];
+          # Built with our own nixpkgs, so that it is what was tested; `pkgs.surefootd` of the overlay
+          # builds it with the robot's.
+          services.surefoot = {
+            package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.surefootd;
+            cliPackage = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.surefoot;
+          };
+        };
+
+      packages = eachSystem (
+        system:
+        let
+          pkgs = pkgsFor system;
+        in
+        {
+          inherit (pkgs) surefoot surefootd;
+          default = pkgs.surefoot;
+          static = pkgs.pkgsStatic.surefoot;
+        }
+        // lib.optionalAttrs (system == "x86_64-linux") {
+          surefootd-armv7l = pkgs.pkgsCross.armv7l-hf-multiplatform.surefootd;
+          surefootd-aarch64 = pkgs.pkgsCross.aarch64-multiplatform.surefootd;
+          static-aarch64 = pkgs.pkgsCross.aarch64-multiplatform-musl.pkgsStatic.surefoot;
+        }
+      );
+
+      apps = eachSystem (system: {
+        default = {
+          type = "app";
+          program = lib.getExe self.packages.${system}.surefoot;
+          meta.description = "The surefoot command line";
+        };
+      });
+
+      checks = eachSystem (
+        system:
+        let
+          pkgs = pkgsFor system;
+        in
+        {
+          inherit (self.packages.${system}) surefoot surefootd;
+        }
+        // import ./tests/nixos/checks.nix {
+          inherit pkgs;
+          surefoot = self;
+        }
+      );
+
+      devShells = eachSystem (
+        system:
+        let
+          pkgs = pkgsFor system;
+        in
+        {
+          default = pkgs.mkShell {
+            inputsFrom = [ pkgs.surefoot ];
+            packages = with pkgs; [
+              cargo-deny
+              cargo-nextest
+              clippy
+              mdbook
+              nixfmt
+              rust-analyzer
+              rustfmt
+            ];
+          };
+        }
+      );
+
+      formatter = eachSystem (system: (pkgsFor system).nixfmt);
+
+      templates = {
+        default = self.templates.minimal;
+        minimal = {
+          path = ./templates/minimal;
+          description = "One robot that updates itself from a signed repository";
+        };
+        ros2 = {
+          path = ./templates/ros2;
+          description = "A robot with ROS 2 Jazzy, from nix-ros-overlay";
+        };
+        jetson-orin = {
+          path = ./templates/jetson-orin;
+          description = "An NVIDIA Jetson Orin, with jetpack-nixos";
+        };
+        fleet = {
+          path = ./templates/fleet;
+          description = "Several robots of several models, built and published by CI";
+        };
+      };
+    };
+}

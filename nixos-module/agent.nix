@@ -1,0 +1,102 @@
+# The agent: its configuration, its units, its groups, and what it needs of Nix.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib) mkDefault mkIf;
+  cfg = config.services.surefoot;
+  units = import ./units.nix { inherit lib; };
+
+  written = (pkgs.formats.toml { }).generate "surefoot.toml" (
+    lib.filterAttrsRecursive (_: value: value != null) cfg.settings
+  );
+
+  # The agent judges its own configuration while the system is built, not on the robot. That cannot
+  # be done for a machine of another kind; then the types of the options have to be enough.
+  checked = pkgs.runCommand "surefoot-config.toml" { passthru = { inherit written; }; } ''
+    ${cfg.package}/bin/surefootd --check-config --config ${written}
+    cp ${written} $out
+  '';
+  configFile =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then checked else written;
+
+  # Where the unit files expect programs, and where NixOS has them.
+  place =
+    builtins.replaceStrings
+      [
+        "/usr/bin/surefootd"
+        "/usr/bin/surefoot"
+        "/bin/kill"
+      ]
+      [
+        "${cfg.package}/bin/surefootd"
+        (if cfg.cliPackage == null then "/usr/bin/surefoot" else "${cfg.cliPackage}/bin/surefoot")
+        "${pkgs.coreutils}/bin/kill"
+      ];
+  directory = ../packaging/systemd;
+  ofType =
+    ending:
+    lib.mapAttrs' (file: _: {
+      name = lib.removeSuffix ending file;
+      value = units.options (place (builtins.readFile (directory + "/${file}")));
+    }) (lib.filterAttrs (file: _: lib.hasSuffix ending file) (builtins.readDir directory));
+
+  groups = lib.filter (group: group != null) [
+    cfg.settings.control.technician_group
+    cfg.settings.control.app_group
+  ];
+in
+{
+  config = mkIf cfg.enable {
+    services.surefoot.settings = {
+      repository = mkIf (cfg.repository != null) cfg.repository;
+      channel = mkIf (cfg.channel != null) cfg.channel;
+      model = mkIf (cfg.model != null) cfg.model;
+    };
+
+    environment.etc."surefoot/config.toml".source = configFile;
+    environment.etc."surefoot/root.json" = mkIf (cfg.trustAnchor != null) {
+      source = cfg.trustAnchor;
+    };
+    environment.systemPackages = lib.optional (cfg.cliPackage != null) cfg.cliPackage;
+
+    users.groups = lib.genAttrs groups (_: { });
+
+    systemd.services = lib.mkMerge [
+      (ofType ".service")
+      # A new configuration is read without a restart: a restart is what the switch must never do.
+      { surefootd.reloadTriggers = [ configFile ]; }
+      # The unit files know the places that the configuration has by default.
+      (mkIf (cfg.settings.state_dir != "/var/lib/surefoot") {
+        surefootd.serviceConfig.ReadWritePaths = [
+          "-/nix/var/nix/gcroots"
+          cfg.settings.state_dir
+        ];
+        surefootd.unitConfig.RequiresMountsFor = [ cfg.settings.state_dir ];
+      })
+    ];
+    systemd.sockets = lib.mkMerge [
+      (ofType ".socket")
+      { surefootd.socketConfig.ListenStream = cfg.settings.socket; }
+    ];
+    systemd.timers = ofType ".timer";
+    systemd.targets = ofType ".target";
+
+    # The agent's garbage collector roots; its service may write here and nowhere else in /nix.
+    systemd.tmpfiles.rules = [
+      "d /nix/var/nix/gcroots/surefoot 0755 root root -"
+    ]
+    ++ lib.optional (
+      cfg.settings.state_dir != "/var/lib/surefoot"
+    ) "d ${cfg.settings.state_dir} 0700 root root -";
+
+    nix.settings = {
+      trusted-public-keys = cfg.trustedPublicKeys;
+      # A power cut must not leave store paths that are valid but empty.
+      fsync-store-paths = mkDefault true;
+    };
+  };
+}

@@ -1,0 +1,191 @@
+# What would cost a robot its footing is refused when its system is built, with words.
+{
+  config,
+  lib,
+  options,
+  ...
+}:
+let
+  inherit (lib) mkIf optional;
+  cfg = config.services.surefoot;
+  inherit (cfg) settings;
+  loader = config.boot.loader;
+
+  lanzaboote = config.boot.lanzaboote.enable or false;
+  systemdBoot = loader.systemd-boot.enable || lanzaboote;
+  grub = loader.grub.enable;
+
+  limit =
+    if grub then
+      loader.grub.configurationLimit
+    else if lanzaboote then
+      config.boot.lanzaboote.configurationLimit or loader.systemd-boot.configurationLimit
+    else
+      loader.systemd-boot.configurationLimit;
+  # The confirmed system, those before it, and the one on trial.
+  needed = settings.fetch.keep + 2;
+
+  # The file system that a path lies on.
+  fileSystemOf =
+    path:
+    let
+      holds =
+        fs:
+        fs.mountPoint == "/" || fs.mountPoint == path || lib.hasPrefix "${fs.mountPoint}/" (toString path);
+      longest = lib.sort (a: b: lib.stringLength a.mountPoint > lib.stringLength b.mountPoint) (
+        lib.filter holds (lib.attrValues config.fileSystems)
+      );
+    in
+    if longest == [ ] then null else builtins.head longest;
+  fsType =
+    path:
+    let
+      fs = fileSystemOf path;
+    in
+    if fs == null then "unknown" else fs.fsType;
+  volatile =
+    path:
+    lib.elem (fsType path) [
+      "tmpfs"
+      "ramfs"
+    ];
+  grubWrites = [
+    "ext2"
+    "ext3"
+    "ext4"
+    "vfat"
+    "unknown"
+    "auto"
+  ];
+
+  runtimeWatchdog =
+    if options.systemd ? settings && options.systemd.settings ? Manager then
+      config.systemd.settings.Manager.RuntimeWatchdogSec or null
+    else
+      config.systemd.watchdog.runtimeTime;
+  off =
+    value:
+    value == null
+    || lib.elem (toString value) [
+      ""
+      "0"
+      "off"
+    ];
+
+  kernelParam = name: lib.elem name config.boot.kernelParams;
+in
+{
+  config = mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = config.nix.enable;
+        message = "services.surefoot brings store paths through the Nix daemon: set nix.enable = true.";
+      }
+      {
+        assertion = config.system.switch.enable;
+        message = "services.surefoot switches with the system's own switch-to-configuration: set system.switch.enable = true.";
+      }
+      {
+        assertion = systemdBoot || grub || cfg.allowLoaderWithoutFallback;
+        message = ''
+          services.surefoot: this boot loader cannot start a system just once, so a kernel that does not
+          boot has no automatic way back. Use systemd-boot (boot.loader.systemd-boot.enable) or GRUB, or
+          accept the risk with services.surefoot.allowLoaderWithoutFallback = true.
+        '';
+      }
+      {
+        assertion = !grub || lib.elem (fsType "/boot") grubWrites || cfg.allowLoaderWithoutFallback;
+        message = ''
+          services.surefoot: /boot is on ${fsType "/boot"}, where GRUB cannot write its environment. A
+          one-shot would never be cleared: a boot loop. Put /boot on ext4 or FAT of its own, or use
+          systemd-boot.
+        '';
+      }
+      {
+        assertion = !(systemdBoot || grub) || limit == null || limit == 0 || limit >= needed;
+        message = ''
+          services.surefoot: the boot loader keeps ${toString limit} generations, but the confirmed one, the
+          ${toString settings.fetch.keep} before it (settings.fetch.keep) and the one on trial make ${toString needed}. Raise its
+          configurationLimit to ${toString needed} or more, and make sure that the boot partition has room for
+          ${toString (needed + 1)} kernels: the old ones go only after the new one is there.
+        '';
+      }
+      {
+        assertion = loader.timeout != null;
+        message = "services.surefoot: boot.loader.timeout = null waits in the boot menu for a hand for ever; set it to 0 or a few seconds.";
+      }
+      {
+        assertion = cfg.watchdog.enable -> !(off runtimeWatchdog);
+        message = ''
+          services.surefoot: systemd's RuntimeWatchdogSec is off, so a frozen robot stays frozen. Leave it to
+          services.surefoot.watchdog.timeout, or say that you mean it with
+          services.surefoot.watchdog.enable = false.
+        '';
+      }
+      {
+        assertion =
+          !kernelParam "boot.shell_on_fail"
+          && !(config.boot.initrd.systemd.enable && config.boot.initrd.systemd.emergencyAccess != false);
+        message = ''
+          services.surefoot: an emergency shell in stage 1 waits for a hand for ever. Remove boot.shell_on_fail
+          from boot.kernelParams, and boot.initrd.systemd.emergencyAccess.
+        '';
+      }
+      {
+        assertion = cfg.panic.enable -> !config.systemd.enableEmergencyMode;
+        message = "services.surefoot: systemd's emergency mode waits for a hand for ever; set systemd.enableEmergencyMode = false.";
+      }
+      {
+        assertion = !volatile settings.state_dir && !lib.hasPrefix "/run/" (toString settings.state_dir);
+        message = ''
+          services.surefoot: ${toString settings.state_dir} lies in memory: the journal would not survive a power cut.
+          Give it a file system that persists.
+        '';
+      }
+      {
+        assertion = !config.system.autoUpgrade.enable;
+        message = "services.surefoot and system.autoUpgrade would both switch this robot: disable system.autoUpgrade.";
+      }
+      {
+        assertion = !(config.services.comin.enable or false);
+        message = "services.surefoot and services.comin would both switch this robot: enable only one.";
+      }
+      {
+        assertion = cfg.trustAnchor != null || settings.root != "/etc/surefoot/root.json";
+        message = ''
+          services.surefoot needs a trust anchor: set trustAnchor to the metadata/1.root.json that
+          `surefoot repo init` made. If the file is put on the robot by other means, say where in
+          settings.root (not in /etc/surefoot/root.json).
+        '';
+      }
+    ];
+
+    warnings =
+      optional (!cfg.watchdog.enable) ''
+        services.surefoot: without a watchdog, a trial that freezes the robot is not undone until somebody
+        cuts its power.
+      ''
+      ++ optional (cfg.watchdog.enable && cfg.watchdog.early && cfg.watchdog.modules == null) ''
+        services.surefoot: name the watchdog's driver in services.surefoot.watchdog.modules, or say with the
+        empty list that it is built into the kernel. Loaded late, it does not undo a new kernel that hangs
+        before systemd runs.
+      ''
+      ++ optional (settings.fetch.signatures == "nix" && cfg.trustedPublicKeys == [ ]) ''
+        services.surefoot: the Nix daemon is to check signatures (settings.fetch.signatures = "nix"), but
+        services.surefoot.trustedPublicKeys names no key of yours: it will refuse what your cache signed.
+      ''
+      ++
+        optional
+          (
+            config.nix.gc.automatic
+            && lib.any (o: lib.hasInfix o config.nix.gc.options) [
+              "-d"
+              "--delete-old"
+            ]
+          )
+          ''
+            services.surefoot: nix.gc.options deletes all old generations. What was confirmed stays in the store,
+            but leaves the boot menu. Prefer --delete-older-than.
+          '';
+  };
+}

@@ -1,0 +1,4 @@
+final: _: {
+  surefoot = final.callPackage ./package.nix { };
+  surefootd = final.surefoot.daemon;
+}

@@ -1,0 +1,76 @@
+# The daemon and the CLI, built together, installed apart: a robot carries only what it needs.
+{
+  lib,
+  rustPlatform,
+  cmake,
+  installShellFiles,
+  stdenv,
+}:
+let
+  root = ../..;
+  manifest = lib.importTOML (root + "/Cargo.toml");
+in
+rustPlatform.buildRustPackage {
+  pname = "surefoot";
+  inherit (manifest.workspace.package) version;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      (root + "/Cargo.toml")
+      (root + "/Cargo.lock")
+      (root + "/clippy.toml")
+      (root + "/agent")
+      (root + "/docs/src")
+      (root + "/nixos-module/schema.json")
+      (root + "/packaging/systemd")
+      (root + "/tests/system")
+    ];
+  };
+  cargoLock.lockFile = root + "/Cargo.lock";
+
+  # aws-lc, where it has no ready-made description of the target.
+  nativeBuildInputs = [
+    cmake
+    installShellFiles
+    rustPlatform.bindgenHook
+  ];
+  dontUseCmakeConfigure = true;
+
+  cargoBuildFlags = [
+    "--package=surefootd"
+    "--package=surefoot"
+  ];
+  # The rest needs robots in containers, or a network.
+  cargoTestFlags = [
+    "--package=surefoot-core"
+    "--package=surefootd"
+    "--bins"
+    "--lib"
+  ];
+
+  outputs = [
+    "out"
+    "daemon"
+  ];
+  postInstall = ''
+    moveToOutput bin/surefootd "$daemon"
+    for unit in packaging/systemd/*; do
+      install -Dm644 "$unit" "$daemon/lib/systemd/system/''${unit##*/}"
+      substituteInPlace "$daemon/lib/systemd/system/''${unit##*/}" \
+        --replace-quiet /usr/bin/surefootd "$daemon/bin/surefootd" \
+        --replace-quiet /usr/bin/surefoot "$out/bin/surefoot"
+    done
+  '';
+
+  meta = {
+    description = "Over-the-air NixOS updates for robots that always keep their footing";
+    homepage = manifest.workspace.package.repository;
+    license = with lib.licenses; [
+      asl20
+      mit
+    ];
+    mainProgram = "surefoot";
+    platforms = lib.platforms.linux;
+  };
+}

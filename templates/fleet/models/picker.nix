@@ -1,0 +1,4 @@
+# Intel NUC, arm, two cameras.
+{
+  services.surefoot.watchdog.modules = [ "iTCO_wdt" ];
+}

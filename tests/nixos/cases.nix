@@ -1,0 +1,291 @@
+# What the module must do, as a list of { name, ok } and, where not, what was found instead.
+#
+# `evaluate` turns a list of modules into { config, options }, with whatever NixOS is being asked.
+{ lib, evaluate }:
+let
+  base = [
+    ../../nixos-module
+    ./robot.nix
+  ];
+  robot = extra: evaluate (base ++ [ extra ]);
+  plain = robot { };
+  inherit (plain) config;
+
+  isTrue = name: ok: { inherit name ok; };
+  equal = name: found: expected: {
+    inherit name found expected;
+    ok = found == expected;
+  };
+  ours = lib.hasPrefix "services.surefoot";
+  refusals =
+    evaluated:
+    map (a: a.message) (lib.filter (a: !a.assertion && ours a.message) evaluated.config.assertions);
+  warnings = evaluated: lib.filter ours evaluated.config.warnings;
+  refused = name: words: extra: {
+    inherit name;
+    found = refusals (robot extra);
+    expected = words;
+    ok =
+      lib.length (refusals (robot extra)) == 1 && lib.hasInfix words (lib.head (refusals (robot extra)));
+  };
+  warned = name: words: extra: {
+    inherit name;
+    found = warnings (robot extra);
+    expected = words;
+    ok = lib.any (lib.hasInfix words) (warnings (robot extra));
+  };
+  rejected = name: settings: {
+    inherit name;
+    ok =
+      !(builtins.tryEval (
+        builtins.deepSeq
+          (robot { services.surefoot = { inherit settings; }; }).config.services.surefoot.settings
+          true
+      )).success;
+  };
+
+  # Every word of a unit file of packaging/systemd is in the unit that NixOS would install.
+  unitFile =
+    file:
+    let
+      text = config.systemd.units.${file}.text;
+      lines = lib.filter (line: builtins.match "[A-Za-z-]+=.*" line != null) (
+        lib.splitString "\n" (builtins.readFile (../../packaging/systemd + "/${file}"))
+      );
+      generated = lib.splitString "\n" text;
+      placed =
+        key: value:
+        lib.any (
+          line:
+          lib.hasPrefix "${key}=" line
+          && (
+            lib.hasInfix (lib.replaceStrings [ "/usr/bin" "/bin/kill" ] [ "/bin" "/bin/kill" ] value) line
+            || lib.all (word: lib.elem word (lib.splitString " " (lib.removePrefix "${key}=" line))) (
+              lib.splitString " " value
+            )
+          )
+        ) generated;
+      missing = lib.filter (
+        line:
+        let
+          pair = builtins.match "([^=]+)=(.*)" line;
+        in
+        !placed (lib.head pair) (lib.last pair)
+      ) lines;
+    in
+    equal "${file} says all that packaging/systemd says" missing [ ];
+  unitFiles = lib.attrNames (builtins.readDir ../../packaging/systemd);
+
+  manager =
+    evaluated: key: old:
+    if evaluated.options.systemd ? settings then
+      evaluated.config.systemd.settings.Manager.${key}
+    else
+      evaluated.config.systemd.watchdog.${old};
+  # The spelling of 25.11 and later, for trees that are older.
+  newSpelling =
+    if plain.options.systemd ? settings then
+      { }
+    else
+      {
+        options.systemd.settings.Manager = lib.mkOption {
+          type = lib.types.attrsOf lib.types.anything;
+          default = { };
+        };
+        options.boot.initrd.systemd.settings.Manager = lib.mkOption {
+          type = lib.types.attrsOf lib.types.anything;
+          default = { };
+        };
+      };
+  new = robot newSpelling;
+
+  stage1 =
+    enable:
+    robot {
+      boot.initrd.systemd.enable = lib.mkForce enable;
+    };
+  systemdStage1 = stage1 true;
+  initrdManager =
+    evaluated:
+    if evaluated.options.boot.initrd.systemd ? settings then
+      evaluated.config.boot.initrd.systemd.settings.Manager.RuntimeWatchdogSec
+    else
+      evaluated.config.boot.initrd.systemd.extraConfig;
+in
+map unitFile unitFiles
+++ [
+  (equal "a plain robot is not refused" (refusals plain) [ ])
+  (equal "a plain robot is not warned of" (warnings plain) [ ])
+  (isTrue "a switch does not restart the agent" (
+    lib.hasInfix "X-RestartIfChanged=false" config.systemd.units."surefootd.service".text
+  ))
+  (isTrue "a switch does not stop the agent" (
+    lib.hasInfix "X-StopOnRemoval=false" config.systemd.units."surefootd.service".text
+  ))
+  (isTrue "a new configuration reloads the agent" (
+    lib.hasInfix "X-Reload-Triggers=" config.systemd.units."surefootd.service".text
+  ))
+  (equal "the agent's PATH is what its unit file says" (lib.length (
+    lib.filter (lib.hasInfix "PATH=") (
+      lib.splitString "\n" config.systemd.units."surefootd.service".text
+    )
+  )) 1)
+  (isTrue "the robot's own word wins over the unit file" (
+    lib.hasInfix "WatchdogSec=2min"
+      (robot { systemd.services.surefootd.serviceConfig.WatchdogSec = "2min"; })
+      .config.systemd.units."surefootd.service".text
+  ))
+  (equal "the agent starts with the robot" config.systemd.services.surefootd.wantedBy [
+    "multi-user.target"
+  ])
+  (equal "the socket is there before it" config.systemd.sockets.surefootd.wantedBy [
+    "sockets.target"
+  ])
+  (equal "the socket follows the configuration"
+    (robot {
+      services.surefoot.settings.socket = "/run/robot/surefoot.socket";
+    }).config.systemd.sockets.surefootd.socketConfig.ListenStream
+    "/run/robot/surefoot.socket"
+  )
+  (isTrue "the agent may write where its state is" (
+    lib.elem "/data/surefoot"
+      (robot { services.surefoot.settings.state_dir = "/data/surefoot"; })
+      .config.systemd.services.surefootd.serviceConfig.ReadWritePaths
+  ))
+  (equal "the trust anchor is installed" config.environment.etc."surefoot/root.json".source
+    "/etc/nixos/root.json"
+  )
+  (isTrue "the cache's key is trusted" (
+    lib.elem "fleet-1:AAAA" config.nix.settings.trusted-public-keys
+  ))
+  (isTrue "store paths survive a power cut" config.nix.settings.fsync-store-paths)
+  (isTrue "groups are made" (
+    (robot { services.surefoot.settings.control.technician_group = "technicians"; }).config.users.groups
+      ? technicians
+  ))
+  (isTrue "no group is made that was not asked for" (!(config.users.groups ? technicians)))
+  (isTrue "the roots' directory is there" (
+    lib.any (lib.hasInfix "/nix/var/nix/gcroots/surefoot") config.systemd.tmpfiles.rules
+  ))
+
+  # The watchdog.
+  (equal "systemd feeds the watchdog" (manager plain "RuntimeWatchdogSec" "runtimeTime") "30s")
+  (equal "a hanging reboot ends" (manager plain "RebootWatchdogSec" "rebootTime") "10min")
+  (equal "so in the other spelling" (manager new "RuntimeWatchdogSec" "runtimeTime") "30s")
+  (equal "and a hanging reboot" (manager new "RebootWatchdogSec" "rebootTime") "10min")
+  (isTrue "the driver is in the initrd" (lib.elem "i6300esb" config.boot.initrd.kernelModules))
+  (isTrue "nobody can stop it" (lib.elem "i6300esb.nowayout=1" config.boot.kernelParams))
+  (isTrue "systemd's stage 1 feeds it" (lib.hasInfix "30s" (initrdManager systemdStage1)))
+  (isTrue "systemd's stage 1 ends" (
+    systemdStage1.config.boot.initrd.systemd.targets.initrd.unitConfig.JobTimeoutAction
+    == "reboot-force"
+  ))
+  (isTrue "the scripted stage 1 arms it" (
+    lib.hasInfix "watchdog -F -T 600" (stage1 false).config.boot.initrd.preDeviceCommands
+  ))
+  (isTrue "systemd's stage 1 needs no script" (
+    !lib.hasInfix "watchdog" systemdStage1.config.boot.initrd.preDeviceCommands
+  ))
+  (equal "without a watchdog nothing is armed"
+    (robot {
+      services.surefoot.watchdog.enable = false;
+    }).config.boot.initrd.kernelModules
+    (lib.filter (module: module != "i6300esb") config.boot.initrd.kernelModules)
+  )
+  (isTrue "a panic reboots" (lib.elem "panic=10" config.boot.kernelParams))
+  (isTrue "a root file system that cannot be mounted reboots" (
+    lib.elem "boot.panic_on_fail" config.boot.kernelParams
+  ))
+  (equal "no emergency mode" config.systemd.enableEmergencyMode false)
+
+  # Refusals.
+  (refused "a watchdog that is off" "RuntimeWatchdogSec is off" (
+    if plain.options.systemd ? settings then
+      { systemd.settings.Manager.RuntimeWatchdogSec = "off"; }
+    else
+      { systemd.watchdog.runtimeTime = "off"; }
+  ))
+  (refused "a loader without a one-shot" "cannot start a system just once" {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub.enable = false;
+    boot.loader.generic-extlinux-compatible.enable = true;
+  })
+  (equal "unless accepted" (refusals (robot {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub.enable = false;
+    boot.loader.generic-extlinux-compatible.enable = true;
+    services.surefoot.allowLoaderWithoutFallback = true;
+  })) [ ])
+  (refused "too few generations in the menu" "keeps 3 generations" {
+    boot.loader.systemd-boot.configurationLimit = lib.mkForce 3;
+  })
+  (refused "GRUB that cannot write its environment" "GRUB cannot write its environment" {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub = {
+      enable = true;
+      device = "nodev";
+    };
+    fileSystems."/boot".fsType = lib.mkForce "btrfs";
+  })
+  (equal "GRUB on FAT is fine" (refusals (robot {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub = {
+      enable = true;
+      device = "nodev";
+    };
+  })) [ ])
+  (refused "a boot menu that waits" "waits in the boot menu" { boot.loader.timeout = null; })
+  (refused "a shell in stage 1" "emergency shell" {
+    boot.kernelParams = [ "boot.shell_on_fail" ];
+  })
+  (refused "another shell in stage 1" "emergency shell" {
+    boot.initrd.systemd.enable = true;
+    boot.initrd.systemd.emergencyAccess = true;
+  })
+  (refused "emergency mode" "emergency mode" { systemd.enableEmergencyMode = true; })
+  (refused "a journal in memory" "lies in memory" {
+    fileSystems."/".fsType = lib.mkForce "tmpfs";
+  })
+  (equal "a root in memory with state that persists" (refusals (robot {
+    fileSystems."/".fsType = lib.mkForce "tmpfs";
+    fileSystems."/var/lib" = {
+      device = "/dev/vda3";
+      fsType = "ext4";
+    };
+  })) [ ])
+  (refused "two that update" "system.autoUpgrade" { system.autoUpgrade.enable = true; })
+  (refused "no trust anchor" "needs a trust anchor" {
+    services.surefoot.trustAnchor = lib.mkForce null;
+  })
+  (refused "no switch-to-configuration" "system.switch.enable" { system.switch.enable = false; })
+
+  # Warnings.
+  (warned "no watchdog" "without a watchdog" { services.surefoot.watchdog.enable = false; })
+  (warned "an unknown watchdog" "name the watchdog's driver" {
+    services.surefoot.watchdog.modules = lib.mkForce null;
+  })
+  (warned "no key" "names no key of yours" { services.surefoot.trustedPublicKeys = lib.mkForce [ ]; })
+  (warned "a greedy garbage collector" "nix.gc.options" {
+    nix.gc = {
+      automatic = true;
+      options = "-d";
+    };
+  })
+
+  # Types.
+  (rejected "an unknown key" { poll.intervall = "10min"; })
+  (rejected "a number without a unit" { poll.interval = 600; })
+  (rejected "an unknown unit" { poll.interval = "10 minutes"; })
+  (rejected "a number out of range" { fetch.connections = 65; })
+  (rejected "an unknown choice" { trial.drift = "ignore"; })
+  (rejected "a relative program" {
+    health.command = [
+      {
+        name = "a";
+        exec = [ "true" ];
+      }
+    ];
+  })
+  (rejected "a URL with a query" { repository = lib.mkForce "https://a/?b"; })
+  (rejected "a unit without its type" { health.required_units = [ "nginx" ]; })
+]

@@ -1,0 +1,114 @@
+# Runs the cases, and the templates, on a given nixpkgs `lib` and `nixos/` tree, without packages.
+# `names` is a file with every package name that the tree mentions, one a line.
+{
+  libDir,
+  nixosDir,
+  names,
+  # Trees of jetpack-nixos and nix-ros-overlay; without them a stand-in declares their options.
+  jetpack ? null,
+  ros ? null,
+}:
+let
+  lib = import (libDir + "/lib");
+  packages =
+    system:
+    import ./fake-pkgs.nix {
+      inherit lib system;
+      names = lib.filter (name: name != "") (lib.splitString "\n" (builtins.readFile names));
+    };
+  x86 = packages "x86_64-linux";
+  evaluateOn =
+    pkgs: modules:
+    import (nixosDir + "/nixos/lib/eval-config.nix") {
+      inherit lib pkgs modules;
+      system = null;
+    };
+  evaluate = evaluateOn x86;
+
+  ### The flake and its templates, with inputs that need no network
+
+  nixpkgs = {
+    lib = lib // {
+      nixosSystem = { system, modules }: evaluateOn (packages system) modules;
+    };
+    legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] packages;
+  };
+  surefoot = (import ../../flake.nix).outputs {
+    self = surefoot;
+    inherit nixpkgs;
+  };
+  anything = lib.mkOption { type = lib.types.attrsOf lib.types.anything; };
+  inputs = {
+    inherit nixpkgs surefoot;
+    jetpack.nixosModules.default =
+      if jetpack == null then
+        { options.hardware.nvidia-jetpack = anything; }
+      else
+        import (jetpack + "/modules/default.nix") (_: _: { });
+    nix-ros-overlay = {
+      overlays.default = _: _: { };
+      nixosModules.default =
+        if ros == null then
+          {
+            options.services.ros2 = anything;
+            config.services.ros2.pkgs = x86.rosPackages.jazzy;
+            config.users.groups.ros = { };
+          }
+        else
+          ros + "/modules";
+    };
+  };
+  template =
+    name:
+    let
+      outputs = (import (../../templates + "/${name}/flake.nix")).outputs (inputs // { self = outputs; });
+    in
+    outputs.nixosConfigurations;
+  robots = lib.concatMapAttrs (
+    name: _: lib.mapAttrs' (robot: value: lib.nameValuePair "${name}/${robot}" value) (template name)
+  ) (builtins.readDir ../../templates);
+
+  judge =
+    name: evaluated:
+    let
+      failed = map (a: a.message) (
+        lib.filter (
+          a: !a.assertion && lib.hasPrefix "services.surefoot" a.message
+        ) evaluated.config.assertions
+      );
+      warnings = lib.filter (lib.hasPrefix "services.surefoot") evaluated.config.warnings;
+    in
+    {
+      name = "template ${name} is a good robot";
+      found = failed ++ warnings;
+      expected = [ ];
+      ok = failed == [ ] && warnings == [ ] && evaluated.config.systemd.units ? "surefootd.service";
+    };
+  configOf =
+    evaluated:
+    let
+      source = evaluated.config.environment.etc."surefoot/config.toml".source;
+    in
+    (source.written or source).text;
+  full = evaluate [
+    ../../nixos-module
+    ./robot.nix
+    ./full.nix
+  ];
+in
+{
+  results = import ./cases.nix { inherit lib evaluate; } ++ lib.mapAttrsToList judge robots;
+  configs = lib.mapAttrs (_: configOf) robots // {
+    plain = configOf (evaluate [
+      ../../nixos-module
+      ./robot.nix
+    ]);
+    full = configOf full;
+  };
+  flake = {
+    packages = lib.mapAttrs (_: lib.attrNames) surefoot.packages;
+    checks = lib.attrNames surefoot.checks.x86_64-linux;
+    templates = lib.mapAttrs (_: t: t.description) surefoot.templates;
+  };
+  release = lib.trivial.release;
+}

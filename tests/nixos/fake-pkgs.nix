@@ -1,0 +1,232 @@
+# A package set without packages: every name that the modules mention is a derivation that was never
+# built. The module system runs on it as it does on nixpkgs; only building is impossible.
+{
+  lib,
+  names,
+  system ? "x86_64-linux",
+}:
+let
+  plat = lib.systems.elaborate system;
+  hash = text: builtins.substring 0 32 (builtins.hashString "sha256" text);
+
+  # Builders leave what they were given where the checks can read it.
+  fake =
+    name: extra:
+    let
+      self = {
+        type = "derivation";
+        inherit name;
+        pname = name;
+        version = "6.12.0";
+        outputName = "out";
+        outputs = [ "out" ];
+        inherit system;
+        outPath = "/nix/store/${hash name}-${lib.strings.sanitizeDerivationName name}";
+        drvPath = "/nix/store/${hash name}-${lib.strings.sanitizeDerivationName name}.drv";
+        meta = {
+          available = true;
+          mainProgram = name;
+          priority = 5;
+        };
+        override = _: self;
+        overrideAttrs = _: self;
+        passthru = { };
+      }
+      // lib.genAttrs [
+        "out"
+        "bin"
+        "dev"
+        "lib"
+        "man"
+        "doc"
+        "info"
+        "modules"
+        "terminfo"
+        "getent"
+        "su"
+        "dist"
+      ] (_: self)
+      // extra;
+    in
+    self;
+
+  command =
+    name: env: buildCommand:
+    fake name ({ inherit buildCommand; } // env // env.passthru or { });
+  withText = name: text: fake name { inherit text; };
+  data =
+    with lib.types;
+    let
+      any =
+        nullOr (oneOf [
+          bool
+          int
+          float
+          str
+          path
+          (attrsOf any)
+          (listOf any)
+        ])
+        // {
+          description = "data";
+        };
+    in
+    any;
+  format = render: _: {
+    type = data;
+    lib.types.atom = data;
+    generate = name: value: fake name { text = render value; };
+  };
+
+  # Inline tables: ugly, but TOML.
+  toml =
+    v:
+    if lib.isAttrs v && !lib.isDerivation v then
+      "{ ${lib.concatStringsSep ", " (lib.mapAttrsToList (k: v: "${k} = ${toml v}") v)} }"
+    else if lib.isList v then
+      "[ ${lib.concatMapStringsSep ", " toml v} ]"
+    else
+      builtins.toJSON v;
+  tomlFile = v: lib.concatStrings (lib.mapAttrsToList (k: v: "${k} = ${toml v}\n") v);
+
+  kernel = fake "linux" {
+    kernelOlder = _: false;
+    kernelAtLeast = _: true;
+    modDirVersion = "6.12.0";
+    config = {
+      isYes = _: true;
+      isNo = _: false;
+      isSet = _: true;
+      isEnabled = _: true;
+      isDisabled = _: false;
+      isModule = _: true;
+    };
+    features.efiBootStub = true;
+    target = "bzImage";
+    stdenv = stdenv;
+    commonMakeFlags = [ ];
+  };
+  linuxPackages = fakeSet "linuxPackages" // {
+    inherit kernel;
+    extend = _: linuxPackages;
+  };
+  fakeSet = prefix: lib.genAttrs names (name: fake "${prefix}-${name}" { });
+
+  stdenv = fake "stdenv" {
+    hostPlatform = plat;
+    buildPlatform = plat;
+    targetPlatform = plat;
+    inherit (plat) isLinux isx86_64 isAarch64;
+    isDarwin = false;
+    cc = fake "cc" {
+      libc = fake "glibc" { };
+      bintools = fake "bintools" { dynamicLinker = "/nix/store/ld.so"; };
+      isGNU = true;
+      isClang = false;
+    };
+    shell = "/bin/sh";
+    mkDerivation =
+      a: fake (a.name or "${a.pname}-${a.version or "0"}") (if lib.isFunction a then { } else a);
+  };
+
+  real = {
+    inherit
+      lib
+      stdenv
+      linuxPackages
+      ;
+    stdenvNoCC = stdenv;
+    config = {
+      allowUnfree = true;
+      allowAliases = true;
+    };
+    overlays = [ ];
+    hostPlatform = plat;
+    buildPlatform = plat;
+    targetPlatform = plat;
+    inherit system;
+    _type = "pkgs";
+    path = "/nixpkgs";
+    buildPackages = pkgs;
+    pkgsBuildBuild = pkgs;
+    pkgsBuildHost = pkgs;
+    pkgsHostTarget = pkgs;
+    pkgsStatic = pkgs;
+    targetPackages = pkgs;
+    pkgsi686Linux = pkgs;
+    __splicedPackages = pkgs;
+    extend = _: pkgs;
+    appendOverlays = _: pkgs;
+    linuxPackages_latest = linuxPackages;
+    linuxPackagesFor = _: linuxPackages;
+    linuxKernel = {
+      packages = { };
+      kernels = { };
+    };
+    aggregateModules = _: fake "kernel-modules" { };
+    formats = {
+      toml = format tomlFile;
+      json = format builtins.toJSON;
+      yaml = format builtins.toJSON;
+      ini = format (lib.generators.toINI { });
+      systemd = format (lib.generators.toINI { listsAsDuplicateKeys = true; });
+      keyValue = format (lib.generators.toKeyValue { });
+      gitIni = format (lib.generators.toINI { });
+      javaProperties = format (lib.generators.toKeyValue { });
+      iniWithGlobalSection = format (lib.generators.toINIWithGlobalSection { });
+    };
+    systemd = fake "systemd" {
+      interfaceVersion = 2;
+      util-linux = pkgs.util-linux;
+      kmod = pkgs.kmod;
+      kbd = pkgs.kbd;
+    };
+    nix = fake "nix" { version = "2.31.0"; };
+    bash = fake "bash" { shellPath = "/bin/bash"; };
+    bashInteractive = fake "bash" { shellPath = "/bin/bash"; };
+    shadow = fake "shadow" { shellPath = "/bin/nologin"; };
+    runtimeShell = "/bin/sh";
+    libxcrypt = fake "libxcrypt" { enabledCryptSchemeIds = [ "y" ]; };
+    callPackage = _: _: fake "called" { };
+    writeText = withText;
+    writeTextFile = a: withText a.name a.text;
+    writeTextDir = p: text: withText (baseNameOf p) text;
+    writeScript = withText;
+    writeScriptBin = withText;
+    writeShellScript = withText;
+    writeShellScriptBin = withText;
+    writeShellApplication = a: withText a.name a.text;
+    runCommand = command;
+    runCommandLocal = command;
+    runCommandCC = command;
+    buildEnv = a: fake a.name { };
+    symlinkJoin = a: fake (a.name or "joined") { };
+    linkFarm = name: _: fake name { };
+    substituteAll = a: fake (a.name or "substituted") { };
+    replaceVars = path: _: fake (baseNameOf path) { };
+    concatText = name: _: fake name { };
+    emptyFile = fake "empty-file" { };
+    emptyDirectory = fake "empty-directory" { };
+    makeDBusConf = _: fake "dbus-1" { };
+    makeModulesClosure = _: fake "modules-closure" { };
+    makeInitrd = _: fake "initrd" { };
+    makeInitrdNG = _: fake "initrd" { };
+    closureInfo = _: fake "closure-info" { };
+    compressFirmwareZstd = x: x;
+    compressFirmwareXz = x: x;
+    nixosTests = fakeSet "test";
+  };
+  pkgs =
+    lib.genAttrs (
+      names
+      ++ [
+        "fish"
+        "zsh"
+        "dash"
+        "surefoot"
+        "surefootd"
+      ]
+    ) (name: fake name { })
+    // real;
+in
+pkgs
