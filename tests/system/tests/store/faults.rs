@@ -149,7 +149,7 @@ fn a_staged_file_is_checked_before_it_is_trusted() -> Result<()> {
 fn an_index_that_lies_brings_nothing_into_the_store() -> Result<()> {
     let lab = Lab::new("zstd")?;
     let cache = format!("file://{}", lab.cache.display());
-    let big = lab.big();
+    let (big, top) = (lab.big(), lab.top());
     let request = lab.request_with(&cache, |index| index.paths[big].nar_hash = Sha256([7; 32]));
     let error = run(&request).unwrap_err();
     assert!(matches!(error, Error::NarHash { .. }), "{error}");
@@ -161,7 +161,7 @@ fn an_index_that_lies_brings_nothing_into_the_store() -> Result<()> {
     lab.check_clean(&request)?;
 
     // References are covered by Nix' signature.
-    let request = lab.request_with(&cache, |index| index.paths[big].references.clear());
+    let request = lab.request_with(&cache, |index| index.paths[top].references.clear());
     let error = run(&request).unwrap_err();
     assert_eq!(error.kind(), Kind::Wrong, "{error}");
     lab.check_clean(&request)?;

@@ -31,9 +31,7 @@ pub(crate) struct Lab {
 
 /// A system of a few paths, one of them big; `name` tells it from others.
 pub(crate) fn system(name: &str) -> Result<String> {
-    Toplevel::named(name)
-        .expression("padding", &BIG.to_string())
-        .build(&Farm::shared())
+    Toplevel::named(name).padding(BIG).build(&Farm::shared())
 }
 
 /// The fleet's key: the file with the secret one, and the public one.
@@ -104,9 +102,18 @@ impl Lab {
         request
     }
 
-    /// The toplevel's place in the index: the big path.
-    pub(crate) fn big(&self) -> usize {
+    /// The toplevel's place in the index: the last.
+    pub(crate) fn top(&self) -> usize {
         self.index.paths.len() - 1
+    }
+
+    /// The big path's place in the index.
+    pub(crate) fn big(&self) -> usize {
+        let sizes = self.index.paths.iter().map(|info| info.nar_size);
+        sizes
+            .enumerate()
+            .max_by_key(|(_, size)| *size)
+            .map_or(0, |(at, _)| at)
     }
 
     /// The URL of the big path's file, below the cache.

@@ -38,9 +38,9 @@ fn store_and_cache_must_agree() -> Result<()> {
     let packed = index::pack(&index)?;
     assert_eq!(index::unpack(&packed.bytes)?, index);
 
-    let file = narinfo(&lab, lab.big());
+    let file = narinfo(&lab, lab.top());
     let text = std::fs::read_to_string(&file)?;
-    let hash = index.paths[lab.big()].nar_hash.to_string();
+    let hash = index.paths[lab.top()].nar_hash.to_string();
     let other = lab.index.paths[0].nar_hash.to_string();
     for (from, to, field) in [
         (hash.as_str(), other.as_str(), "NAR hash"),
@@ -52,7 +52,7 @@ fn store_and_cache_must_agree() -> Result<()> {
             "narinfo",
         ),
         (
-            lab.index.paths[lab.big()].path.name(),
+            lab.index.paths[lab.top()].path.name(),
             "another-name",
             "store path",
         ),
