@@ -95,7 +95,8 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
             releases: Vec::new(),
         },
     };
-    let now = Timestamp::now();
+    // For people: whole seconds.
+    let now = Timestamp::from_second(Timestamp::now().as_second())?;
     let id = match &args.release {
         Some(id) => id.clone(),
         None => next_id(&manifest, now)?,
