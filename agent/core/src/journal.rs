@@ -407,6 +407,18 @@ impl State {
     }
 }
 
+impl Phase {
+    /// The name in the journal: `arming`, `switching`, `soaking`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Arming => "arming",
+            Self::Switching { .. } => "switching",
+            Self::Soaking { .. } => "soaking",
+        }
+    }
+}
+
 impl Evidence {
     /// Evidence from a switch that failed.
     #[must_use]

@@ -502,9 +502,7 @@ impl Decision<'_> {
             }
             Resolution::Ended(outcome, log) => self.switch_ended(&outcome, log, Vec::new()),
             Resolution::Soak => self.probe(),
-            Resolution::Interrupted => {
-                self.no_verdict("the robot restarted during the trial".to_owned());
-            }
+            Resolution::Interrupted(why) => self.no_verdict(why.to_owned()),
             Resolution::DeadManReverted => {
                 let evidence = Evidence::plain(
                     Cause::DeadMan,

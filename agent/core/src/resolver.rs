@@ -74,9 +74,8 @@ pub enum Resolution {
     Ended(Outcome, Vec<String>),
     /// The trial is live and guarded: prove it from the start.
     Soak,
-    /// The trial ended without a verdict: the robot restarted in the middle of it and came up on
-    /// the system before.
-    Interrupted,
+    /// The trial ended without a verdict, on the system before it.
+    Interrupted(&'static str),
     /// The dead-man timer has reverted the trial.
     DeadManReverted,
     /// The trial's traces do not fit together: go back.
@@ -114,7 +113,7 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
             let runs = world.current.as_ref();
             if *boot != world.boot {
                 return if runs == Some(previous) {
-                    Resolution::Interrupted
+                    Resolution::Interrupted("the robot restarted during the trial")
                 } else {
                     Resolution::Revert("the robot restarted during the trial into another system")
                 };
@@ -136,6 +135,10 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
                 }
                 (Phase::Switching { .. }, SwitchUnit::Ended { outcome, log }) => {
                     Resolution::Ended(outcome.clone(), log.clone())
+                }
+                // systemd keeps the unit of a switch that ended: this one never began.
+                (Phase::Switching { .. }, SwitchUnit::Gone) if runs == Some(previous) => {
+                    Resolution::Interrupted("the agent ended before the switch began")
                 }
                 (Phase::Switching { .. }, SwitchUnit::Gone) => {
                     Resolution::Revert("the switch vanished without an answer")

@@ -63,7 +63,7 @@ pub(crate) async fn switch(order: &Order) -> (Outcome, Vec<String>) {
     }
     loop {
         match look(order).await {
-            Ok(SwitchUnit::Ended { outcome, log }) => return finish(order, outcome, log).await,
+            Ok(SwitchUnit::Ended { outcome, log }) => return read_back(order, outcome, log),
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
             Ok(SwitchUnit::Running) => {}
             // systemd restarts itself in the middle of some switches.
@@ -74,6 +74,7 @@ pub(crate) async fn switch(order: &Order) -> (Outcome, Vec<String>) {
 }
 
 async fn start(order: &Order) -> anyhow::Result<()> {
+    forget().await?;
     let system = order.system.to_string();
     let (unit, timeout, path) = (
         format!("--unit={}", order.unit),
@@ -131,12 +132,8 @@ pub(crate) async fn look(order: &Order) -> anyhow::Result<SwitchUnit> {
     Ok(SwitchUnit::Ended { outcome, log })
 }
 
-/// Reads back what a switch says it did, and lets systemd forget it: a failed unit would make the
-/// next switch say that a unit failed.
-async fn finish(order: &Order, outcome: Outcome, mut log: Vec<String>) -> (Outcome, Vec<String>) {
-    if let Err(error) = systemd::clear(&[&order.unit]).await {
-        tracing::warn!(unit = order.unit, "{error:#}");
-    }
+/// Reads back what a switch says it did.
+fn read_back(order: &Order, outcome: Outcome, mut log: Vec<String>) -> (Outcome, Vec<String>) {
     let mut outcome = outcome;
     if outcome.activated() {
         let mut links = vec![observe::CURRENT];
@@ -153,6 +150,20 @@ async fn finish(order: &Order, outcome: Outcome, mut log: Vec<String>) -> (Outco
         }
     }
     (outcome, log)
+}
+
+/// Lets systemd forget every switch that ended, now that the journal knows how: a failed unit would
+/// make the next switch say that a unit failed.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn forget() -> anyhow::Result<()> {
+    systemd::clear(&[
+        "surefoot-trial-*.service",
+        "surefoot-commit-*.service",
+        "surefoot-revert-*.service",
+    ])
+    .await
 }
 
 /// Ends a switch that still runs, wherever it runs.
@@ -208,7 +219,8 @@ pub(crate) async fn arm_dead_man(system: &StorePath, after: Duration) -> anyhow:
     Ok(())
 }
 
-/// Disarms the dead-man timer, and ends it if it is just firing.
+/// Disarms the dead-man timer, and ends it if it is just firing. What is disarmed is decided: the
+/// switches behind it are forgotten too.
 ///
 /// # Errors
 /// systemd does not answer.
@@ -216,7 +228,8 @@ pub(crate) async fn disarm_dead_man() -> anyhow::Result<()> {
     let (timer, service) = (format!("{DEAD_MAN}.timer"), format!("{DEAD_MAN}.service"));
     systemd::clear(&[&timer, &service])
         .await
-        .context("cannot disarm the dead-man timer")
+        .context("cannot disarm the dead-man timer")?;
+    forget().await
 }
 
 /// Whether the dead-man timer runs, or is just firing.

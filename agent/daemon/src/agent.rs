@@ -299,7 +299,10 @@ impl Agent {
     }
 
     fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
-        let name = format!("persist-{}", journal.state.name());
+        let name = match &journal.state {
+            State::Trial { phase, .. } => format!("persist-trial-{}", phase.name()),
+            state => format!("persist-{}", state.name()),
+        };
         fault::point("before", &name);
         // A new root must be there before the journal relies on it; an old one must not go before
         // the journal has let go of it.

@@ -234,6 +234,9 @@ impl Tools {
 
     /// Looks at the robot, then at the repository: drift is known before news.
     async fn poll(&self) {
+        if let Err(error) = activate::forget().await {
+            tracing::warn!("{error:#}");
+        }
         match observe::world(None).await {
             Ok(world) => self.say(Event::Observed(world)),
             Err(error) => tracing::warn!("{error:#}"),

@@ -3,7 +3,7 @@
 //!
 //! Compiled in with the feature `fault-points` only. `SUREFOOT_FAULT=NAME:kill` ends the process
 //! there with SIGKILL, `NAME:abort` with SIGABRT; `NAME` is `before` or `after`, a dash, and the
-//! name of an effect or `persist-STATE`: `after-persist-trial`, `before-switch`. With
+//! name of an effect or `persist-STATE`: `after-persist-trial-arming`, `before-switch`. With
 //! `SUREFOOT_FAULT_ONCE=FILE` it happens only while that file does not exist, and makes it first:
 //! the restarted agent goes on.
 
