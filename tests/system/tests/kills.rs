@@ -2,11 +2,10 @@
 //! comes back: a good release still ends confirmed, a bad one blocked, and nothing is left behind.
 
 use anyhow::Result;
-use serde_json::Value;
 use surefoot_tests::{Fleet, Robot};
 
-/// Dies at the named point of `/srv/fault.env`, but only the first time.
-const DROP_IN: &str = "[Service]\nEnvironmentFile=-/srv/fault.env\n";
+/// The agent dies at the named point of `/srv/fault.env`, but only the first time.
+const DROP_IN: &str = "[Service]\nEnvironmentFile=-/srv/fault.env\nRestartSec=100ms\n";
 
 struct Story {
     fleet: Fleet,
@@ -39,14 +38,17 @@ impl Story {
     fn arm(&self, point: &str) -> Result<()> {
         std::fs::write(
             self.robot.share()?.join("fault.env"),
-            format!("SUREFOOT_FAULT={point}:kill\nSUREFOOT_FAULT_ONCE=/srv/died-{point}\n"),
+            format!(
+                "SUREFOOT_FAULT={point}:kill\nSUREFOOT_FAULT_ONCE=/var/lib/surefoot/died-{point}\n"
+            ),
         )?;
         self.robot.sh("systemctl restart surefootd")?;
         Ok(())
     }
 
     fn died(&self, point: &str) -> Result<bool> {
-        Ok(self.robot.share()?.join(format!("died-{point}")).exists())
+        let marker = format!("test -e /var/lib/surefoot/died-{point}");
+        Ok(self.robot.try_sh(&marker)?.status.success())
     }
 
     fn next_name(&mut self) -> String {
@@ -67,15 +69,9 @@ impl Story {
     fn bad_release_killed_at(&mut self, point: &str) -> Result<()> {
         let name = self.next_name();
         self.arm(point)?;
-        let system = self
-            .fleet
+        self.fleet
             .release(&self.fleet.toplevel(&name).service("fails"))?;
-        let blocked = |status: &Value| {
-            let blocked = status["blocked"].as_array();
-            blocked.is_some_and(|list| list.iter().any(|entry| entry["system"] == *system))
-        };
-        self.robot.until_status(blocked)?;
-        self.robot.until_confirmed(&self.confirmed)?;
+        self.robot.until_blocked(&name, &self.confirmed)?;
         assert!(self.died(point)?, "nothing ended at {point}");
         self.nothing_left()
     }
@@ -88,7 +84,10 @@ impl Story {
             "test -z \"$(systemctl list-units --all --plain --no-legend 'surefoot-*-*.service')\"",
         )?;
         let roots = self.robot.sh("ls /nix/var/nix/gcroots/surefoot")?;
-        assert!(!roots.contains("next") && !roots.contains("previous"), "{roots}");
+        assert!(
+            !roots.contains("next") && !roots.contains("previous"),
+            "{roots}"
+        );
         Ok(())
     }
 }
@@ -110,16 +109,24 @@ fn a_kill_on_the_way_to_the_trial() -> Result<()> {
 }
 
 #[test]
-fn a_kill_in_the_trial() -> Result<()> {
+fn a_kill_before_the_switch() -> Result<()> {
     let mut story = Story::new()?;
     for name in [
         "persist-trial-arming",
         "arm-dead-man",
         "persist-trial-switching",
-        "switch",
-        "persist-trial-soaking",
-        "probe",
     ] {
+        for point in around(name) {
+            story.good_release_killed_at(&point)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_kill_in_the_trial() -> Result<()> {
+    let mut story = Story::new()?;
+    for name in ["switch", "persist-trial-soaking", "probe"] {
         for point in around(name) {
             story.good_release_killed_at(&point)?;
         }
