@@ -25,6 +25,13 @@ use std::fmt;
 static RSA_PSS_MAX_SALT: RsaParameters =
     signature::RSA_PSS_2048_8192_SHA256.with_pss_salt_length(RsaPssSaltLength::Max);
 
+/// New RSA keys; tests need not wait.
+const RSA_SIZE: rsa::KeySize = if cfg!(test) {
+    rsa::KeySize::Rsa2048
+} else {
+    rsa::KeySize::Rsa3072
+};
+
 /// The kinds of keys that are made and believed here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
@@ -232,9 +239,9 @@ impl PrivateKey {
                 EcdsaKeyPair::generate(&signature::ECDSA_P256_SHA256_ASN1_SIGNING)
                     .map_err(failed)?,
             ),
-            Scheme::RsaPss => Pair::Rsa(Box::new(
-                rsa::KeyPair::generate(rsa::KeySize::Rsa3072).map_err(failed)?,
-            )),
+            Scheme::RsaPss => {
+                Pair::Rsa(Box::new(rsa::KeyPair::generate(RSA_SIZE).map_err(failed)?))
+            }
         })
     }
 

@@ -27,14 +27,13 @@ pub fn time(text: &str) -> Time {
     text.parse().unwrap()
 }
 
-/// New keys for a role, added to the ring.
-pub fn role(ring: &mut Keyring, threshold: u64, lifetime: u64) -> RolePlan {
+/// New keys for a role, added to the others.
+fn role(all: &mut Vec<Arc<PrivateKey>>, threshold: u64, lifetime: u64) -> RolePlan {
     let keys = (0..threshold)
         .map(|_| {
-            let key = PrivateKey::generate(Scheme::Ed25519).unwrap();
-            let public = key.public().clone();
-            ring.add(Arc::new(key));
-            public
+            let key = Arc::new(PrivateKey::generate(Scheme::Ed25519).unwrap());
+            all.push(Arc::clone(&key));
+            key.public().clone()
         })
         .collect();
     RolePlan {
@@ -48,21 +47,27 @@ pub fn role(ring: &mut Keyring, threshold: u64, lifetime: u64) -> RolePlan {
 pub struct Repo {
     pub dir: tempfile::TempDir,
     pub ring: Keyring,
+    pub private: Vec<Arc<PrivateKey>>,
 }
 
 impl Repo {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut ring = Keyring::new();
+        let mut private = Vec::new();
+        let all = &mut private;
         let plan = Plan {
-            root: role(&mut ring, 2, 365 * DAY),
-            targets: role(&mut ring, 1, 100 * DAY),
-            snapshot: role(&mut ring, 1, 30 * DAY),
-            timestamp: role(&mut ring, 1, 7 * DAY),
+            root: role(all, 2, 365 * DAY),
+            targets: role(all, 1, 100 * DAY),
+            snapshot: role(all, 1, 30 * DAY),
+            timestamp: role(all, 1, 7 * DAY),
         };
+        let mut ring = Keyring::new();
+        for key in &private {
+            ring.add(Arc::clone(key) as _);
+        }
         let editor = Editor::init(dir.path(), &plan, ring.clone(), time(START)).unwrap();
         drop(editor);
-        let repo = Self { dir, ring };
+        let repo = Self { dir, ring, private };
         repo.publish("channels/stable.json", b"one", START);
         repo
     }
