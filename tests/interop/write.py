@@ -146,13 +146,13 @@ def rotation(repo: Repository) -> None:
 def delegated(repo: Repository) -> None:
     for role in ROLES:
         repo.key(role)
-    team = repo.delegate(repo.targets, "team", paths=["channels/team-*.json", "closures/*"])
+    team = repo.delegate(repo.targets, "team", paths=["channels/team-*.json", "deep/*"])
     repo.target(team, "channels/team-a.json", b"by the team")
     prefix = sha256(b"hashed/x").hexdigest()[:4]
     hashed = repo.delegate(repo.targets, "hashed", path_hash_prefixes=[prefix])
     repo.target(hashed, "hashed/x", b"by hash")
-    deep = repo.delegate(team, "deep", terminating=True, paths=["closures/*"])
-    repo.target(deep, "closures/1", b"from the deep")
+    deep = repo.delegate(team, "deep", terminating=True, paths=["deep/*"])
+    repo.target(deep, "deep/1", b"from the deep")
     repo.publish()
 
 

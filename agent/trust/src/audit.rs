@@ -107,7 +107,8 @@ impl Audit {
                     .ok_or_else(|| Error::NotFound {
                         url: path.display().to_string(),
                     })?;
-                digest::check(name, &bytes, info.length, &info.hashes)
+                digest::check(name, &bytes, info.length, &info.hashes)?;
+                names::check_digest(name, &bytes)
             };
             match check() {
                 Ok(()) => {

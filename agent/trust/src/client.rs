@@ -391,7 +391,8 @@ impl Client {
     }
 
     /// Brings a target of at most `max_len` bytes: from the small cache beside the trusted set if
-    /// it is there, else from the repository. Length and digests are verified either way.
+    /// it is there, else from the repository. Length and digests are verified either way, and below
+    /// [`names::BY_DIGEST`] that the content is what the name says.
     ///
     /// # Errors
     /// As [`Self::target_info`]; [`Error::TooLarge`]; [`Error::Mismatch`]; [`Error::NotFound`];
@@ -410,6 +411,7 @@ impl Client {
             .and_then(|hash| self.cache.read(hash, info.length))
             && digest::check(name, &bytes, info.length, &info.hashes).is_ok()
         {
+            names::check_digest(name, &bytes)?;
             return Ok(bytes);
         }
         let file = {
@@ -428,6 +430,7 @@ impl Client {
             });
         };
         digest::check(name, &bytes, info.length, &info.hashes)?;
+        names::check_digest(name, &bytes)?;
         if let Some(hash) = hash {
             self.cache.keep(&hash, &bytes);
         }

@@ -1,6 +1,6 @@
 //! How files of a repository are named.
 
-use crate::{Error, metadata::TargetFile};
+use crate::{Error, keys::sha256_hex, metadata::TargetFile};
 use std::fmt::Write as _;
 
 /// Sizes above which files of metadata are refused before they are parsed, bytes (§5.3.3 "X", and
@@ -81,6 +81,29 @@ pub fn check_target(name: &str) -> Result<(), Error> {
     }
 }
 
+/// Targets below this name carry the SHA-256 of their content in it: `closures/DIGEST.json.zst`.
+/// Whoever names one has named its content, so it does not matter whose keys list it.
+pub const BY_DIGEST: &str = "closures/";
+
+/// Whether a target below [`BY_DIGEST`] is what its name says. Signatures alone do not show that:
+/// of several teams that may list such targets, one could list another's under its own content.
+///
+/// # Errors
+/// [`Error::Mismatch`].
+pub(crate) fn check_digest(name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let Some(base) = name.strip_prefix(BY_DIGEST) else {
+        return Ok(());
+    };
+    let found = sha256_hex(bytes);
+    if base.split('.').next() == Some(found.as_str()) {
+        return Ok(());
+    }
+    Err(Error::Mismatch {
+        file: name.to_owned(),
+        why: format!("its sha256 is {found}, which is not what its name says"),
+    })
+}
+
 /// The digest that names a target's file: the strongest that is known here.
 pub(crate) fn naming_hash(target: &TargetFile) -> Option<&str> {
     ["sha256", "sha512"]
@@ -123,6 +146,15 @@ mod tests {
         assert_eq!(target("b.txt", Some("00")).unwrap(), "00.b.txt");
         assert_eq!(target("a/b.txt", None).unwrap(), "a/b.txt");
         assert_eq!(quote_path("a b/c#"), "a%20b/c%23");
+    }
+
+    #[test]
+    fn closures_are_what_their_names_say() {
+        let hash = sha256_hex(b"x");
+        assert!(check_digest(&format!("closures/{hash}.json.zst"), b"x").is_ok());
+        assert!(check_digest(&format!("closures/{hash}.json.zst"), b"y").is_err());
+        assert!(check_digest("closures/x", b"x").is_err());
+        assert!(check_digest("channels/x", b"x").is_ok());
     }
 
     #[test]

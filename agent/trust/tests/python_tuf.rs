@@ -209,7 +209,7 @@ async fn we_follow_delegations() {
         &[&[
             ("channels/team-a.json", b"by the team"),
             ("hashed/x", b"by hash"),
-            ("closures/1", b"from the deep"),
+            ("deep/1", b"from the deep"),
         ]],
     )
     .await;

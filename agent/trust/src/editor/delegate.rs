@@ -8,7 +8,7 @@ use crate::{
     Error,
     keys::key_id,
     metadata::{DelegatedRole, Delegations, TOP_LEVEL, Targets},
-    pattern,
+    names, pattern,
 };
 use jiff::Timestamp as Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,7 +147,7 @@ impl Editor {
                         || pattern::matches(theirs, path)
                         || pattern::matches(path, theirs)
                 });
-                if taken && !path.starts_with(super::BY_DIGEST) {
+                if taken && !path.starts_with(names::BY_DIGEST) {
                     return Err(Error::Usage(format!(
                         "'{path}' is already in the hands of '{}'; revoke that first",
                         other.name

@@ -37,10 +37,6 @@ const MAX_TARGET_BYTES: u64 = 256 << 20;
 /// Seconds of a day.
 pub const DAY: u64 = 86_400;
 
-/// Targets below this name carry their digest in the name, so it does not matter whose keys list
-/// them.
-const BY_DIGEST: &str = "closures/";
-
 /// The versions after a change.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Versions {
@@ -149,7 +145,8 @@ impl Editor {
     /// delegated to must sign it.
     ///
     /// # Errors
-    /// [`Error::TargetName`], [`Error::TooLarge`].
+    /// [`Error::TargetName`], [`Error::TooLarge`]; [`Error::Mismatch`] for a target below
+    /// [`names::BY_DIGEST`] that is not what its name says.
     pub fn put_target(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), Error> {
         names::check_target(name)?;
         let bytes = bytes.into();
@@ -159,6 +156,7 @@ impl Editor {
                 limit: MAX_TARGET_BYTES,
             });
         }
+        names::check_digest(name, &bytes)?;
         self.staged.insert(name.to_owned(), Some(bytes));
         Ok(())
     }
@@ -363,7 +361,7 @@ impl Editor {
             None => ("targets".to_owned(), &[] as &[String]),
         };
         let mut delegated = delegated.iter();
-        let role = if name.starts_with(BY_DIGEST) {
+        let role = if name.starts_with(names::BY_DIGEST) {
             delegated.find(|role| self.can_sign(role))
         } else {
             delegated.next()

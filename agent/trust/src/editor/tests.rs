@@ -377,7 +377,8 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
             .eq(["channels/stable.json"])
     );
     editor.put_target("channels/nightly.json", *b"new").unwrap();
-    editor.put_target("closures/1", *b"index").unwrap();
+    let index = format!("closures/{}.json.zst", sha256_hex(b"index"));
+    editor.put_target(&index, *b"index").unwrap();
     let versions = editor.publish(time(NOW)).unwrap();
     assert_eq!((versions.targets, versions.delegated["night"]), (3, 2));
     robot.refresh(time(NOW)).await.unwrap();
@@ -385,7 +386,7 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
         robot.target("channels/nightly.json", 9).await.unwrap(),
         b"new"
     );
-    assert_eq!(robot.target("closures/1", 9).await.unwrap(), b"index");
+    assert_eq!(robot.target(&index, 9).await.unwrap(), b"index");
     assert_eq!(
         robot.target("channels/stable.json", 9).await.unwrap(),
         b"stable"
@@ -410,11 +411,13 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
     );
     fleet.staged.clear();
     // But what is named by its digest may be listed by whoever is there.
-    fleet.put_target("closures/2", *b"index").unwrap();
+    let other = format!("closures/{}", sha256_hex(b"other"));
+    fleet.put_target(&other, *b"other").unwrap();
     fleet.put_target("channels/stable.json", *b"newer").unwrap();
     assert_eq!(fleet.publish(time(NOW)).unwrap().targets, 4);
 
-    // Another team cannot take the channel, nor list it where nobody asks.
+    // Another team cannot take the channel, nor list it where nobody asks, nor put something else
+    // in the place of its releases.
     let other = team(&mut fleet, "other", &["channels/n*.json"]);
     let error = fleet.delegate(&other, time(NOW)).unwrap_err().to_string();
     assert!(error.contains("already in the hands of 'night'"), "{error}");
@@ -427,7 +430,13 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
         extra: Map::new(),
     };
     let theirs = next.targets.get_mut("other").unwrap();
-    theirs.targets.insert("channels/nightly.json".into(), evil);
+    theirs
+        .targets
+        .insert("channels/nightly.json".into(), evil.clone());
+    let swapped = format!("closures/{}.json.zst", sha256_hex(b"not yet there"));
+    theirs.targets.insert(swapped.clone(), evil);
+    let file = format!("targets/closures/{}.{}", sha256_hex(b"bad"), &swapped[9..]);
+    fs::write(repo.join(file), "bad").unwrap();
     let files = fleet
         .sign(&mut next, &["other".to_owned()].into(), time(NOW))
         .unwrap();
@@ -437,6 +446,9 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
         robot.target("channels/nightly.json", 9).await.unwrap(),
         b"new"
     );
+
+    let error = robot.target(&swapped, 9).await.unwrap_err().to_string();
+    assert!(error.contains("not what its name says"), "{error}");
 
     // Taken back, it is nobody's.
     fleet.revoke("night", time(NOW)).unwrap();
