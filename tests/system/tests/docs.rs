@@ -91,3 +91,42 @@ fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
     assert_eq!(broken, Vec::<String>::new());
     Ok(())
 }
+
+/// Every Rust file below a directory.
+fn sources(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, into)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_tests_that_the_threat_model_names_exist() -> Result<()> {
+    let mut files = Vec::new();
+    sources(&rig::source().join("agent"), &mut files)?;
+    sources(&rig::source().join("tests/system"), &mut files)?;
+    let code: String = files
+        .iter()
+        .map(std::fs::read_to_string)
+        .collect::<std::io::Result<_>>()?;
+    let page = std::fs::read_to_string(rig::source().join("docs/src/threat-model.md"))?;
+    // In the last column of each table; test names are the only code there.
+    let cells = page
+        .lines()
+        .filter_map(|line| line.strip_suffix("|")?.rsplit('|').next());
+    let named: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    let missing: Vec<&&str> = named
+        .iter()
+        .filter(|name| !code.contains(&format!("fn {name}(")))
+        .collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+    Ok(())
+}
