@@ -6,6 +6,7 @@
 
 mod activate;
 mod agent;
+mod clock;
 mod config;
 mod control;
 mod disk;

@@ -1,6 +1,6 @@
 //! The signed repository, as the agent sees it.
 
-use crate::config::Config;
+use crate::{clock, config::Config};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{fs, path::Path, time::Duration};
@@ -8,7 +8,7 @@ use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
     release::{MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
-use surefoot_trust::Client;
+use surefoot_trust::{Client, Clock};
 use tokio::sync::Mutex;
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -62,8 +62,15 @@ impl Repository {
     /// Why nothing in it is to be believed, or why it was not reached.
     pub(crate) async fn poll(&self) -> anyhow::Result<Option<Target>> {
         self.within(async |client| {
-            let refresh = client.refresh(Timestamp::now()).await?;
+            let refresh = client.refresh(clock::now()).await?;
             tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
+            if refresh.clock == Clock::Stepped {
+                tracing::warn!(
+                    "the clock reads {}, but signed files are from {}: judging by those",
+                    Timestamp::now(),
+                    refresh.now
+                );
+            }
             let name = format!("channels/{}.json", self.channel);
             let bytes = client.target(&name, MAX_MANIFEST_BYTES).await?;
             let manifest = Manifest::parse(&bytes, &self.channel)
@@ -79,7 +86,7 @@ impl Repository {
     /// Why not.
     pub(crate) async fn reachable(&self) -> anyhow::Result<()> {
         self.within(async |client| {
-            client.refresh(Timestamp::now()).await?;
+            client.refresh(clock::now()).await?;
             Ok(())
         })
         .await
