@@ -111,4 +111,8 @@ in
     templates = lib.mapAttrs (_: t: t.description) surefoot.templates;
   };
   release = lib.trivial.release;
+  reference = import ../../nixos-module/reference.nix {
+    inherit lib;
+    pkgs = x86;
+  };
 }
