@@ -226,7 +226,8 @@ macro_rules! settings {
         $(lists { $($(#[doc = $ldoc:literal])* $list:ident : $entry:ty,)* })?
     ) => {
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, PartialEq)]
+        // No PartialEq: it would read every field, and a key that nobody reads could go unnoticed.
+        #[derive(Debug, Clone)]
         pub(crate) struct $name {
             $($(#[doc = $kdoc])* pub(crate) $key: $type,)*
             $($($(#[doc = $tdoc])* pub(crate) $table: $section,)*)?

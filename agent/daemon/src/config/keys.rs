@@ -103,7 +103,8 @@ settings! {
     /// How a system is tried.
     table Trial = "trial"
     keys {
-        /// How long a switch may take before it counts as hung and the robot goes back.
+        /// How long one switch may take: of a trial, a commit or a revert. A longer one counts as hung
+        /// and is ended.
         switch_timeout: Duration = "15min" in "1s" to "1d";
         /// How often one system is tried while its trials end without a verdict: by a power cut,
         /// say. A verdict of unhealthy blocks it at once.
@@ -195,8 +196,6 @@ settings! {
     keys {
         /// How often it is tried before the robot goes back.
         attempts: u32 = 3 in 1 to 20;
-        /// How long one attempt may take.
-        timeout: Duration = "15min" in "1s" to "1d";
     }
 }
 

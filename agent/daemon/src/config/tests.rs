@@ -273,10 +273,10 @@ proptest! {
     fn the_last_file_that_sets_a_key_wins(values in proptest::collection::vec(proptest::option::of(1..60u64), 1..6)) {
         let mut texts = vec![MINIMAL.to_owned()];
         texts.extend(values.iter().map(|value| {
-            value.map_or_else(String::new, |value| format!("[commit]\ntimeout = '{value}min'"))
+            value.map_or_else(String::new, |value| format!("[trial]\nswitch_timeout = '{value}min'"))
         }));
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         let expected = values.iter().rev().flatten().next().unwrap_or(&15) * 60;
-        prop_assert_eq!(good(&texts).commit.timeout, Duration::from_secs(expected));
+        prop_assert_eq!(good(&texts).trial.switch_timeout, Duration::from_secs(expected));
     }
 }
