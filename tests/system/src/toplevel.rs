@@ -38,6 +38,14 @@ impl Farm {
     /// # Errors
     /// When the programs are missing or Nix fails.
     pub fn agent(&self, revision: &str) -> Result<String> {
+        self.agent_with(revision, |unit| unit)
+    }
+
+    /// As [`Farm::agent`], with its units changed.
+    ///
+    /// # Errors
+    /// When the programs are missing or Nix fails.
+    pub fn agent_with(&self, revision: &str, edit: impl Fn(String) -> String) -> Result<String> {
         let files = tempfile::tempdir()?;
         for directory in ["bin", "units"] {
             std::fs::create_dir(files.path().join(directory))?;
@@ -55,10 +63,8 @@ impl Farm {
         }
         for unit in std::fs::read_dir(rig::source().join("packaging/systemd"))? {
             let unit = unit?;
-            std::fs::copy(
-                unit.path(),
-                files.path().join("units").join(unit.file_name()),
-            )?;
+            let text = edit(std::fs::read_to_string(unit.path())?);
+            std::fs::write(files.path().join("units").join(unit.file_name()), text)?;
         }
         rig::run(
             rig::leashed(rig::program("toplevel/build"))

@@ -1,12 +1,17 @@
-//! Robots that follow a fleet: what becomes of good releases, of bad ones, and of attacks.
+//! Robots that follow a fleet: what becomes of good releases and of bad ones.
 
 use anyhow::Result;
-use surefoot_tests::{Fleet, Robot};
+use serde_json::json;
+use surefoot_tests::{Fleet, Robot, Toplevel};
 
 /// A fleet and its robot, which runs release 1.0 and has adopted it.
 fn fleet() -> Result<(Fleet, Robot, String)> {
+    fleet_from("1.0", |first| first)
+}
+
+fn fleet_from(name: &str, make: impl Fn(Toplevel) -> Toplevel) -> Result<(Fleet, Robot, String)> {
     let fleet = Fleet::new()?;
-    let first = fleet.toplevel("1.0").build(&fleet.farm)?;
+    let first = make(fleet.toplevel(name)).build(&fleet.farm)?;
     let mut robot = fleet.robot(&first, "")?;
     robot.start()?;
     robot.until_confirmed(&first)?;
@@ -14,13 +19,195 @@ fn fleet() -> Result<(Fleet, Robot, String)> {
 }
 
 #[test]
-fn a_good_release_is_confirmed() -> Result<()> {
+fn a_good_release_is_confirmed_and_stays() -> Result<()> {
     let (fleet, mut robot, first) = fleet()?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["confirmed"]["release"], "1.1");
     assert_eq!(status["fallbacks"][0]["system"], first);
     robot.power_cycle()?;
+    robot.until_confirmed(&second)?;
+
+    // Neither it nor the fallback can be collected.
+    robot.sh("nix-env -p /nix/var/nix/profiles/system --delete-generations old; nix-store --gc")?;
+    robot.sh(&format!("nix-store --check-validity {first} {second}"))?;
+    Ok(())
+}
+
+#[test]
+fn a_bad_release_is_reverted_and_blocked_with_evidence_until_there_is_another() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    let bad = fleet.release(&fleet.toplevel("1.1").service("fails"))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    assert_eq!(blocked["system"], bad);
+    let failure = &blocked["failures"][0];
+    assert_eq!(failure["check"], "unit robot.service", "{blocked:#}");
+    assert!(
+        failure["journal"]
+            .to_string()
+            .contains("cannot find its motor"),
+        "{blocked:#}"
+    );
+    robot.sh("systemctl is-active robot.service")?;
+
+    // The release is still offered and not tried again, however often it is seen.
+    let log = "journalctl --no-pager --unit 'surefoot-trial-*' | wc -l";
+    let before = robot.sh(log)?;
+    robot.call("Update", &json!({}))?;
+    robot.until_status("another check", |status| {
+        status["lastCheck"]["result"] == "upToDate" && status["state"] == "idle"
+    })?;
+    assert_eq!(robot.sh(log)?, before);
+    robot.stands_on(&first)?;
+
+    let good = fleet.release(&fleet.toplevel("1.2"))?;
+    robot.until_confirmed(&good)?;
+    Ok(())
+}
+
+#[test]
+fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    fleet.release(&fleet.toplevel("late").service("exits"))?;
+    robot.until("test $(cat /etc/robot/generation) = late && systemctl is-active robot.service")?;
+    robot.sh("touch /run/robot/exit")?;
+    let blocked = robot.until_blocked("late", &first)?;
+    assert!(
+        blocked.to_string().contains("lost its motor"),
+        "{blocked:#}"
+    );
+
+    fleet.release(
+        &fleet
+            .toplevel("silent")
+            .service("silent")
+            .text("startTimeout", "1s"),
+    )?;
+    robot.until_blocked("silent", &first)?;
+    Ok(())
+}
+
+#[test]
+fn a_failed_activation_is_reverted() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    fleet.release(&fleet.toplevel("1.1").expression("activateFails", "true"))?;
+    robot.until_blocked("1.1", &first)?;
+    fleet.release(&fleet.toplevel("1.2").expression("checkFails", "true"))?;
+    robot.until_blocked("1.2", &first)?;
+    Ok(())
+}
+
+#[test]
+fn robots_without_store_path_in_their_nixos_rebuild_are_updated_too() -> Result<()> {
+    for flavour in ["old", "none"] {
+        let make = |toplevel: Toplevel| toplevel.text("nixosRebuild", flavour);
+        let (fleet, robot, first) = fleet_from(flavour, make)?;
+        fleet.release(&make(fleet.toplevel("bad").service("fails")))?;
+        robot.until_blocked("bad", &first)?;
+        let good = fleet.release(&make(fleet.toplevel("good")))?;
+        robot.until_confirmed(&good)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_hold_keeps_a_release_waiting() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    robot.call("Hold", &json!({ "why": "surgery" }))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    let status = robot.until_status("the release to wait", |status| status["state"] == "ready")?;
+    assert_eq!(status["holds"][0]["why"], "surgery");
+    assert!(
+        status["doing"].to_string().contains("surgery"),
+        "{status:#}"
+    );
+    robot.stands_on(&first)?;
+    robot.call("Resume", &json!({}))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_rollback_goes_back_and_blocks_what_is_left() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.call("Rollback", &json!({ "why": "it grips badly" }))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    assert!(
+        blocked.to_string().contains("it grips badly"),
+        "{blocked:#}"
+    );
+    let history = robot.call("History", &json!({}))?.to_string();
+    assert!(history.contains("it grips badly"), "{history}");
+    Ok(())
+}
+
+#[test]
+fn a_rollback_works_with_the_daemon_dead() -> Result<()> {
+    let (fleet, robot, first) = fleet()?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    robot.sh("surefootd --rollback --why 'it grips badly'")?;
+    robot.stands_on(&first)?;
+    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.until_blocked("1.1", &first)?;
+    Ok(())
+}
+
+#[test]
+fn another_switch_is_waited_for() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    let lock = "/run/nixos/switch-to-configuration.lock";
+    robot.sh(&format!(
+        "mkdir -p /run/nixos; systemd-run --quiet --unit=other flock {lock} sleep infinity"
+    ))?;
+    robot.until(&format!("! flock -n {lock} true"))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the switch to be refused", |status| {
+        status["target"]["release"] == "1.1" && status["doing"].to_string().contains("switch")
+    })?;
+    robot.sh("systemctl stop other.service")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn the_agent_updates_itself() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    let newer = fleet.farm.agent("2")?;
+    let second = fleet.release(&Toplevel::named("1.1").with(&newer))?;
+    robot.until_confirmed(&second)?;
+    let exe = "readlink /proc/$(systemctl show --property=MainPID --value surefootd)/exe";
+    robot.until(&format!("test $({exe}) = {newer}/bin/surefootd"))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_switch_that_restarts_the_agent_is_seen_through() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    // As somebody would package it who has not read what its unit says.
+    let naive = fleet.farm.agent_with("naive", |unit| {
+        unit.replace("X-RestartIfChanged=false\n", "")
+    })?;
+    let second = fleet.release(&Toplevel::named("1.1").with(&naive))?;
+    robot.until_confirmed(&second)?;
+    let third = fleet.release(&fleet.toplevel("1.2"))?;
+    robot.until_confirmed(&third)?;
+    Ok(())
+}
+
+#[test]
+fn a_switch_that_outlives_the_agent_is_found_again() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    let second = fleet.release(&fleet.toplevel("1.1").expression("activateHangs", "true"))?;
+    robot.until("test -s /run/nixos/start-list")?;
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until_status("the trial to go on", |status| status["state"] == "trial")?;
+    robot.sh("systemctl kill --signal=KILL surefootd.service")?;
+    robot.sh("touch /run/robot/go-on")?;
     robot.until_confirmed(&second)?;
     Ok(())
 }

@@ -102,6 +102,8 @@ impl Demo {
         let slow = format!("{RATE} {}", fleet.locations());
         fleet.server.reconfigure(&slow)?;
         let first = fleet.toplevel("1.0").build(&fleet.farm)?;
+        fleet.push(&first)?;
+        fleet.publish(&first, "1.0")?;
         let mut robot = fleet.robot(&first, "[health]\nrequired_units = [\"robot.service\"]\n")?;
         robot.start()?;
         let demo = Self {
@@ -175,7 +177,7 @@ impl Demo {
         attack::tamper(&self.fleet, &path)?;
         self.say("One bit of a NAR is flipped in the cache; the release itself is in order.");
         self.fleet.publish(&path, "1.3")?;
-        self.refused("the NAR is refused", "doing", &["1.3", "hash"])?;
+        self.refused("the NAR is refused", "doing", &["1.3", "digest"])?;
         self.robot.stands_on(&good)?;
         let output = self
             .robot
@@ -217,7 +219,11 @@ impl Demo {
         let before = attack::undersign(&self.fleet)?;
         self.refused("the release is refused", "error", &["targets", "1", "2"])?;
         self.robot.stands_on(&good)?;
+        // What the online keys signed counts: the fleet has to get ahead of it.
         attack::replay(&self.fleet, &before)?;
+        for release in ["1.4-sorter", "1.5-sorter"] {
+            self.fleet.publish_for(&good, release, "sorter")?;
+        }
         self.until_checked()
     }
 

@@ -1,0 +1,210 @@
+//! The agent, the robot and its surroundings break in the middle of an update. Wherever that is,
+//! the robot ends on a system that is whole, by itself.
+
+use anyhow::Result;
+use serde_json::json;
+use surefoot_tests::{Fleet, Robot};
+
+fn fleet(configuration: &str) -> Result<(Fleet, Robot, String)> {
+    let fleet = Fleet::new()?;
+    let first = fleet.toplevel("1.0").build(&fleet.farm)?;
+    let mut robot = fleet.robot(&first, configuration)?;
+    robot.start()?;
+    robot.until_confirmed(&first)?;
+    Ok((fleet, robot, first))
+}
+
+/// Ends the agent for good at its next visit to a fault point, once.
+fn set_fault(robot: &Robot, point: &str) -> Result<()> {
+    robot.sh(&format!(
+        "mkdir -p /run/systemd/system/surefootd.service.d
+         printf '[Service]\\nRestart=no\\nEnvironment=SUREFOOT_FAULT={point}:kill SUREFOOT_FAULT_ONCE=/var/lib/surefoot/{point}\\n' \
+           >/run/systemd/system/surefootd.service.d/fault.conf
+         systemctl daemon-reload && systemctl restart surefootd.service"
+    ))?;
+    robot.until_status("the agent to be back", |status| status["state"] == "idle")?;
+    Ok(())
+}
+
+fn until_hit(robot: &Robot, point: &str) -> Result<()> {
+    robot.until(&format!("test -e /var/lib/surefoot/{point}"))?;
+    Ok(())
+}
+
+/// Pulls the plug at each of the points on the way to a good release of its own: the robot starts
+/// from what its loader says, which is a confirmed system, and gets there all the same.
+fn good_releases_survive_power_cuts(points: &[&str]) -> Result<()> {
+    let (fleet, mut robot, mut confirmed) = fleet("")?;
+    for point in points {
+        set_fault(&robot, point)?;
+        let next = fleet.release(&fleet.toplevel(point))?;
+        until_hit(&robot, point)?;
+        robot.unplug()?;
+        robot.start()?;
+        let booted = robot.sh("readlink /run/booted-system")?;
+        assert!(
+            booted == confirmed || booted == next,
+            "{point}: booted {booted}"
+        );
+        robot.until_confirmed(&next)?;
+        confirmed = next;
+    }
+    Ok(())
+}
+
+#[test]
+fn power_cuts_before_the_trial_cost_nothing() -> Result<()> {
+    good_releases_survive_power_cuts(&["after-fetch", "after-persist-ready"])
+}
+
+#[test]
+fn power_cuts_in_the_trial_cost_nothing() -> Result<()> {
+    good_releases_survive_power_cuts(&["after-persist-trial", "before-switch", "after-switch"])
+}
+
+#[test]
+fn power_cuts_in_the_commit_cost_nothing() -> Result<()> {
+    good_releases_survive_power_cuts(&["after-persist-committing", "before-disarm-dead-man"])
+}
+
+#[test]
+fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
+    let quick = "[trial]\nswitch_timeout = \"10s\"\n[health]\nsoak = \"3s\"\ndeadline = \"4s\"\n";
+    let (fleet, robot, first) = fleet(quick)?;
+    set_fault(&robot, "after-switch")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    until_hit(&robot, "after-switch")?;
+    // systemd would bring it back: this agent is gone for good.
+    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    assert_eq!(robot.current()?, second);
+    robot.sh("systemctl is-active surefoot-dead-man.timer")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    robot.stands_on(&first)?;
+    // And an agent that comes back after all finds its way.
+    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
+    let (fleet, robot, _) = fleet("")?;
+    let output = robot.try_sh("surefootd")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("/var/lib/surefoot/lock") || said.contains("another"),
+        "{said}"
+    );
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_nix_daemon_that_is_gone_is_waited_for() -> Result<()> {
+    let (fleet, robot, first) = fleet("")?;
+    robot.sh("systemctl stop nix-daemon.socket nix-daemon.service")?;
+    robot.sh("mv /nix/var/nix/daemon-socket/socket /nix/var/nix/daemon-socket/gone || true")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the missing Nix daemon to be named", |status| {
+        status["doing"].to_string().contains("daemon-socket")
+    })?;
+    robot.stands_on(&first)?;
+    robot.sh("systemctl start nix-daemon.socket")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_full_disk_is_waited_out() -> Result<()> {
+    let (fleet, robot, first) = fleet("")?;
+    robot.sh("systemctl stop surefootd.service
+         mkdir -p /var/lib/surefoot/staging
+         mount -t tmpfs -o size=4M,mode=700 tmpfs /var/lib/surefoot/staging
+         systemctl start surefootd.service")?;
+    let second = fleet.release(&fleet.toplevel("1.1").padding(12 << 20))?;
+    robot.until_status("the full disk to be named", |status| {
+        let doing = status["doing"].to_string();
+        doing.contains("space") || doing.contains("room")
+    })?;
+    robot.stands_on(&first)?;
+    robot.sh("mount -o remount,size=64M /var/lib/surefoot/staging")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_store_without_room_is_refused_before_the_first_byte() -> Result<()> {
+    let (mut fleet, robot, first) = fleet("[fetch]\nreserve = \"900TiB\"\n")?;
+    fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the refusal", |status| {
+        let doing = status["doing"].to_string();
+        doing.contains("space") || doing.contains("free") || doing.contains("room")
+    })?;
+    robot.stands_on(&first)?;
+    let asked = fleet.server.requests()?;
+    fleet.server.stop();
+    assert!(
+        !asked.iter().any(|request| request.uri.contains("/nar/")),
+        "{asked:?}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_server_that_is_gone_is_waited_for() -> Result<()> {
+    let (mut fleet, robot, first) = fleet("")?;
+    fleet.server.stop();
+    robot.until_status("the failed check", |status| {
+        status["lastCheck"]["result"] == "failed"
+    })?;
+    fleet.server.resume()?;
+    let path = fleet.toplevel("1.1").padding(4 << 20).build(&fleet.farm)?;
+    fleet.push(&path)?;
+    for broken in [
+        "return 404;",
+        "return 500;",
+        "limit_rate 1; limit_rate_after 100k;",
+    ] {
+        let locations = format!(
+            "location ~ ^/cache/nar/ {{ root {}; {broken} }} {}",
+            fleet.cache().parent().unwrap_or(&fleet.cache()).display(),
+            fleet.locations()
+        );
+        fleet.server.reconfigure(&locations)?;
+        if broken.contains("404") {
+            fleet.publish(&path, "1.1")?;
+        }
+        robot.until_status("the fetch", |status| status["state"] == "fetching")?;
+        robot.stands_on(&first)?;
+    }
+    let locations = fleet.locations();
+    fleet.server.reconfigure(&locations)?;
+    robot.until_confirmed(&path)?;
+    Ok(())
+}
+
+#[test]
+fn a_switch_by_hand_is_noticed_and_nothing_is_done_by_surprise() -> Result<()> {
+    let (fleet, robot, first) = fleet("")?;
+    let second = fleet.toplevel("by-hand").build(&fleet.farm)?;
+    fleet.push(&second)?;
+    robot.sh(&format!("nix copy --from http://127.0.0.1/cache {second}"))?;
+    robot.sh(&format!("{second}/bin/switch-to-configuration test"))?;
+    let status = robot.until_status("the drift to be seen", |status| !status["drift"].is_null())?;
+    let refusal = robot
+        .call("Update", &json!({}))
+        .expect_err("updates must wait");
+    assert!(
+        refusal.to_string().contains("somebody switched by hand"),
+        "{refusal:#}"
+    );
+    assert_eq!(status["confirmed"]["system"], first);
+    assert_eq!(
+        robot.current()?,
+        second,
+        "by the default policy nothing is done about it"
+    );
+    Ok(())
+}
