@@ -70,12 +70,8 @@ fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
         .into_iter()
         .map(|page| docs.join(page))
         .collect();
-    let mut pages: BTreeSet<PathBuf> = std::fs::read_dir(&docs)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<BTreeSet<_>>>()?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .collect();
+    let mut pages = BTreeSet::new();
+    files(&docs, "md", &mut pages)?;
     pages.remove(&docs.join("SUMMARY.md"));
     assert_eq!(
         pages, listed,
@@ -92,14 +88,14 @@ fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
     Ok(())
 }
 
-/// Every Rust file below a directory.
-fn sources(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+/// Every file with this extension below a directory.
+fn files(directory: &Path, kind: &str, into: &mut BTreeSet<PathBuf>) -> Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
-            sources(&path, into)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push(path);
+            files(&path, kind, into)?;
+        } else if path.extension().is_some_and(|extension| extension == kind) {
+            into.insert(path);
         }
     }
     Ok(())
@@ -107,10 +103,10 @@ fn sources(directory: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
 
 #[test]
 fn the_tests_that_the_threat_model_names_exist() -> Result<()> {
-    let mut files = Vec::new();
-    sources(&rig::source().join("agent"), &mut files)?;
-    sources(&rig::source().join("tests/system"), &mut files)?;
-    let code: String = files
+    let mut sources = BTreeSet::new();
+    files(&rig::source().join("agent"), "rs", &mut sources)?;
+    files(&rig::source().join("tests/system"), "rs", &mut sources)?;
+    let code: String = sources
         .iter()
         .map(std::fs::read_to_string)
         .collect::<std::io::Result<_>>()?;
