@@ -26,3 +26,7 @@ in
       }"
   );
 }
+# The tests in virtual machines need KVM and QEMU's i6300esb, so a PC.
+// lib.optionalAttrs pkgs.stdenv.hostPlatform.isx86_64 (
+  lib.mapAttrs (_: pkgs.testers.runNixOSTest) (import ./vm.nix { inherit surefoot; })
+)

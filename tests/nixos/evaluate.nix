@@ -95,9 +95,43 @@ let
     ./robot.nix
     ./full.nix
   ];
+
+  ### The tests in virtual machines: that they are NixOS tests, not that they pass
+  vm = lib.mapAttrs (
+    _: test:
+    (import (nixosDir + "/nixos/lib") { inherit lib; }).evalTest {
+      imports = [ test ];
+      hostPkgs = x86;
+    }
+  ) (import ./vm.nix { inherit surefoot; });
+  judgeVm =
+    name: test:
+    let
+      failed =
+        lib.concatMap
+          (
+            robot:
+            map (a: a.message) (
+              lib.filter (a: !a.assertion && lib.hasPrefix "services.surefoot" a.message) robot.assertions
+            )
+          )
+          [
+            test.config.nodes.robot
+            test.config.nodes.robot.specialisation.next.configuration
+          ];
+    in
+    {
+      name = "${name} is a test of a good robot";
+      found = failed;
+      expected = [ ];
+      ok = failed == [ ] && lib.hasInfix "publish(next" test.config.testScriptString;
+    };
 in
 {
-  results = import ./cases.nix { inherit lib evaluate; } ++ lib.mapAttrsToList judge robots;
+  results =
+    import ./cases.nix { inherit lib evaluate; }
+    ++ lib.mapAttrsToList judge robots
+    ++ lib.mapAttrsToList judgeVm vm;
   configs = lib.mapAttrs (_: configOf) robots // {
     plain = configOf (evaluate [
       ../../nixos-module

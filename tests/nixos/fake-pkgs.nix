@@ -30,6 +30,7 @@ let
         };
         override = _: self;
         overrideAttrs = _: self;
+        withPackages = _: self;
         passthru = { };
       }
       // lib.genAttrs [
@@ -45,6 +46,7 @@ let
         "getent"
         "su"
         "dist"
+        "ga"
       ] (_: self)
       // extra;
     in
