@@ -258,6 +258,9 @@ impl Agent {
                     }
                 }
                 effect => {
+                    if let Effect::Fetch(_) = effect {
+                        self.meter = Meter::default();
+                    }
                     // The worker lives as long as the agent.
                     let _ = self.work.send(Work::Effect(effect));
                 }
