@@ -69,6 +69,9 @@ pub(crate) struct Args {
     /// Downloads at a time.
     #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u8).range(1..=64))]
     connections: u8,
+    /// Bytes a second at most; K, M and G stand for powers of 1024.
+    #[arg(long, value_name = "N[KMG]", value_parser = bytes)]
+    limit_rate: Option<u64>,
     /// The symlink that will keep the closure in the store.
     #[arg(
         long,
@@ -122,6 +125,7 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
     let index = Arc::new(index);
     let mut request = Request::new(Arc::clone(&index), caches, args.staging, args.gc_root);
     request.connections = args.connections.into();
+    request.bandwidth.set(args.limit_rate.unwrap_or(0));
     request.daemon_socket = default_socket();
     request.signatures = match args.signatures {
         Signatures::Nix => SignaturePolicy::Nix,
@@ -182,6 +186,22 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
         say_report(&request.gc_root, &report);
     }
     Ok(())
+}
+
+/// `500K`, `2M`: a number of bytes above zero.
+fn bytes(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.as_bytes().last() {
+        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| format!("'{text}' is no number of bytes; write e.g. 500K or 2M"))
 }
 
 /// The closure to fetch, and the release that it belongs to.
@@ -333,6 +353,21 @@ impl Progress for Lines {
                 status.paths_done,
                 status.paths
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_units() {
+        assert_eq!(bytes("100"), Ok(100));
+        assert_eq!(bytes("500K"), Ok(500 << 10));
+        assert_eq!(bytes("2m"), Ok(2 << 20));
+        for text in ["", "K", "0", "-1", "1.5M", "2X", "99999999999999G"] {
+            assert!(bytes(text).is_err(), "{text}");
         }
     }
 }

@@ -1,9 +1,11 @@
 //! One NAR from a cache into staging: resumed, retried, checked while it streams.
 
 use crate::{
+    bandwidth::Limiter,
     cache::{Cache, Resume},
     error::{Error, Kind, Result},
     http::Http,
+    mirror::{Mirror, Retry},
     nar,
     progress::Teller,
     staging::{Key, Partial, Staging},
@@ -12,40 +14,22 @@ use std::{
     fs::File,
     io::BufReader,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
-use tokio::task::JoinHandle;
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 
 /// Bytes are written to staging, and hashed, in runs of at least this size.
 const RUN: usize = 256 << 10;
 
-/// How often a download is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retry {
-    /// Rounds over all caches without a single byte gained, before a download fails.
-    pub rounds: u32,
-    /// The wait after the first such round; doubled after each, and spread.
-    pub base: Duration,
-    /// The longest wait.
-    pub max: Duration,
-}
-
-impl Default for Retry {
-    /// Five rounds, 250 ms at first, 10 s at most.
-    fn default() -> Self {
-        Self {
-            rounds: 5,
-            base: Duration::from_millis(250),
-            max: Duration::from_secs(10),
-        }
-    }
-}
-
 /// What all downloads of a fetch share.
 pub(crate) struct Downloader<'a> {
     pub(crate) http: Http,
-    pub(crate) caches: Vec<Cache>,
+    /// In order of preference.
+    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) limiter: Limiter,
     pub(crate) staging: Arc<Staging>,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) retry: Retry,
@@ -103,47 +87,63 @@ impl Downloader<'_> {
         };
         self.teller.meter.resumed(job.resumed);
         let mut best = job.resumed;
-        let mut out = vec![false; self.caches.len()];
+        let mut out = vec![false; self.mirrors.len()];
         let mut failures = 0;
         let mut worst: Option<Error> = None;
-        loop {
-            for (cache, out) in self.caches.iter().zip(&mut out) {
-                if *out {
-                    continue;
-                }
-                let Err(error) = self.attempt(&mut job, cache).await else {
-                    return Ok(());
-                };
-                tracing::debug!(path = %info.path, %cache, %error, "a download failed");
-                match error.kind() {
-                    Kind::Disk => return Err(error),
-                    Kind::Missing | Kind::Usage => *out = true,
-                    // Unless the fault may lie in what was there before.
-                    Kind::Wrong => *out = job.pure,
-                    Kind::Network | Kind::Server | Kind::Daemon => {}
-                }
-                let len = job.partial().len();
-                if len > best {
-                    best = len;
-                    failures = 0;
-                }
-                if worst
-                    .as_ref()
-                    .is_none_or(|worst| weight(worst) <= weight(&error))
-                {
-                    worst = Some(error);
-                }
+        while let Some(at) = self.choose(&out).await {
+            let mirror = &self.mirrors[at];
+            let Err(error) = self.attempt(&mut job, &mirror.cache).await else {
+                mirror.succeeded();
+                return Ok(());
+            };
+            tracing::debug!(path = %info.path, cache = %mirror.cache, %error, "a download failed");
+            match error.kind() {
+                Kind::Disk => return Err(error),
+                Kind::Missing | Kind::Usage => out[at] = true,
+                // Unless the fault may lie in what was there before.
+                Kind::Wrong => out[at] = job.pure,
+                Kind::Network | Kind::Server | Kind::Daemon => mirror.failed(&error, &self.retry),
+            }
+            let len = job.partial().len();
+            if len > best {
+                best = len;
+                failures = 0;
+            }
+            if worst
+                .as_ref()
+                .is_none_or(|worst| weight(worst) <= weight(&error))
+            {
+                worst = Some(error);
             }
             failures += 1;
-            if failures >= self.retry.rounds || out.iter().all(|out| *out) {
-                return Err(match worst {
-                    Some(error) if error.kind() != Kind::Missing => error,
-                    _ => self.missing(info),
-                });
+            if failures >= self.retry.tries {
+                break;
             }
-            let Retry { base, max, .. } = self.retry;
-            let wait = surefoot_core::retry::backoff(failures, base, max, fastrand::u64(..));
-            tokio::time::sleep(wait).await;
+        }
+        Err(match worst {
+            Some(error) if error.kind() != Kind::Missing => error,
+            _ if out.contains(&false) => Error::Resting(self.names()),
+            _ => self.missing(info),
+        })
+    }
+
+    /// The first cache, in order of preference, that is neither out nor left alone just now; waits
+    /// for one if need be. `None` if all are out, or for longer than is worth waiting.
+    async fn choose(&self, out: &[bool]) -> Option<usize> {
+        loop {
+            let mut soonest: Option<Instant> = None;
+            for (at, mirror) in self.mirrors.iter().enumerate() {
+                match mirror.rests_until() {
+                    _ if out[at] => {}
+                    None => return Some(at),
+                    Some(until) => soonest = Some(soonest.map_or(until, |soon| soon.min(until))),
+                }
+            }
+            let soonest = soonest?;
+            if soonest > Instant::now() + self.retry.patience {
+                return None;
+            }
+            sleep_until(soonest).await;
         }
     }
 
@@ -238,6 +238,7 @@ impl Downloader<'_> {
             };
             len += piece.len() as u64;
             self.teller.meter.received(piece.len() as u64);
+            self.limiter.spend(piece.len() as u64).await;
             if len > limit {
                 break Err(too_long(&body.url));
             }
@@ -320,11 +321,15 @@ impl Downloader<'_> {
     }
 
     fn missing(&self, info: &PathInfo) -> Error {
-        let caches: Vec<String> = self.caches.iter().map(ToString::to_string).collect();
         Error::Missing {
             what: format!("{} of {}", info.download.url, info.path),
-            caches: caches.join(", "),
+            caches: self.names(),
         }
+    }
+
+    fn names(&self) -> String {
+        let names = self.mirrors.iter().map(|mirror| mirror.cache.to_string());
+        names.collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -63,6 +63,9 @@ pub enum Error {
         /// How long the server asks to wait (`Retry-After`).
         retry_after: Option<Duration>,
     },
+    /// All caches that may have it asked to be left alone for longer than is worth waiting.
+    #[error("{0}: asked for a longer pause; try again later")]
+    Resting(String),
     /// None of the caches has it.
     #[error(
         "{what} is in none of the caches ({caches}); push it there or add the cache that has it"
@@ -233,7 +236,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Http { .. } | Self::Stalled { .. } | Self::Truncated { .. } => Kind::Network,
-            Self::Status { .. } => Kind::Server,
+            Self::Status { .. } | Self::Resting(_) => Kind::Server,
             Self::Missing { .. } => Kind::Missing,
             Self::Url(_) | Self::Client(_) | Self::NotInStore(_) => Kind::Usage,
             Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,

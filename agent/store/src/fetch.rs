@@ -5,13 +5,15 @@
 //! connection that stays open.
 
 use crate::{
+    bandwidth::{Bandwidth, Limiter},
     board::Board,
     cache::Cache,
-    download::{Downloader, Retry, blocking},
+    download::{Downloader, blocking},
     error::{Error, Result},
     gc_root,
     http::{self, Http},
     import::Importer,
+    mirror::{Mirror, Retry},
     nix_daemon::{CheckSignatures, Connection, default_socket},
     plan::Plan,
     progress::{Meter, Progress, Teller},
@@ -57,6 +59,8 @@ pub struct Request {
     pub staging: PathBuf,
     /// Downloads at a time, 1 to 64. Others are taken as the nearest of these.
     pub connections: usize,
+    /// Bytes a second; may be changed while the fetch runs.
+    pub bandwidth: Bandwidth,
     /// Compressed bytes that may lie in staging at a time; at least one path always may.
     pub staging_limit: u64,
     /// Bytes to leave free on the file systems of staging and store.
@@ -77,7 +81,8 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with everything else as usual: 12 connections, 256 MiB of staging, no reserve,
+    /// A request with everything else as usual: 12 connections, all of the bandwidth,
+    /// 256 MiB of staging, no reserve,
     /// Nix signatures checked, the usual daemon and store.
     #[must_use]
     pub fn new(
@@ -91,6 +96,7 @@ impl Request {
             caches,
             staging,
             connections: 12,
+            bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
             reserve: 0,
             signatures: SignaturePolicy::Nix,
@@ -234,7 +240,8 @@ async fn bring(
         connections: request.connections.clamp(1, 64),
         downloader: Downloader {
             http: Http::new(request.http.clone()),
-            caches,
+            mirrors: caches.into_iter().map(Mirror::new).collect(),
+            limiter: Limiter::new(request.bandwidth.clone()),
             staging: Arc::clone(&staging),
             index: Arc::clone(index),
             retry: request.retry,

@@ -8,6 +8,7 @@
 //! * [`staging`], [`download`]: from a cache to the robot's disk;
 //! * [`nix_daemon`], [`gc_root`]: from there into the store, through the Nix daemon.
 
+pub mod bandwidth;
 mod board;
 pub mod cache;
 pub mod download;
@@ -17,6 +18,7 @@ pub mod gc_root;
 pub mod http;
 mod import;
 pub mod index;
+mod mirror;
 pub mod nar;
 pub mod narinfo;
 pub mod nix_daemon;
@@ -26,3 +28,4 @@ mod room;
 pub mod staging;
 
 pub use error::{Error, Kind, Result};
+pub use mirror::Retry;

@@ -90,6 +90,25 @@ fn a_misbehaving_cache_is_survived_or_named() -> Result<()> {
 }
 
 #[test]
+fn a_cache_that_asks_for_a_pause_gets_it() -> Result<()> {
+    let lab = Lab::new("xz")?;
+    let server = Faulty::start(&lab.cache)?;
+    let pause = Fault::Status(503, vec![("retry-after", "3600".into())]);
+    server.always("nar/", pause);
+    let mut request = lab.request(&server.url());
+    request.connections = 1;
+    let error = run(&request).unwrap_err();
+    assert_eq!(error.kind(), Kind::Server, "{error}");
+    assert_eq!(server.seen().len(), 1, "it was asked again");
+    // Another one helps out, without waiting.
+    let other = Faulty::start(&lab.cache)?;
+    request.caches.push(other.url());
+    run(&request)?;
+    assert_eq!(server.seen().len(), 2);
+    lab.check_fetched(&request)
+}
+
+#[test]
 fn a_changed_file_is_not_mixed_with_the_old_one() -> Result<()> {
     // Without a signed digest of the file, only the validator says whether the rest fits.
     let lab = Lab::new("none")?;

@@ -8,9 +8,8 @@ use std::{
 };
 use surefoot_core::{StorePath, closure::ClosureIndex};
 use surefoot_store::{
-    Error,
+    Error, Retry,
     cache::{Cache, place},
-    download::Retry,
     fetch::{self, Report, Request},
     http::{Http, Options},
     index,
@@ -80,9 +79,10 @@ impl Lab {
         request.daemon_socket = self.daemon.socket();
         request.store_dir = self.daemon.root().join("nix/store");
         request.retry = Retry {
-            rounds: 3,
+            tries: 4,
             base: Duration::from_millis(1),
             max: Duration::from_millis(10),
+            patience: Duration::from_secs(5),
         };
         request.http = Options {
             stall_timeout: Duration::from_millis(300),
