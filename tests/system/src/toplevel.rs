@@ -3,6 +3,7 @@
 use crate::rig;
 use anyhow::{Context, Result};
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -46,32 +47,65 @@ impl Farm {
     /// # Errors
     /// When the programs are missing or Nix fails.
     pub fn agent_with(&self, revision: &str, edit: impl Fn(String) -> String) -> Result<String> {
+        let mut units = Vec::new();
+        for unit in std::fs::read_dir(rig::source().join("packaging/systemd"))? {
+            let unit = unit?;
+            units.push((
+                unit.file_name(),
+                edit(std::fs::read_to_string(unit.path())?),
+            ));
+        }
+        units.sort();
+        let programs = [built("surefootd")?, built("surefoot")?];
+
+        // Making it anew takes a second, and every fleet wants it.
+        let mut hasher = DefaultHasher::new();
+        for program in &programs {
+            let metadata = program.metadata()?;
+            (program, metadata.len(), metadata.modified()?).hash(&mut hasher);
+        }
+        let recipe = std::fs::read(rig::program("toplevel/agent.nix"))?;
+        (&units, revision, recipe, rig::rootfs()?).hash(&mut hasher);
+        let known = rig::cache().join(format!("agents/{:016x}", hasher.finish()));
+        if let Ok(path) = std::fs::read_to_string(&known)
+            && self.root.join(path.trim_start_matches('/')).exists()
+        {
+            return Ok(path);
+        }
+
         let files = tempfile::tempdir()?;
         for directory in ["bin", "units"] {
             std::fs::create_dir(files.path().join(directory))?;
         }
-        for program in ["surefootd", "surefoot"] {
-            let target = files.path().join("bin").join(program);
+        for program in &programs {
             // Without its debug information: it is copied around a lot.
+            let target = files
+                .path()
+                .join("bin")
+                .join(program.file_name().unwrap_or_default());
+            let mut strip = Command::new("strip");
             rig::run(
-                Command::new("strip")
+                strip
                     .arg("--strip-debug")
                     .arg("-o")
                     .arg(target)
-                    .arg(built(program)?),
+                    .arg(program),
             )?;
         }
-        for unit in std::fs::read_dir(rig::source().join("packaging/systemd"))? {
-            let unit = unit?;
-            let text = edit(std::fs::read_to_string(unit.path())?);
-            std::fs::write(files.path().join("units").join(unit.file_name()), text)?;
+        for (name, text) in &units {
+            std::fs::write(files.path().join("units").join(name), text)?;
         }
-        rig::run(
+        let path = rig::run(
             rig::leashed(rig::program("toplevel/build"))
                 .arg("--agent")
                 .args([&self.root, files.path()])
                 .arg(revision),
-        )
+        )?;
+        std::fs::create_dir_all(rig::cache().join("agents"))?;
+        let new = tempfile::NamedTempFile::new_in(rig::cache().join("agents"))?;
+        std::fs::write(new.path(), &path)?;
+        new.persist(known)?;
+        Ok(path)
     }
 
     /// Copies a closure to a binary cache: a directory, which is made when it is missing.

@@ -59,7 +59,11 @@ fn power_cuts_before_the_trial_cost_nothing() -> Result<()> {
 
 #[test]
 fn power_cuts_in_the_trial_cost_nothing() -> Result<()> {
-    good_releases_survive_power_cuts(&["after-persist-trial", "before-switch", "after-switch"])
+    good_releases_survive_power_cuts(&[
+        "after-persist-trial-arming",
+        "before-switch",
+        "after-switch",
+    ])
 }
 
 #[test]
