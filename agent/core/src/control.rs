@@ -230,6 +230,31 @@ pub struct Check {
     pub error: Option<String>,
 }
 
+/// What the robot's clock is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClockState {
+    /// Something keeps it.
+    Trusted,
+    /// Nothing keeps it: expired files may go unnoticed.
+    Unsynced,
+    /// It reads long before what was signed: judged as unsynced.
+    Stepped,
+}
+
+/// How fresh the agent's knowledge of the repository is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Knowledge {
+    /// When the newest of the files that are believed was signed, if its signer says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Timestamp>,
+    /// When the first of them is not believed any more.
+    pub expires: Timestamp,
+    /// What the robot's clock was worth when that was judged.
+    pub clock: ClockState,
+}
+
 /// Everything about the robot's updates.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -272,6 +297,9 @@ pub struct Status {
     /// The last check of the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_check: Option<Check>,
+    /// How fresh the knowledge of the repository is; nothing before the first check that was good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<Knowledge>,
     /// Until the repository is asked again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_check_seconds: Option<u64>,

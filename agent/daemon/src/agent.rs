@@ -16,7 +16,7 @@ use sd_notify::NotifyState;
 use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_core::{
     StorePath,
-    control::RollbackTo,
+    control::{Knowledge, RollbackTo},
     journal::{Journal, State},
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request},
     time::BootId,
@@ -61,6 +61,7 @@ pub(crate) struct Agent {
     published: watch::Sender<Published>,
     roles: watch::Sender<Roles>,
     last_check: Option<LastCheck>,
+    knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     /// Polls are left out: the agent was started for one request.
     once: bool,
     renew: bool,
@@ -80,7 +81,15 @@ impl Agent {
         let (work, queue) = mpsc::unbounded_channel();
         let (events_in, events) = mpsc::unbounded_channel();
         let (progress_in, progress) = watch::channel(progress::Status::default());
-        let worker = Worker::new(Arc::clone(&config), &state, queue, events_in, progress_in)?;
+        let knowledge = Arc::default();
+        let worker = Worker::new(
+            Arc::clone(&config),
+            &state,
+            queue,
+            events_in,
+            progress_in,
+            Arc::clone(&knowledge),
+        )?;
         tokio::spawn(worker.run());
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
@@ -96,6 +105,7 @@ impl Agent {
             meter: Meter::default(),
             published: watch::Sender::new(empty),
             last_check: None,
+            knowledge,
             once,
             renew: false,
         };
@@ -337,6 +347,7 @@ impl Agent {
             &self.config,
             self.last_check.as_ref(),
             self.meter.progress(),
+            self.knowledge.borrow().clone(),
         );
         let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);
         let history = self.machine.journal().history.iter().rev();

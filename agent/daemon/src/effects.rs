@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 use surefoot_core::{
+    control::Knowledge,
     machine::{Effect, Event},
     reboot,
     release::Target,
@@ -63,8 +64,9 @@ impl Worker {
         queue: mpsc::UnboundedReceiver<Work>,
         events: mpsc::UnboundedSender<Event>,
         progress: watch::Sender<progress::Status>,
+        knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> anyhow::Result<Self> {
-        let repository = Arc::new(Repository::open(&config, &state.path())?);
+        let repository = Arc::new(Repository::open(&config, &state.path(), knowledge)?);
         Ok(Self {
             tools: Tools {
                 config,
@@ -84,12 +86,12 @@ impl Worker {
         while let Some(work) = self.queue.recv().await {
             match work {
                 Work::Effect(effect) => self.carry_out(effect).await,
-                Work::Reload(config) => self.reload(config),
+                Work::Reload(config) => self.reload(config).await,
             }
         }
     }
 
-    fn reload(&mut self, config: Arc<Config>) {
+    async fn reload(&mut self, config: Arc<Config>) {
         let same = {
             let (old, new) = (&self.tools.config, &config);
             (
@@ -107,7 +109,8 @@ impl Worker {
             )
         };
         if !same {
-            match Repository::open(&config, &self.state_dir) {
+            let old = &self.tools.repository;
+            match old.reopen(&config, &self.state_dir).await {
                 Ok(repository) => self.tools.repository = Arc::new(repository),
                 Err(error) => {
                     tracing::error!("{error:#}; the old repository stays in use");

@@ -3,13 +3,14 @@
 use crate::{clock, config::Config};
 use anyhow::Context as _;
 use jiff::Timestamp;
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
+    control::{ClockState, Knowledge},
     release::{MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
 use surefoot_trust::{Client, Clock};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
 const MAX_ANCHOR: u64 = 1 << 20;
@@ -20,10 +21,11 @@ const POLL_LIMIT: u32 = 20;
 
 /// The repository and the channel that this robot follows.
 pub(crate) struct Repository {
-    client: Mutex<Client>,
+    client: Arc<Mutex<Client>>,
     channel: Name,
     model: Name,
     limit: Duration,
+    knowledge: Arc<watch::Sender<Option<Knowledge>>>,
 }
 
 impl Repository {
@@ -31,29 +33,45 @@ impl Repository {
     ///
     /// # Errors
     /// The trust anchor is missing or broken, or the URL cannot be used.
-    pub(crate) fn open(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
-        let anchor = read_anchor(&config.root)?;
-        let mut trust = surefoot_trust::Config::new(
-            config.repository.as_str(),
-            anchor,
-            state_dir.join("trust"),
-        );
-        trust.http.connect_timeout = config.poll.timeout;
-        trust.http.window = config.poll.timeout;
-        trust.http.ca_files.extend(config.ca_file.clone());
-        let client = Client::new(trust)?;
+    pub(crate) fn open(
+        config: &Config,
+        state_dir: &Path,
+        knowledge: Arc<watch::Sender<Option<Knowledge>>>,
+    ) -> anyhow::Result<Self> {
+        let client = Client::new(trust(config, state_dir)?)?;
         if let Some(damage) = client.damage() {
             tracing::error!(
                 damage,
                 "the trusted metadata was damaged; went on from what is whole"
             );
         }
-        Ok(Self {
-            client: Mutex::new(client),
+        Ok(Self::with(config, Arc::new(Mutex::new(client)), knowledge))
+    }
+
+    /// The same by another configuration, once a poll that is under way has ended. What is trusted
+    /// stays locked; after an error the old configuration is in force.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn reopen(&self, config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
+        let trust = trust(config, state_dir)?;
+        self.client.lock().await.reconfigure(trust)?;
+        let client = Arc::clone(&self.client);
+        Ok(Self::with(config, client, Arc::clone(&self.knowledge)))
+    }
+
+    fn with(
+        config: &Config,
+        client: Arc<Mutex<Client>>,
+        knowledge: Arc<watch::Sender<Option<Knowledge>>>,
+    ) -> Self {
+        Self {
+            client,
             channel: config.channel.clone(),
             model: config.model.clone(),
             limit: config.poll.timeout * POLL_LIMIT,
-        })
+            knowledge,
+        }
     }
 
     /// Reads the repository: what this robot should run, if anything.
@@ -64,6 +82,15 @@ impl Repository {
         self.within(async |client| {
             let refresh = client.refresh(clock::now()).await?;
             tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
+            self.knowledge.send_replace(Some(Knowledge {
+                signed: refresh.issued,
+                expires: refresh.expires,
+                clock: match refresh.clock {
+                    Clock::Trusted => ClockState::Trusted,
+                    Clock::Unsynced => ClockState::Unsynced,
+                    Clock::Stepped => ClockState::Stepped,
+                },
+            }));
             if refresh.clock == Clock::Stepped {
                 tracing::warn!(
                     "the clock reads {}, but signed files are from {}: judging by those",
@@ -147,6 +174,17 @@ fn give_memory_back() {
 
 #[cfg(not(target_env = "gnu"))]
 const fn give_memory_back() {}
+
+/// The trust layer's part of the configuration.
+fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Config> {
+    let anchor = read_anchor(&config.root)?;
+    let mut trust =
+        surefoot_trust::Config::new(config.repository.as_str(), anchor, state_dir.join("trust"));
+    trust.http.connect_timeout = config.poll.timeout;
+    trust.http.window = config.poll.timeout;
+    trust.http.ca_files.extend(config.ca_file.clone());
+    Ok(trust)
+}
 
 fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;

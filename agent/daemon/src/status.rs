@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
-    control::{Check, CheckResult, Hold, Progress, Status, System},
+    control::{Check, CheckResult, Hold, Knowledge, Progress, Status, System},
     journal::{Journal, Phase, State},
     machine::Machine,
     release::Name,
@@ -77,6 +77,7 @@ pub(crate) fn of(
     config: &Config,
     last_check: Option<&LastCheck>,
     progress: Option<Progress>,
+    knowledge: Option<Knowledge>,
 ) -> Status {
     let (journal, now) = (machine.journal(), observe::now());
     Status {
@@ -108,6 +109,7 @@ pub(crate) fn of(
             },
             error: check.result.as_ref().err().cloned(),
         }),
+        knowledge,
         next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
         drift: machine
             .drift()

@@ -14,7 +14,7 @@ use crate::{
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
-use std::{fs::File, path::PathBuf};
+use std::{fs::File, path::PathBuf, sync::Arc};
 
 /// After this many polls that were answered "not modified" the whole workflow runs again, new
 /// roots included. They come with a new timestamp, so this is only a second net.
@@ -105,7 +105,8 @@ pub struct Client {
     idle_polls: u32,
     damage: Option<String>,
     address: String,
-    _lock: Flock<File>,
+    state_dir: PathBuf,
+    lock: Arc<Flock<File>>,
 }
 
 impl Client {
@@ -121,6 +122,26 @@ impl Client {
     /// [`Error::Url`]; [`Error::Malformed`] and [`Error::Threshold`] for the anchor;
     /// [`Error::Io`]; [`Error::Locked`] if another process uses the directory.
     pub fn new(config: Config) -> Result<Self, Error> {
+        files::make_dir(&config.state_dir)?;
+        let lock = Arc::new(files::lock(&config.state_dir)?);
+        Self::with_lock(config, lock)
+    }
+
+    /// Goes on by another configuration, with what is trusted in its state directory; the same
+    /// one may stay locked. After an error the client is as it was.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn reconfigure(&mut self, config: Config) -> Result<(), Error> {
+        if config.state_dir != self.state_dir {
+            *self = Self::new(config)?;
+            return Ok(());
+        }
+        *self = Self::with_lock(config, Arc::clone(&self.lock))?;
+        Ok(())
+    }
+
+    fn with_lock(config: Config, lock: Arc<Flock<File>>) -> Result<Self, Error> {
         let base = |own: Option<String>, below: &str| {
             Base::new(&own.unwrap_or_else(|| {
                 format!("{}/{below}", config.repository_url.trim_end_matches('/'))
@@ -129,8 +150,6 @@ impl Client {
         let metadata = base(config.metadata_url.clone(), "metadata")?;
         let targets = base(config.targets_url.clone(), "targets")?;
         let anchor = TrustedSet::bootstrap(&config.anchor)?;
-        files::make_dir(&config.state_dir)?;
-        let lock = files::lock(&config.state_dir)?;
         let (local, Found { state, mut damage }) = Local::open(RealDisk(config.state_dir.clone()))?;
         let restored = state.and_then(|state| match TrustedSet::restore(&state.stored) {
             Ok(set) => Some((state, set)),
@@ -153,7 +172,8 @@ impl Client {
             refreshed: None,
             idle_polls: 0,
             damage,
-            _lock: lock,
+            state_dir: config.state_dir,
+            lock,
         })
     }
 

@@ -254,6 +254,29 @@ async fn damage_on_disk_is_said_and_healed() {
 }
 
 #[tokio::test]
+async fn another_configuration_keeps_what_is_trusted() {
+    let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
+    let mut client = client(&repo, &repo.file_url(), &state);
+    client.refresh(time(START)).await.unwrap();
+    // The same repository moves to a server; the state directory stays locked.
+    let server = Server::new(repo.dir.path().into());
+    let config = |url: &str| Config::new(url, repo.anchor(), state.path().into());
+    client.reconfigure(config(&server.url)).unwrap();
+    assert_eq!(client.versions().timestamp, 2);
+    assert!(!client.refresh(time(START)).await.unwrap().changed);
+    assert!(!server.requests().is_empty());
+    assert!(matches!(
+        Client::new(config(&server.url)),
+        Err(Error::Locked(_))
+    ));
+    // What cannot be is refused, and all goes on as before.
+    assert!(client.reconfigure(config("ftp://x")).is_err());
+    client.refresh(time(START)).await.unwrap();
+    drop(client);
+    Client::new(config(&server.url)).unwrap();
+}
+
+#[tokio::test]
 async fn another_anchor_begins_anew_and_a_wrong_one_is_refused() {
     let (one, two) = (Repo::new(), Repo::new());
     let state = tempfile::tempdir().unwrap();

@@ -4,7 +4,10 @@ use crate::style::{Style, clean};
 use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
 use surefoot_core::{
-    control::{Blocked, Check, CheckResult, HistoryEntry, Hold, Progress, State, Status, System},
+    control::{
+        Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Progress, State,
+        Status, System,
+    },
     journal::What,
     units::{short_bytes, short_duration},
 };
@@ -74,6 +77,9 @@ pub(super) fn status(status: &Status, style: Style) -> String {
     }
     if let Some(line) = checks(status) {
         row("Check", line);
+    }
+    if let Some(knowledge) = &status.knowledge {
+        row("Signed", self::knowledge(knowledge));
     }
     for blocked in &status.blocked {
         row("Blocked", self::blocked(blocked, style));
@@ -155,6 +161,20 @@ fn checks(status: &Status) -> Option<String> {
         .then(|| "asking the repository now".to_owned());
     let parts: Vec<String> = [now, last, next].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// How fresh the knowledge of the repository is.
+fn knowledge(knowledge: &Knowledge) -> String {
+    let signed = knowledge.signed.map_or_else(
+        || "at an unknown time".to_owned(),
+        |signed| format!("at {}", time(signed)),
+    );
+    let clock = match knowledge.clock {
+        ClockState::Trusted => "",
+        ClockState::Unsynced => "; nothing keeps the clock here, so expiry may go unnoticed",
+        ClockState::Stepped => "; the clock here is wrong: it reads long before that",
+    };
+    format!("{signed}, valid until {}{clock}", time(knowledge.expires))
 }
 
 /// A blocked release with its evidence.
@@ -241,4 +261,24 @@ const fn what(what: What) -> &'static str {
 /// To the second, in UTC: whoever reads it stands somewhere else than the robot.
 fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_clock_is_said() {
+        let at = |text: &str| text.parse().unwrap();
+        let mut known = Knowledge {
+            signed: Some(at("2030-01-01T00:00:00Z")),
+            expires: at("2030-01-08T00:00:00Z"),
+            clock: ClockState::Trusted,
+        };
+        assert!(!knowledge(&known).contains("clock"));
+        known.clock = ClockState::Stepped;
+        known.signed = None;
+        let text = knowledge(&known);
+        assert!(text.contains("at an unknown time") && text.contains("clock here is wrong"));
+    }
 }

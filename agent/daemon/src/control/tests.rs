@@ -9,7 +9,8 @@ use std::{io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use surefoot_core::{
     StorePath,
     control::{
-        Blocked, Check, CheckResult, Failure, HistoryEntry, Hold, Progress, State, Status, System,
+        Blocked, Check, CheckResult, ClockState, Failure, HistoryEntry, Hold, Knowledge, Progress,
+        State, Status, System,
     },
     journal::{Cause, What},
     machine::{Refusal, Request},
@@ -91,6 +92,11 @@ fn full() -> Status {
             when: Some(jiff::Timestamp::UNIX_EPOCH),
             result: CheckResult::Failed,
             error: Some("no route".into()),
+        }),
+        knowledge: Some(Knowledge {
+            signed: Some(jiff::Timestamp::UNIX_EPOCH),
+            expires: jiff::Timestamp::UNIX_EPOCH,
+            clock: ClockState::Unsynced,
         }),
         next_check_seconds: Some(30),
         drift: Some("somebody switched".into()),
