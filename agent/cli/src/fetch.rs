@@ -67,7 +67,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR|URL")]
     from: Vec<String>,
     /// Downloads at a time.
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
     connections: u8,
     /// Bytes a second at most; K, M and G stand for powers of 1024.
     #[arg(long, value_name = "N[KMG]", value_parser = bytes)]
@@ -90,6 +90,10 @@ pub(crate) struct Args {
     /// closure index alone, which the daemon allows to trusted users.
     #[arg(long, value_enum, default_value = "nix")]
     signatures: Signatures,
+    /// Do not wait until the store is on the disk. A power cut soon after may damage what was
+    /// fetched, unless nix.conf has fsync-store-paths.
+    #[arg(long)]
+    no_sync: bool,
     /// Only say what it would cost.
     #[arg(long)]
     dry_run: bool,
@@ -125,6 +129,7 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
     let index = Arc::new(index);
     let mut request = Request::new(Arc::clone(&index), caches, args.staging, args.gc_root);
     request.connections = args.connections.into();
+    request.sync = !args.no_sync;
     request.bandwidth.set(args.limit_rate.unwrap_or(0));
     request.daemon_socket = default_socket();
     request.signatures = match args.signatures {

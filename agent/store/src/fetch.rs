@@ -74,6 +74,9 @@ pub struct Request {
     /// Where the store's files lie, for the check of free space and the final sync. Skipped if it
     /// is not there.
     pub store_dir: PathBuf,
+    /// Whether the store's file system is synced before the fetch counts as done. Nix registers a
+    /// path before its files are on the disk, unless `fsync-store-paths` is set.
+    pub sync: bool,
     /// How often to try again.
     pub retry: Retry,
     /// How to speak HTTP.
@@ -81,7 +84,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with everything else as usual: 12 connections, all of the bandwidth,
+    /// A request with everything else as usual: 16 connections, all of the bandwidth,
     /// 256 MiB of staging, no reserve,
     /// Nix signatures checked, the usual daemon and store.
     #[must_use]
@@ -95,7 +98,7 @@ impl Request {
             index,
             caches,
             staging,
-            connections: 12,
+            connections: 16,
             bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
             reserve: 0,
@@ -103,6 +106,7 @@ impl Request {
             gc_root,
             daemon_socket: default_socket(),
             store_dir: STORE_DIR.into(),
+            sync: true,
             retry: Retry::default(),
             http: http::Options::default(),
         }
@@ -177,9 +181,8 @@ pub async fn run(request: &Request, progress: &dyn Progress) -> Result<Report> {
         bring(request, caches, Board::new(index, &valid), teller).await?;
     }
     let store = request.store_dir.clone();
-    if store.is_dir() {
-        // Nix registers a path before its files are on the disk, unless it is told otherwise. What
-        // is booted into next must not be a file of zeros after a power cut.
+    if request.sync && store.is_dir() {
+        // What is booted into next must not be a file of zeros after a power cut.
         blocking(move || sync_file_system(&store)).await?;
     }
     gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
