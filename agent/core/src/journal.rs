@@ -99,8 +99,11 @@ pub enum State {
         system: StorePath,
         /// The system that ran before: where a revert goes.
         previous: StorePath,
-        /// The boot in which it began.
+        /// The boot in which it began; once it was booted, that boot.
         boot: BootId,
+        /// Whether it is tried live or by booting it.
+        #[serde(default)]
+        mode: Mode,
         /// How far it is.
         phase: Phase,
     },
@@ -131,12 +134,28 @@ pub enum State {
         evidence: Evidence,
         /// Tries in this boot, this one included.
         attempts: u32,
-        /// Reboots that were tried because switching back failed.
+        /// Reboots that were ordered to get there.
         reboots: u32,
+        /// Whether only a reboot leads there: what is left was booted.
+        #[serde(default)]
+        reboot: bool,
     },
 }
 
-/// How far a live trial is.
+/// How a system is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// Activated beside the running kernel; the dead-man timer guards it.
+    #[default]
+    Live,
+    /// Booted once; the boot loader's default stays what it was, and the boot's deadline and the
+    /// watchdog guard it.
+    Boot,
+}
+
+/// How far a trial is. Live: arming, switching, soaking. By booting: staging, staged, aiming,
+/// booting, soaking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "name")]
 pub enum Phase {
@@ -147,7 +166,18 @@ pub enum Phase {
         /// The order.
         order: Order,
     },
-    /// It is live and has to stay healthy.
+    /// The profile gets the system, and the boot loader an entry for it; its default stays.
+    Staging {
+        /// The order.
+        order: Order,
+    },
+    /// It could be booted, and waits for permission. A reboot leads to the confirmed system.
+    Staged,
+    /// The deadline and the boot loader's one-shot are being set.
+    Aiming,
+    /// The next boot is the trial.
+    Booting,
+    /// It runs and has to stay healthy.
     Soaking {
         /// When the robot must have proven itself.
         deadline: Instant,
@@ -209,6 +239,14 @@ pub enum Cause {
     DeadMan,
     /// The robot restarted in the middle, more than once.
     Interrupted,
+    /// Its kernel panicked.
+    Panic,
+    /// The hardware watchdog reset the robot.
+    Watchdog,
+    /// The boot loader did not start it, more than once.
+    OneShotLost,
+    /// It must not be tried on this robot: it would take the agent away, say.
+    Unfit,
     /// The trial's traces do not fit together.
     Unknown,
     /// A person rolled it back.
@@ -286,7 +324,7 @@ pub enum What {
     RolledBack,
     /// The confirmed system was put back.
     Restored,
-    /// Switching back failed; the robot was rebooted to get there.
+    /// The robot was rebooted to get back.
     Rebooted,
 }
 
@@ -385,7 +423,7 @@ impl State {
     pub const fn order(&self) -> Option<&Order> {
         match self {
             Self::Trial {
-                phase: Phase::Switching { order },
+                phase: Phase::Switching { order } | Phase::Staging { order },
                 ..
             }
             | Self::Committing { order, .. }
@@ -408,14 +446,26 @@ impl State {
 }
 
 impl Phase {
-    /// The name in the journal: `arming`, `switching`, `soaking`.
+    /// The name in the journal: `arming`, `switching`, `soaking`, ….
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Arming => "arming",
             Self::Switching { .. } => "switching",
+            Self::Staging { .. } => "staging",
+            Self::Staged => "staged",
+            Self::Aiming => "aiming",
+            Self::Booting => "booting",
             Self::Soaking { .. } => "soaking",
         }
+    }
+}
+
+impl Cause {
+    /// Whether it says anything about the release. What does not may be tried again.
+    #[must_use]
+    pub const fn is_verdict(self) -> bool {
+        !matches!(self, Self::Interrupted | Self::OneShotLost)
     }
 }
 

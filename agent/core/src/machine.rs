@@ -7,13 +7,15 @@
 //!
 //! States: Idle → Fetching → Ready → Trial → Committing → Idle, and Reverting from any trial.
 
+mod boot;
+
 use crate::{
     StorePath,
     health::{Failure, Report},
     hold::{Expiry, Hold},
     journal::{
-        Attempts, Blocked, Cause, Evidence, Generation, Journal, MAX_BLOCKED, MAX_HISTORY, Origin,
-        Phase, Record, State, What,
+        Attempts, Blocked, Cause, Evidence, Generation, Journal, MAX_BLOCKED, MAX_HISTORY, Mode,
+        Origin, Phase, Record, State, What,
     },
     reboot,
     release::Target,
@@ -32,6 +34,9 @@ pub const MAX_REBOOTS: u32 = 3;
 /// What the dead-man timer allows on top of the switch and the health deadline, so that it never
 /// fires into an agent that is just deciding.
 pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a reboot that was ordered may take to happen before it is ordered again.
+pub const REBOOT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What the configuration says about decisions.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +59,8 @@ pub struct Policy {
     pub max_failures: u32,
     /// How long one switch may take.
     pub switch_timeout: Duration,
+    /// Time from the start of a boot on trial within which it must have proven itself.
+    pub boot_deadline: Duration,
     /// Trials of one release that may end without a verdict, 1 or more.
     pub trial_attempts: u32,
     /// Tries of a commit, 1 or more.
@@ -119,6 +126,10 @@ pub enum Event {
         current: StorePath,
         /// Why it cannot be tried live; empty if it can.
         reboot: Vec<reboot::Reason>,
+        /// Why it must not be tried on this robot at all, if so: its own fault.
+        unfit: Option<String>,
+        /// Why the robot cannot boot it on trial now, if so: not the release's fault.
+        no_boot: Option<String>,
     },
     /// The new system could not be looked at.
     InspectFailed(String),
@@ -126,6 +137,10 @@ pub enum Event {
     DeadManArmed,
     /// It could not be armed.
     DeadManFailed(String),
+    /// The next boot is the trial's: its deadline and the loader's one-shot are set and read back.
+    BootAimed,
+    /// They could not be set.
+    AimFailed(String),
     /// A switch ended.
     SwitchEnded {
         /// The unit of its order; an answer of another one is ignored.
@@ -206,8 +221,20 @@ pub enum Effect {
         /// When, from now.
         after: Duration,
     },
-    /// Disarm it. Not armed is fine.
+    /// Take back every guard of a trial: the dead-man timer, a boot's deadline, and a one-shot that
+    /// the boot loader has not used. None is fine.
     DisarmDeadMan,
+    /// Make `system` what the next boot starts, once, and have it reset the robot `within` this time
+    /// after its start unless the agent disarms that: outside the agent, and not relying on what
+    /// `system` contains. The loader's default must be `previous` (`BootAimed`, `AimFailed`).
+    AimBoot {
+        /// What is tried.
+        system: StorePath,
+        /// What every other boot starts.
+        previous: StorePath,
+        /// Its deadline, from the start of its kernel.
+        within: Duration,
+    },
     /// Carry out a switch, or wait for it if its unit exists already (`SwitchEnded`).
     Switch(Order),
     /// Look at the health, this system being the one that has to run (`Probed`).
@@ -278,6 +305,8 @@ struct Memory {
     soak: Soak,
     drift: Option<StorePath>,
     problem: Option<String>,
+    /// The switcher said that this system needs a reboot.
+    other_init: Option<StorePath>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -357,6 +386,10 @@ impl Machine {
                     times.push(self.memory.soak.next);
                 }
             }
+            State::Trial {
+                phase: Phase::Staged,
+                ..
+            } => times.extend(self.journal.holds.iter().map(Hold::ends)),
             State::Trial { .. } | State::Committing { .. } | State::Reverting { .. } => {}
         }
         times.into_iter().flatten().min()
@@ -411,7 +444,12 @@ impl Decision<'_> {
             }
             Event::Fetched => self.fetched(),
             Event::FetchFailed(why) => self.fetch_failed(why),
-            Event::Inspected { current, reboot } => self.inspected(current, &reboot),
+            Event::Inspected {
+                current,
+                reboot,
+                unfit,
+                no_boot,
+            } => self.inspected(current, reboot, unfit, no_boot),
             Event::InspectFailed(why) => {
                 if matches!(self.machine.journal.state, State::Ready { .. }) {
                     self.machine.memory.problem = Some(why);
@@ -425,9 +463,12 @@ impl Decision<'_> {
                     ..
                 } = self.machine.journal.state
                 {
-                    self.no_verdict(format!("the dead-man timer could not be armed: {why}"));
+                    let why = format!("the dead-man timer could not be armed: {why}");
+                    self.no_verdict(Evidence::plain(Cause::Interrupted, why));
                 }
             }
+            Event::BootAimed => self.aimed(),
+            Event::AimFailed(why) => self.aim_failed(&why),
             Event::SwitchEnded {
                 unit,
                 outcome,
@@ -502,7 +543,17 @@ impl Decision<'_> {
             }
             Resolution::Ended(outcome, log) => self.switch_ended(&outcome, log, Vec::new()),
             Resolution::Soak => self.probe(),
-            Resolution::Interrupted(why) => self.no_verdict(why.to_owned()),
+            Resolution::Interrupted(why) => {
+                self.unstage(Evidence::plain(Cause::Interrupted, why.to_owned()));
+            }
+            Resolution::Staged => self.staged(),
+            Resolution::RebootAgain => self.boot_trial(),
+            Resolution::Arrived => self.arrived(),
+            Resolution::FellBack(trace) => self.fell_back(trace),
+            Resolution::CommitLost => {
+                let why = "the robot restarted before the boot loader had the proven system";
+                self.unstage(Evidence::plain(Cause::Interrupted, why.to_owned()));
+            }
             Resolution::DeadManReverted => {
                 let evidence = Evidence::plain(
                     Cause::DeadMan,
@@ -515,7 +566,12 @@ impl Decision<'_> {
                 self.revert(Evidence::plain(Cause::Unknown, why.to_owned()));
             }
             Resolution::Forward => self.commit_again(),
-            Resolution::Backward => self.revert_again(),
+            Resolution::Backward { reboot: needed } => {
+                if let State::Reverting { reboot, .. } = &mut self.machine.journal.state {
+                    *reboot = needed;
+                }
+                self.revert_again();
+            }
             Resolution::Reverted => self.reverted(),
         }
     }
@@ -538,6 +594,7 @@ impl Decision<'_> {
                     system,
                     previous: confirmed.system,
                     boot: self.cx.boot.clone(),
+                    mode: Mode::Live,
                     phase: Phase::Soaking {
                         deadline: self.cx.now + self.cx.policy.health_deadline,
                     },
@@ -570,6 +627,7 @@ impl Decision<'_> {
                 Origin::Restore {
                     why: why.to_owned(),
                 },
+                Action::Switch,
             );
         }
     }
@@ -691,17 +749,18 @@ impl Decision<'_> {
 
     // Before the trial.
 
-    fn inspected(&mut self, current: StorePath, reboot: &[reboot::Reason]) {
+    fn inspected(
+        &mut self,
+        current: StorePath,
+        mut reboot: Vec<reboot::Reason>,
+        unfit: Option<String>,
+        no_boot: Option<String>,
+    ) {
         let State::Ready { target } = self.machine.journal.state.clone() else {
             return;
         };
-        if !reboot.is_empty() {
-            let reasons: Vec<String> = reboot.iter().map(ToString::to_string).collect();
-            let message = format!(
-                "it cannot be tried without a reboot: {}",
-                reasons.join(", ")
-            );
-            let evidence = Evidence::plain(Cause::NeedsReboot, message);
+        if let Some(why) = unfit {
+            let evidence = Evidence::plain(Cause::Unfit, why);
             self.block(&target, evidence.clone());
             self.record(
                 What::Refused,
@@ -712,6 +771,9 @@ impl Decision<'_> {
             );
             self.go(State::Idle);
             return;
+        }
+        if self.machine.memory.other_init.as_ref() == Some(&target.system) {
+            reboot.push(reboot::Reason::Init);
         }
         let confirmed = self.machine.journal.confirmed.as_ref();
         if confirmed.is_none_or(|confirmed| confirmed.system != current) {
@@ -724,13 +786,27 @@ impl Decision<'_> {
         if !self.machine.journal.holds.is_empty() {
             return;
         }
+        let reasons: Vec<String> = reboot.iter().map(ToString::to_string).collect();
+        let why = (!reasons.is_empty()).then(|| reasons.join(", "));
+        if let (Some(why), Some(no_boot)) = (&why, no_boot) {
+            self.machine.memory.problem = Some(format!(
+                "release {} needs a reboot ({why}), but the robot cannot try it by one: {no_boot}",
+                target.release
+            ));
+            self.retry_later();
+            return;
+        }
         self.record(
             What::Tried,
             target.system.clone(),
             Some(&target),
-            None,
+            why.map(|why| format!("by booting it: {why}")),
             None,
         );
+        if !reboot.is_empty() {
+            self.stage(target, current);
+            return;
+        }
         let policy = self.cx.policy;
         self.effects.push(Effect::ArmDeadMan {
             system: current.clone(),
@@ -741,16 +817,23 @@ impl Decision<'_> {
             target: Some(target),
             previous: current,
             boot: self.cx.boot.clone(),
+            mode: Mode::Live,
             phase: Phase::Arming,
         });
     }
 
     /// Looks again at what waits, now that nobody holds it back: the robot may have changed since.
     fn begin_if_free(&mut self) {
-        if let State::Ready { target } = &self.machine.journal.state
-            && self.machine.journal.holds.is_empty()
-        {
-            self.effects.push(Effect::Inspect(target.clone()));
+        if !self.machine.journal.holds.is_empty() {
+            return;
+        }
+        match &self.machine.journal.state {
+            State::Ready { target } => self.effects.push(Effect::Inspect(target.clone())),
+            State::Trial {
+                phase: Phase::Staged,
+                ..
+            } => self.staged(),
+            _ => {}
         }
     }
 
@@ -772,6 +855,7 @@ impl Decision<'_> {
             system,
             previous,
             boot,
+            mode,
             phase: Phase::Arming,
         } = state
         else {
@@ -784,16 +868,42 @@ impl Decision<'_> {
             system,
             previous,
             boot,
+            mode,
             phase: Phase::Switching { order },
         });
     }
 
     fn switch_ended(&mut self, outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) {
         match self.machine.journal.state.clone() {
+            State::Trial {
+                mode: Mode::Boot, ..
+            } => match outcome {
+                Outcome::Done => self.staged(),
+                // Nothing of the new system has run: it is the robot that could not do it.
+                _ => self.unstage(Evidence {
+                    cause: Cause::Interrupted,
+                    message: format!("it could not be staged for a boot: {outcome}"),
+                    failures,
+                    log,
+                }),
+            },
             State::Trial { .. } if outcome.activated() => self.soak(),
             State::Trial { .. } if *outcome == Outcome::Locked => {
                 self.effects.push(Effect::DisarmDeadMan);
-                self.no_verdict(outcome.to_string());
+                self.no_verdict(Evidence::plain(Cause::Interrupted, outcome.to_string()));
+            }
+            State::Trial {
+                target: Some(target),
+                system,
+                ..
+            } if *outcome == Outcome::NeedsReboot => {
+                // Nothing was activated: try it by booting it.
+                self.effects.push(Effect::DisarmDeadMan);
+                self.machine.memory.other_init = Some(system);
+                self.go(State::Ready {
+                    target: target.clone(),
+                });
+                self.effects.push(Effect::Inspect(target));
             }
             State::Trial { .. } => self.revert(Evidence::of_switch(outcome, log, failures)),
             State::Committing { .. } if outcome.activated() => self.committed(),
@@ -801,6 +911,7 @@ impl Decision<'_> {
                 attempts,
                 previous,
                 origin,
+                order,
                 ..
             } => {
                 let problem = Some(format!("commit: {outcome}"));
@@ -817,16 +928,34 @@ impl Decision<'_> {
                         cause: Cause::Commit,
                         ..Evidence::of_switch(outcome, log, failures)
                     };
-                    self.revert_to(previous, Action::Switch, evidence);
+                    let reboot = order.action == Action::Boot;
+                    self.revert_to(previous, order.action, reboot, evidence);
                 }
             }
+            State::Reverting {
+                reboot: true,
+                order,
+                ..
+            } if outcome.activated() => {
+                self.reboot_to_revert(format!("going back to {}", order.system));
+            }
             State::Reverting { .. } if outcome.activated() => self.reverted(),
-            State::Reverting { attempts, .. } => {
+            State::Reverting {
+                attempts,
+                order,
+                reboot,
+                ..
+            } => {
                 self.machine.memory.problem = Some(format!("revert: {outcome}"));
                 if attempts < self.cx.policy.revert_attempts {
                     self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
+                } else if order.action == Action::Boot && !reboot {
+                    // The system before runs; only its boot entries could not be put in order.
+                    self.reverted();
+                    self.machine.memory.problem = Some(format!("revert: {outcome}"));
                 } else {
-                    self.reboot_to_revert(outcome);
+                    let why = format!("switching back to {} failed: {outcome}", order.system);
+                    self.reboot_to_revert(why);
                 }
             }
             State::Idle | State::Fetching { .. } | State::Ready { .. } => {}
@@ -912,9 +1041,15 @@ impl Decision<'_> {
             target,
             system,
             previous,
+            mode,
             ..
         } = self.machine.journal.state.clone()
         {
+            let action = match mode {
+                Mode::Live => Action::Switch,
+                // It runs already.
+                Mode::Boot => Action::Boot,
+            };
             let goal = Generation {
                 system,
                 release: target.as_ref().map(|target| target.release.clone()),
@@ -925,13 +1060,13 @@ impl Decision<'_> {
             } else {
                 Origin::Adopt
             };
-            self.commit(goal, target, previous, origin);
+            self.commit(goal, target, previous, origin, action);
         }
     }
 
     /// A trial ended through no fault of the release, as far as anybody knows: it may come again,
     /// but not for ever.
-    fn no_verdict(&mut self, why: String) {
+    fn no_verdict(&mut self, evidence: Evidence) {
         let Some(target) = self.machine.journal.state.target().cloned() else {
             self.go(State::Idle);
             return;
@@ -950,17 +1085,17 @@ impl Decision<'_> {
                 What::Interrupted,
                 target.system.clone(),
                 Some(&target),
-                Some(why.clone()),
+                Some(evidence.message.clone()),
                 None,
             );
-            self.machine.memory.problem = Some(why);
             self.go(State::Idle);
+            self.machine.memory.problem = Some(evidence.message);
             self.retry_later();
         } else {
-            self.left_behind(Evidence::plain(
-                Cause::Interrupted,
-                format!("{why}, for the {count}th time"),
-            ));
+            self.left_behind(Evidence {
+                message: format!("{} ({count} trials ended like this)", evidence.message),
+                ..evidence
+            });
         }
     }
 
@@ -972,11 +1107,12 @@ impl Decision<'_> {
         target: Option<Target>,
         previous: StorePath,
         origin: Origin,
+        action: Action,
     ) {
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::DisarmDeadMan);
         let rollback = matches!(origin, Origin::Rollback { .. });
-        let order = self.order("commit", goal.system.clone(), Action::Switch, rollback);
+        let order = self.order("commit", goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Committing {
             goal,
@@ -1066,18 +1202,31 @@ impl Decision<'_> {
     /// Leaves the trial for the system that ran before it.
     fn revert(&mut self, evidence: Evidence) {
         let State::Trial {
-            previous, phase, ..
+            previous,
+            phase,
+            mode,
+            ..
         } = self.machine.journal.state.clone()
         else {
             return;
         };
-        if let Phase::Switching { order } = phase {
-            self.effects.push(Effect::StopSwitch(order.unit));
+        if let Phase::Switching { order } | Phase::Staging { order } = &phase {
+            self.effects.push(Effect::StopSwitch(order.unit.clone()));
         }
-        self.revert_to(previous, Action::Test, evidence);
+        match mode {
+            Mode::Live => self.revert_to(previous, Action::Test, false, evidence),
+            Mode::Boot => {
+                let booted = matches!(
+                    phase,
+                    Phase::Aiming | Phase::Booting | Phase::Soaking { .. }
+                );
+                self.revert_to(previous, Action::Boot, booted, evidence);
+            }
+        }
     }
 
-    fn revert_to(&mut self, system: StorePath, action: Action, evidence: Evidence) {
+    /// `reboot`: whether only a reboot leads there.
+    fn revert_to(&mut self, system: StorePath, action: Action, reboot: bool, evidence: Evidence) {
         let (target, failed) = match self.machine.journal.state.clone() {
             State::Trial { target, system, .. } => (target, system),
             State::Committing { target, goal, .. } => (target, goal.system),
@@ -1092,6 +1241,7 @@ impl Decision<'_> {
             evidence,
             attempts: 1,
             reboots: 0,
+            reboot,
         });
     }
 
@@ -1103,6 +1253,7 @@ impl Decision<'_> {
             evidence,
             attempts,
             reboots,
+            reboot,
         } = self.machine.journal.state.clone()
         {
             let order = self.order("revert", order.system, order.action, true);
@@ -1114,12 +1265,13 @@ impl Decision<'_> {
                 evidence,
                 attempts: attempts.saturating_add(1),
                 reboots,
+                reboot,
             });
         }
     }
 
-    /// Switching back does not work: the boot loader still starts the system before the trial.
-    fn reboot_to_revert(&mut self, outcome: &Outcome) {
+    /// Only a reboot leads back: the boot loader still starts the system before the trial.
+    fn reboot_to_revert(&mut self, why: String) {
         self.expire_holds();
         let State::Reverting {
             order,
@@ -1132,17 +1284,16 @@ impl Decision<'_> {
         };
         if *reboots >= MAX_REBOOTS {
             self.machine.memory.problem = Some(format!(
-                "neither switching to {} nor {MAX_REBOOTS} reboots brought it back ({outcome}); \
-                 a person must look",
+                "neither switching to {} nor {MAX_REBOOTS} reboots brought it back ({why}); a \
+                 person must look",
                 order.system
             ));
             return;
         }
         if let Some(hold) = self.machine.journal.holds.first() {
             self.machine.memory.problem = Some(format!(
-                "switching back to {} failed ({outcome}); the robot will be rebooted when the hold \
-                 of {} ends",
-                order.system, hold.owner
+                "{why}; the robot will be rebooted when the hold of {} ends",
+                hold.owner
             ));
             self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
             return;
@@ -1150,14 +1301,23 @@ impl Decision<'_> {
         *reboots += 1;
         *attempts = 0;
         let system = order.system.clone();
-        let why = format!("switching back to {system} failed: {outcome}");
         self.record(What::Rebooted, system, None, Some(why.clone()), None);
+        self.reboot(why);
+    }
+
+    fn reboot(&mut self, why: String) {
+        self.machine.memory.retry = Some(self.cx.now + REBOOT_PATIENCE);
         self.effects.push(Effect::Reboot(why));
     }
 
     fn reverted(&mut self) {
         if let State::Reverting { evidence, .. } = self.machine.journal.state.clone() {
-            self.left_behind(evidence);
+            if evidence.cause.is_verdict() {
+                self.left_behind(evidence);
+            } else {
+                self.effects.push(Effect::DisarmDeadMan);
+                self.no_verdict(evidence);
+            }
         }
     }
 
@@ -1270,12 +1430,19 @@ impl Decision<'_> {
             State::Trial {
                 target: Some(_),
                 previous,
+                phase,
                 ..
             } => {
                 if to.as_ref().is_some_and(|to| *to != previous) {
                     return Err(Refusal::Refused(format!(
                         "a trial is under way; it can only be ended towards {previous}"
                     )));
+                }
+                if matches!(phase, Phase::Aiming | Phase::Booting) {
+                    return Err(Refusal::Refused(
+                        "the robot is rebooting into the trial; try again when it is back"
+                            .to_owned(),
+                    ));
                 }
                 self.revert(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
                 Ok(format!("going back to {previous}"))
@@ -1328,7 +1495,8 @@ impl Decision<'_> {
             since: self.cx.wall,
             ..goal
         };
-        self.commit(goal, None, previous, Origin::Rollback { why, by });
+        let origin = Origin::Rollback { why, by };
+        self.commit(goal, None, previous, origin, Action::Switch);
         Ok(answer)
     }
 
@@ -1386,6 +1554,18 @@ impl Decision<'_> {
                     self.probe();
                 }
             }
+            State::Trial {
+                phase: Phase::Staged,
+                ..
+            } => {
+                if self.expire_holds() {
+                    self.begin_if_free();
+                }
+            }
+            State::Trial {
+                phase: Phase::Booting,
+                ..
+            } if retry => self.boot_trial(),
             State::Trial { .. } => {}
             State::Committing { .. } if retry => self.commit_again(),
             State::Committing { .. } => {}
@@ -1411,6 +1591,7 @@ impl Decision<'_> {
             unit: format!("surefoot-{kind}-{}.service", self.machine.journal.units),
             system,
             action,
+            default: None,
             timeout: self.cx.policy.switch_timeout,
             no_check,
         }

@@ -36,6 +36,8 @@ pub enum Reason {
     Params,
     /// A switch inhibitor with this name changed.
     Inhibitor(String),
+    /// The switcher said so (exit 100): another init.
+    Init,
     /// The release asks for it.
     Release,
 }
@@ -48,6 +50,7 @@ impl fmt::Display for Reason {
             Self::Modules => f.write_str("other kernel modules"),
             Self::Params => f.write_str("other kernel parameters"),
             Self::Inhibitor(name) => write!(f, "switch inhibitor '{name}' changed"),
+            Self::Init => f.write_str("another init"),
             Self::Release => f.write_str("the release asks for it"),
         }
     }

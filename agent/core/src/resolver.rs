@@ -6,8 +6,8 @@
 
 use crate::{
     StorePath,
-    journal::{Journal, Phase, State},
-    switch::Outcome,
+    journal::{Cause, Journal, Mode, Phase, State},
+    switch::{Action, Outcome},
     time::BootId,
 };
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,31 @@ pub struct World {
     pub profile: Option<StorePath>,
     /// What the boot loader starts by default, where that can be told.
     pub default: Option<StorePath>,
-    /// Whether the dead-man timer is armed.
+    /// Whether a guard outside the agent is armed: the dead-man timer, or in a system that was
+    /// booted on trial the boot's deadline.
     pub dead_man: bool,
     /// The transient unit that the journal names, if it names one.
     pub switch: SwitchUnit,
     /// Traces of a switch that was cut off: `/run/nixos/{start,restart,reload}-list` while nobody
     /// holds the switcher's lock.
     pub leftovers: bool,
+    /// What became of a boot on trial; only looked for where the journal speaks of one.
+    #[serde(default)]
+    pub trace: Trace,
+}
+
+/// What a boot on trial left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// Whether the boot loader started it; `None` where that cannot be told.
+    pub started: Option<bool>,
+    /// What ended it, if something left its mark: [`Cause::Panic`], [`Cause::Watchdog`] or
+    /// [`Cause::Deadline`].
+    pub ended: Option<Cause>,
+    /// The last lines that it wrote.
+    #[serde(default)]
+    pub log: Vec<String>,
 }
 
 /// A transient unit, looked at.
@@ -76,6 +94,17 @@ pub enum Resolution {
     Soak,
     /// The trial ended without a verdict, on the system before it.
     Interrupted(&'static str),
+    /// The system is staged: go on with the trial by booting it.
+    Staged,
+    /// The reboot into the trial has not happened yet.
+    RebootAgain,
+    /// The robot has booted into the trial.
+    Arrived,
+    /// The robot was to boot into the trial, and came up on the system before.
+    FellBack(Trace),
+    /// The commit did not reach the boot loader before the robot restarted: it runs the system
+    /// before, and a boot would prove the new one again.
+    CommitLost,
     /// The dead-man timer has reverted the trial.
     DeadManReverted,
     /// The trial's traces do not fit together: go back.
@@ -83,7 +112,10 @@ pub enum Resolution {
     /// Go on with the commit.
     Forward,
     /// Go on with the revert.
-    Backward,
+    Backward {
+        /// Whether only a reboot leads back: the failed system runs, and was booted.
+        reboot: bool,
+    },
     /// The revert is complete: a reboot did it.
     Reverted,
 }
@@ -92,6 +124,10 @@ pub enum Resolution {
 #[must_use]
 pub fn resolve(journal: &Journal, world: &World) -> Resolution {
     let Some(confirmed) = &journal.confirmed else {
+        // Unless this very boot is a trial whose journal was lost.
+        if let (true, Some(default)) = (world.dead_man, &world.default) {
+            return Resolution::Adopt(default.clone());
+        }
         // What was booted was started by the boot loader and came up; what somebody switched to
         // since then has not proven that much.
         return world
@@ -104,11 +140,20 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
         State::Idle => idle(&confirmed.system, world),
         State::Fetching { .. } | State::Ready { .. } => Resolution::Refetch,
         State::Trial {
+            mode: Mode::Boot,
+            system,
+            previous,
+            boot,
+            phase,
+            ..
+        } => boot_trial(system, previous, *boot == world.boot, phase, world),
+        State::Trial {
             target,
             system,
             previous,
             boot,
             phase,
+            ..
         } => {
             let runs = world.current.as_ref();
             if *boot != world.boot {
@@ -149,16 +194,34 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
                 (Phase::Soaking { .. }, _) => {
                     Resolution::Revert("the trial runs without its dead-man timer")
                 }
+                (_, _) => Resolution::Revert("a live trial is where only a boot leads"),
             }
         }
-        State::Committing { .. } => match &world.switch {
+        State::Committing { order, goal, .. } => match &world.switch {
             SwitchUnit::Running => Resolution::Attach,
             SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+            SwitchUnit::Gone
+                if order.action == Action::Boot && world.current.as_ref() != Some(&goal.system) =>
+            {
+                Resolution::CommitLost
+            }
             SwitchUnit::Gone => Resolution::Forward,
         },
         State::Reverting { order, reboots, .. } => match &world.switch {
             SwitchUnit::Running => Resolution::Attach,
             SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+            SwitchUnit::Gone if order.action == Action::Boot => {
+                let there = Some(&order.system);
+                if world.current.as_ref() != there {
+                    Resolution::Backward { reboot: true }
+                } else if world.profile.as_ref() == there
+                    && (world.default.is_none() || world.default.as_ref() == there)
+                {
+                    Resolution::Reverted
+                } else {
+                    Resolution::Backward { reboot: false }
+                }
+            }
             SwitchUnit::Gone
                 if *reboots > 0
                     && world.booted.as_ref() == Some(&order.system)
@@ -166,8 +229,45 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
             {
                 Resolution::Reverted
             }
-            SwitchUnit::Gone => Resolution::Backward,
+            SwitchUnit::Gone => Resolution::Backward { reboot: false },
         },
+    }
+}
+
+/// A trial by booting: which side of the boot is this?
+fn boot_trial(
+    system: &StorePath,
+    previous: &StorePath,
+    same_boot: bool,
+    phase: &Phase,
+    world: &World,
+) -> Resolution {
+    let runs = world.current.as_ref();
+    let (new, old) = (runs == Some(system), runs == Some(previous));
+    match phase {
+        Phase::Staging { .. } if same_boot && old => match &world.switch {
+            SwitchUnit::Running => Resolution::Attach,
+            SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+            SwitchUnit::Gone => Resolution::Interrupted("the agent ended before the staging began"),
+        },
+        Phase::Staging { .. } | Phase::Staged if !same_boot && old => {
+            Resolution::Interrupted("the robot restarted before the boot on trial")
+        }
+        Phase::Staged | Phase::Aiming if same_boot && old => Resolution::Staged,
+        Phase::Booting if same_boot && old => Resolution::RebootAgain,
+        // Once the one-shot may have been set, any boot may be the trial's.
+        Phase::Aiming | Phase::Booting if new && world.dead_man => Resolution::Arrived,
+        Phase::Aiming | Phase::Booting if new => {
+            Resolution::Revert("the trial was booted without its deadline")
+        }
+        Phase::Soaking { .. } if same_boot && new && world.dead_man => Resolution::Soak,
+        Phase::Soaking { .. } if same_boot && new => {
+            Resolution::Revert("the trial runs without its deadline")
+        }
+        Phase::Aiming | Phase::Booting | Phase::Soaking { .. } if old => {
+            Resolution::FellBack(world.trace.clone())
+        }
+        _ => Resolution::Revert("another system runs than the one under trial or the one before"),
     }
 }
 

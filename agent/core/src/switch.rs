@@ -15,6 +15,12 @@ pub enum Action {
     Test,
     /// Set the profile, install the boot loader, then activate: `nixos-rebuild switch`.
     Switch,
+    /// Set the profile and install the boot loader with the system as its default; nothing is
+    /// activated: `nixos-rebuild boot`.
+    Boot,
+    /// Set the profile, so that the system gets a boot entry, but have [`Order::default`] install
+    /// the boot loader, so that it stays the default. Nothing is activated.
+    Stage,
 }
 
 impl fmt::Display for Action {
@@ -22,6 +28,8 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::Test => "test",
             Self::Switch => "switch",
+            Self::Boot => "boot",
+            Self::Stage => "stage",
         })
     }
 }
@@ -37,6 +45,9 @@ pub struct Order {
     pub system: StorePath,
     /// How deep.
     pub action: Action,
+    /// The system that stays the boot loader's default: for [`Action::Stage`], and only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<StorePath>,
     /// After this time systemd ends it (`RuntimeMaxSec=`).
     #[serde(with = "millis")]
     pub timeout: Duration,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Robot, release, system};
+use common::{Fate, Robot, release, system};
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 use surefoot_core::{
     machine::{DriftPolicy, Event, Request},
@@ -13,13 +13,28 @@ use surefoot_core::{
 /// Robots with every kind of luck, each disturbed at every step of an update.
 fn transitions() -> BTreeSet<(String, String, String)> {
     let mut all = BTreeSet::new();
-    let lucks: [&dyn Fn(&mut Robot); 9] = [
+    let lucks: [&dyn Fn(&mut Robot); 13] = [
         &|_| (),
         &|r| {
             r.sick.insert(system('b'));
         },
         &|r| {
             r.needs_reboot.insert(system('b'));
+        },
+        &|r| {
+            r.needs_reboot.insert(system('b'));
+            r.sick.insert(system('b'));
+        },
+        &|r| {
+            r.needs_reboot.insert(system('b'));
+            r.fates.insert(system('b'), Fate::Panics);
+        },
+        &|r| {
+            r.needs_reboot.insert(system('b'));
+            r.lost_one_shots = 1;
+        },
+        &|r| {
+            r.unfit.insert(system('b'));
         },
         &|r| {
             r.outcomes.insert(system('b'), Outcome::Locked);

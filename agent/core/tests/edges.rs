@@ -102,7 +102,7 @@ fn every_exit_code_is_understood() {
     for (outcome, cause) in [
         (Outcome::ActivationFailed, Some(Cause::Switch)),
         (Outcome::Refused, Some(Cause::Switch)),
-        (Outcome::NeedsReboot, Some(Cause::NeedsReboot)),
+        (Outcome::NeedsReboot, None),
         (Outcome::Failed(77), Some(Cause::Switch)),
         (Outcome::TimedOut, Some(Cause::Switch)),
         (Outcome::Killed(9), Some(Cause::Switch)),
@@ -133,17 +133,6 @@ fn a_lock_that_is_held_is_no_verdict_but_not_for_ever() {
         robot.journal.blocked(&release('b')).unwrap().evidence.cause,
         Cause::Interrupted
     );
-}
-
-#[test]
-fn what_needs_a_reboot_is_refused_before_it_is_tried() {
-    let mut robot = robot();
-    robot.needs_reboot.insert(system('b'));
-    update_to(&mut robot, 'b');
-    assert_eq!(last(&robot), What::Refused);
-    let blocked = robot.journal.blocked(&release('b')).unwrap();
-    assert_eq!(blocked.evidence.cause, Cause::NeedsReboot);
-    assert!(blocked.evidence.message.contains("another kernel"));
 }
 
 #[test]

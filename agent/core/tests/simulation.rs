@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Robot, policy, release, system};
+use common::{Fate, Robot, policy, release, system};
 use proptest::prelude::*;
 use std::time::Duration;
 use surefoot_core::{
@@ -10,7 +10,7 @@ use surefoot_core::{
     journal::{Journal, State, What},
     machine::{Context, DriftPolicy, Effect, Event, Machine, Request},
     reboot::Reason,
-    resolver::{SwitchUnit, World},
+    resolver::{SwitchUnit, Trace, World},
     switch::Outcome,
     time::{BootId, Instant},
 };
@@ -31,6 +31,15 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::Rollback),
         1 => Just(Fault::Hold),
         1 => Just(Fault::Resume),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        Just(Fate::Panics),
+        Just(Fate::Freezes),
+        Just(Fate::Vanishes),
+        Just(Fate::Agentless),
     ]
 }
 
@@ -58,6 +67,9 @@ proptest! {
         faults in proptest::collection::vec((0_usize..60, fault()), 0..8),
         outcomes in proptest::collection::vec(outcome(), 2),
         sick in any::<[bool; 2]>(),
+        boots in any::<[bool; 2]>(),
+        fates in proptest::collection::vec(proptest::option::of(fate()), 2),
+        lost_one_shots in 0_u32..3,
         drift in prop_oneof![Just(DriftPolicy::Report), Just(DriftPolicy::Restore)],
     ) {
         let mut robot = Robot::new();
@@ -67,7 +79,14 @@ proptest! {
             if sick[i] {
                 robot.sick.insert(system(c));
             }
+            if boots[i] {
+                robot.needs_reboot.insert(system(c));
+            }
+            if let Some(fate) = fates[i] {
+                robot.fates.insert(system(c), fate);
+            }
         }
+        robot.lost_one_shots = lost_one_shots;
         robot.start();
         robot.settle();
         robot.published = Some(release('b'));
@@ -96,11 +115,17 @@ proptest! {
         // What could not work here was not confirmed.
         if confirmed == system('b') {
             prop_assert!(!sick[0]);
-            prop_assert!(outcomes[0].activated());
+            let by_boot = boots[0] || outcomes[0] == Outcome::NeedsReboot;
+            if by_boot {
+                prop_assert_eq!(fates[0], None);
+            } else {
+                prop_assert!(outcomes[0].activated());
+            }
         }
         // And the next good release still gets through.
         robot.outcomes.clear();
         robot.sick.clear();
+        robot.lost_one_shots = 0;
         robot.feed(Event::Asked(Request::Resume { by: None }));
         robot.published = Some(release('d'));
         let _ = robot.ask(Request::Update);
@@ -140,12 +165,13 @@ fn world() -> impl Strategy<Value = World> {
                     },
                 },
                 leftovers,
+                trace: Trace::default(),
             },
         )
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let unit = (0..12_u64, prop_oneof!["trial", "commit", "revert"])
+    let unit = (0..12_u64, prop_oneof!["trial", "stage", "commit", "revert"])
         .prop_map(|(n, kind)| format!("surefoot-{kind}-{n}.service"));
     prop_oneof![
         world().prop_map(Event::Started),
@@ -158,7 +184,11 @@ fn event() -> impl Strategy<Value = Event> {
         (any_system(), any::<bool>()).prop_map(|(c, reboot)| Event::Inspected {
             current: system(c),
             reboot: if reboot { vec![Reason::Kernel] } else { vec![] },
+            unfit: None,
+            no_boot: None,
         }),
+        Just(Event::BootAimed),
+        Just(Event::AimFailed("x".into())),
         Just(Event::InspectFailed("x".into())),
         Just(Event::DeadManArmed),
         Just(Event::DeadManFailed("x".into())),

@@ -3,7 +3,7 @@
 //! A transient unit survives the agent, is left alone by the switch that runs in it, and can be
 //! found again by its name.
 
-use crate::{observe, systemd};
+use crate::{boot, observe, systemd};
 use anyhow::Context as _;
 use std::{
     fs,
@@ -33,6 +33,22 @@ const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
 /// switch`, and the switcher's own exit code.
 const SET_AND_SWITCH: &str = r#"nix-env -p /nix/var/nix/profiles/system --set "$1" && exec "$1/bin/switch-to-configuration" switch"#;
 
+/// Makes `$1` the profile's system, as the newest of its generations or a new one, and has `$2`
+/// install the boot loader, whose default it is then: one entry for each generation.
+const SET_AND_INSTALL: &str = r#"
+profile=/nix/var/nix/profiles/system number=0
+for link in $profile-*-link; do
+  n=${link#"$profile"-} n=${n%-link}
+  if [ "$(readlink -f "$link")" = "$1" ] && [ "$n" -gt "$number" ]; then number=$n; fi
+done
+if [ "$number" -gt 0 ]; then
+  nix-env -p $profile --switch-generation "$number" || exit 1
+else
+  nix-env -p $profile --set "$1" || exit 1
+fi
+exec "$2/bin/switch-to-configuration" boot
+"#;
+
 /// Ends whatever trial runs, goes back, and reboots if that fails. `$1` is the system to go back to.
 const DEAD_MAN_SCRIPT: &str = r#"
 echo "surefoot: the agent did not answer in time; going back to $1"
@@ -49,7 +65,7 @@ systemctl reboot
 /// Starts the switch of an order, or finds the one that was started before, and waits for its end.
 ///
 /// Never fails: what goes wrong is an [`Outcome`].
-pub(crate) async fn switch(order: &Order) -> (Outcome, Vec<String>) {
+pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<String>) {
     match look(order).await {
         Ok(SwitchUnit::Gone) => {
             if let Err(error) = start(order).await {
@@ -63,7 +79,9 @@ pub(crate) async fn switch(order: &Order) -> (Outcome, Vec<String>) {
     }
     loop {
         match look(order).await {
-            Ok(SwitchUnit::Ended { outcome, log }) => return read_back(order, outcome, log),
+            Ok(SwitchUnit::Ended { outcome, log }) => {
+                return read_back(order, outcome, log, place);
+            }
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
             Ok(SwitchUnit::Running) => {}
             // systemd restarts itself in the middle of some switches.
@@ -102,7 +120,11 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     };
     let action = order.action.to_string();
     let switcher = format!("{system}/bin/switch-to-configuration");
+    let default = order.default.as_ref().unwrap_or(&order.system).to_string();
     let command = match (&rebuild, order.action) {
+        (_, Action::Boot | Action::Stage) => {
+            vec!["/bin/sh", "-c", SET_AND_INSTALL, "sh", &system, &default]
+        }
         (Some(rebuild), _) => vec![rebuild.as_str(), &action, "--store-path", &system],
         (None, Action::Test) => vec![switcher.as_str(), &action],
         (None, Action::Switch) => vec!["/bin/sh", "-c", SET_AND_SWITCH, "sh", &system],
@@ -133,18 +155,34 @@ pub(crate) async fn look(order: &Order) -> anyhow::Result<SwitchUnit> {
 }
 
 /// Reads back what a switch says it did.
-fn read_back(order: &Order, outcome: Outcome, mut log: Vec<String>) -> (Outcome, Vec<String>) {
+fn read_back(
+    order: &Order,
+    outcome: Outcome,
+    mut log: Vec<String>,
+    place: &boot::Place,
+) -> (Outcome, Vec<String>) {
     let mut outcome = outcome;
     if outcome.activated() {
-        let mut links = vec![observe::CURRENT];
-        if order.action == Action::Switch {
-            links.push(observe::PROFILE);
-        }
+        let links: &[&str] = match order.action {
+            Action::Test => &[observe::CURRENT],
+            Action::Switch => &[observe::CURRENT, observe::PROFILE],
+            Action::Boot | Action::Stage => &[observe::PROFILE],
+        };
         for link in links {
             let found = observe::system(link);
             if found.as_ref() != Some(&order.system) {
                 let there = found.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
                 log.push(format!("{link} leads to {there}, not to {}", order.system));
+                outcome = Outcome::Refused;
+            }
+        }
+        // `boot` of a system that is not the profile's says that it is done and does nothing.
+        if order.action != Action::Test
+            && let Some(found) = boot::default(place)
+        {
+            let wanted = order.default.as_ref().unwrap_or(&order.system);
+            if found != *wanted {
+                log.push(format!("the boot loader starts {found}, not {wanted}"));
                 outcome = Outcome::Refused;
             }
         }

@@ -4,6 +4,7 @@
 //! fed from here and nowhere else.
 
 use crate::{
+    boot,
     config::Config,
     control::{Asked, Desk, Published, Refused, Roles},
     disk::{self, StateDir},
@@ -110,12 +111,15 @@ impl Agent {
             renew: false,
         };
         let order = agent.machine.journal().state.order().cloned();
-        let world = observe::world(order.as_ref())
+        let mut world = observe::world(order.as_ref())
             .await
             .context("cannot look at the robot")?;
+        let place = boot::Place::new(&agent.config);
+        boot::look(&place, &agent.machine.journal().state, &mut world).await;
         tracing::info!(
             state = agent.machine.journal().state.name(),
             booted = ?world.booted, current = ?world.current, profile = ?world.profile,
+            default = ?world.default,
             "started"
         );
         agent.take(Event::Started(world)).await;
@@ -300,7 +304,9 @@ impl Agent {
                 self.last_check = Some(LastCheck::new(Err(why.clone()), None));
             }
             Event::FetchFailed(why) => tracing::warn!("fetch failed: {why}"),
-            Event::InspectFailed(why) | Event::DeadManFailed(why) => tracing::error!("{why}"),
+            Event::InspectFailed(why) | Event::DeadManFailed(why) | Event::AimFailed(why) => {
+                tracing::error!("{why}");
+            }
             Event::SwitchEnded { unit, outcome, .. } => {
                 tracing::info!(unit, %outcome, "switch ended: {outcome}");
             }

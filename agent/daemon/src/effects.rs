@@ -3,7 +3,7 @@
 //! What takes long runs beside the queue; what must be done before the next thing is waited for.
 
 use crate::{
-    activate,
+    activate, boot,
     config::{Config, Signatures},
     disk::StateDir,
     fault, health, observe,
@@ -144,7 +144,9 @@ impl Worker {
             }
             Effect::CancelFetch => self.cancel_fetch(),
             Effect::Inspect(target) => {
-                let event = inspect(&target)
+                let event = tools
+                    .inspect(&target)
+                    .await
                     .unwrap_or_else(|error| Event::InspectFailed(format!("{error:#}")));
                 fault::point("after", name);
                 tools.say(event);
@@ -158,14 +160,38 @@ impl Worker {
                 tools.say(event);
             }
             Effect::DisarmDeadMan => {
-                if let Err(error) = activate::disarm_dead_man().await {
-                    tracing::error!("{error:#}");
+                let place = boot::Place::new(&tools.config);
+                for result in [
+                    activate::disarm_dead_man().await,
+                    boot::disarm(&place).await,
+                ] {
+                    if let Err(error) = result {
+                        tracing::error!("{error:#}");
+                    }
                 }
                 fault::point("after", name);
             }
+            Effect::AimBoot {
+                system,
+                previous,
+                within,
+            } => {
+                let step = boot::Step::Aim {
+                    system,
+                    previous,
+                    within: within.as_secs(),
+                };
+                let event = match step.order(boot::Place::new(&tools.config)).await {
+                    Ok(()) => Event::BootAimed,
+                    Err(error) => Event::AimFailed(format!("{error:#}")),
+                };
+                fault::point("after", name);
+                tools.say(event);
+            }
             Effect::Switch(order) => {
                 tokio::spawn(async move {
-                    let (outcome, log) = activate::switch(&order).await;
+                    let place = boot::Place::new(&tools.config);
+                    let (outcome, log) = activate::switch(&order, &place).await;
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()
                     } else {
@@ -221,6 +247,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::Inspect(_) => "inspect",
         Effect::ArmDeadMan { .. } => "arm-dead-man",
         Effect::DisarmDeadMan => "disarm-dead-man",
+        Effect::AimBoot { .. } => "aim-boot",
         Effect::Switch(_) => "switch",
         Effect::StopSwitch(_) => "stop-switch",
         Effect::Probe(_) => "probe",
@@ -275,17 +302,23 @@ impl Tools {
         );
         Ok(())
     }
-}
 
-/// Whether a system can be tried as the robot stands now.
-fn inspect(target: &Target) -> anyhow::Result<Event> {
-    let current = observe::system(observe::CURRENT)
-        .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
-    activate::check(&target.system)?;
-    let booted = observe::boot_parts(observe::BOOTED.as_ref());
-    let new = observe::boot_parts(target.system.to_string().as_ref());
-    Ok(Event::Inspected {
-        current,
-        reboot: reboot::reasons(&booted, &new, target.reboot),
-    })
+    /// Whether a system can be tried as the robot stands now, and how.
+    async fn inspect(&self, target: &Target) -> anyhow::Result<Event> {
+        let current = observe::system(observe::CURRENT)
+            .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
+        let booted = observe::boot_parts(observe::BOOTED.as_ref());
+        let new = observe::boot_parts(target.system.to_string().as_ref());
+        let check = boot::Step::Check {
+            system: target.system.clone(),
+            previous: current.clone(),
+        };
+        let no_boot = check.order(boot::Place::new(&self.config)).await.err();
+        Ok(Event::Inspected {
+            reboot: reboot::reasons(&booted, &new, target.reboot),
+            unfit: boot::unfit(&current, &target.system),
+            no_boot: no_boot.map(|error| format!("{error:#}")),
+            current,
+        })
+    }
 }

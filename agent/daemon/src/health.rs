@@ -20,6 +20,8 @@ pub(crate) async fn probe(
     expected: &StorePath,
     repository: &Repository,
 ) -> Report {
+    // After a boot on trial much is still on its way.
+    systemd::started().await;
     let commands = futures_util::future::join_all(config.command.iter().map(command));
     let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
     let pages = futures_util::future::join_all(config.http.iter().map(http));
@@ -105,12 +107,14 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 fn own_unit(unit: &str) -> bool {
-    ["trial-", "commit-", "revert-", "dead-man"]
-        .iter()
-        .any(|kind| {
-            unit.strip_prefix("surefoot-")
-                .is_some_and(|rest| rest.starts_with(kind))
-        })
+    [
+        "trial-", "commit-", "stage-", "revert-", "dead-man", "deadline",
+    ]
+    .iter()
+    .any(|kind| {
+        unit.strip_prefix("surefoot-")
+            .is_some_and(|rest| rest.starts_with(kind))
+    })
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {

@@ -1,11 +1,12 @@
 //! `surefootd`: over-the-air NixOS updates that always keep their footing.
 //!
 //! The daemon decides nothing: `surefoot-core` does. Here are its eyes ([`observe`], [`health`],
-//! [`repository`]), its hands ([`effects`], [`activate`], [`systemd`]), its memory ([`disk`]) and
+//! [`repository`]), its hands ([`effects`], [`activate`], [`boot`], [`systemd`]), its memory ([`disk`]) and
 //! its voice ([`control`], [`status`]), and the loop that joins them ([`agent`]).
 
 mod activate;
 mod agent;
+mod boot;
 mod clock;
 mod config;
 mod control;
@@ -51,12 +52,25 @@ struct Cli {
     /// Which system: its store path, or the release that brought it
     #[arg(long, value_name = "GENERATION", requires = "rollback")]
     to: Option<RollbackTo>,
+
+    /// What the daemon has done in a unit of its own, with more rights than it has itself
+    #[arg(long, value_name = "JSON", hide = true)]
+    boot_step: Option<boot::Errand>,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(code) = cli.config.answer() {
         return code;
+    }
+    if let Some(errand) = &cli.boot_step {
+        return match errand.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let config = match config::load(&cli.config.config) {
         Ok(config) => Arc::new(config),

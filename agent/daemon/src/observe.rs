@@ -10,7 +10,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     reboot::BootParts,
-    resolver::{SwitchUnit, World},
+    resolver::{SwitchUnit, Trace, World},
     switch::Order,
     time::{BootId, Instant},
 };
@@ -64,6 +64,7 @@ pub(crate) async fn world(order: Option<&Order>) -> anyhow::Result<World> {
         current: system(CURRENT),
         profile: system(PROFILE),
         default: None,
+        trace: Trace::default(),
         dead_man: activate::dead_man_armed().await?,
         leftovers: leftovers(Path::new("/run/nixos")),
         switch,

@@ -179,7 +179,17 @@ fn doing(machine: &Machine, blocked: Option<&Name>) -> String {
             None => format!("{release} is here{problem}"),
         },
         State::Trial { phase, .. } => match phase {
-            Phase::Arming => format!("about to try {release}"),
+            Phase::Arming | Phase::Staging { .. } | Phase::Aiming => {
+                format!("about to try {release}")
+            }
+            Phase::Staged => match journal.holds.first() {
+                Some(hold) => format!(
+                    "{release} waits for a reboot: {} holds it back ({})",
+                    hold.owner, hold.why
+                ),
+                None => format!("{release} waits for a reboot"),
+            },
+            Phase::Booting => format!("rebooting to try {release}"),
             Phase::Switching { .. } => format!("switching to {release} on trial"),
             Phase::Soaking { .. } => match machine.health() {
                 Some(report) if !report.healthy() => {

@@ -6,7 +6,7 @@
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::{process::Stdio, time::Duration};
-use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome};
+use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
 use tokio::process::Command;
 
 /// No call to systemd takes longer than this, unless systemd itself hangs.
@@ -68,6 +68,28 @@ pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()
     let answer = call("systemd-run", &args).await?;
     if answer.code != Some(0) {
         bail!("systemd-run: {}", answer.stderr.trim());
+    }
+    Ok(())
+}
+
+/// Runs a program in a transient unit of its own, to its end.
+///
+/// # Errors
+/// What it said, if it did not exit with 0.
+pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
+    let mut args = vec![
+        "--quiet",
+        "--no-ask-password",
+        "--wait",
+        "--pipe",
+        "--collect",
+    ];
+    args.extend(options);
+    args.push("--");
+    args.extend(command);
+    let answer = call("systemd-run", &args).await?;
+    if answer.code != Some(0) {
+        bail!("{}", answer.stderr.trim());
     }
     Ok(())
 }
@@ -204,6 +226,49 @@ pub(crate) async fn journal(unit: &str) -> Vec<String> {
             .collect(),
         Err(error) => vec![format!("(its journal cannot be read: {error:#})")],
     }
+}
+
+/// The last lines of the boot between two others, if its journal was kept. Never fails.
+pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
+    let Ok(list) = call("journalctl", &["--list-boots", "--output=json"]).await else {
+        return Vec::new();
+    };
+    #[derive(Deserialize)]
+    struct Boot {
+        boot_id: String,
+    }
+    let boots: Vec<Boot> = serde_json::from_str(&list.stdout).unwrap_or_default();
+    // The journal has the ids without dashes; the last boot but this one is the one meant.
+    let plain = |id: &BootId| id.0.replace('-', "");
+    let (before, now) = (plain(before), plain(now));
+    let Some(last) = boots.iter().rev().find(|boot| boot.boot_id != now) else {
+        return Vec::new();
+    };
+    if last.boot_id == before {
+        return Vec::new(); // nothing in between was written
+    }
+    let boot = format!("--boot={}", last.boot_id);
+    let lines = format!("--lines={JOURNAL_LINES}");
+    let args = [
+        &boot,
+        "--no-pager",
+        "--no-hostname",
+        "--output=short-monotonic",
+        &lines,
+    ];
+    match call("journalctl", &args).await {
+        Ok(answer) => answer
+            .stdout
+            .lines()
+            .map(|line| line.chars().take(500).collect())
+            .collect(),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Waits until systemd has started what belongs to this boot, but not for ever. Never fails.
+pub(crate) async fn started() {
+    let _ = call("systemctl", &["is-system-running", "--wait"]).await;
 }
 
 /// Reboots the robot.

@@ -12,11 +12,11 @@ use std::{
 use surefoot_core::{
     StorePath,
     health::{Failure, Report},
-    journal::{Journal, State},
+    journal::{Cause, Journal, Mode, Phase, State},
     machine::{Answer, Context, DriftPolicy, Effect, Event, Machine, Policy, Request},
     reboot::Reason,
     release::{RebootPolicy, Target},
-    resolver::{SwitchUnit, World},
+    resolver::{SwitchUnit, Trace, World},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
 };
@@ -47,6 +47,7 @@ pub fn policy() -> Policy {
         health_interval: Duration::from_secs(5),
         max_failures: 3,
         switch_timeout: Duration::from_secs(900),
+        boot_deadline: Duration::from_secs(600),
         trial_attempts: 3,
         commit_attempts: 3,
         revert_attempts: 3,
@@ -64,6 +65,19 @@ enum Pending {
     Switch(Order),
 }
 
+/// What becomes of a system that is booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Its kernel panics.
+    Panics,
+    /// It stops answering; the watchdog resets the robot.
+    Freezes,
+    /// It is reset, and nothing says why.
+    Vanishes,
+    /// It has no agent that works: only the deadline can end it.
+    Agentless,
+}
+
 #[derive(Debug, Clone)]
 pub struct Robot {
     pub policy: Policy,
@@ -77,6 +91,21 @@ pub struct Robot {
     pub profile: StorePath,
     pub default: StorePath,
     pub dead_man: Option<(StorePath, Instant)>,
+    /// What the boot loader starts next, once.
+    pub one_shot: Option<StorePath>,
+    /// The deadline of a boot, as it lies on the disk: for which system, and how long.
+    boot_guard: Option<(StorePath, Duration)>,
+    /// The deadline of this boot.
+    boot_deadline: Option<Instant>,
+    trace: Trace,
+    /// One-shots that the firmware will lose.
+    pub lost_one_shots: u32,
+    /// What becomes of systems that are booted, if they do not do well.
+    pub fates: BTreeMap<StorePath, Fate>,
+    /// Why boot trials are impossible here.
+    pub no_boot: Option<String>,
+    /// Systems that must not be tried here.
+    pub unfit: BTreeSet<StorePath>,
     unit: Option<(String, SwitchUnit)>,
     pending: VecDeque<Pending>,
     pub leftovers: bool,
@@ -111,6 +140,14 @@ impl Robot {
             profile: a.clone(),
             default: a,
             dead_man: None,
+            one_shot: None,
+            boot_guard: None,
+            boot_deadline: None,
+            trace: Trace::default(),
+            lost_one_shots: 0,
+            fates: BTreeMap::new(),
+            no_boot: None,
+            unfit: BTreeSet::new(),
             unit: None,
             pending: VecDeque::new(),
             leftovers: false,
@@ -145,7 +182,8 @@ impl Robot {
             current: Some(self.current.clone()),
             profile: Some(self.profile.clone()),
             default: Some(self.default.clone()),
-            dead_man: self.dead_man.is_some(),
+            dead_man: self.dead_man.is_some() || self.boot_deadline.is_some(),
+            trace: self.trace.clone(),
             switch: match &self.unit {
                 Some((unit, state)) if Some(unit) == named => state.clone(),
                 _ => SwitchUnit::Gone,
@@ -171,29 +209,74 @@ impl Robot {
         self.pending.retain(|p| matches!(p, Pending::Switch(_)));
     }
 
-    /// The power goes and comes back: the boot loader's default starts.
+    /// The power goes and comes back: the boot loader starts its one-shot or its default.
     pub fn power_cut(&mut self) {
         self.log.push("power cut".into());
+        self.go_down();
+        match self.one_shot.take() {
+            Some(_) if self.lost_one_shots > 0 => {
+                self.lost_one_shots -= 1;
+                self.trace.started = Some(false);
+            }
+            Some(system) => {
+                self.log.push(format!("the loader starts {system} once"));
+                self.trace.started = Some(true);
+                let fate = self.fates.get(&system).copied();
+                self.come_up(system);
+                match fate {
+                    None => return,
+                    Some(Fate::Agentless) => {
+                        let armed = self.boot_deadline.is_some();
+                        assert!(armed, "boots a trial without its deadline");
+                        self.trace.ended = Some(Cause::Deadline);
+                    }
+                    Some(Fate::Panics) => self.trace.ended = Some(Cause::Panic),
+                    Some(Fate::Freezes) => self.trace.ended = Some(Cause::Watchdog),
+                    Some(Fate::Vanishes) => {}
+                }
+                self.go_down();
+            }
+            None => {}
+        }
+        self.come_up(self.default.clone());
+    }
+
+    fn come_up(&mut self, system: StorePath) {
+        self.boots += 1;
+        self.now = Instant(1_000);
+        self.current = system.clone();
+        let guard = self
+            .boot_guard
+            .iter()
+            .find(|(guarded, _)| *guarded == system);
+        self.boot_deadline = guard.map(|(_, within)| Instant(0) + *within);
+        self.booted = system;
+    }
+
+    fn go_down(&mut self) {
         self.kill();
         // A switch that was running got as far as it got.
         let running: Vec<_> = self.pending.drain(..).collect();
         for pending in running {
             if let Pending::Switch(order) = pending
-                && order.action == Action::Switch
+                && order.action != Action::Test
                 && self.random().is_multiple_of(2)
             {
                 self.profile = order.system.clone();
-                if self.random().is_multiple_of(2) {
+                if order.action != Action::Stage && self.random().is_multiple_of(2) {
                     self.default = order.system;
                 }
             }
         }
-        self.boots += 1;
-        self.booted = self.default.clone();
-        self.current = self.default.clone();
         self.dead_man = None;
+        self.boot_deadline = None;
         self.unit = None;
         self.leftovers = false;
+    }
+
+    /// Another course of chance.
+    pub fn roll(&mut self) {
+        let _ = self.random();
     }
 
     fn random(&mut self) -> u64 {
@@ -274,13 +357,33 @@ impl Robot {
                 } else {
                     vec![]
                 },
+                unfit: self
+                    .unfit
+                    .contains(&target.system)
+                    .then(|| "it has no agent".to_owned()),
+                no_boot: self.no_boot.clone(),
             },
+            Effect::AimBoot {
+                system,
+                previous,
+                within,
+            } => {
+                assert_eq!(self.default, previous, "the way back is not the default");
+                assert_eq!(self.profile, system, "the trial has no boot entry");
+                self.trace = Trace::default();
+                self.boot_guard = Some((system.clone(), within));
+                self.one_shot = Some(system);
+                Event::BootAimed
+            }
             Effect::ArmDeadMan { system, after } => {
                 self.dead_man = Some((system, self.now + after));
                 Event::DeadManArmed
             }
             Effect::DisarmDeadMan => {
                 self.dead_man = None;
+                self.one_shot = None;
+                self.boot_guard = None;
+                self.boot_deadline = None;
                 return;
             }
             Effect::Switch(order) => {
@@ -290,13 +393,18 @@ impl Robot {
                     Some(&order),
                     "unit is not in the journal"
                 );
-                if let State::Trial { .. } = self.journal.state {
-                    assert!(self.dead_man.is_some(), "switches without a dead-man timer");
-                    assert_eq!(
-                        order.action,
-                        Action::Test,
-                        "a trial must leave the loader alone"
-                    );
+                if let State::Trial { mode, previous, .. } = &self.journal.state {
+                    if *mode == Mode::Live {
+                        assert!(self.dead_man.is_some(), "switches without a dead-man timer");
+                        assert_eq!(
+                            order.action,
+                            Action::Test,
+                            "a trial must leave the loader alone"
+                        );
+                    } else {
+                        assert_eq!(order.action, Action::Stage);
+                        assert_eq!(order.default.as_ref(), Some(previous));
+                    }
                     assert!(
                         self.journal
                             .state
@@ -340,6 +448,10 @@ impl Robot {
             }
             Effect::Reboot(_) => {
                 assert!(self.journal.holds.is_empty(), "reboots against a hold");
+                if let State::Trial { phase, system, .. } = &self.journal.state {
+                    assert_eq!(*phase, Phase::Booting);
+                    assert_eq!(self.one_shot.as_ref(), Some(system), "reboots into nothing");
+                }
                 self.power_cut();
                 return;
             }
@@ -366,18 +478,28 @@ impl Robot {
     }
 
     fn finish(&mut self, order: Order) {
-        let outcome = self
-            .outcomes
-            .get(&order.system)
-            .cloned()
-            .unwrap_or(Outcome::Done);
-        if order.action == Action::Switch
-            && (outcome.activated() || outcome == Outcome::NeedsReboot)
+        let live = matches!(order.action, Action::Test | Action::Switch);
+        let outcome = match self.outcomes.get(&order.system) {
+            // What only activating brings to light.
+            Some(Outcome::NeedsReboot | Outcome::UnitsFailed | Outcome::ActivationFailed)
+                if !live =>
+            {
+                Outcome::Done
+            }
+            Some(outcome) => outcome.clone(),
+            None => Outcome::Done,
+        };
+        if order.action != Action::Test && (outcome.activated() || outcome == Outcome::NeedsReboot)
         {
             self.profile = order.system.clone();
-            self.default = order.system.clone();
+            self.default = order
+                .default
+                .clone()
+                .unwrap_or_else(|| order.system.clone());
         }
-        if outcome.activated() || matches!(outcome, Outcome::ActivationFailed) {
+        if !live {
+            // Nothing is activated.
+        } else if outcome.activated() || matches!(outcome, Outcome::ActivationFailed) {
             self.current = order.system.clone();
             self.leftovers = false;
         }
@@ -402,10 +524,18 @@ impl Robot {
     fn wait(&mut self) -> bool {
         let tick = self.machine.as_ref().and_then(Machine::deadline);
         let fires = self.dead_man.as_ref().map(|(_, at)| *at);
-        let Some(next) = tick.into_iter().chain(fires).min() else {
+        let resets = self.boot_deadline;
+        let Some(next) = tick.into_iter().chain(fires).chain(resets).min() else {
             return false;
         };
         self.now = self.now.max(next);
+        if resets.is_some_and(|at| at <= self.now) {
+            self.log.push("the boot's deadline has come".into());
+            self.trace.ended = Some(Cause::Deadline);
+            self.power_cut();
+            self.check();
+            return true;
+        }
         if fires.is_some_and(|at| at <= self.now) {
             let (system, _) = self.dead_man.take().unwrap();
             self.log.push("dead-man timer fires".into());
@@ -421,7 +551,11 @@ impl Robot {
     pub fn settle(&mut self) {
         for _ in 0..2_000 {
             let quiet = *self.state() == State::Idle && self.pending.is_empty();
-            if quiet && self.machine.is_some() && self.dead_man.is_none() {
+            if quiet
+                && self.machine.is_some()
+                && self.dead_man.is_none()
+                && self.boot_deadline.is_none()
+            {
                 return;
             }
             if !self.advance() {
@@ -482,6 +616,8 @@ pub fn name_of(event: &Event) -> String {
         Event::InspectFailed(_) => "InspectFailed",
         Event::DeadManArmed => "DeadManArmed",
         Event::DeadManFailed(_) => "DeadManFailed",
+        Event::BootAimed => "BootAimed",
+        Event::AimFailed(_) => "AimFailed",
         Event::SwitchEnded { .. } => "SwitchEnded",
         Event::Probed(_) => "Probed",
         Event::Asked(Request::Update) => "Asked(Update)",

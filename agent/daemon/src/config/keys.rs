@@ -4,7 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Setting, Signatures, UnitGlob, UnitName,
+        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Setting, Signatures, UnitGlob,
+        UnitName,
     },
 };
 use reqwest::Url;
@@ -45,6 +46,8 @@ settings! {
         fetch: Fetch,
         /// See there.
         trial: Trial,
+        /// See there.
+        boot: Boot,
         /// See there.
         health: Health,
         /// See there.
@@ -115,6 +118,19 @@ settings! {
         /// until that is settled, `"adopt"` it once it has proven healthy, or `"restore"` what was
         /// confirmed.
         drift: Drift = "report";
+    }
+}
+
+settings! {
+    /// How a system is tried that needs a reboot.
+    table Boot = "boot"
+    keys {
+        /// The boot loader: `"auto"` looks at the machine. Without one that can start a system once,
+        /// releases that need a reboot wait: nothing would bring the robot back from a bad one.
+        loader: Loader = "auto";
+        /// Time from the start of the kernel until the system must have proven itself. A unit
+        /// outside the agent reboots the robot 30 s later, into the confirmed system.
+        deadline: Duration = "10min" in "30s" to "1d";
     }
 }
 
@@ -263,6 +279,16 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
                 "health.soak ({}) must be shorter than health.deadline ({}), or no system is ever healthy in time",
                 text(health.soak),
                 text(health.deadline)
+            ),
+        );
+    } else if health.soak >= config.boot.deadline {
+        say(
+            "health",
+            &["soak", "deadline"],
+            format!(
+                "boot.deadline ({}) must be longer than health.soak ({}), or no system is ever proven in time",
+                text(config.boot.deadline),
+                text(health.soak)
             ),
         );
     }

@@ -17,4 +17,4 @@ mod values;
 pub(crate) use args::ConfigArgs;
 pub(crate) use keys::{CommandCheck, Config, Control, Health, HttpCheck, TcpCheck};
 pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
-pub(crate) use values::{GroupName, Signatures};
+pub(crate) use values::{GroupName, Loader, Signatures};

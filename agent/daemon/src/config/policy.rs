@@ -15,6 +15,7 @@ impl From<&Config> for Policy {
             health_interval: config.health.interval,
             max_failures: config.health.max_failures,
             switch_timeout: config.trial.switch_timeout,
+            boot_deadline: config.boot.deadline,
             trial_attempts: config.trial.attempts,
             commit_attempts: config.commit.attempts,
             revert_attempts: config.revert.attempts,

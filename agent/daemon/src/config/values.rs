@@ -446,9 +446,9 @@ pub(super) fn describe(value: &DeValue<'_>) -> String {
 macro_rules! choice {
     ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal,)* }) => {
         $(#[doc = $doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         pub(crate) enum $name {
-            $($(#[doc = $vdoc])* $variant,)*
+            $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant,)*
         }
 
         impl Setting for $name {
@@ -473,6 +473,20 @@ choice! {
         Nix = "nix",
         /// The signed manifest alone.
         Manifest = "manifest",
+    }
+}
+
+choice! {
+    /// What starts the robot.
+    Loader {
+        /// What is found: systemd-boot, else GRUB, else none.
+        Auto = "auto",
+        /// systemd-boot.
+        SystemdBoot = "systemd-boot",
+        /// GRUB.
+        Grub = "grub",
+        /// Nothing that could start a system once.
+        None = "none",
     }
 }
 

@@ -1,0 +1,292 @@
+//! Trials by booting: every way that they can end.
+
+mod common;
+
+use common::{Fate, Robot, release, system};
+use std::time::Duration;
+use surefoot_core::{
+    journal::{Cause, Mode, Phase, State, What},
+    machine::Request,
+    switch::{Action, Outcome},
+};
+
+/// A robot that runs `a`, confirmed, and for which `b` needs a reboot.
+fn robot() -> Robot {
+    let mut robot = Robot::new();
+    robot.needs_reboot.insert(system('b'));
+    robot.start();
+    robot.settle();
+    robot.published = Some(release('b'));
+    robot
+}
+
+fn update(robot: &mut Robot) {
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+}
+
+/// Everything is on this system, and nothing is left of a trial.
+fn stands_on(robot: &Robot, c: char) {
+    for (what, found) in [
+        ("confirmed", robot.confirmed()),
+        ("running", &robot.current),
+        ("profile", &robot.profile),
+        ("loader's default", &robot.default),
+    ] {
+        assert_eq!(*found, system(c), "{what}\n{}", robot.log.join("\n"));
+    }
+    assert_eq!(robot.one_shot, None);
+    assert_eq!(*robot.state(), State::Idle);
+}
+
+fn count(robot: &Robot, what: What) -> usize {
+    let records = robot.journal.history.iter();
+    records.filter(|record| record.what == what).count()
+}
+
+fn cause(robot: &Robot) -> Option<Cause> {
+    let blocked = robot.journal.blocked(&release('b'))?;
+    Some(blocked.evidence.cause)
+}
+
+fn until_phase(robot: &mut Robot, wanted: impl Fn(&Phase) -> bool) {
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| match robot.state() {
+        State::Trial { phase, mode, .. } => *mode == Mode::Boot && wanted(phase),
+        _ => false,
+    });
+}
+
+#[test]
+fn a_good_system_is_booted_once_proven_and_confirmed() {
+    let mut robot = robot();
+    update(&mut robot);
+    stands_on(&robot, 'b');
+    assert_eq!(robot.booted, system('b'));
+    assert_eq!(robot.boots, 2, "one reboot is enough");
+    let tried = &robot.journal.history[1];
+    assert_eq!(tried.why.as_deref(), Some("by booting it: another kernel"));
+}
+
+#[test]
+fn exit_100_leads_to_a_boot() {
+    let mut robot = robot();
+    robot.needs_reboot.clear();
+    robot.outcomes.insert(system('b'), Outcome::NeedsReboot);
+    update(&mut robot);
+    stands_on(&robot, 'b');
+    assert_eq!(robot.booted, system('b'));
+}
+
+#[test]
+fn a_system_that_leaves_a_trace_of_its_end_is_blocked_at_once() {
+    for (fate, expected) in [
+        (Fate::Panics, Cause::Panic),
+        (Fate::Freezes, Cause::Watchdog),
+        (Fate::Agentless, Cause::Deadline),
+    ] {
+        let mut robot = robot();
+        robot.fates.insert(system('b'), fate);
+        update(&mut robot);
+        stands_on(&robot, 'a');
+        assert_eq!(cause(&robot), Some(expected));
+        assert_eq!(count(&robot, What::Tried), 1);
+    }
+}
+
+#[test]
+fn a_sick_system_goes_back_by_itself() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(robot.booted, system('a'));
+    assert_eq!(cause(&robot), Some(Cause::Unhealthy));
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.failures[0].journal, ["no arm found"]);
+}
+
+#[test]
+fn a_lost_one_shot_is_not_held_against_the_release() {
+    let mut robot = robot();
+    robot.lost_one_shots = 1;
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), None);
+    assert_eq!(robot.journal.attempts.as_ref().unwrap().count, 1);
+    update(&mut robot);
+    stands_on(&robot, 'b');
+}
+
+#[test]
+fn one_shots_are_not_lost_for_ever() {
+    let mut robot = robot();
+    robot.lost_one_shots = u32::MAX;
+    for _ in 0..5 {
+        update(&mut robot);
+        stands_on(&robot, 'a');
+    }
+    assert_eq!(cause(&robot), Some(Cause::OneShotLost));
+    assert_eq!(count(&robot, What::Tried), 3, "no boot loop");
+}
+
+#[test]
+fn what_vanishes_without_a_trace_is_tried_again_but_not_for_ever() {
+    let mut robot = robot();
+    robot.fates.insert(system('b'), Fate::Vanishes);
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), None);
+    for _ in 0..4 {
+        update(&mut robot);
+    }
+    assert_eq!(cause(&robot), Some(Cause::Interrupted));
+    assert_eq!(count(&robot, What::Tried), 3, "no boot loop");
+}
+
+#[test]
+fn a_hold_between_staging_and_reboot_waits_without_a_loaded_gun() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Staging { .. }));
+    robot
+        .ask(Request::Hold {
+            length: Some(Duration::from_secs(100)),
+            why: "carries glass".into(),
+            by: "ada".into(),
+        })
+        .unwrap();
+    robot.settle_until(|robot| {
+        let State::Trial { phase, .. } = robot.state() else {
+            return false;
+        };
+        *phase == Phase::Staged
+    });
+    assert_eq!((robot.boots, &robot.one_shot), (1, &None));
+    robot.settle();
+    stands_on(&robot, 'b');
+}
+
+#[test]
+fn a_power_cut_in_the_preparation_resolves_back() {
+    for wanted in ["staging", "aiming"] {
+        let mut robot = robot();
+        until_phase(&mut robot, |phase| match phase {
+            Phase::Staging { .. } => wanted == "staging",
+            Phase::Aiming => wanted == "aiming",
+            _ => false,
+        });
+        robot.one_shot = None; // not yet written
+        robot.power_cut();
+        robot.start();
+        robot.settle();
+        stands_on(&robot, 'a');
+        assert_eq!(cause(&robot), None, "cut while {wanted}");
+        update(&mut robot);
+        stands_on(&robot, 'b');
+    }
+}
+
+#[test]
+fn a_power_cut_in_the_trial_ends_on_the_system_before() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    assert_eq!(robot.current, system('b'));
+    robot.power_cut();
+    assert_eq!(robot.current, system('a'));
+    robot.start();
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), None);
+    update(&mut robot);
+    stands_on(&robot, 'b');
+}
+
+#[test]
+fn a_power_cut_in_the_commit_ends_on_a_proven_system() {
+    let mut ends = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let mut robot = robot();
+        for _ in 0..seed {
+            robot.roll();
+        }
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.state().name() == "committing");
+        assert_eq!(robot.state().order().unwrap().action, Action::Boot);
+        robot.power_cut();
+        ends.insert(robot.current.clone());
+        robot.start();
+        robot.settle();
+        update(&mut robot);
+        stands_on(&robot, 'b');
+    }
+    assert_eq!(ends.len(), 2, "cut before and after the loader was written");
+}
+
+#[test]
+fn a_commit_that_fails_goes_back_by_a_reboot() {
+    let mut robot = robot();
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    robot.outcomes.insert(system('b'), Outcome::Refused);
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert_eq!(robot.booted, system('a'));
+    assert_eq!(cause(&robot), Some(Cause::Commit));
+}
+
+#[test]
+fn a_restarted_agent_goes_on_with_the_trial() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    robot.kill();
+    robot.start();
+    robot.settle();
+    stands_on(&robot, 'b');
+}
+
+#[test]
+fn a_person_may_end_a_trial_but_not_stop_a_reboot() {
+    let rollback = || Request::Rollback {
+        to: None,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    };
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    robot.ask(rollback()).unwrap();
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), Some(Cause::Rollback));
+
+    let mut robot = self::robot();
+    until_phase(&mut robot, |phase| *phase == Phase::Aiming);
+    assert!(robot.ask(rollback()).is_err());
+}
+
+#[test]
+fn what_the_robot_cannot_boot_waits_and_what_must_not_be_tried_is_refused() {
+    let mut robot = robot();
+    robot.no_boot = Some("the boot partition is full".into());
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.machine.as_ref().unwrap().problem().is_some());
+    let problem = robot
+        .machine
+        .as_ref()
+        .unwrap()
+        .problem()
+        .unwrap()
+        .to_owned();
+    assert!(problem.contains("the boot partition is full"), "{problem}");
+    assert_eq!(robot.state().name(), "ready");
+    assert_eq!(robot.boots, 1);
+    robot.no_boot = None;
+    robot.settle();
+    stands_on(&robot, 'b');
+
+    let mut robot = self::robot();
+    robot.unfit.insert(system('b'));
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), Some(Cause::Unfit));
+    assert_eq!(count(&robot, What::Refused), 1);
+}

@@ -1,0 +1,142 @@
+//! The deadline of a boot on trial: units that reboot the robot unless the agent takes them away.
+//!
+//! They lie in /etc/systemd/system.control, which systemd reads on every system and no generation
+//! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
+//! contains. A condition on the kernel's command line makes them inert in every other system.
+
+use super::{replace, sync_parent};
+use crate::systemd;
+use anyhow::Context as _;
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
+use surefoot_core::StorePath;
+
+const DIRECTORY: &str = "/etc/systemd/system.control";
+const NAME: &str = "surefoot-deadline";
+
+/// How much later the robot is rebooted without stopping anything, should stopping hang.
+const FORCE_AFTER: Duration = Duration::from_secs(90);
+
+fn units(system: &StorePath, within: Duration, marker: &Path) -> Vec<(String, String)> {
+    let condition = format!("ConditionKernelCommandLine=init={system}/init");
+    let mut units = Vec::new();
+    for (suffix, after, action) in [
+        ("", within, "reboot"),
+        ("-force", within + FORCE_AFTER, "reboot-force"),
+    ] {
+        units.push((
+            format!("{NAME}{suffix}.timer"),
+            format!(
+                "[Unit]\nDescription=Surefoot: deadline of the boot on trial\n\
+                 DefaultDependencies=no\n{condition}\n\
+                 [Timer]\nOnBootSec={}s\nAccuracySec=1s\n",
+                after.as_secs()
+            ),
+        ));
+        units.push((
+            format!("{NAME}{suffix}.service"),
+            format!(
+                "[Unit]\nDescription=Surefoot: the boot on trial was not proven in time\n\
+                 DefaultDependencies=no\n{condition}\nSuccessAction={action}\n\
+                 FailureAction={action}\n\
+                 [Service]\nType=oneshot\nTimeoutStartSec=10s\n\
+                 ExecStart=-/bin/sh -c 'echo deadline >{}; exec sync'\n",
+                marker.display()
+            ),
+        ));
+    }
+    units
+}
+
+/// Whether units can be put there for good.
+pub(super) fn check() -> anyhow::Result<()> {
+    fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
+    let volatile = nix::sys::statfs::statfs(DIRECTORY)
+        .is_ok_and(|stat| stat.filesystem_type() == nix::sys::statfs::TMPFS_MAGIC);
+    anyhow::ensure!(
+        !volatile,
+        "{DIRECTORY} lies on a tmpfs, so a boot's deadline would be gone when it is needed"
+    );
+    Ok(())
+}
+
+/// Installs them for the next boot, if that is this system's.
+pub(super) fn install(system: &StorePath, within: Duration, marker: &Path) -> anyhow::Result<()> {
+    check()?;
+    // sysinit.target is part of every boot, and its wants start at once.
+    let wants = Path::new(DIRECTORY).join("sysinit.target.wants");
+    fs::create_dir_all(&wants)?;
+    for (name, text) in units(system, within, marker) {
+        let path = Path::new(DIRECTORY).join(&name);
+        replace(&path, text.as_bytes())?;
+        let link = wants.join(&name);
+        if name.ends_with(".timer") && fs::symlink_metadata(&link).is_err() {
+            std::os::unix::fs::symlink(&path, &link)
+                .with_context(|| format!("cannot link {}", link.display()))?;
+            sync_parent(&link)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes them away, and stops them.
+pub(super) fn remove() -> anyhow::Result<()> {
+    let names: Vec<String> = ["", "-force"]
+        .iter()
+        .flat_map(|suffix| ["timer", "service"].map(|kind| format!("{NAME}{suffix}.{kind}")))
+        .collect();
+    // First the files: a power cut in between must not leave a timer that nobody stops.
+    for name in &names {
+        for path in [
+            Path::new(DIRECTORY).join("sysinit.target.wants").join(name),
+            Path::new(DIRECTORY).join(name),
+        ] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                _ => {}
+            }
+        }
+    }
+    let run = |words: &[&str]| {
+        let _ = std::process::Command::new("systemctl").args(words).status();
+    };
+    let mut stop = vec!["stop", "--quiet", "--"];
+    stop.extend(names.iter().map(String::as_str));
+    run(&stop);
+    run(&["daemon-reload"]);
+    Ok(())
+}
+
+/// Whether they are there.
+pub(super) fn installed() -> bool {
+    Path::new(DIRECTORY).join(format!("{NAME}.timer")).exists()
+}
+
+/// Whether the deadline of this boot is running.
+pub(super) async fn armed() -> bool {
+    systemd::is_active(&format!("{NAME}.timer"))
+        .await
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_concern_one_system_only() {
+        let system =
+            StorePath::from_base_name("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-nixos-system-b").unwrap();
+        let units = units(&system, Duration::from_secs(600), Path::new("/s/m"));
+        assert_eq!(units.len(), 4);
+        for (name, text) in &units {
+            assert!(
+                text.contains(&format!("ConditionKernelCommandLine=init={system}/init\n")),
+                "{name}"
+            );
+        }
+        assert!(units[0].1.contains("OnBootSec=600s"));
+        assert!(units[2].1.contains("OnBootSec=690s"));
+    }
+}

@@ -1,0 +1,317 @@
+//! GRUB: one menu, `grub.cfg`, and a block of variables, `grubenv`. Its one-shot is the variable
+//! `next_entry`, which NixOS' menu takes and clears (nixpkgs, `install-grub.pl`).
+//!
+//! GRUB must be able to clear it, or every boot is the trial's: it writes to plain partitions only,
+//! not to LVM, RAID, btrfs or ZFS (GRUB manual, "Environment block").
+
+use super::{Loader, Mark, init_of, replace};
+use crate::observe;
+use anyhow::{Context as _, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use surefoot_core::StorePath;
+
+/// First line of an environment block, and its fixed size in bytes.
+const SIGNATURE: &str = "# GRUB Environment Block\n";
+const BLOCK: usize = 1024;
+
+/// GRUB's directory on the robot.
+#[derive(Debug)]
+pub(super) struct Grub {
+    directory: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Its title, with those of the submenus that it is in: `A>B`.
+    title: String,
+    system: Option<StorePath>,
+}
+
+impl Grub {
+    /// Finds it below a root: a menu and an environment block.
+    pub(super) fn find(root: &Path) -> Option<Self> {
+        let directory = root.join("boot/grub");
+        ["grub.cfg", "grubenv"]
+            .iter()
+            .all(|name| directory.join(name).is_file())
+            .then_some(Self { directory })
+    }
+
+    fn menu(&self) -> anyhow::Result<String> {
+        let path = self.directory.join("grub.cfg");
+        // With many generations it is long.
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let path = self.directory.join("grubenv");
+        let text = observe::read(&path)
+            .filter(|text| text.len() == BLOCK && text.starts_with(SIGNATURE))
+            .with_context(|| {
+                format!(
+                    "{} is no environment block of GRUB; `grub-editenv {} create` makes one",
+                    path.display(),
+                    path.display()
+                )
+            })?;
+        Ok(text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect())
+    }
+
+    /// Sets `next_entry`, or clears it.
+    fn set_next(&self, title: Option<&str>) -> anyhow::Result<()> {
+        let mut variables = self.environment()?;
+        variables.retain(|(key, _)| key != "next_entry");
+        if let Some(title) = title {
+            variables.push(("next_entry".to_owned(), title.to_owned()));
+        }
+        let mut block = SIGNATURE.to_owned();
+        for (key, value) in variables {
+            block.push_str(&format!("{key}={value}\n"));
+        }
+        ensure!(block.len() <= BLOCK, "GRUB's environment block is full");
+        block.extend(std::iter::repeat_n('#', BLOCK - block.len()));
+        replace(&self.directory.join("grubenv"), block.as_bytes())
+    }
+
+    fn next(&self) -> anyhow::Result<Option<String>> {
+        let variables = self.environment()?;
+        let next = variables.into_iter().find(|(key, _)| key == "next_entry");
+        Ok(next
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty()))
+    }
+}
+
+/// The entries of a menu, in its order.
+fn entries(menu: &str) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    // What each open brace belongs to: a submenu's title, or nothing.
+    let mut open: Vec<Option<String>> = Vec::new();
+    for line in menu.lines().map(str::trim) {
+        let title = |rest: &str| {
+            let quote = rest.trim_start().chars().next()?;
+            let rest = rest.trim_start().strip_prefix(quote)?;
+            matches!(quote, '"' | '\'').then(|| rest.split(quote).next().map(str::to_owned))?
+        };
+        if line.starts_with('#') {
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("menuentry ") {
+            let mut path: Vec<String> = open.iter().flatten().cloned().collect();
+            path.extend(title(rest));
+            entries.push(Entry {
+                title: path.join(">"),
+                system: None,
+            });
+            open.push(None);
+        } else if let Some(rest) = line.strip_prefix("submenu ") {
+            open.push(title(rest));
+        } else if line.ends_with('{') {
+            open.push(None);
+        } else if line == "}" {
+            open.pop();
+        } else if let Some(entry) = entries.last_mut()
+            && line.starts_with("linux")
+            && entry.system.is_none()
+        {
+            entry.system = init_of(line);
+        }
+    }
+    entries
+}
+
+impl Loader for Grub {
+    fn name(&self) -> &'static str {
+        "GRUB"
+    }
+
+    fn default(&self) -> anyhow::Result<Option<StorePath>> {
+        let menu = self.menu()?;
+        // The last one stands in the branch without a one-shot.
+        let default = menu
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("set default="))
+            .map(|value| value.trim_matches('"'))
+            .rfind(|value| *value != "${next_entry}");
+        let Some(Ok(index)) = default.map(str::parse::<usize>) else {
+            return Ok(None); // "saved": whatever was started last
+        };
+        // Entries in submenus do not count; the submenu itself does, and is no system.
+        let top = entries(&menu)
+            .into_iter()
+            .filter(|entry| !entry.title.contains('>'))
+            .nth(index);
+        Ok(top.and_then(|entry| entry.system))
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        self.environment()?;
+        ensure!(
+            self.menu()?.contains("save_env next_entry"),
+            "GRUB's menu does not clear its one-shot: every boot would be the trial's"
+        );
+        let (kind, device) = filesystem(&self.directory)?;
+        ensure!(
+            matches!(kind.as_str(), "ext2" | "ext3" | "ext4" | "vfat"),
+            "GRUB cannot write to {kind}, so its one-shot would never be cleared; put /boot on ext4 \
+             or FAT"
+        );
+        let name = device.rsplit('/').next().unwrap_or_default();
+        for layer in ["dm", "md"] {
+            ensure!(
+                !Path::new("/sys/class/block")
+                    .join(name)
+                    .join(layer)
+                    .exists(),
+                "GRUB cannot write through {device} (LVM, encryption or RAID), so its one-shot would \
+                 never be cleared; put /boot on a plain partition"
+            );
+        }
+        Ok(())
+    }
+
+    fn holds(&self, file: &Path) -> (PathBuf, bool) {
+        let kernels = self.directory.with_file_name("kernels");
+        let there = StorePath::containing(file).is_ok_and(|path| {
+            let path = path.to_string();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            fs::read_dir(&kernels)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(name))
+        });
+        (self.directory.clone(), there)
+    }
+
+    fn aim(&self, system: &StorePath) -> anyhow::Result<Mark> {
+        self.check()?;
+        let entry = entries(&self.menu()?)
+            .into_iter()
+            .find(|entry| entry.system.as_ref() == Some(system))
+            .with_context(|| format!("no menu entry has init={system}/init"))?;
+        ensure!(
+            !entry.title.contains(['\\', '\n']),
+            "GRUB cannot be given the title {:?}",
+            entry.title
+        );
+        self.set_next(Some(&entry.title))?;
+        let found = self.next()?;
+        ensure!(
+            found.as_ref() == Some(&entry.title),
+            "the one-shot was not kept: grubenv says {found:?}"
+        );
+        Ok(Mark::default())
+    }
+
+    fn started(&self, _mark: &Mark) -> Option<bool> {
+        // It clears the variable before it starts the entry.
+        self.next().ok().map(|next| next.is_none())
+    }
+
+    fn forget(&self, _mark: Option<&Mark>) -> anyhow::Result<()> {
+        if self.next()?.is_some() {
+            self.set_next(None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Type and device of the file system that a directory lies on.
+fn filesystem(directory: &Path) -> anyhow::Result<(String, String)> {
+    let mounts = observe::read(Path::new("/proc/self/mounts")).unwrap_or_default();
+    let found = mounts
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (device, place, kind) = (words.next()?, words.next()?, words.next()?);
+            directory
+                .starts_with(place)
+                .then(|| (place.len(), kind.to_owned(), device.to_owned()))
+        })
+        .max_by_key(|(length, ..)| *length);
+    found
+        .map(|(_, kind, device)| (kind, device))
+        .with_context(|| format!("no file system has {}", directory.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(c: char) -> StorePath {
+        StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))
+            .unwrap()
+    }
+
+    fn robot() -> (tempfile::TempDir, Grub) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("boot/grub");
+        fs::create_dir_all(&directory).unwrap();
+        let entry = |title: &str, c: char| {
+            format!(
+                "menuentry \"{title}\" --class nixos --unrestricted {{\n  linux ($drive1)//kernels/k init={}/init quiet\n  initrd ($drive1)//kernels/i\n}}\n",
+                system(c)
+            )
+        };
+        let menu = format!(
+            "if [ \"${{next_entry}}\" ]; then\n  set default=\"${{next_entry}}\"\n  set next_entry=\n  save_env next_entry\nelse\n  set default=0\n  set timeout=0\nfi\n{}submenu \"NixOS - All configurations\" --class submenu {{\n{}{}}}\n",
+            entry("NixOS - Default", 'a'),
+            entry("NixOS - Configuration 2 (2026-01-01 - 26.05)", 'b'),
+            entry("NixOS - Configuration 1 (2026-01-01 - 26.05)", 'a'),
+        );
+        fs::write(directory.join("grub.cfg"), menu).unwrap();
+        let block = format!("{SIGNATURE}saved_entry=x\n");
+        let block = format!("{block}{}", "#".repeat(BLOCK - block.len()));
+        fs::write(directory.join("grubenv"), block).unwrap();
+        let grub = Grub::find(root.path()).unwrap();
+        (root, grub)
+    }
+
+    #[test]
+    fn its_menu_is_read_with_its_submenus() {
+        let (_root, grub) = robot();
+        assert_eq!(grub.default().unwrap(), Some(system('a')));
+        let entries = entries(&grub.menu().unwrap());
+        assert_eq!(entries.len(), 3);
+        assert_eq!(
+            entries[1],
+            Entry {
+                title: "NixOS - All configurations>NixOS - Configuration 2 (2026-01-01 - 26.05)"
+                    .into(),
+                system: Some(system('b')),
+            }
+        );
+    }
+
+    #[test]
+    fn its_block_keeps_its_size_and_its_other_variables() {
+        let (_root, grub) = robot();
+        grub.set_next(Some("A>B")).unwrap();
+        assert_eq!(grub.next().unwrap().as_deref(), Some("A>B"));
+        assert_eq!(grub.started(&Mark::default()), Some(false));
+        let block = fs::read(grub.directory.join("grubenv")).unwrap();
+        assert_eq!(block.len(), BLOCK);
+        grub.forget(None).unwrap();
+        assert_eq!(grub.started(&Mark::default()), Some(true));
+        let kept = [("saved_entry".to_owned(), "x".to_owned())];
+        assert_eq!(grub.environment().unwrap(), kept);
+        assert!(grub.set_next(Some(&"x".repeat(BLOCK))).is_err());
+    }
+
+    #[test]
+    fn a_broken_block_is_refused_with_the_remedy() {
+        let (_root, grub) = robot();
+        fs::write(grub.directory.join("grubenv"), "nonsense").unwrap();
+        let error = grub.check().unwrap_err().to_string();
+        assert!(error.contains("grub-editenv"), "{error}");
+    }
+}

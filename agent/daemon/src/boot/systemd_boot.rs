@@ -1,0 +1,361 @@
+//! systemd-boot: entries are files on the boot partition, the one-shot is a variable of the
+//! firmware (systemd-boot(7), the Boot Loader Interface).
+//!
+//! Entries are found by the `init=` of their options, never by their names, which differ between
+//! versions of NixOS. For the trial the entry gets a count of one try (the Automatic Boot
+//! Assessment of systemd): the loader writes it down when it starts it, so a one-shot that the
+//! firmware lost can be told from a system that did not come up.
+
+use super::{Loader, Mark, init_of, sync_parent};
+use crate::{observe, systemd};
+use anyhow::{Context as _, bail, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+use surefoot_core::StorePath;
+
+/// The vendor of the loader's variables (the Boot Loader Interface).
+const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Where the boot partition may be mounted (bootctl(1)).
+const MOUNTS: [&str; 3] = ["boot", "efi", "boot/efi"];
+
+/// systemd-boot on a boot partition.
+#[derive(Debug)]
+pub(super) struct SystemdBoot {
+    esp: PathBuf,
+    variables: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    /// Its name without a count of tries: what one-shot and default speak of.
+    id: String,
+    path: PathBuf,
+    system: Option<StorePath>,
+}
+
+impl SystemdBoot {
+    /// Finds it below a root: it says so in its variables, and its partition is mounted.
+    pub(super) fn find(root: &Path) -> Option<Self> {
+        let variables = root.join("sys/firmware/efi/efivars");
+        let esp = MOUNTS
+            .iter()
+            .map(|mount| root.join(mount))
+            .find(|mount| mount.join("loader/entries").is_dir())?;
+        let loader = Self { esp, variables };
+        loader
+            .variable("LoaderInfo")?
+            .starts_with("systemd-boot")
+            .then_some(loader)
+    }
+
+    /// A variable of the loader: its text, or `None` if it is not set.
+    fn variable(&self, name: &str) -> Option<String> {
+        let bytes = fs::read(self.variables.join(format!("{name}-{VENDOR}"))).ok()?;
+        // Four bytes of attributes, then UTF-16.
+        let units: Vec<u16> = bytes
+            .get(4..)?
+            .chunks_exact(2)
+            .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+            .take_while(|unit| *unit != 0)
+            .collect();
+        let text = String::from_utf16_lossy(&units);
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn entries(&self) -> anyhow::Result<Vec<Entry>> {
+        let directory = self.esp.join("loader/entries");
+        let files = fs::read_dir(&directory)
+            .with_context(|| format!("cannot list {}", directory.display()))?;
+        let mut entries = Vec::new();
+        for file in files {
+            let path = file?.path();
+            let Some(id) = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .and_then(identity)
+            else {
+                continue;
+            };
+            let system = observe::read(&path).and_then(|text| {
+                text.lines()
+                    .filter_map(|line| line.trim().strip_prefix("options"))
+                    .find_map(init_of)
+            });
+            entries.push(Entry { id, path, system });
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(entries)
+    }
+
+    fn set_one_shot(id: &str) -> anyhow::Result<()> {
+        let output = Command::new("bootctl")
+            .args(["set-oneshot", id])
+            .env("PATH", systemd::PATH)
+            .output()
+            .context("cannot run bootctl")?;
+        ensure!(
+            output.status.success(),
+            "bootctl set-oneshot: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(())
+    }
+}
+
+/// The id of an entry's file: its name without the count of tries, `+LEFT[-DONE]`.
+fn identity(name: &str) -> Option<String> {
+    let stem = name.strip_suffix(".conf")?;
+    Some(format!("{}.conf", counted(stem).unwrap_or(stem)))
+}
+
+/// What stands before a count of tries, if there is one.
+fn counted(stem: &str) -> Option<&str> {
+    let (before, count) = stem.rsplit_once('+')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (left, done) = count.split_once('-').unwrap_or((count, "0"));
+    (digits(left) && digits(done)).then_some(before)
+}
+
+/// Whether a pattern with `*` and `?` matches (fnmatch(3), as far as loader.conf uses it).
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.first(), text.first()) {
+        (None, None) => true,
+        (Some(b'*'), _) => {
+            matches(&pattern[1..], text) || (!text.is_empty() && matches(pattern, &text[1..]))
+        }
+        (Some(b'?'), Some(_)) => matches(&pattern[1..], &text[1..]),
+        (Some(a), Some(b)) if a == b => matches(&pattern[1..], &text[1..]),
+        _ => false,
+    }
+}
+
+impl Loader for SystemdBoot {
+    fn name(&self) -> &'static str {
+        "systemd-boot"
+    }
+
+    fn default(&self) -> anyhow::Result<Option<StorePath>> {
+        // A variable beats the file (systemd-boot(7)).
+        let pattern = self.variable("LoaderEntryDefault").or_else(|| {
+            let text = observe::read(&self.esp.join("loader/loader.conf"))?;
+            let value = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("default"))
+                .find(|rest| rest.starts_with([' ', '\t']))?;
+            Some(value.trim().to_owned())
+        });
+        let Some(pattern) = pattern else {
+            return Ok(None);
+        };
+        let mut systems = self
+            .entries()?
+            .into_iter()
+            .filter(|entry| matches(pattern.as_bytes(), entry.id.as_bytes()))
+            .map(|entry| entry.system);
+        let first = systems.next().flatten();
+        // Which of several it takes depends on its order of entries.
+        Ok(if systems.all(|system| system == first) {
+            first
+        } else {
+            None
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let mounts = observe::read(Path::new("/proc/self/mounts")).unwrap_or_default();
+        let writable = mounts.lines().any(|line| {
+            let mut words = line.split(' ').skip(1);
+            words.next() == Some("/sys/firmware/efi/efivars")
+                && words
+                    .nth(1)
+                    .is_some_and(|options| options.split(',').any(|option| option == "rw"))
+        });
+        ensure!(
+            writable,
+            "the firmware's variables cannot be written (/sys/firmware/efi/efivars is not mounted \
+             rw), so systemd-boot cannot be told to start a system once"
+        );
+        Ok(())
+    }
+
+    fn holds(&self, file: &Path) -> (PathBuf, bool) {
+        let directory = self.esp.join("EFI/nixos");
+        let there = StorePath::containing(file).is_ok_and(|path| {
+            let path = path.to_string();
+            let name = path.rsplit('/').next().unwrap_or_default();
+            fs::read_dir(&directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with(name))
+        });
+        (self.esp.clone(), there)
+    }
+
+    fn aim(&self, system: &StorePath) -> anyhow::Result<Mark> {
+        let entry = self
+            .entries()?
+            .into_iter()
+            .find(|entry| entry.system.as_ref() == Some(system))
+            .with_context(|| format!("no boot entry has init={system}/init"))?;
+        let before = entry.path.clone();
+        let stem = before.file_stem().and_then(|stem| stem.to_str());
+        let counting = match stem {
+            Some(stem) if counted(stem).is_none() => {
+                let counting = before.with_file_name(format!("{stem}+1.conf"));
+                fs::rename(&before, &counting)
+                    .with_context(|| format!("cannot rename {}", before.display()))?;
+                sync_parent(&counting)?;
+                counting
+            }
+            // It is counted already.
+            _ => before.clone(),
+        };
+        nix::unistd::sync();
+        Self::set_one_shot(&entry.id)?;
+        match self.variable("LoaderEntryOneShot") {
+            Some(id) if id == entry.id => {}
+            found => bail!(
+                "the firmware did not keep the one-shot: it says {found:?} instead of {:?}",
+                entry.id
+            ),
+        }
+        Ok(Mark {
+            entry: Some(counting),
+            before: Some(before),
+        })
+    }
+
+    fn started(&self, mark: &Mark) -> Option<bool> {
+        let aimed = mark.entry.as_ref()?;
+        // The loader counts the try down by renaming the entry.
+        Some(!aimed.exists())
+    }
+
+    fn forget(&self, mark: Option<&Mark>) -> anyhow::Result<()> {
+        if self.variable("LoaderEntryOneShot").is_some() {
+            Self::set_one_shot("")?;
+        }
+        let Some(before) = mark.and_then(|mark| mark.before.as_ref()) else {
+            return Ok(());
+        };
+        let Some(id) = before.file_name().and_then(|name| identity(name.to_str()?)) else {
+            return Ok(());
+        };
+        for entry in self.entries()? {
+            if entry.id != id || entry.path == *before {
+                continue;
+            }
+            if before.exists() {
+                fs::remove_file(&entry.path)?;
+            } else {
+                fs::rename(&entry.path, before)?;
+            }
+            sync_parent(before)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(c: char) -> StorePath {
+        StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))
+            .unwrap()
+    }
+
+    /// A root with a boot partition that has these entries.
+    fn robot(entries: &[(&str, char)], default: &str) -> (tempfile::TempDir, SystemdBoot) {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("boot/loader/entries");
+        fs::create_dir_all(&directory).unwrap();
+        for (name, c) in entries {
+            let text = format!("title NixOS\noptions init={}/init quiet\n", system(*c));
+            fs::write(directory.join(name), text).unwrap();
+        }
+        let text = format!("timeout 0\ndefault {default}\n");
+        fs::write(root.path().join("boot/loader/loader.conf"), text).unwrap();
+        let variables = root.path().join("sys/firmware/efi/efivars");
+        fs::create_dir_all(&variables).unwrap();
+        set(root.path(), "LoaderInfo", "systemd-boot 257.13");
+        let loader = SystemdBoot::find(root.path()).unwrap();
+        (root, loader)
+    }
+
+    fn set(root: &Path, name: &str, text: &str) {
+        let mut bytes = vec![7, 0, 0, 0];
+        bytes.extend(text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes));
+        let variables = root.join("sys/firmware/efi/efivars");
+        fs::write(variables.join(format!("{name}-{VENDOR}")), bytes).unwrap();
+    }
+
+    #[test]
+    fn entries_are_found_by_what_they_start_whatever_their_names() {
+        for names in [
+            ["nixos-generation-1.conf", "nixos-generation-2.conf"],
+            ["nixos-0aaa.conf", "nixos-0bbb+3.conf"],
+            ["nixos-generation-1+2-1.conf", "nixos-generation-2+0-3.conf"],
+        ] {
+            let id = identity(names[0]).unwrap();
+            let (_root, loader) = robot(&[(names[0], 'a'), (names[1], 'b')], &id);
+            assert_eq!(loader.default().unwrap(), Some(system('a')), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_default_may_be_a_pattern_or_a_variable() {
+        let entries = [
+            ("nixos-generation-1.conf", 'a'),
+            ("nixos-generation-2.conf", 'b'),
+        ];
+        let (root, loader) = robot(&entries, "nixos-generation-2*");
+        assert_eq!(loader.default().unwrap(), Some(system('b')));
+        set(root.path(), "LoaderEntryDefault", "nixos-generation-1.conf");
+        assert_eq!(loader.default().unwrap(), Some(system('a')));
+        // Which of the two it takes cannot be told.
+        let (_root, loader) = robot(&entries, "nixos-*");
+        assert_eq!(loader.default().unwrap(), None);
+    }
+
+    #[test]
+    fn counts_of_tries_are_no_part_of_the_name() {
+        assert_eq!(identity("a+3.conf").unwrap(), "a.conf");
+        assert_eq!(identity("a+0-3.conf").unwrap(), "a.conf");
+        assert_eq!(identity("a+b.conf").unwrap(), "a+b.conf");
+        assert_eq!(identity("a.conf").unwrap(), "a.conf");
+        assert_eq!(identity("a.efi"), None);
+    }
+
+    #[test]
+    fn a_counted_try_tells_a_start_from_a_lost_one_shot() {
+        let (root, loader) = robot(&[("nixos-generation-2+1.conf", 'b')], "x");
+        let entries = root.path().join("boot/loader/entries");
+        let mark = Mark {
+            entry: Some(entries.join("nixos-generation-2+1.conf")),
+            before: Some(entries.join("nixos-generation-2.conf")),
+        };
+        assert_eq!(loader.started(&mark), Some(false));
+        fs::rename(
+            entries.join("nixos-generation-2+1.conf"),
+            entries.join("nixos-generation-2+0-1.conf"),
+        )
+        .unwrap();
+        assert_eq!(loader.started(&mark), Some(true));
+        loader.forget(Some(&mark)).unwrap();
+        assert!(entries.join("nixos-generation-2.conf").exists());
+        assert!(!entries.join("nixos-generation-2+0-1.conf").exists());
+    }
+
+    #[test]
+    fn without_its_variable_it_is_not_there() {
+        let (root, _) = robot(&[], "x");
+        set(root.path(), "LoaderInfo", "GRUB");
+        assert!(SystemdBoot::find(root.path()).is_none());
+    }
+}

@@ -1,0 +1,109 @@
+//! What a boot on trial left behind: who ended it, and its last words.
+
+use crate::{observe, systemd};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use surefoot_core::{journal::Cause, resolver::Trace, time::BootId};
+
+/// The deadline's mark, in the state directory: it writes this before it reboots.
+pub(super) const DEADLINE: &str = "boot-trial.deadline";
+
+/// Where the kernel's last words are: as the firmware or memory kept them, and where
+/// systemd-pstore(8) moves them.
+const PSTORE: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
+
+/// `WDIOF_CARDRESET` of linux/watchdog.h: the last reset was the watchdog's.
+const CARD_RESET: u32 = 0x20;
+
+/// Lines of evidence.
+const LINES: usize = 30;
+
+/// The crash dumps that are there.
+pub(super) fn dumps() -> Vec<String> {
+    PSTORE
+        .iter()
+        .flat_map(|directory| fs::read_dir(directory).into_iter().flatten().flatten())
+        .map(|entry| entry.path().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Looks for traces of the boot between `before` and `now`.
+pub(super) async fn find(
+    state_dir: &Path,
+    old_dumps: &[String],
+    started: Option<bool>,
+    before: &BootId,
+    now: &BootId,
+) -> Trace {
+    let new_dumps: Vec<String> = dumps()
+        .into_iter()
+        .filter(|dump| !old_dumps.contains(dump))
+        .collect();
+    let ended = if state_dir.join(DEADLINE).exists() {
+        Some(Cause::Deadline)
+    } else if !new_dumps.is_empty() {
+        Some(Cause::Panic)
+    } else if reset_by_watchdog(Path::new("/sys/class/watchdog")) {
+        Some(Cause::Watchdog)
+    } else {
+        None
+    };
+    let mut log = systemd::last_words(before, now).await;
+    for dump in &new_dumps {
+        log.extend(last_lines(Path::new(dump)));
+    }
+    let surplus = log.len().saturating_sub(LINES);
+    log.drain(..surplus);
+    Trace {
+        // What left a mark was started, whatever the loader says.
+        started: if ended.is_some() { Some(true) } else { started },
+        ended,
+        log,
+    }
+}
+
+/// The last lines of a dump, which is a file or a directory of files.
+fn last_lines(dump: &Path) -> Vec<String> {
+    let files: Vec<PathBuf> = match fs::read_dir(dump) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
+        Err(_) => vec![dump.to_owned()],
+    };
+    let texts = files.iter().filter_map(|file| observe::read(file));
+    let lines: Vec<String> = texts
+        .flat_map(|text| {
+            text.lines()
+                .map(|line| line.chars().take(500).collect())
+                .collect::<Vec<String>>()
+        })
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
+}
+
+fn reset_by_watchdog(class: &Path) -> bool {
+    fs::read_dir(class)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|device| observe::read(&device.path().join("bootstatus")))
+        .filter_map(|text| text.trim().parse::<u32>().ok())
+        .any(|status| status & CARD_RESET != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_remembers_its_reset() {
+        let class = tempfile::tempdir().unwrap();
+        let device = class.path().join("watchdog0");
+        fs::create_dir(&device).unwrap();
+        assert!(!reset_by_watchdog(class.path()));
+        fs::write(device.join("bootstatus"), "0\n").unwrap();
+        assert!(!reset_by_watchdog(class.path()));
+        fs::write(device.join("bootstatus"), "32\n").unwrap();
+        assert!(reset_by_watchdog(class.path()));
+    }
+}
