@@ -21,7 +21,7 @@ import time
 HERE = os.path.dirname(os.path.realpath(__file__))
 HOST = HERE + "/host"
 # How long to wait for what should come soon, s. Long: an emulated processor on a busy machine.
-PATIENCE = 300
+PATIENCE = 600
 
 
 class Restarted(Exception):
@@ -200,7 +200,7 @@ class Robot:
         self.requests += 1
         request = {"id": self.requests, "command": command, "timeout": timeout}
         self.control.send(request)
-        end = time.monotonic() + timeout + 60
+        end = time.monotonic() + timeout + 30
         while (left := end - time.monotonic()) > 0:
             answer = self.control.receive(min(left, 5))
             if answer is None:
@@ -234,7 +234,7 @@ class Robot:
                 code, output = self.run(command)
                 if code == 0:
                     return output
-            except Restarted:
+            except (Restarted, TimeoutError):
                 pass
             time.sleep(0.3)
         raise TimeoutError(f"never true within {timeout} s: {command}\n{output}\n{self.console()}")

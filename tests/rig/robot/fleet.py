@@ -1,0 +1,153 @@
+"""What QEMU robots are updated from: generations, a signed repository and a binary cache over HTTP.
+
+Everything is made by the project's own programs and by real Nix. SUREFOOT_BIN is the directory of
+`surefoot` and `surefootd`, or else target/debug, where cargo puts them.
+"""
+import functools
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import threading
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+SOURCE = os.path.realpath(HERE + "/../../..")
+CACHE = os.path.realpath(os.environ.get("SUREFOOT_RIG_CACHE", SOURCE + "/target/rig"))
+BIN = os.environ.get("SUREFOOT_BIN", SOURCE + "/target/debug")
+PARAMS = ("console=ttyS0 panic=5 oops=panic loglevel=4 mitigations=off audit=0 8250.nr_uarts=1 "
+          "systemd.show_status=error")
+CONFIG = """\
+repository = "http://10.0.2.100/repo"
+channel = "stable"
+model = "robot"
+[poll]
+interval = "2s"
+jitter = 0.0
+backoff_base = "2s"
+backoff_max = "4s"
+[fetch]
+caches = ["http://10.0.2.100/cache"]
+signatures = "manifest"
+reserve = "16MiB"
+[trial]
+switch_timeout = "3min"
+[health]
+soak = "3s"
+deadline = "200s"
+interval = "1s"
+[boot]
+deadline = "240s"
+"""
+
+
+def output(*words, **more):
+    """What a command writes; with everything it said if it fails."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        pass  # a robot that lost its power in the middle of an answer
+
+
+class Fleet:
+    """A publisher, in a directory of its own."""
+
+    def __init__(self, directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory + "/cache")
+        self.directory = directory
+        self.farm = CACHE + "/farm"
+        os.makedirs(self.farm, exist_ok=True)
+        self.root = output(HERE + "/rootfs")
+        handler = functools.partial(Quiet, directory=directory)
+        self.server = Server(("127.0.0.1", 0), handler)
+        self.address = ("127.0.0.1", self.server.server_address[1])
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        output(BIN + "/surefoot", "repo", "init", directory + "/repo")
+        with open(directory + "/repo/metadata/1.root.json") as file:
+            self.anchor = file.read()
+        self.agent = self.package("1", BIN + "/surefootd")
+        self.broken_agent = self.package("broken", None)
+        self.etc = directory + "/etc"
+        os.makedirs(self.etc + "/surefoot")
+        with open(self.etc + "/surefoot/config.toml", "w") as file:
+            file.write(CONFIG)
+        self.releases = 0
+
+    def package(self, revision, program):
+        """The agent's package; without a program one that fails whenever it is started."""
+        files = f"{self.directory}/agent-{revision}"
+        os.makedirs(files + "/bin")
+        os.makedirs(files + "/units")
+        if program:
+            output("strip", "-o", files + "/bin/surefootd", program)
+        else:
+            with open(files + "/bin/surefootd", "w") as file:
+                file.write("#!/bin/sh\nexit 1\n")
+            os.chmod(files + "/bin/surefootd", 0o755)
+        for unit in os.listdir(SOURCE + "/packaging/systemd"):
+            shutil.copy(f"{SOURCE}/packaging/systemd/{unit}", files + "/units/")
+        return output(HERE + "/../toplevel/build", "--agent", self.farm, files, revision)
+
+    def part(self, kind, version):
+        """A kernel or initrd of its own: the same bytes as another store path."""
+        path = f"{self.directory}/{kind}-{version}"
+        if not os.path.exists(path):
+            shutil.copy(f"{self.root}/boot/{'vmlinuz' if kind == 'linux' else 'initrd'}", path)
+        return path
+
+    def generation(self, name, kernel="1", initrd="1", params="", agent=None, **arguments):
+        """Builds a generation: see ../toplevel/default.nix for the arguments."""
+        agent = self.agent if agent is None else agent
+        words = " ".join(f'"{word}"' for word in (PARAMS + " " + params).split())
+        command = [
+            HERE + "/../toplevel/build", self.farm, name,
+            "--arg", "kernel", self.part("linux", kernel),
+            "--arg", "initrd", self.part("initrd", initrd),
+            "--arg", "kernelParams", f"[ {words} ]",
+        ]
+        if agent:
+            command += ["--arg", "etc", self.etc,
+                        "--arg", "extra",
+                        f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}']
+        for key, value in arguments.items():
+            command += ["--argstr", key, value]
+        return output(*command)
+
+    def publish(self, toplevel, *options):
+        """Pushes a generation to the cache and publishes it as a new release; gives its name."""
+        output(HERE + "/../nix", "nix", "copy", "--offline", "--no-check-sigs",
+               "--from", f"local?root={self.farm}",
+               "--to", f"file://{self.directory}/cache?compression=zstd", toplevel)
+        self.releases += 1
+        name = f"r{self.releases}"
+        output(BIN + "/surefoot", "publish", "--repo", self.directory + "/repo",
+               "--channel", "stable", "--model", "robot", "--release", name,
+               "--cache", f"http://{self.address[0]}:{self.address[1]}/cache", *options, toplevel)
+        return name
+
+    def image(self, toplevel, *options):
+        return output(HERE + "/image", self.farm, toplevel, *options)
+
+    def close(self):
+        self.server.shutdown()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def journal(robot):
+    """The agent's journal, as it lies on the robot's disk."""
+    return json.loads(robot.sh("cat /var/lib/surefoot/journal.json"))

@@ -1,0 +1,433 @@
+"""The scenarios: each takes a Stage, does something terrible, and says where the robot must stand."""
+import json
+import os
+import random
+import shutil
+import time
+
+from disk import Disk
+from fleet import CACHE, Fleet, journal
+from robot import Restarted, Robot, tool
+
+SCENARIOS = {}
+# How long an update may take from the publication to its end, s.
+LIMIT = 900
+
+
+def scenario(name, **options):
+    def register(function):
+        SCENARIOS[name] = (function, options)
+        return function
+    return register
+
+
+class Failed(Exception):
+    """A promise was not kept."""
+
+
+def expect(good, what):
+    if not good:
+        raise Failed(what)
+
+
+class Stage:
+    """A robot that runs the confirmed generation a, and the fleet that it follows."""
+
+    def __init__(self, fleet, directory, base, seed):
+        self.fleet, self.directory, self.base, self.seed = fleet, directory, base, seed
+        self.robot = None
+        self.times = {}
+
+    def enter(self, lossy=False):
+        """The robot, on and idle: out of a snapshot, or on a disk that can lose writes."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(self.directory)
+        if lossy:
+            raw = self.directory + "/disk.raw"
+            tool("qemu-img", "convert", "-O", "raw", self.base.directory + "/disk.qcow2", raw)
+            disk = Disk(raw, self.directory + "/disk.socket", random.Random(self.seed))
+            self.robot = Robot(self.directory, None, server=self.fleet.address, disk=disk)
+            self.robot.start()
+            self.robot.wait_boot()
+        else:
+            for name in ("disk.qcow2", "flash.qcow2"):
+                shutil.copy(f"{self.base.directory}/{name}", f"{self.directory}/{name}")
+            self.robot = Robot(self.directory, None, server=self.fleet.address)
+            self.robot.start("ready")
+            self.robot.boot = self.base.boot
+            self.robot.sh("true")
+        return self.robot
+
+    @property
+    def a(self):
+        return self.base.toplevel
+
+    def publish(self, toplevel, *options):
+        self.started = time.monotonic()
+        return self.fleet.publish(toplevel, *options)
+
+    def settles(self, what, look, limit=LIMIT):
+        """Waits until the agent is idle and the journal such; gives the journal."""
+        end = time.monotonic() + limit
+        last = None
+        while time.monotonic() < end:
+            try:
+                last = journal(self.robot)
+                if last["state"]["name"] == "idle" and look(last):
+                    self.times[what] = round(time.monotonic() - self.started, 1)
+                    return last
+            except (Restarted, RuntimeError, TimeoutError, ValueError):
+                pass  # it restarts just now
+            time.sleep(0.5)
+        raise Failed(f"never {what}: {json.dumps(last)[:1500]}")
+
+    def confirms(self, toplevel):
+        return self.settles("confirmed", lambda j: j["confirmed"]["system"] == toplevel)
+
+    def blocks(self, toplevel):
+        """Waits until the release of this generation is blocked; gives the evidence."""
+        found = self.settles("back", lambda j: any(b["system"] == toplevel for b in j["blocked"]))
+        return next(b for b in found["blocked"] if b["system"] == toplevel)["evidence"]
+
+    def stands_on(self, toplevel):
+        """The promises: this generation runs, is the profile's, would be booted next, is confirmed;
+        nothing of a trial is left, and no path of it or of any fallback is lost."""
+        robot = self.robot
+        found = journal(robot)
+        expect(found["confirmed"]["system"] == toplevel, f"confirmed is {found['confirmed']}")
+        expect(found["state"]["name"] == "idle", f"state is {found['state']}")
+        for link in ("/run/current-system", "/nix/var/nix/profiles/system"):
+            there = robot.sh(f"readlink -f {link}")
+            expect(there == toplevel, f"{link} is {there}, not {toplevel}")
+        expect(self.next_boot() == toplevel, f"the next boot is {self.next_boot()}, not {toplevel}")
+        left = robot.sh("ls -d /etc/systemd/system.control/surefoot-deadline* "
+                        "/sys/firmware/efi/efivars/LoaderEntryOneShot-* "
+                        "/boot/loader/entries/*+* 2>/dev/null || true")
+        expect(not left, f"left of a trial: {left}")
+        kept = [toplevel] + [g["system"] for g in found["fallbacks"]]
+        robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {' '.join(kept)})")
+        return found
+
+    def next_boot(self):
+        """What the loader would start by itself."""
+        return self.robot.sh(
+            "if [ -e /boot/grub/grub.cfg ]; then"
+            "  grep -q '^next_entry=.' /boot/grub/grubenv && echo one-shot;"
+            "  sed -n 's|^ *linux .*init=\\([^ ]*\\)/init.*|\\1|p' /boot/grub/grub.cfg | head -n 1;"
+            " else"
+            "  id=$(sed -n 's/^default //p' /boot/loader/loader.conf); stem=${id%.conf};"
+            "  cat /boot/loader/entries/$stem.conf /boot/loader/entries/$stem+*.conf 2>/dev/null"
+            "   | sed -n 's|^options .*init=\\([^ ]*\\)/init.*|\\1|p';"
+            " fi")
+
+    def watchdog_fired(self):
+        self.robot.events()
+        return self.robot.watchdog_resets > 0
+
+
+@scenario("boot-confirm")
+def boot_confirm(stage):
+    """Another kernel: booted once, proven, confirmed."""
+    b = stage.fleet.generation("b", kernel="2")
+    robot = stage.enter()
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+    expect(robot.sh("readlink -f /run/booted-system") == b, "it was not booted")
+    expect(robot.boots == 1, f"{robot.boots} boots instead of one")
+
+
+@scenario("kernel-panic")
+def kernel_panic(stage):
+    """The new system crashes its kernel: panic= reboots into the one before."""
+    b = stage.fleet.generation("b", kernel="2", service="panics")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "panic", f"the cause is {evidence}")
+    expect(any("sysrq" in line.lower() for line in evidence["log"]), f"no last words: {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("health-fails")
+def health_fails(stage):
+    """A unit of the new system fails: the agent in it goes back."""
+    b = stage.fleet.generation("b", kernel="2", service="fails")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "unhealthy", f"the cause is {evidence}")
+    expect("cannot find its motor" in json.dumps(evidence), f"no evidence: {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("oneshot-lost")
+def oneshot_lost(stage):
+    """The firmware forgets the one-shot: told apart from a crash, and tried again."""
+    b = stage.fleet.generation("b", kernel="2")
+    robot = stage.enter()
+    # The variable goes away in the last moment: after the agent has read it back.
+    robot.put("/run/systemd/system/forget.service", (
+        "[Unit]\nDefaultDependencies=no\nBefore=final.target\nAfter=umount.target\n"
+        "[Service]\nType=oneshot\n"
+        "ExecStart=/bin/sh -c 'chattr -i /sys/firmware/efi/efivars/LoaderEntryOneShot-*;"
+        " rm -f /sys/firmware/efi/efivars/LoaderEntryOneShot-*'\n"))
+    robot.sh("mkdir -p /run/systemd/system/final.target.wants && "
+             "ln -s ../forget.service /run/systemd/system/final.target.wants/ && systemctl daemon-reload")
+    stage.publish(b)
+    found = stage.confirms(b)
+    stage.stands_on(b)
+    why = [r.get("why") or "" for r in found["history"] if r["what"] == "interrupted"]
+    expect(len(why) == 1 and "one-shot was lost" in why[0], f"it was not noticed: {found['history']}")
+
+
+@scenario("pid1-freeze")
+def pid1_freeze(stage):
+    """PID 1 of the new system stops: the hardware watchdog resets the robot."""
+    b = stage.fleet.generation("b", kernel="2", service="freezes")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(stage.watchdog_fired(), "it was not the watchdog")
+    expect(evidence["cause"] == "watchdog", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("init-hang")
+def init_hang(stage):
+    """The new system hangs before systemd: the watchdog was armed in the initrd."""
+    b = stage.fleet.generation("b", kernel="2", stage2="hangs")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(stage.watchdog_fired(), "it was not the watchdog")
+    expect(evidence["cause"] == "watchdog", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("init-panic")
+def init_panic(stage):
+    """The new system's init ends at once: the kernel panics before anything can be written."""
+    b = stage.fleet.generation("b", kernel="2", stage2="panics")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] in ("panic", "interrupted"), f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("power-cut", trials=3)
+def power_cut(stage):
+    """The power goes at a random moment between publication and commit, and what was not flushed is
+    lost: the robot ends on a, or goes on to b, by itself."""
+    b = stage.fleet.generation("b", kernel="2")
+    robot = stage.enter(lossy=True)
+    chance = random.Random(stage.seed)
+    stage.publish(b)
+    cut = chance.uniform(0, 45)
+    end = time.monotonic() + cut
+    while (left := end - time.monotonic()) > 0:  # the robot may restart meanwhile
+        answer = robot.control.receive(min(left, 1))
+        if answer and "hello" in answer:
+            robot.boot = answer["hello"]
+        robot.events()
+    robot.cut_power()
+    robot.start()
+    robot.boot = None
+    robot.wait_boot()
+    stage.times["cut after"] = round(cut, 1)
+    stage.times["sectors lost"] = robot.disk.lost
+    # Where it stands now is a proven system or one on trial; it ends on b, which is good.
+    running = robot.sh("readlink -f /run/current-system")
+    expect(running in (stage.a, b), f"{running} runs")
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
+@scenario("agent-missing")
+def agent_missing(stage):
+    """The new system has no agent: refused. One whose agent never starts comes back."""
+    without = stage.fleet.generation("without", kernel="2", agent="")
+    dead = stage.fleet.generation("dead", kernel="2", agent=stage.fleet.broken_agent)
+    robot = stage.enter()
+    stage.publish(without)
+    evidence = stage.blocks(without)
+    expect(evidence["cause"] == "unfit", f"the cause is {evidence}")
+    expect(robot.boots == 0, "it was booted")
+    stage.publish(dead)
+    evidence = stage.blocks(dead)
+    expect(evidence["cause"] == "deadline", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("agent-crash-loop")
+def agent_crash_loop(stage):
+    """The new system's agent crashes again and again: the boot's deadline ends it."""
+    b = stage.fleet.generation("b", kernel="2", agent=stage.fleet.broken_agent)
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "deadline", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("twice")
+def twice(stage):
+    """A to B to C, each by a boot, then back two deep."""
+    b = stage.fleet.generation("b", kernel="2")
+    c = stage.fleet.generation("c", kernel="3")
+    robot = stage.enter()
+    stage.publish(b)
+    stage.confirms(b)
+    stage.publish(c)
+    stage.confirms(c)
+    found = stage.stands_on(c)
+    expect([g["system"] for g in found["fallbacks"]] == [b, stage.a], f"{found['fallbacks']}")
+    for target in (b, stage.a):
+        call = json.dumps({"why": "the test goes back", "to": target})
+        robot.sh(f"varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Rollback '{call}'")
+        stage.confirms(target)
+    stage.stands_on(stage.a)
+
+
+@scenario("downgrade")
+def downgrade(stage):
+    """To B, and by a new release to A again: an ordinary update."""
+    b = stage.fleet.generation("b", kernel="2")
+    stage.enter()
+    stage.publish(b)
+    stage.confirms(b)
+    stage.publish(stage.a)
+    stage.confirms(stage.a)
+    found = stage.stands_on(stage.a)
+    expect(found["fallbacks"][0]["system"] == b, f"{found['fallbacks']}")
+
+
+@scenario("reboot-needed")
+def reboot_needed(stage):
+    """Kernel, initrd and parameters, each alone, lead to a boot; nothing of them, to none."""
+    robot = stage.enter()
+    for name, changes in (("kernel", {"kernel": "2"}), ("initrd", {"initrd": "2"}),
+                          ("params", {"params": "rig.other=1"})):
+        # Each against what was confirmed before, from which it differs in two parts at most.
+        toplevel = stage.fleet.generation(name, **changes)
+        boots = robot.boots
+        stage.publish(toplevel)
+        stage.confirms(toplevel)
+        stage.stands_on(toplevel)
+        expect(robot.boots == boots + 1, f"{name}: {robot.boots - boots} boots instead of one")
+    live = stage.fleet.generation("live", params="rig.other=1", service="none")
+    boots = robot.boots
+    stage.publish(live)
+    stage.confirms(live)
+    expect(robot.boots == boots, "rebooted although nothing asked for it")
+
+
+@scenario("entry-names")
+def entry_names(stage):
+    """Boot entries named by their content, as from NixOS 26.11 on, with and without counted tries."""
+    stage.enter()
+    for number, arguments in enumerate(({"entryNames": "hash"},
+                                        {"entryNames": "hash", "bootTries": "3"},
+                                        {"bootTries": "2"})):
+        toplevel = stage.fleet.generation(f"n{number}", kernel=str(number + 2), **arguments)
+        stage.publish(toplevel)
+        stage.confirms(toplevel)
+        expect(stage.next_boot() == toplevel, f"{arguments}: the next boot is {stage.next_boot()}")
+
+
+@scenario("live-freeze")
+def live_freeze(stage):
+    """A live trial stops PID 1: the watchdog resets the robot, and the loader starts what was."""
+    b = stage.fleet.generation("b", service="freezes")
+    stage.enter()
+    stage.publish(b)
+    stage.settles("back", lambda j: j["history"][-1]["what"] in ("interrupted", "reverted"))
+    expect(stage.watchdog_fired(), "it was not the watchdog")
+    expect(stage.robot.sh("readlink -f /run/current-system") == stage.a, "it does not run a")
+
+
+@scenario("health-hangs")
+def health_hangs(stage):
+    """The new system never finishes starting: the deadline ends it."""
+    b = stage.fleet.generation("b", kernel="2", service="silent", startTimeout="infinity")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "deadline", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("network-lost")
+def network_lost(stage):
+    """The new system has no network: it could not fetch its successor, and is not kept."""
+    b = stage.fleet.generation("b", kernel="2", service="offline")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] in ("unhealthy", "deadline"), f"the cause is {evidence}")
+    expect("manifest server" in json.dumps(evidence), f"no evidence: {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("esp-full")
+def esp_full(stage):
+    """The boot partition has no room: nothing is touched, and it goes on once there is."""
+    b = stage.fleet.generation("b", kernel="2")
+    robot = stage.enter()
+    robot.run("dd if=/dev/zero of=/boot/ballast bs=1M; sync")
+    stage.publish(b)
+    said = "varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Status '{}'"
+    robot.until(f"{said} | grep -q 'boot partition has'", LIMIT)
+    expect(robot.boots == 0 and stage.next_boot() == stage.a, "something was touched")
+    robot.sh("rm /boot/ballast; sync")
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
+@scenario("efi-readonly")
+def efi_readonly(stage):
+    """The firmware's variables cannot be written: said before anything is touched."""
+    b = stage.fleet.generation("b", kernel="2")
+    robot = stage.enter()
+    robot.sh("mount -o remount,ro /sys/firmware/efi/efivars")
+    stage.publish(b)
+    said = "varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Status '{}'"
+    robot.until(f"{said} | grep -q 'variables cannot be written'", LIMIT)
+    expect(robot.boots == 0 and stage.next_boot() == stage.a, "something was touched")
+    robot.sh("mount -o remount,rw /sys/firmware/efi/efivars")
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
+@scenario("grub-confirm", loader="grub")
+def grub_confirm(stage):
+    """Another kernel on a robot with GRUB."""
+    b = stage.fleet.generation("b", kernel="2", loader="grub")
+    robot = stage.enter()
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+    expect(robot.boots == 1, f"{robot.boots} boots instead of one")
+
+
+@scenario("grub-panic", loader="grub")
+def grub_panic(stage):
+    """The new system crashes its kernel on a robot with GRUB."""
+    b = stage.fleet.generation("b", kernel="2", loader="grub", service="panics")
+    stage.enter()
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "panic", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+
+
+@scenario("grub-power-cut", loader="grub", trials=3)
+def grub_power_cut(stage):
+    """Power cuts on a robot with GRUB, as in power-cut."""
+    stage_generation = stage.fleet.generation
+    stage.fleet.generation = lambda *words, **more: stage_generation(*words, loader="grub", **more)
+    try:
+        power_cut(stage)
+    finally:
+        stage.fleet.generation = stage_generation
