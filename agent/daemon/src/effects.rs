@@ -92,22 +92,17 @@ impl Worker {
     }
 
     async fn reload(&mut self, config: Arc<Config>) {
-        let same = {
-            let (old, new) = (&self.tools.config, &config);
+        let what = |config: &Config| {
             (
-                &old.repository,
-                &old.channel,
-                &old.model,
-                &old.root,
-                &old.poll.timeout,
-            ) == (
-                &new.repository,
-                &new.channel,
-                &new.model,
-                &new.root,
-                &new.poll.timeout,
+                config.repository.clone(),
+                config.channel.clone(),
+                config.model.clone(),
+                config.root.clone(),
+                config.ca_file.clone(),
+                config.poll.timeout,
             )
         };
+        let same = what(&self.tools.config) == what(&config);
         if !same {
             let old = &self.tools.repository;
             match old.reopen(&config, &self.state_dir).await {
@@ -294,6 +289,7 @@ impl Tools {
             Signatures::Manifest => fetch::SignaturePolicy::Manifest,
         };
         request.reserve = config.reserve.0;
+        request.http.ca_files.extend(self.config.ca_file.clone());
         let report = fetch::run(&request, &self.progress).await?;
         tracing::info!(
             release = %target.release,
