@@ -45,8 +45,6 @@ rustPlatform.buildRustPackage {
   cargoTestFlags = [
     "--package=surefoot-core"
     "--package=surefootd"
-    "--bins"
-    "--lib"
   ];
 
   outputs = [

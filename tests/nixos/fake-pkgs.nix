@@ -131,11 +131,29 @@ let
       a: fake (a.name or "${a.pname}-${a.version or "0"}") (if lib.isFunction a then { } else a);
   };
 
+  # nix-ros-overlay's sets, as far as its modules and the template look.
+  rosPackages.jazzy =
+    lib.genAttrs [
+      "ament-cmake"
+      "demo-nodes-cpp"
+      "ros2cli"
+      "ros2launch"
+      "ros2node"
+      "ros2run"
+      "ros2topic"
+      "std-msgs"
+    ] (name: fake name { })
+    // {
+      buildEnv = a: fake a.name { };
+      overrideScope = _: rosPackages.jazzy;
+    };
+
   real = {
     inherit
       lib
       stdenv
       linuxPackages
+      rosPackages
       ;
     stdenvNoCC = stdenv;
     config = {
@@ -190,6 +208,7 @@ let
     runtimeShell = "/bin/sh";
     libxcrypt = fake "libxcrypt" { enabledCryptSchemeIds = [ "y" ]; };
     callPackage = _: _: fake "called" { };
+    fetchurl = a: fake (baseNameOf a.url) { };
     writeText = withText;
     writeTextFile = a: withText a.name a.text;
     writeTextDir = p: text: withText (baseNameOf p) text;

@@ -106,7 +106,8 @@ let
             f"test $(readlink -f /nix/var/nix/profiles/system) = {system}", timeout=300)
 
     def blocked(system):
-        robot.wait_until_succeeds(f"surefoot status --json | grep -q {system}", timeout=300)
+        robot.wait_until_succeeds(
+            f"surefoot status --json | jq -e '.blocked | any(.system == \"{system}\")'", timeout=300)
 
     def repository(where="/srv"):
         server.succeed(f"surefoot repo init {where}/fleet --keys-dir /root/keys")
