@@ -124,7 +124,8 @@ class Fleet:
             command += ["--arg", "etc", self.etc,
                         "--arg", "extra",
                         f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}']
-        for key, value in arguments.items():
+        # An emulated processor takes its time.
+        for key, value in {"startTimeout": "10min", **arguments}.items():
             command += ["--argstr", key, value]
         return output(*command)
 
