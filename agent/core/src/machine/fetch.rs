@@ -1,0 +1,116 @@
+//! Polling the repository and bringing what it offers.
+
+use super::*;
+
+impl Decision<'_> {
+    pub(super) fn poll(&mut self) {
+        if !self.machine.memory.polling {
+            self.machine.memory.polling = true;
+            self.machine.memory.next_poll = None;
+            self.effects.push(Effect::Poll);
+        }
+    }
+
+    pub(super) fn polled(&mut self, target: Option<Target>) {
+        let memory = &mut self.machine.memory;
+        memory.polling = false;
+        memory.poll_failures = 0;
+        memory.poll_error = None;
+        let policy = self.cx.policy;
+        let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
+        memory.next_poll = Some(self.cx.now + delay);
+
+        let busy_with = match &self.machine.journal.state {
+            State::Idle => None,
+            State::Fetching { target } | State::Ready { target } => Some(target.clone()),
+            // An answer that comes late: the trial goes first.
+            State::Trial { .. } | State::Committing { .. } | State::Reverting { .. } => return,
+        };
+        let wanted =
+            target.filter(|target| self.machine.memory.drift.is_none() && self.wanted(target));
+        if busy_with == wanted {
+            return;
+        }
+        if busy_with.is_some() {
+            // Recalled, or replaced by a newer one.
+            self.effects.push(Effect::CancelFetch);
+            self.go(State::Idle);
+        }
+        if let Some(target) = wanted {
+            self.fetch(target);
+        }
+    }
+
+    /// Whether a target is to be tried here: it is not what was confirmed, and did not fail.
+    ///
+    /// "Already there" is judged by what was confirmed, never by what was tried last: A → B → A is
+    /// an ordinary update.
+    pub(super) fn wanted(&mut self, target: &Target) -> bool {
+        let journal = &mut self.machine.journal;
+        if journal.blocked(target).is_some() {
+            return false;
+        }
+        match &mut journal.confirmed {
+            None => false,
+            Some(confirmed) if confirmed.system == target.system => {
+                // The same system under a new name needs no trial.
+                confirmed.release = Some(target.release.clone());
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    pub(super) fn poll_failed(&mut self, why: String) {
+        let (policy, random) = (self.cx.policy, self.cx.random);
+        let memory = &mut self.machine.memory;
+        memory.polling = false;
+        memory.poll_failures = memory.poll_failures.saturating_add(1);
+        memory.poll_error = Some(why);
+        let delay = retry::backoff(
+            memory.poll_failures,
+            policy.backoff_base,
+            policy.backoff_max,
+            random,
+        );
+        memory.next_poll = Some(self.cx.now + delay);
+    }
+
+    pub(super) fn fetch(&mut self, target: Target) {
+        self.machine.memory.fetch_failures = 0;
+        self.go(State::Fetching {
+            target: target.clone(),
+        });
+        self.effects.push(Effect::Fetch(target));
+    }
+
+    pub(super) fn fetched(&mut self) {
+        if let State::Fetching { target } = self.machine.journal.state.clone() {
+            self.go(State::Ready {
+                target: target.clone(),
+            });
+            self.effects.push(Effect::Inspect(target));
+        }
+    }
+
+    pub(super) fn fetch_failed(&mut self, why: String) {
+        if matches!(self.machine.journal.state, State::Fetching { .. }) {
+            self.machine.memory.problem = Some(why);
+            self.retry_later();
+        }
+    }
+
+    /// Tries the present state again after a growing delay.
+    pub(super) fn retry_later(&mut self) {
+        let (policy, random) = (self.cx.policy, self.cx.random);
+        let memory = &mut self.machine.memory;
+        memory.fetch_failures = memory.fetch_failures.saturating_add(1);
+        let delay = retry::backoff(
+            memory.fetch_failures,
+            policy.backoff_base,
+            policy.backoff_max,
+            random,
+        );
+        memory.retry = Some(self.cx.now + delay);
+    }
+}

@@ -1,0 +1,164 @@
+//! What people and programs ask for.
+
+use super::*;
+
+impl Decision<'_> {
+    pub(super) fn asked(&mut self, request: Request) -> Answer {
+        match request {
+            Request::Update => self.asked_update(),
+            Request::Rollback { to, why, by } => self.asked_rollback(to, why, by),
+            Request::Hold { length, why, by } => {
+                let expiry = length.map(|length| Expiry {
+                    length,
+                    boot: self.cx.boot.clone(),
+                    from: self.cx.now,
+                });
+                let holds = &mut self.machine.journal.holds;
+                holds.retain(|hold| hold.owner != by);
+                holds.push(Hold {
+                    owner: by,
+                    why,
+                    since: self.cx.wall,
+                    expiry,
+                });
+                Ok(match length {
+                    Some(length) => format!("nothing is switched for {} s", length.as_secs()),
+                    None => "nothing is switched until somebody resumes".to_owned(),
+                })
+            }
+            Request::Resume { by } => {
+                self.expire_holds();
+                let holds = &mut self.machine.journal.holds;
+                let before = holds.len();
+                holds.retain(|hold| by.as_ref().is_some_and(|by| *by != hold.owner));
+                let ended = before - holds.len();
+                let left: Vec<String> = holds.iter().map(|h| h.owner.clone()).collect();
+                if ended == 0 {
+                    return Err(Refusal::NothingToDo(if left.is_empty() {
+                        "there is no hold".to_owned()
+                    } else {
+                        format!("you have no hold; {} has", left.join(", "))
+                    }));
+                }
+                self.begin_if_free();
+                Ok(if left.is_empty() {
+                    "resumed".to_owned()
+                } else {
+                    format!("your hold is gone; {} still holds", left.join(", "))
+                })
+            }
+        }
+    }
+
+    pub(super) fn asked_update(&mut self) -> Answer {
+        self.expire_holds();
+        if let Some(hold) = self.machine.journal.holds.first() {
+            return Err(Refusal::Refused(format!(
+                "{} holds updates: {}",
+                hold.owner, hold.why
+            )));
+        }
+        if let Some(system) = &self.machine.memory.drift {
+            return Err(Refusal::Refused(format!(
+                "somebody switched by hand to {system}; `surefoot rollback` goes back to the \
+                 confirmed system"
+            )));
+        }
+        match &self.machine.journal.state {
+            State::Idle => {
+                self.machine.memory.retry = None;
+                self.poll();
+                Ok("looking for an update".to_owned())
+            }
+            State::Fetching { target } => {
+                let target = target.clone();
+                if self.machine.memory.retry.take().is_some() {
+                    self.effects.push(Effect::Fetch(target.clone()));
+                }
+                self.poll();
+                Ok(format!("release {} is being fetched", target.release))
+            }
+            state => Ok(format!("an update is under way ({})", state.name())),
+        }
+    }
+
+    pub(super) fn asked_rollback(
+        &mut self,
+        to: Option<StorePath>,
+        why: String,
+        by: String,
+    ) -> Answer {
+        match self.machine.journal.state.clone() {
+            State::Trial {
+                target: Some(_),
+                previous,
+                phase,
+                ..
+            } => {
+                if to.as_ref().is_some_and(|to| *to != previous) {
+                    return Err(Refusal::Refused(format!(
+                        "a trial is under way; it can only be ended towards {previous}"
+                    )));
+                }
+                if matches!(phase, Phase::Aiming | Phase::Booting) {
+                    return Err(Refusal::Refused(
+                        "the robot is rebooting into the trial; try again when it is back"
+                            .to_owned(),
+                    ));
+                }
+                self.revert(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
+                Ok(format!("going back to {previous}"))
+            }
+            State::Committing { .. } | State::Reverting { .. } => Err(Refusal::Refused(format!(
+                "busy {}; try again when that is done",
+                self.machine.journal.state.name()
+            ))),
+            State::Idle
+            | State::Fetching { .. }
+            | State::Ready { .. }
+            | State::Trial { target: None, .. } => self.roll_back(to, why, by),
+        }
+    }
+
+    pub(super) fn roll_back(&mut self, to: Option<StorePath>, why: String, by: String) -> Answer {
+        self.expire_holds();
+        if let Some(hold) = self.machine.journal.holds.iter().find(|h| h.owner != by) {
+            return Err(Refusal::Refused(format!(
+                "{} holds the robot: {}; `surefoot resume` ends the hold",
+                hold.owner, hold.why
+            )));
+        }
+        let journal = &self.machine.journal;
+        // Somebody else's switch is left for the confirmed system; a confirmed one for the one
+        // before it.
+        let drifted = self.machine.memory.drift.is_some();
+        let known = journal.confirmed.iter().filter(|_| drifted);
+        let mut known = known.chain(&journal.fallbacks);
+        let goal = match &to {
+            None => known.next(),
+            Some(system) => known.find(|generation| generation.system == *system),
+        };
+        let Some(goal) = goal.cloned() else {
+            return Err(Refusal::NothingToDo(match to {
+                Some(system) => format!("{system} is no system that this robot has confirmed"),
+                None => "there is no earlier confirmed system to go back to".to_owned(),
+            }));
+        };
+        let previous = match (&self.machine.memory.drift, &journal.confirmed) {
+            (Some(drift), _) => drift.clone(),
+            (None, Some(confirmed)) => confirmed.system.clone(),
+            (None, None) => goal.system.clone(),
+        };
+        if matches!(journal.state, State::Fetching { .. } | State::Ready { .. }) {
+            self.effects.push(Effect::CancelFetch);
+        }
+        let answer = format!("going back to {}", goal.system);
+        let goal = Generation {
+            since: self.cx.wall,
+            ..goal
+        };
+        let origin = Origin::Rollback { why, by };
+        self.commit(goal, None, previous, origin, Action::Switch);
+        Ok(answer)
+    }
+}
