@@ -41,7 +41,7 @@ let
     ending:
     lib.mapAttrs' (file: _: {
       name = lib.removeSuffix ending file;
-      value = units.options (place (builtins.readFile (directory + "/${file}")));
+      value = units.options place (builtins.readFile (directory + "/${file}"));
     }) (lib.filterAttrs (file: _: lib.hasSuffix ending file) (builtins.readDir directory));
 
   groups = lib.filter (group: group != null) [

@@ -78,11 +78,13 @@ let
     );
 in
 {
-  # The options of a unit, given the text of its file.
+  # The options of a unit, given the text of its file. `place` says where NixOS has the programs; it
+  # comes after the parsing, since `builtins.match` forgets what a text refers to, and a unit that does
+  # not refer to its program would come to the robot without it.
   options =
-    text:
+    place: text:
     let
-      unit = parse text;
+      unit = lib.mapAttrs (_: map (pair: pair // { value = place pair.value; })) (parse text);
       general = (unit.Unit or [ ]) ++ (unit.Install or [ ]);
       service = unit.Service or [ ];
     in

@@ -116,6 +116,20 @@ map unitFile unitFiles
 ++ [
   (equal "a plain robot is not refused" (refusals plain) [ ])
   (equal "a plain robot is not warned of" (warnings plain) [ ])
+  (isTrue "the daemon comes with the system" (
+    lib.any (lib.hasSuffix "-the-daemon") (
+      lib.attrNames (
+        builtins.getContext
+          (robot {
+            services.surefoot.package = lib.mkForce {
+              type = "derivation";
+              name = "the-daemon";
+              outPath = builtins.toFile "the-daemon" "";
+            };
+          }).config.systemd.units."surefootd.service".text
+      )
+    )
+  ))
   (isTrue "a switch does not restart the agent" (
     lib.hasInfix "X-RestartIfChanged=false" config.systemd.units."surefootd.service".text
   ))
