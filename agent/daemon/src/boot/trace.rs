@@ -3,6 +3,7 @@
 use crate::{observe, systemd};
 use std::{
     fs,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 use surefoot_core::{journal::Cause, resolver::Trace, time::BootId};
@@ -16,6 +17,9 @@ const PSTORE: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
 
 /// `WDIOF_CARDRESET` of linux/watchdog.h: the last reset was the watchdog's.
 const CARD_RESET: u32 = 0x20;
+
+/// How much of a dump is read, bytes.
+const MAX_DUMP: u64 = 1 << 20;
 
 /// Lines of evidence.
 const LINES: usize = 30;
@@ -64,21 +68,23 @@ pub(super) async fn find(
     }
 }
 
-/// The last lines of a dump, which is a file or a directory of files.
+/// The last lines of a dump: a file, or a tree of them, as systemd-pstore(8) sorts them.
 fn last_lines(dump: &Path) -> Vec<String> {
-    let files: Vec<PathBuf> = match fs::read_dir(dump) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(_) => vec![dump.to_owned()],
-    };
-    let texts = files.iter().filter_map(|file| observe::read(file));
-    let lines: Vec<String> = texts
-        .flat_map(|text| {
-            text.lines()
-                .map(|line| line.chars().take(500).collect())
-                .collect::<Vec<String>>()
-        })
-        .collect();
-    lines[lines.len().saturating_sub(LINES)..].to_vec()
+    let mut lines = Vec::new();
+    if let Ok(entries) = fs::read_dir(dump) {
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        lines.extend(paths.iter().flat_map(|path| last_lines(path)));
+    } else if let Ok(file) = fs::File::open(dump) {
+        let mut bytes = Vec::new();
+        // What a dying kernel wrote need not be text.
+        let _ = file.take(MAX_DUMP).read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes);
+        lines.extend(text.lines().map(|line| line.chars().take(500).collect()));
+    }
+    let surplus = lines.len().saturating_sub(LINES);
+    lines.drain(..surplus);
+    lines
 }
 
 fn reset_by_watchdog(class: &Path) -> bool {
@@ -94,6 +100,17 @@ fn reset_by_watchdog(class: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dumps_are_read_wherever_they_were_sorted() {
+        let dump = tempfile::tempdir().unwrap();
+        let nested = dump.path().join("1700000000");
+        fs::create_dir(&nested).unwrap();
+        fs::write(nested.join("dmesg.txt"), b"sysrq: Trigger a crash\n\xff\n").unwrap();
+        let lines = last_lines(dump.path());
+        assert_eq!(lines[0], "sysrq: Trigger a crash");
+        assert_eq!(lines.len(), 2);
+    }
 
     #[test]
     fn a_watchdog_remembers_its_reset() {
