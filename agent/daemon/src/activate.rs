@@ -22,6 +22,9 @@ pub(crate) const DEAD_MAN: &str = "surefoot-dead-man";
 /// How often a running switch is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How long a firing dead-man timer is waited for.
+const FIRING: Duration = Duration::from_secs(60);
+
 /// The unit that `nixos-rebuild` runs the switcher in (nixpkgs `nixos-rebuild-ng`): it outlives
 /// the program that waits for it, so it has to be ended by name.
 const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
@@ -281,6 +284,24 @@ pub(crate) async fn dead_man_armed() -> anyhow::Result<bool> {
     }
     let service = systemd::unit(&service).await?;
     Ok(matches!(service.active.as_str(), "active" | "activating"))
+}
+
+/// Waits for a dead-man timer that is just firing, a minute at most: which system runs is only known
+/// when it is done.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn let_dead_man_finish() -> anyhow::Result<()> {
+    let service = format!("{DEAD_MAN}.service");
+    let end = tokio::time::Instant::now() + FIRING;
+    while tokio::time::Instant::now() < end {
+        let state = systemd::unit(&service).await?.active;
+        if matches!(state.as_str(), "inactive" | "failed") {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 /// Whether a system can be switched to at all.

@@ -4,7 +4,7 @@
 //! fed from here and nowhere else.
 
 use crate::{
-    boot,
+    activate, boot,
     config::Config,
     control::{Asked, Desk, Published, Refused, Roles},
     disk::{self, StateDir},
@@ -110,6 +110,9 @@ impl Agent {
             once,
             renew: false,
         };
+        activate::let_dead_man_finish()
+            .await
+            .context("cannot look at the dead-man timer")?;
         let order = agent.machine.journal().state.order().cloned();
         let mut world = observe::world(order.as_ref())
             .await
