@@ -36,8 +36,6 @@ impl NixDaemon {
             directory,
             settings: settings.to_owned(),
         };
-        // A daemon that is killed while it makes its store leaves one that cannot be opened.
-        rig::run(rig::nix("nix-store").args(["--init", "--store", &daemon.store()]))?;
         daemon.resume()?;
         Ok(daemon)
     }
@@ -48,6 +46,10 @@ impl NixDaemon {
     /// When it does not start.
     pub fn resume(&mut self) -> Result<()> {
         self.stop();
+        if !self.root().join("nix/var/nix/db/db.sqlite").exists() {
+            // Two of a daemon's processes that make the store at once get in each other's way.
+            rig::run(rig::nix("nix-store").args(["--init", "--store", &self.store()]))?;
+        }
         let log = File::create(self.directory.path().join("log"))?;
         let mut process = rig::nix("nix-daemon")
             .args(["--store", &self.store()])
