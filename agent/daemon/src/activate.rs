@@ -200,6 +200,7 @@ fn read_back(
 /// systemd does not answer.
 pub(crate) async fn forget() -> anyhow::Result<()> {
     systemd::clear(&[
+        "surefoot-stage-*.service",
         "surefoot-trial-*.service",
         "surefoot-commit-*.service",
         "surefoot-revert-*.service",
