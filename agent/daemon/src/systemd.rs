@@ -19,6 +19,9 @@ const MAX_OUTPUT: usize = 1 << 20;
 pub(crate) const PATH: &str =
     "/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// systemd would replace `${…}` in a command line by itself: scripts have their own.
+const AS_IT_IS: &str = "--expand-environment=no";
+
 struct Answer {
     code: Option<i32>,
     stdout: String,
@@ -61,7 +64,7 @@ async fn systemctl(args: &[&str]) -> anyhow::Result<String> {
 /// # Errors
 /// systemd's own words: a unit of that name exists, or the program cannot be executed.
 pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
-    let mut args = vec!["--quiet", "--no-ask-password"];
+    let mut args = vec!["--quiet", "--no-ask-password", AS_IT_IS];
     args.extend(options);
     args.push("--");
     args.extend(command);
@@ -80,6 +83,7 @@ pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Re
     let mut args = vec![
         "--quiet",
         "--no-ask-password",
+        AS_IT_IS,
         "--wait",
         "--pipe",
         "--collect",

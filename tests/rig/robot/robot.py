@@ -66,8 +66,8 @@ class Line:
                     return json.loads(line[start:])
                 except ValueError:
                     continue  # what was under way when the robot restarted
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([self.socket], [], [], left)[0]:
+            left = max(end - time.monotonic(), 0)
+            if not select.select([self.socket], [], [], left)[0]:
                 return None
             data = self.socket.recv(65536)
             if not data:
