@@ -64,30 +64,15 @@ class Server(http.server.ThreadingHTTPServer):
         pass  # a robot that lost its power in the middle of an answer
 
 
-class Fleet:
-    """A publisher, in a directory of its own."""
+class StandIn:
+    """Makes stand-in generations (../toplevel) and disks for them."""
 
     def __init__(self, directory):
-        shutil.rmtree(directory, ignore_errors=True)
-        os.makedirs(directory + "/cache")
         self.directory = directory
         self.farm = CACHE + "/farm"
         os.makedirs(self.farm, exist_ok=True)
         self.root = output(HERE + "/rootfs")
-        handler = functools.partial(Quiet, directory=directory)
-        self.server = Server(("127.0.0.1", 0), handler)
-        self.address = ("127.0.0.1", self.server.server_address[1])
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        output(BIN + "/surefoot", "repo", "init", directory + "/repo")
-        with open(directory + "/repo/metadata/1.root.json") as file:
-            self.anchor = file.read()
-        self.agent = self.package("1", BIN + "/surefootd")
-        self.broken_agent = self.package("broken", None)
-        self.etc = directory + "/etc"
-        os.makedirs(self.etc + "/surefoot")
-        with open(self.etc + "/surefoot/config.toml", "w") as file:
-            file.write(CONFIG)
-        self.releases = 0
+        self.agents = {"good": self.package("1", BIN + "/surefootd"), "broken": self.package("broken", None)}
 
     def package(self, revision, program):
         """The agent's package; without a program one that fails whenever it is started."""
@@ -111,30 +96,86 @@ class Fleet:
             shutil.copy(f"{self.root}/boot/{'vmlinuz' if kind == 'linux' else 'initrd'}", path)
         return path
 
-    def generation(self, name, kernel="1", initrd="1", params="", agent=None, **arguments):
-        """Builds a generation: see ../toplevel/default.nix for the arguments."""
-        agent = self.agent if agent is None else agent
-        words = " ".join(f'"{word}"' for word in (PARAMS + " " + params).split())
+    def generation(self, name, arguments):
+        arguments = {"kernel": "1", "initrd": "1", "params": "", "agent": "good",
+                     # An emulated processor takes its time.
+                     "startTimeout": "10min", **arguments}
+        params = " ".join(f'"{word}"' for word in (PARAMS + " " + arguments.pop("params")).split())
         command = [
             HERE + "/../toplevel/build", self.farm, name,
-            "--arg", "kernel", self.part("linux", kernel),
-            "--arg", "initrd", self.part("initrd", initrd),
-            "--arg", "kernelParams", f"[ {words} ]",
+            "--arg", "kernel", self.part("linux", arguments.pop("kernel")),
+            "--arg", "initrd", self.part("initrd", arguments.pop("initrd")),
+            "--arg", "kernelParams", f"[ {params} ]",
         ]
+        agent = self.agents.get(arguments.pop("agent"))
         if agent:
-            command += ["--arg", "etc", self.etc,
+            command += ["--arg", "etc", self.directory + "/etc",
                         "--arg", "extra",
                         f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}']
-        # An emulated processor takes its time.
-        for key, value in {"startTimeout": "10min", **arguments}.items():
+        for key, value in arguments.items():
             command += ["--argstr", key, value]
         return output(*command)
 
+    def copy(self, toplevel, cache):
+        output(HERE + "/../nix", "nix", "copy", "--offline", "--no-check-sigs",
+               "--from", f"local?root={self.farm}", "--to", f"file://{cache}?compression=zstd", toplevel)
+
+    def image(self, toplevel, loader):
+        return output(HERE + "/image", self.farm, toplevel, *(["--grub"] if loader == "grub" else []))
+
+
+class Program:
+    """Generations and disks from outside: real NixOS, say."""
+
+    def __init__(self, program, directory):
+        self.program = program
+        self.environment = {
+            **os.environ, "RIG_BIN": os.path.realpath(BIN), "RIG_FLEET": directory, "RIG_PARAMS": PARAMS,
+            "RIG_CONFIG": directory + "/etc/surefoot/config.toml",
+            "RIG_ANCHOR": directory + "/repo/metadata/1.root.json", "RIG_MODULE": HERE + "/nixos.nix"}
+
+    def call(self, *words):
+        return output(self.program, *words, env=self.environment)
+
+    def generation(self, name, arguments):
+        return self.call("generation", name, *(f"{key}={value}" for key, value in arguments.items()))
+
+    def copy(self, toplevel, cache):
+        self.call("copy", toplevel, cache)
+
+    def image(self, toplevel, loader):
+        return self.call("image", toplevel, loader)
+
+
+class Fleet:
+    """A publisher, in a directory of its own."""
+
+    def __init__(self, directory, maker=None):
+        """`maker`: a program that makes the generations, instead of the stand-ins (../README.md)."""
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory + "/cache")
+        self.directory = directory
+        handler = functools.partial(Quiet, directory=directory)
+        self.server = Server(("127.0.0.1", 0), handler)
+        self.address = ("127.0.0.1", self.server.server_address[1])
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        output(BIN + "/surefoot", "repo", "init", directory + "/repo")
+        with open(directory + "/repo/metadata/1.root.json") as file:
+            self.anchor = file.read()
+        os.makedirs(directory + "/etc/surefoot")
+        with open(directory + "/etc/surefoot/config.toml", "w") as file:
+            file.write(CONFIG)
+        self.maker = Program(maker, directory) if maker else StandIn(directory)
+        self.releases = 0
+
+    def generation(self, name, **arguments):
+        """Builds a generation and gives its toplevel. The arguments are those of
+        ../toplevel/default.nix; `agent` is "good", "missing", or "broken": it fails whenever it is started."""
+        return self.maker.generation(name, arguments)
+
     def publish(self, toplevel, *options):
         """Pushes a generation to the cache and publishes it as a new release; gives its name."""
-        output(HERE + "/../nix", "nix", "copy", "--offline", "--no-check-sigs",
-               "--from", f"local?root={self.farm}",
-               "--to", f"file://{self.directory}/cache?compression=zstd", toplevel)
+        self.maker.copy(toplevel, self.directory + "/cache")
         self.releases += 1
         name = f"r{self.releases}"
         output(BIN + "/surefoot", "publish", "--repo", self.directory + "/repo",
@@ -142,8 +183,9 @@ class Fleet:
                "--cache", f"http://{self.address[0]}:{self.address[1]}/cache", *options, toplevel)
         return name
 
-    def image(self, toplevel, *options):
-        return output(HERE + "/image", self.farm, toplevel, *options)
+    def image(self, toplevel, loader):
+        """The path of a disk image that boots this generation."""
+        return self.maker.image(toplevel, loader)
 
     def close(self):
         self.server.shutdown()

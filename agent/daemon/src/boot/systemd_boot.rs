@@ -35,6 +35,19 @@ struct Entry {
     id: String,
     path: PathBuf,
     system: Option<StorePath>,
+    order: Order,
+}
+
+/// What the loader sorts its entries by (The Boot Loader Specification, "Sorting"), as far as NixOS
+/// needs it: what comes after (the version, the name) is compared in a way of its own.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Order {
+    /// No try is left.
+    used_up: bool,
+    /// What has a sort key comes first.
+    unsorted: bool,
+    sort_key: String,
+    machine_id: String,
 }
 
 impl SystemdBoot {
@@ -80,14 +93,33 @@ impl SystemdBoot {
             else {
                 continue;
             };
-            let system = observe::read(&path).and_then(|text| {
-                text.lines()
+            let text = observe::read(&path).unwrap_or_default();
+            let key = |name| {
+                let rest = |line: &'_ str| Some(line.trim().strip_prefix(name)?.trim().to_owned());
+                text.lines().find_map(rest)
+            };
+            let (stem, sort_key) = (
+                path.file_stem().and_then(|stem| stem.to_str()),
+                key("sort-key "),
+            );
+            entries.push(Entry {
+                id,
+                system: text
+                    .lines()
                     .filter_map(|line| line.trim().strip_prefix("options"))
-                    .find_map(init_of)
+                    .find_map(init_of),
+                order: Order {
+                    used_up: stem.is_some_and(|stem| {
+                        counted(stem).is_some_and(|(_, left)| left.bytes().all(|b| b == b'0'))
+                    }),
+                    unsorted: sort_key.is_none(),
+                    sort_key: sort_key.unwrap_or_default(),
+                    machine_id: key("machine-id ").unwrap_or_default(),
+                },
+                path,
             });
-            entries.push(Entry { id, path, system });
         }
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        entries.sort_by(|a, b| (&a.order, &a.path).cmp(&(&b.order, &b.path)));
         Ok(entries)
     }
 
@@ -109,15 +141,18 @@ impl SystemdBoot {
 /// The id of an entry's file: its name without the count of tries, `+LEFT[-DONE]`.
 fn identity(name: &str) -> Option<String> {
     let stem = name.strip_suffix(".conf")?;
-    Some(format!("{}.conf", counted(stem).unwrap_or(stem)))
+    Some(format!(
+        "{}.conf",
+        counted(stem).map_or(stem, |(before, _)| before)
+    ))
 }
 
-/// What stands before a count of tries, if there is one.
-fn counted(stem: &str) -> Option<&str> {
+/// What stands before a count of tries, and how many are left, if it has one.
+fn counted(stem: &str) -> Option<(&str, &str)> {
     let (before, count) = stem.rsplit_once('+')?;
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let (left, done) = count.split_once('-').unwrap_or((count, "0"));
-    (digits(left) && digits(done)).then_some(before)
+    (digits(left) && digits(done)).then_some((before, left))
 }
 
 /// Whether a pattern with `*` and `?` matches (fnmatch(3), as far as loader.conf uses it).
@@ -151,18 +186,18 @@ impl Loader for SystemdBoot {
         let Some(pattern) = pattern else {
             return Ok(None);
         };
-        let mut systems = self
+        let mut found = self
             .entries()?
             .into_iter()
-            .filter(|entry| matches(pattern.as_bytes(), entry.id.as_bytes()))
-            .map(|entry| entry.system);
-        let first = systems.next().flatten();
+            .filter(|entry| matches(pattern.as_bytes(), entry.id.as_bytes()));
+        let Some(first) = found.next() else {
+            return Ok(None);
+        };
         // Which of several it takes depends on its order of entries.
-        Ok(if systems.all(|system| system == first) {
-            first
-        } else {
-            None
-        })
+        let told = found
+            .take_while(|entry| entry.order == first.order)
+            .all(|entry| entry.system == first.system);
+        Ok(first.system.filter(|_| told))
     }
 
     fn check(&self) -> anyhow::Result<()> {
@@ -318,6 +353,21 @@ mod tests {
         assert_eq!(loader.default().unwrap(), Some(system('b')));
         set(root.path(), "LoaderEntryDefault", "nixos-generation-1.conf");
         assert_eq!(loader.default().unwrap(), Some(system('a')));
+        // The default's entry has a sort key of its own where entries are counted.
+        let (root, loader) = robot(&entries, "nixos-generation-*");
+        for (name, key) in [("1", "nixor-default"), ("2", "nixos")] {
+            let path = root
+                .path()
+                .join(format!("boot/loader/entries/nixos-generation-{name}.conf"));
+            let text = fs::read_to_string(&path).unwrap() + "sort-key " + key + "\n";
+            fs::write(path, text).unwrap();
+        }
+        assert_eq!(loader.default().unwrap(), Some(system('a')));
+        let path = root
+            .path()
+            .join("boot/loader/entries/nixos-generation-1.conf");
+        fs::rename(&path, path.with_file_name("nixos-generation-1+0-1.conf")).unwrap();
+        assert_eq!(loader.default().unwrap(), Some(system('b')));
         // Which of the two it takes cannot be told.
         let (_root, loader) = robot(&entries, "nixos-*");
         assert_eq!(loader.default().unwrap(), None);
