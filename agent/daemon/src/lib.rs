@@ -1,5 +1,7 @@
 //! `surefootd`: over-the-air NixOS updates that always keep their footing.
 //!
+//! A library for the sake of its program and of the fuzz targets alone.
+//!
 //! The daemon decides nothing: `surefoot-core` does. Here are its eyes ([`observe`], [`health`],
 //! [`repository`]), its hands ([`effects`], [`activate`], [`boot`], [`systemd`]), its memory ([`disk`]) and
 //! its voice ([`control`], [`status`]), and the loop that joins them ([`agent`]).
@@ -13,6 +15,8 @@ mod control;
 mod disk;
 mod effects;
 mod fault;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod health;
 mod observe;
 mod repository;
@@ -58,7 +62,9 @@ struct Cli {
     boot_step: Option<boot::Errand>,
 }
 
-fn main() -> ExitCode {
+/// The program `surefootd`: reads its arguments, and does what they say.
+#[must_use]
+pub fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Some(code) = cli.config.answer() {
         return code;

@@ -6,15 +6,16 @@
 
 use crate::{
     error::{Error, Result},
+    headers::{content_range, retry_after, validator},
     http::Http,
     narinfo::{MAX_NARINFO_BYTES, NarInfo},
 };
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     StatusCode, Url,
-    header::{CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, LAST_MODIFIED, RANGE, RETRY_AFTER},
+    header::{IF_RANGE, RANGE},
 };
-use std::{fmt, io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf};
 use surefoot_core::{StorePath, store_path::STORE_DIR};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -322,30 +323,6 @@ fn unreadable(url: &str, why: &io::Error) -> Error {
     }
 }
 
-/// `bytes START-END/TOTAL` or `bytes START-END/*`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _) = range.split_once('-')?;
-    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
-}
-
-/// A strong `ETag`, else `Last-Modified`: weak ones are not allowed in `If-Range`.
-fn validator(headers: &HeaderMap) -> Option<String> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    text(ETAG)
-        .filter(|tag| !tag.starts_with("W/"))
-        .or_else(|| text(LAST_MODIFIED))
-        .filter(|text| text.len() <= 1000)
-        .map(str::to_owned)
-}
-
-/// Seconds only: the date form would need a clock that is right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,28 +358,5 @@ mod tests {
         assert_eq!(place("/mnt/usb stick"), "file:///mnt/usb%20stick");
         assert!(place("cache").starts_with("file:///"));
         assert_eq!(place("https://x/"), "https://x/");
-    }
-
-    #[test]
-    fn headers_are_read_or_ignored() {
-        let headers = |name: reqwest::header::HeaderName, text: &'static str| {
-            HeaderMap::from_iter([(name, text.parse().unwrap())])
-        };
-        let range = |text| content_range(&headers(CONTENT_RANGE, text));
-        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(range("bytes 5-9/*"), Some((5, None)));
-        for bad in ["", "bytes", "bytes */10", "lines 1-2/3", "bytes x-y/z"] {
-            assert_eq!(range(bad), None, "{bad}");
-        }
-        assert_eq!(validator(&headers(ETAG, "\"a\"")), Some("\"a\"".into()));
-        assert_eq!(validator(&headers(ETAG, "W/\"a\"")), None);
-        assert_eq!(
-            retry_after(&headers(RETRY_AFTER, "7")),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            retry_after(&headers(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT")),
-            None
-        );
     }
 }

@@ -4,7 +4,7 @@
 //!   [`progress`] how far it is;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form;
-//! * [`cache`], [`narinfo`], [`nar`], [`http`]: binary caches and what is in them;
+//! * [`cache`], [`narinfo`], [`nar`], [`http`], [`headers`]: binary caches and what is in them;
 //! * [`staging`], [`download`]: from a cache to the robot's disk;
 //! * [`nix_daemon`], [`gc_root`]: from there into the store, through the Nix daemon.
 
@@ -15,6 +15,7 @@ pub mod download;
 pub mod error;
 pub mod fetch;
 pub mod gc_root;
+pub mod headers;
 pub mod http;
 mod import;
 pub mod index;

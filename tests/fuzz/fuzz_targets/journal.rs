@@ -1,9 +1,4 @@
-//! The agent's journal.
+//! See `surefoot_fuzz::journal`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use surefoot_core::journal::Journal;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = Journal::parse(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surefoot_fuzz::journal(bytes));

@@ -1,9 +1,4 @@
-//! What a binary cache says of a store path.
+//! See `surefoot_fuzz::narinfo`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use surefoot_store::narinfo::NarInfo;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = NarInfo::parse(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surefoot_fuzz::narinfo(bytes));

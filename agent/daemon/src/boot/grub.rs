@@ -128,6 +128,12 @@ fn entries(menu: &str) -> Vec<Entry> {
     entries
 }
 
+/// Reads a text as a menu.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz(text: &str) {
+    assert!(entries(text).len() <= text.matches("menuentry ").count());
+}
+
 impl Loader for Grub {
     fn name(&self) -> &'static str {
         "GRUB"

@@ -31,6 +31,13 @@ const AIM: &str = "boot-trial.json";
 /// and what the file system needs to rename files.
 const SLACK: u64 = 1 << 20;
 
+/// Reads a text as everything that the loaders' files may be.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    grub::fuzz(text);
+    systemd_boot::fuzz(text);
+}
+
 /// A boot loader that can start a system once and then its default again.
 trait Loader {
     /// Its name, for people.

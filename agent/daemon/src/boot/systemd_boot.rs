@@ -168,6 +168,18 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
+/// Reads a text as the options and the name of an entry, and as a pattern for such names.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz(text: &str) {
+    let _ = init_of(text);
+    let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
+    if let Some(id) = identity(name) {
+        assert!(id.len() <= name.len());
+        assert!(matches(b"*", id.as_bytes()));
+        let _ = matches(pattern.as_bytes(), id.as_bytes());
+    }
+}
+
 impl Loader for SystemdBoot {
     fn name(&self) -> &'static str {
         "systemd-boot"

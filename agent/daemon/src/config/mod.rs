@@ -18,3 +18,16 @@ pub(crate) use args::ConfigArgs;
 pub(crate) use keys::{CommandCheck, Config, Control, Health, HttpCheck, TcpCheck};
 pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
 pub(crate) use values::{GroupName, Loader, Signatures};
+
+/// Reads a text as the only file of a configuration; every problem is put into words.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    let path = std::path::Path::new("config.toml");
+    let source = layers::Source {
+        file: std::sync::Arc::new(path.to_owned()),
+        text: text.to_owned(),
+    };
+    if let Err(problems) = layers::assemble(path, &[source], Vec::new()) {
+        assert!(!problems.to_string().is_empty());
+    }
+}

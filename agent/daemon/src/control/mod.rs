@@ -8,6 +8,8 @@
 
 mod call;
 mod client;
+#[cfg(feature = "fuzz")]
+pub(crate) mod fuzz;
 mod listen;
 mod roles;
 mod server;

@@ -64,7 +64,7 @@ impl Roles {
     }
 
     /// Roles with groups that need not exist.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzz"))]
     pub(super) fn of_groups(technicians: u32, apps: u32) -> Self {
         let group = |name: &str, gid| {
             Some(KnownGroup {

@@ -1,0 +1,62 @@
+//! Headers of HTTP answers: read if they are good, else as if they were not there.
+
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
+use std::time::Duration;
+
+/// Where the bytes that come begin, and how many the whole has, in a `Content-Range`:
+/// `bytes START-END/TOTAL` or `bytes START-END/*` (RFC 9110, section 14.4).
+#[must_use]
+pub fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?;
+    let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (start, _) = range.split_once('-')?;
+    Some((start.trim().parse().ok()?, total.trim().parse().ok()))
+}
+
+/// What says that a file is still the same: a strong `ETag`, else `Last-Modified`. Weak ones are
+/// not allowed in `If-Range` (RFC 9110, section 13.1.5).
+#[must_use]
+pub fn validator(headers: &HeaderMap) -> Option<String> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    text(ETAG)
+        .filter(|tag| !tag.starts_with("W/"))
+        .or_else(|| text(LAST_MODIFIED))
+        .filter(|text| text.len() <= 1000)
+        .map(str::to_owned)
+}
+
+/// How long to wait before asking again, in a `Retry-After`. Seconds only: the date form would need
+/// a clock that is right.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_read_or_ignored() {
+        let headers = |name: reqwest::header::HeaderName, text: &'static str| {
+            HeaderMap::from_iter([(name, text.parse().unwrap())])
+        };
+        let range = |text| content_range(&headers(CONTENT_RANGE, text));
+        assert_eq!(range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(range("bytes 5-9/*"), Some((5, None)));
+        for bad in ["", "bytes", "bytes */10", "lines 1-2/3", "bytes x-y/z"] {
+            assert_eq!(range(bad), None, "{bad}");
+        }
+        assert_eq!(validator(&headers(ETAG, "\"a\"")), Some("\"a\"".into()));
+        assert_eq!(validator(&headers(ETAG, "W/\"a\"")), None);
+        assert_eq!(
+            retry_after(&headers(RETRY_AFTER, "7")),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            retry_after(&headers(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT")),
+            None
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Manifests, indexes, the journal, and the small texts that they are made of.
+
+use std::path::Path;
+use surefoot_core::{
+    Sha256, StorePath,
+    closure::ClosureIndex,
+    control::{RollbackTo, Why, hold_time},
+    hash::{nix32_decode, nix32_encode},
+    journal::Journal,
+    release::{Manifest, Name},
+    units::{parse_bytes, parse_duration},
+};
+
+/// The manifest of a channel: what was read is written and read again as the same.
+pub fn manifest(bytes: &[u8]) {
+    let name: Name = "stable".parse().expect("a name");
+    if let Ok(manifest) = Manifest::parse(bytes, &name) {
+        let again = serde_json::to_vec(&manifest).expect("it can be written");
+        let again = Manifest::parse(&again, &name).expect("it can be read");
+        assert_eq!(again, manifest);
+        let _ = manifest.target(&name);
+    }
+}
+
+/// The closure index, packed and unpacked.
+pub fn index(bytes: &[u8]) {
+    let _ = surefoot_store::index::unpack(bytes);
+    if let Ok(mut index) = ClosureIndex::parse(bytes) {
+        index.check().expect("what was read is whole");
+        index.sort().expect("what is whole can be sorted");
+        index.check().expect("what was sorted is whole");
+    }
+}
+
+/// The agent's journal.
+pub fn journal(bytes: &[u8]) {
+    if let Ok(journal) = Journal::parse(bytes) {
+        let _ = journal.roots();
+        let again = serde_json::to_vec(&journal).expect("it can be written");
+        let again = Journal::parse(&again).expect("it can be read");
+        assert_eq!(again, journal);
+    }
+}
+
+/// Store paths, digests, names, durations, sizes, and what people say to the agent.
+pub fn texts(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(path) = text.parse::<StorePath>() {
+        assert_eq!(path.to_string(), text);
+        assert!(!path.base_name().contains('/') && path.hash_part().len() == 32);
+        let inside = format!("{path}/bin/sh");
+        assert_eq!(StorePath::containing(Path::new(&inside)), Ok(path));
+    }
+    let _ = StorePath::from_base_name(text);
+    let _ = StorePath::containing(Path::new(text));
+    if let Some(decoded) = nix32_decode(text) {
+        assert_eq!(nix32_encode(&decoded), text);
+    }
+    if let Ok(digest) = text.parse::<Sha256>() {
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(Sha256::from_hex(&digest.hex()), Ok(digest));
+    }
+    if let Ok(name) = text.parse::<Name>() {
+        assert_eq!(name.as_str(), text);
+    }
+    if let Ok(why) = text.parse::<Why>() {
+        assert!(!why.as_str().chars().any(char::is_control));
+    }
+    let _ = text.parse::<RollbackTo>();
+    let _ = text.parse().map(hold_time);
+    let _ = parse_duration(text);
+    let _ = parse_bytes(text);
+}
