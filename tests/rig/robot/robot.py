@@ -88,6 +88,7 @@ class Robot:
         self.process = None
         self.boot = None
         self.boots = 0
+        self.ups = []  # when each of them said hello, by time.monotonic()
         self.watchdog_resets = 0
         self.requests = 0
         os.makedirs(directory, exist_ok=True)
@@ -181,6 +182,7 @@ class Robot:
         again = self.boot is not None and answer["hello"] == self.boot
         if not again:
             self.boots += 1
+            self.ups.append(time.monotonic())
             self.boot = answer["hello"]
         return not again
 

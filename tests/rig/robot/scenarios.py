@@ -39,7 +39,8 @@ class Stage:
         self.fleet, self.directory, self.base = fleet, directory, base
         self.seed, self.trials = seed, trials
         self.robot = None
-        self.times = {}
+        # Seconds since the last publication: when a system came up, when it was proven or blocked.
+        self.times = {"up": []}
 
     def enter(self, lossy=False):
         """The robot, on and idle: out of a snapshot, or on a disk that can lose writes."""
@@ -68,9 +69,9 @@ class Stage:
     def generation(self, name, **arguments):
         return self.fleet.generation(name, loader=self.base.loader, **arguments)
 
-    def update(self, **arguments):
-        """The robot, on and idle, and the release of another kernel that it gets; gives its toplevel."""
-        b = self.generation("b", kernel="2", **arguments)
+    def update(self, kernel="2", **arguments):
+        """The robot, on and idle, and the release that it gets; gives its toplevel."""
+        b = self.generation("b", kernel=kernel, **arguments)
         self.enter()
         self.publish(b)
         return b
@@ -94,7 +95,8 @@ class Stage:
             try:
                 last = journal(self.robot)
                 if last["state"]["name"] == "idle" and look(last):
-                    self.times[what] = round(time.monotonic() - self.started, 1)
+                    since = [*self.robot.ups, time.monotonic()]
+                    *self.times["up"], self.times[what] = [round(t - self.started, 1) for t in since]
                     return last
             except (Restarted, RuntimeError, TimeoutError, ValueError):
                 pass  # it restarts just now
@@ -339,12 +341,28 @@ def entry_names(stage):
         expect(stage.next_boot() == toplevel, f"{arguments}: the next boot is {stage.next_boot()}")
 
 
+@scenario("live-confirm")
+def live_confirm(stage):
+    """Nothing asks for a boot: tried beside what runs, proven, confirmed."""
+    b = stage.update(kernel="1")
+    stage.confirms(b)
+    stage.stands_on(b)
+    expect(stage.robot.boots == 0, "rebooted although nothing asked for it")
+    expect("(b)" in stage.robot.sh("systemctl show --property=Description robot"), "robot.service is another's")
+
+
+@scenario("live-fails")
+def live_fails(stage):
+    """A unit fails in a live trial: back to what ran, without a boot."""
+    evidence = stage.goes_back("unhealthy", "switch", kernel="1", service="fails")
+    expect("cannot find its motor" in json.dumps(evidence), f"no evidence: {evidence}")
+    expect(stage.robot.boots == 0, "rebooted although nothing asked for it")
+
+
 @scenario("live-freeze")
 def live_freeze(stage):
     """A live trial stops PID 1: the watchdog resets the robot, and the loader starts what was."""
-    b = stage.generation("b", service="freezes")
-    stage.enter()
-    stage.publish(b)
+    stage.update(kernel="1", service="freezes")
     stage.settles("back", lambda j: j["history"][-1]["what"] in ("interrupted", "reverted"))
     expect(stage.watchdog_fired(), "it was not the watchdog")
     expect(stage.robot.sh("readlink -f /run/current-system") == stage.a, "it does not run a")
