@@ -34,12 +34,12 @@ pub struct World {
     /// Traces of a switch that was cut off: `/run/nixos/{start,restart,reload}-list` while nobody
     /// holds the switcher's lock.
     pub leftovers: bool,
-    /// What became of a boot on trial; only looked for where the journal speaks of one.
+    /// What became of a trial in an earlier boot; only looked for where the journal speaks of one.
     #[serde(default)]
     pub trace: Trace,
 }
 
-/// What a boot on trial left behind.
+/// What a trial left behind that a restart ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
@@ -158,7 +158,15 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
             let runs = world.current.as_ref();
             if *boot != world.boot {
                 return if runs == Some(previous) {
-                    Resolution::Interrupted("the robot restarted during the trial")
+                    match phase {
+                        // It had begun, and something knows what ended it.
+                        Phase::Switching { .. } | Phase::Soaking { .. }
+                            if world.trace.ended.is_some() =>
+                        {
+                            Resolution::FellBack(world.trace.clone())
+                        }
+                        _ => Resolution::Interrupted("the robot restarted during the trial"),
+                    }
                 } else {
                     Resolution::Revert("the robot restarted during the trial into another system")
                 };

@@ -7,7 +7,7 @@ mod common;
 use common::{Robot, release, system};
 use std::time::Duration;
 use surefoot_core::{
-    journal::{Cause, Journal, State, What},
+    journal::{Cause, Journal, Phase, State, What},
     machine::{DriftPolicy, Event, MAX_REBOOTS, Refusal, Request},
     switch::Outcome,
 };
@@ -294,6 +294,36 @@ fn a_dead_agent_is_reverted_by_the_dead_man_timer() {
             // It died before it had begun; then it may try.
             assert_eq!(confirmed, system('b'));
         }
+    }
+}
+
+#[test]
+fn a_live_trial_that_ends_in_a_reset_is_blocked_if_something_knows_why() {
+    for cause in [Cause::Watchdog, Cause::Panic] {
+        let mut robot = robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| {
+            let State::Trial { phase, .. } = robot.state() else {
+                return false;
+            };
+            matches!(phase, Phase::Soaking { .. })
+        });
+        robot.reset(cause);
+        robot.start();
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('a'));
+        let blocked = robot.journal.blocked(&release('b'));
+        assert_eq!(blocked.map(|b| b.evidence.cause), Some(cause));
+        // A power cut says nothing: tried again.
+        let mut robot = self::robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.state().order().is_some());
+        robot.power_cut();
+        robot.start();
+        update_to(&mut robot, 'b');
+        assert_eq!(*robot.confirmed(), system('b'));
     }
 }
 

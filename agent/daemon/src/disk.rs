@@ -19,6 +19,9 @@ use surefoot_core::{
 /// "Garbage Collector Roots").
 pub(crate) const ROOTS_DIR: &str = "/nix/var/nix/gcroots/surefoot";
 
+/// The journal's file, in the state directory.
+pub(crate) const JOURNAL: &str = "journal.json";
+
 /// The state directory, held by one agent at a time.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -71,7 +74,7 @@ impl StateDir {
     }
 
     fn journal(&self) -> PathBuf {
-        self.dir.join("journal.json")
+        self.dir.join(JOURNAL)
     }
 
     /// Where it is.

@@ -114,7 +114,7 @@ impl Decision<'_> {
         self.probe();
     }
 
-    /// The system before was booted instead: finds out why.
+    /// The robot restarted into the system before the trial's: finds out why.
     pub(super) fn fell_back(&mut self, trace: Trace) {
         let (cause, message) = match (trace.ended, trace.started) {
             (Some(Cause::Panic), _) => (Cause::Panic, "its kernel panicked"),
@@ -155,6 +155,7 @@ impl Decision<'_> {
                 self.effects.push(Effect::DisarmDeadMan);
                 self.revert_to(previous, Action::Boot, false, evidence);
             }
+            _ if evidence.cause.is_verdict() => self.left_behind(evidence),
             _ => self.no_verdict(evidence),
         }
     }

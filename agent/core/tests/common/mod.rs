@@ -212,6 +212,17 @@ impl Robot {
     /// The power goes and comes back: the boot loader starts its one-shot or its default.
     pub fn power_cut(&mut self) {
         self.log.push("power cut".into());
+        let live = matches!(
+            self.state(),
+            State::Trial {
+                mode: Mode::Live,
+                ..
+            }
+        );
+        if live {
+            // Whatever an earlier trial left is older than this one.
+            self.trace = Trace::default();
+        }
         self.go_down();
         match self.one_shot.take() {
             Some(_) if self.lost_one_shots > 0 => {
@@ -239,6 +250,12 @@ impl Robot {
             None => {}
         }
         self.come_up(self.default.clone());
+    }
+
+    /// The kernel or the hardware resets it, and leaves a trace of why.
+    pub fn reset(&mut self, cause: Cause) {
+        self.power_cut();
+        self.trace.ended = Some(cause);
     }
 
     fn come_up(&mut self, system: StorePath) {

@@ -9,7 +9,7 @@ mod grub;
 mod systemd_boot;
 mod trace;
 
-use crate::{activate, config, observe, systemd};
+use crate::{activate, config, disk, observe, systemd};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -21,7 +21,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     journal::{Mode, State},
-    resolver::World,
+    resolver::{Trace, World},
 };
 
 /// What was aimed at, in the state directory, for the boot that comes back.
@@ -315,23 +315,30 @@ fn read_aim(place: &Place) -> Option<Aim> {
 pub(crate) async fn look(place: &Place, state: &State, world: &mut World) {
     world.default = default(place);
     world.dead_man |= deadline::armed().await;
-    if let State::Trial {
-        mode: Mode::Boot,
-        system,
-        boot,
-        ..
+    let State::Trial {
+        mode, system, boot, ..
     } = state
-        && *boot != world.boot
-        && world.current.as_ref() != Some(system)
-    {
-        world.trace = match read_aim(place).filter(|aim| aim.system == *system) {
+    else {
+        return;
+    };
+    if *boot == world.boot || world.current.as_ref() == Some(system) {
+        return;
+    }
+    let dir = &place.state_dir;
+    world.trace = match mode {
+        Mode::Live => {
+            // Nothing was aimed at; what was there when the trial began is older than its journal.
+            let old = trace::dumps_until(&dir.join(disk::JOURNAL));
+            trace::find(dir, &old, None, boot, &world.boot).await
+        }
+        Mode::Boot => match read_aim(place).filter(|aim| aim.system == *system) {
             Some(aim) => {
                 let started = loader(place.loader).and_then(|loader| loader.started(&aim.mark));
-                trace::find(&place.state_dir, &aim.pstore, started, boot, &world.boot).await
+                trace::find(dir, &aim.pstore, started, boot, &world.boot).await
             }
-            None => Default::default(),
-        };
-    }
+            None => Trace::default(),
+        },
+    };
 }
 
 /// Why a system must not be tried on this robot, if so: it would cut off the branch that it sits on.

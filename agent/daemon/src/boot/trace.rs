@@ -33,6 +33,15 @@ pub(super) fn dumps() -> Vec<String> {
         .collect()
 }
 
+/// Those of them that are no newer than a file.
+pub(super) fn dumps_until(file: &Path) -> Vec<String> {
+    let written = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let until = written(file);
+    let mut dumps = dumps();
+    dumps.retain(|dump| until.is_none() || written(Path::new(dump)) <= until);
+    dumps
+}
+
 /// Looks for traces of the boot between `before` and `now`.
 pub(super) async fn find(
     state_dir: &Path,
