@@ -9,10 +9,11 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (whether one is needed), [`switch`] (what an exit code means), [`hold`],
 //!   [`retry`] (every delay);
-//! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
+//! * what is remembered: [`journal`], and what a look at the robot gave: [`health`], [`finding`].
 
 pub mod closure;
 pub mod control;
+pub mod finding;
 pub mod hash;
 pub mod health;
 pub mod hold;

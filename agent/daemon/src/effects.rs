@@ -17,6 +17,7 @@ use std::{
 };
 use surefoot_core::{
     control::Knowledge,
+    finding::obstacle,
     machine::{Effect, Event},
     reboot,
     release::Target,
@@ -177,7 +178,7 @@ impl Worker {
                     within: within.as_secs(),
                 };
                 let event = match step.order(boot::Place::new(&tools.config)).await {
-                    Ok(()) => Event::BootAimed,
+                    Ok(_) => Event::BootAimed,
                     Err(error) => Event::AimFailed(format!("{error:#}")),
                 };
                 fault::point("after", name);
@@ -305,15 +306,17 @@ impl Tools {
             .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
         let booted = observe::boot_parts(observe::BOOTED.as_ref());
         let new = observe::boot_parts(target.system.to_string().as_ref());
-        let check = boot::Step::Check {
-            system: target.system.clone(),
-            previous: current.clone(),
-        };
-        let no_boot = check.order(boot::Place::new(&self.config)).await.err();
+        let no_boot = boot::findings(
+            boot::Place::new(&self.config),
+            Some(target.system.clone()),
+            Some(current.clone()),
+        )
+        .await
+        .map_or_else(|error| Some(format!("{error:#}")), |found| obstacle(&found));
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),
             unfit: boot::unfit(&current, &target.system),
-            no_boot: no_boot.map(|error| format!("{error:#}")),
+            no_boot,
             current,
         })
     }

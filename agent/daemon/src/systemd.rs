@@ -59,35 +59,9 @@ async fn systemctl(args: &[&str]) -> anyhow::Result<String> {
     Ok(answer.stdout)
 }
 
-/// Starts a transient unit and waits until its program runs, not until it ends.
-///
-/// # Errors
-/// systemd's own words: a unit of that name exists, or the program cannot be executed.
-pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
+/// `systemd-run` with these options; gives what was printed.
+async fn start(options: &[&str], command: &[&str]) -> anyhow::Result<String> {
     let mut args = vec!["--quiet", "--no-ask-password", AS_IT_IS];
-    args.extend(options);
-    args.push("--");
-    args.extend(command);
-    let answer = call("systemd-run", &args).await?;
-    if answer.code != Some(0) {
-        bail!("systemd-run: {}", answer.stderr.trim());
-    }
-    Ok(())
-}
-
-/// Runs a program in a transient unit of its own, to its end.
-///
-/// # Errors
-/// What it said, if it did not exit with 0.
-pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
-    let mut args = vec![
-        "--quiet",
-        "--no-ask-password",
-        AS_IT_IS,
-        "--wait",
-        "--pipe",
-        "--collect",
-    ];
     args.extend(options);
     args.push("--");
     args.extend(command);
@@ -95,7 +69,26 @@ pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Re
     if answer.code != Some(0) {
         bail!("{}", answer.stderr.trim());
     }
+    Ok(answer.stdout)
+}
+
+/// Starts a transient unit and waits until its program runs, not until it ends.
+///
+/// # Errors
+/// systemd's own words: a unit of that name exists, or the program cannot be executed.
+pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
+    start(options, command).await.context("systemd-run")?;
     Ok(())
+}
+
+/// Runs a program in a transient unit of its own, to its end; gives what it printed.
+///
+/// # Errors
+/// What it said, if it did not exit with 0.
+pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Result<String> {
+    let mut all = vec!["--wait", "--pipe", "--collect"];
+    all.extend(options);
+    start(&all, command).await
 }
 
 /// Looks at a transient unit that was started with `RemainAfterExit=yes`, so that systemd still

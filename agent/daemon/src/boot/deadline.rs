@@ -16,12 +16,32 @@ const NAME: &str = "surefoot-deadline";
 /// How much later the robot is rebooted without stopping anything, should stopping hang.
 const FORCE_AFTER: Duration = Duration::from_secs(90);
 
-fn units(system: &StorePath, within: Duration, marker: &Path) -> Vec<(String, String)> {
+/// How long the switcher may take to make the system before the default again, where the boot loader
+/// does not go back by itself.
+const PUT_BACK: Duration = Duration::from_secs(120);
+
+fn units(
+    system: &StorePath,
+    within: Duration,
+    marker: &Path,
+    back: Option<&StorePath>,
+) -> Vec<(String, String)> {
     let condition = format!("ConditionKernelCommandLine=init={system}/init");
+    let put_back = back.map_or_else(String::new, |back| {
+        format!(
+            "Environment=NIXOS_NO_CHECK=1 PATH={back}/sw/bin:{}\n\
+             ExecStart=-{back}/bin/switch-to-configuration boot\n",
+            systemd::PATH
+        )
+    });
+    let (limit, force) = match back {
+        Some(_) => (PUT_BACK, within + FORCE_AFTER + PUT_BACK),
+        None => (Duration::from_secs(10), within + FORCE_AFTER),
+    };
     let mut units = Vec::new();
-    for (suffix, after, action) in [
-        ("", within, "reboot"),
-        ("-force", within + FORCE_AFTER, "reboot-force"),
+    for (suffix, after, action, first) in [
+        ("", within, "reboot", put_back.as_str()),
+        ("-force", force, "reboot-force", ""),
     ] {
         units.push((
             format!("{NAME}{suffix}.timer"),
@@ -38,8 +58,9 @@ fn units(system: &StorePath, within: Duration, marker: &Path) -> Vec<(String, St
                 "[Unit]\nDescription=Surefoot: the boot on trial was not proven in time\n\
                  DefaultDependencies=no\n{condition}\nSuccessAction={action}\n\
                  FailureAction={action}\n\
-                 [Service]\nType=oneshot\nTimeoutStartSec=10s\n\
-                 ExecStart=-/bin/sh -c 'echo deadline >{}; exec sync'\n",
+                 [Service]\nType=oneshot\nTimeoutStartSec={}s\n\
+                 ExecStart=-/bin/sh -c 'echo deadline >{}; exec sync'\n{first}",
+                limit.as_secs(),
                 marker.display()
             ),
         ));
@@ -59,13 +80,19 @@ pub(super) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs them for the next boot, if that is this system's.
-pub(super) fn install(system: &StorePath, within: Duration, marker: &Path) -> anyhow::Result<()> {
+/// Installs them for the next boot, if that is this system's. `back` is what they make the boot
+/// loader's default first, where it is not that already.
+pub(super) fn install(
+    system: &StorePath,
+    within: Duration,
+    marker: &Path,
+    back: Option<&StorePath>,
+) -> anyhow::Result<()> {
     check()?;
     // sysinit.target is part of every boot, and its wants start at once.
     let wants = Path::new(DIRECTORY).join("sysinit.target.wants");
     fs::create_dir_all(&wants)?;
-    for (name, text) in units(system, within, marker) {
+    for (name, text) in units(system, within, marker, back) {
         let path = Path::new(DIRECTORY).join(&name);
         replace(&path, text.as_bytes())?;
         let link = wants.join(&name);
@@ -128,7 +155,7 @@ mod tests {
     fn they_concern_one_system_only() {
         let system =
             StorePath::from_base_name("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-nixos-system-b").unwrap();
-        let units = units(&system, Duration::from_secs(600), Path::new("/s/m"));
+        let units = units(&system, Duration::from_secs(600), Path::new("/s/m"), None);
         assert_eq!(units.len(), 4);
         for (name, text) in &units {
             assert!(
@@ -138,5 +165,21 @@ mod tests {
         }
         assert!(units[0].1.contains("OnBootSec=600s"));
         assert!(units[2].1.contains("OnBootSec=690s"));
+    }
+
+    #[test]
+    fn where_the_loader_does_not_go_back_they_do() {
+        let path = |name: &str| {
+            StorePath::from_base_name(&format!("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{name}")).unwrap()
+        };
+        let (new, old) = (path("b"), path("a"));
+        let within = Duration::from_secs(600);
+        let units = units(&new, within, Path::new("/s/m"), Some(&old));
+        let put_back = format!("ExecStart=-{old}/bin/switch-to-configuration boot\n");
+        assert!(units[1].1.ends_with(&put_back), "{}", units[1].1);
+        assert!(!units[3].1.contains("switch-to-configuration"));
+        // The second one leaves the first the time that it may take.
+        assert!(units[1].1.contains("TimeoutStartSec=120s"));
+        assert!(units[2].1.contains("OnBootSec=810s"));
     }
 }

@@ -4,14 +4,19 @@
 //! GRUB must be able to clear it, or every boot is the trial's: it writes to plain partitions only,
 //! not to LVM, RAID, btrfs or ZFS (GRUB manual, "Environment block").
 
-use super::{Loader, Mark, init_of, replace};
+use super::{Loader, Mark, check, init_of, replace};
 use crate::observe;
 use anyhow::{Context as _, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
-use surefoot_core::StorePath;
+use surefoot_core::{
+    StorePath,
+    finding::{Finding, Subject, obstacle},
+};
+
+const LOADER: Subject = Subject::Loader;
 
 /// First line of an environment block, and its fixed size in bytes.
 const SIGNATURE: &str = "# GRUB Environment Block\n";
@@ -79,6 +84,23 @@ impl Grub {
         ensure!(block.len() <= BLOCK, "GRUB's environment block is full");
         block.extend(std::iter::repeat_n('#', BLOCK - block.len()));
         replace(&self.directory.join("grubenv"), block.as_bytes())
+    }
+
+    /// Whether the menu takes the one-shot, and forgets it before it starts anything.
+    fn clears(&self) -> anyhow::Result<String> {
+        let menu = self.menu()?;
+        for needed in ["next_entry", "save_env next_entry"] {
+            ensure!(
+                menu.contains(needed),
+                "it has no `{needed}`: {}",
+                if needed == "next_entry" {
+                    "it knows no one-shot"
+                } else {
+                    "it does not clear its one-shot, so every boot would be the trial's"
+                }
+            );
+        }
+        Ok("it takes a one-shot and clears it".to_owned())
     }
 
     fn next(&self) -> anyhow::Result<Option<String>> {
@@ -158,30 +180,36 @@ impl Loader for Grub {
         Ok(top.and_then(|entry| entry.system))
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        self.environment()?;
-        ensure!(
-            self.menu()?.contains("save_env next_entry"),
-            "GRUB's menu does not clear its one-shot: every boot would be the trial's"
-        );
-        let (kind, device) = filesystem(&self.directory)?;
-        ensure!(
-            matches!(kind.as_str(), "ext2" | "ext3" | "ext4" | "vfat"),
-            "GRUB cannot write to {kind}, so its one-shot would never be cleared; put /boot on ext4 \
-             or FAT"
-        );
-        let name = device.rsplit('/').next().unwrap_or_default();
-        for layer in ["dm", "md"] {
-            ensure!(
-                !Path::new("/sys/class/block")
-                    .join(name)
-                    .join(layer)
-                    .exists(),
-                "GRUB cannot write through {device} (LVM, encryption or RAID), so its one-shot would \
-                 never be cleared; put /boot on a plain partition"
-            );
-        }
-        Ok(())
+    fn check(&self) -> Vec<Finding> {
+        let judge = |what: &str, result: anyhow::Result<String>, advice: &str| match result {
+            Ok(found) => Finding::ok(LOADER, what, found),
+            Err(error) => Finding::fail(LOADER, what, format!("{error:#}"), advice),
+        };
+        let block = self.environment().map(|variables| {
+            format!(
+                "{} is whole and has {} variables",
+                self.directory.join("grubenv").display(),
+                variables.len()
+            )
+        });
+        vec![
+            judge(
+                "GRUB's environment block",
+                block,
+                "make a new one with grub-editenv",
+            ),
+            check::writable("GRUB's directory", &self.directory),
+            judge(
+                "GRUB's menu",
+                self.clears(),
+                "install the boot loader of a system with a recent NixOS",
+            ),
+            judge(
+                "file system of /boot/grub",
+                filesystem(&self.directory).and_then(|(kind, device)| plain(&kind, &device)),
+                "put /boot on a plain partition with ext4 or FAT",
+            ),
+        ]
     }
 
     fn holds(&self, file: &Path) -> (PathBuf, bool) {
@@ -198,8 +226,10 @@ impl Loader for Grub {
         (self.directory.clone(), there)
     }
 
-    fn aim(&self, system: &StorePath) -> anyhow::Result<Mark> {
-        self.check()?;
+    fn aim(&self, system: &StorePath, _previous: &StorePath) -> anyhow::Result<Mark> {
+        if let Some(obstacle) = obstacle(&self.check()) {
+            anyhow::bail!(obstacle);
+        }
         let entry = entries(&self.menu()?)
             .into_iter()
             .find(|entry| entry.system.as_ref() == Some(system))
@@ -229,6 +259,26 @@ impl Loader for Grub {
         }
         Ok(())
     }
+}
+
+/// Whether GRUB can write to such a file system on this device.
+fn plain(kind: &str, device: &str) -> anyhow::Result<String> {
+    ensure!(
+        matches!(kind, "ext2" | "ext3" | "ext4" | "vfat"),
+        "GRUB cannot write to {kind}, so its one-shot would never be cleared"
+    );
+    let name = device.rsplit('/').next().unwrap_or_default();
+    for layer in ["dm", "md"] {
+        ensure!(
+            !Path::new("/sys/class/block")
+                .join(name)
+                .join(layer)
+                .exists(),
+            "GRUB cannot write through {device} (LVM, encryption or RAID), so its one-shot would \
+             never be cleared"
+        );
+    }
+    Ok(format!("GRUB can write to {kind} on {device}"))
 }
 
 /// Type and device of the file system that a directory lies on.
@@ -317,7 +367,34 @@ mod tests {
     fn a_broken_block_is_refused_with_the_remedy() {
         let (_root, grub) = robot();
         fs::write(grub.directory.join("grubenv"), "nonsense").unwrap();
-        let error = grub.check().unwrap_err().to_string();
+        let error = obstacle(&grub.check()).unwrap();
         assert!(error.contains("grub-editenv"), "{error}");
+    }
+
+    #[test]
+    fn where_grub_cannot_write_it_is_not_used() {
+        for kind in ["btrfs", "zfs", "xfs", "overlay"] {
+            let error = plain(kind, "/dev/none1").unwrap_err().to_string();
+            assert!(error.contains("never be cleared"), "{error}");
+        }
+        for kind in ["ext4", "vfat"] {
+            plain(kind, "/dev/none1").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_menu_must_clear_its_one_shot() {
+        let (_root, grub) = robot();
+        assert!(grub.clears().is_ok());
+        let menu = grub.menu().unwrap();
+        for (missing, word) in [
+            ("save_env next_entry", "does not clear"),
+            ("next_entry", "knows no one-shot"),
+        ] {
+            let path = grub.directory.join("grub.cfg");
+            fs::write(path, menu.replace(missing, "x")).unwrap();
+            let error = grub.clears().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 }

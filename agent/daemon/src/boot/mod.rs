@@ -4,8 +4,10 @@
 //! What has to write to the boot partition, to the firmware's variables or to /etc is a [`Step`]
 //! that the daemon runs in a transient unit of its own: the daemon itself may write none of them.
 
+mod check;
 mod deadline;
 mod grub;
+mod none;
 mod systemd_boot;
 mod trace;
 
@@ -20,6 +22,7 @@ use std::{
 };
 use surefoot_core::{
     StorePath,
+    finding::Finding,
     journal::{Mode, State},
     resolver::{Trace, World},
 };
@@ -46,21 +49,43 @@ trait Loader {
     /// The system that it starts by default, if that can be told.
     fn default(&self) -> anyhow::Result<Option<StorePath>>;
 
+    /// That it starts this system by default, in words.
+    ///
+    /// # Errors
+    /// It starts another one, or that cannot be told.
+    fn falls_back_to(&self, previous: &StorePath) -> anyhow::Result<String> {
+        match self.default()? {
+            Some(default) if default == *previous => {
+                Ok(format!("{} starts {previous} by default", self.name()))
+            }
+            Some(default) => bail!(
+                "{} starts {default} by default, not {previous}: a failed trial would not end there",
+                self.name()
+            ),
+            None => bail!("it cannot be told what {} starts by default", self.name()),
+        }
+    }
+
     /// Whether booting once works on this robot, without changing anything.
-    fn check(&self) -> anyhow::Result<()>;
+    fn check(&self) -> Vec<Finding>;
 
     /// Where kernels lie that it starts, and whether a file of the store is among them.
     fn holds(&self, file: &Path) -> (PathBuf, bool);
 
-    /// Has it start this system with the next boot, and reads that back. Gives what
-    /// [`Loader::started`] and [`Loader::forget`] need to know.
-    fn aim(&self, system: &StorePath) -> anyhow::Result<Mark>;
+    /// Has it start this system with the next boot, and reads that back; every other boot starts
+    /// `previous`. Gives what [`Loader::started`] and [`Loader::forget`] need to know.
+    fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Mark>;
 
     /// Whether it has started what was aimed at; `None` if that cannot be told.
     fn started(&self, mark: &Mark) -> Option<bool>;
 
     /// Takes back a one-shot that was not used, and what aiming changed.
     fn forget(&self, mark: Option<&Mark>) -> anyhow::Result<()>;
+
+    /// Whether every boot but the trial's ends on the system before, by itself.
+    fn is_guarded(&self) -> bool {
+        true
+    }
 }
 
 /// What a loader marked when it was aimed.
@@ -72,6 +97,9 @@ struct Mark {
     /// Its name before.
     #[serde(default)]
     before: Option<PathBuf>,
+    /// What has to become the default again, where only that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    default: Option<StorePath>,
 }
 
 /// What was aimed at.
@@ -89,6 +117,7 @@ struct Aim {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Place {
     loader: config::Loader,
+    accept_no_fallback: bool,
     state_dir: PathBuf,
 }
 
@@ -97,6 +126,7 @@ impl Place {
     pub(crate) fn new(config: &config::Config) -> Self {
         Self {
             loader: config.boot.loader,
+            accept_no_fallback: config.boot.accept_no_fallback,
             state_dir: config.state_dir.clone(),
         }
     }
@@ -113,12 +143,12 @@ pub(crate) struct Errand {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
-    /// Says why a system cannot be tried by booting it, if so.
-    Check {
-        /// The system.
-        system: StorePath,
-        /// What must be the default.
-        previous: StorePath,
+    /// Says what a boot on trial would meet here: prints findings as JSON.
+    Look {
+        /// The system, if it is known already.
+        system: Option<StorePath>,
+        /// What must be the default, likewise.
+        previous: Option<StorePath>,
     },
     /// Arms the deadline, then the one-shot.
     Aim {
@@ -149,7 +179,11 @@ impl Errand {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let place = &self.place;
         match &self.step {
-            Step::Check { system, previous } => check(place, system, previous),
+            Step::Look { system, previous } => {
+                let findings = check::look(place, system.as_ref(), previous.as_ref());
+                println!("{}", serde_json::to_string(&findings)?);
+                Ok(())
+            }
             Step::Aim {
                 system,
                 previous,
@@ -161,11 +195,11 @@ impl Errand {
 }
 
 impl Step {
-    /// Has it done in a transient unit.
+    /// Has it done in a transient unit; gives what it printed.
     ///
     /// # Errors
     /// What [`Errand::run`] said there.
-    pub(crate) async fn order(self, place: Place) -> anyhow::Result<()> {
+    pub(crate) async fn order(self, place: Place) -> anyhow::Result<String> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let program = program.to_string_lossy();
         let errand = serde_json::to_string(&Errand { place, step: self })?;
@@ -178,81 +212,42 @@ impl Step {
     }
 }
 
+/// What a boot on trial would meet on this robot: as for [`Step::Look`].
+///
+/// # Errors
+/// systemd does not answer, or nothing could be looked at.
+pub(crate) async fn findings(
+    place: Place,
+    system: Option<StorePath>,
+    previous: Option<StorePath>,
+) -> anyhow::Result<Vec<Finding>> {
+    let said = Step::Look { system, previous }.order(place).await?;
+    serde_json::from_str(&said).context("cannot understand what the look at the boot loader gave")
+}
+
 fn boxed(loader: impl Loader + 'static) -> Box<dyn Loader> {
     Box::new(loader)
 }
 
 /// The loader of this robot, or the one that the configuration names; `None` where nothing can
-/// start a system once.
-fn loader(choice: config::Loader) -> Option<Box<dyn Loader>> {
+/// start a system once, and nobody accepts that.
+fn loader(place: &Place) -> Option<Box<dyn Loader>> {
     let root = Path::new("/");
     let systemd_boot = || systemd_boot::SystemdBoot::find(root).map(boxed);
     let grub = || grub::Grub::find(root).map(boxed);
-    match choice {
+    let found = match place.loader {
         config::Loader::Auto => systemd_boot().or_else(grub),
         config::Loader::SystemdBoot => systemd_boot(),
         config::Loader::Grub => grub(),
         config::Loader::None => None,
-    }
-}
-
-fn needed(place: &Place) -> anyhow::Result<Box<dyn Loader>> {
-    loader(place.loader).context(
-        "no boot loader was found that can start a system once (systemd-boot or GRUB), so nothing \
-         would bring the robot back from a system that does not start",
-    )
+    };
+    let accepted = place.accept_no_fallback;
+    found.or_else(|| accepted.then(|| boxed(none::Unguarded)))
 }
 
 /// The system that the loader starts by default, if that can be told.
 pub(crate) fn default(place: &Place) -> Option<StorePath> {
-    loader(place.loader)?.default().ok().flatten()
-}
-
-fn defaults_to(loader: &dyn Loader, previous: &StorePath) -> anyhow::Result<()> {
-    match loader.default()? {
-        Some(default) if default == *previous => Ok(()),
-        Some(default) => bail!(
-            "{} starts {default} by default, not {previous}: a failed trial would not end there",
-            loader.name()
-        ),
-        None => bail!("it cannot be told what {} starts by default", loader.name()),
-    }
-}
-
-fn check(place: &Place, system: &StorePath, previous: &StorePath) -> anyhow::Result<()> {
-    let loader = needed(place)?;
-    loader.check()?;
-    defaults_to(&*loader, previous)?;
-    deadline::check()?;
-    let mut needed = SLACK;
-    let mut place = None;
-    for part in ["kernel", "initrd"] {
-        let file = Path::new(&system.to_string()).join(part);
-        let file =
-            fs::canonicalize(&file).with_context(|| format!("{} leads nowhere", file.display()))?;
-        let (directory, there) = loader.holds(&file);
-        if !there {
-            needed += fs::metadata(&file)?.len();
-        }
-        place = Some(directory);
-    }
-    if let Some(place) = place {
-        let free = free(&place)?;
-        if free < needed {
-            bail!(
-                "the boot partition has {free} bytes left at {}, and the system's kernel and \
-                 initrd need {needed}; remove old generations",
-                place.display()
-            );
-        }
-    }
-    Ok(())
-}
-
-fn free(place: &Path) -> anyhow::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(place)
-        .with_context(|| format!("cannot see how full {} is", place.display()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
+    loader(place)?.default().ok().flatten()
 }
 
 fn aim(
@@ -261,13 +256,14 @@ fn aim(
     previous: &StorePath,
     within: Duration,
 ) -> anyhow::Result<()> {
-    let loader = needed(place)?;
-    defaults_to(&*loader, previous)?;
-    deadline::install(system, within, &place.state_dir.join(trace::DEADLINE))?;
+    let loader = loader(place).context("no boot loader was found that can start a system once")?;
+    loader.falls_back_to(previous)?;
+    let back = (!loader.is_guarded()).then_some(previous);
+    deadline::install(system, within, &place.state_dir.join(trace::DEADLINE), back)?;
     let _ = fs::remove_file(place.state_dir.join(trace::DEADLINE));
     // The deadline must be on the disk before anything can boot into the trial.
     nix::unistd::sync();
-    let mark = loader.aim(system)?;
+    let mark = loader.aim(system, previous)?;
     let aim = Aim {
         system: system.clone(),
         mark,
@@ -282,7 +278,7 @@ fn aim(
 fn forget(place: &Place) -> anyhow::Result<()> {
     deadline::remove()?;
     let aim = read_aim(place);
-    if let Some(loader) = loader(place.loader) {
+    if let Some(loader) = loader(place) {
         loader.forget(aim.as_ref().map(|aim| &aim.mark))?;
     }
     for name in [AIM, trace::DEADLINE] {
@@ -333,7 +329,7 @@ pub(crate) async fn look(place: &Place, state: &State, world: &mut World) {
         }
         Mode::Boot => match read_aim(place).filter(|aim| aim.system == *system) {
             Some(aim) => {
-                let started = loader(place.loader).and_then(|loader| loader.started(&aim.mark));
+                let started = loader(place).and_then(|loader| loader.started(&aim.mark));
                 trace::find(dir, &aim.pstore, started, boot, &world.boot).await
             }
             None => Trace::default(),

@@ -6,7 +6,7 @@
 //! Assessment of systemd): the loader writes it down when it starts it, so a one-shot that the
 //! firmware lost can be told from a system that did not come up.
 
-use super::{Loader, Mark, init_of, sync_parent};
+use super::{Loader, Mark, check, init_of, sync_parent};
 use crate::{observe, systemd};
 use anyhow::{Context as _, bail, ensure};
 use std::{
@@ -14,10 +14,19 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use surefoot_core::StorePath;
+use surefoot_core::{
+    StorePath,
+    finding::{Finding, Subject},
+};
 
 /// The vendor of the loader's variables (the Boot Loader Interface).
 const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Bits of `LoaderFeatures` (systemd, `src/fundamental/efivars-fundamental.h`).
+const ONE_SHOT: u64 = 1 << 3;
+const COUNTING: u64 = 1 << 4;
+
+const LOADER: Subject = Subject::Loader;
 
 /// Where the boot partition may be mounted (bootctl(1)).
 const MOUNTS: [&str; 3] = ["boot", "efi", "boot/efi"];
@@ -123,6 +132,46 @@ impl SystemdBoot {
         Ok(entries)
     }
 
+    /// What the loader says that it can do (the Boot Loader Interface, `LoaderFeatures`).
+    fn features(&self) -> Option<u64> {
+        let name = format!("LoaderFeatures-{VENDOR}");
+        let bytes = fs::read(self.variables.join(name)).ok()?;
+        Some(u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?))
+    }
+
+    fn one_shot_works(&self) -> Finding {
+        let version = self.variable("LoaderInfo").unwrap_or_default();
+        let what = "one-shot";
+        match self.features() {
+            None => Finding::warn(
+                LOADER,
+                what,
+                format!("{version} does not say what it can do"),
+                "update it: bootctl update",
+            ),
+            Some(features) if features & ONE_SHOT == 0 => Finding::fail(
+                LOADER,
+                what,
+                format!("{version} cannot start an entry once"),
+                "update it: bootctl update",
+            ),
+            Some(features) if features & COUNTING == 0 => Finding::warn(
+                LOADER,
+                what,
+                format!(
+                    "{version} does not count tries: a one-shot that the firmware lost cannot be \
+                     told from a system that vanished without a trace"
+                ),
+                "update it: bootctl update",
+            ),
+            Some(_) => Finding::ok(
+                LOADER,
+                what,
+                format!("{version} starts an entry once and counts its tries"),
+            ),
+        }
+    }
+
     fn set_one_shot(id: &str) -> anyhow::Result<()> {
         let output = Command::new("bootctl")
             .args(["set-oneshot", id])
@@ -135,6 +184,49 @@ impl SystemdBoot {
             String::from_utf8_lossy(&output.stderr).trim()
         );
         Ok(())
+    }
+}
+
+/// Whether the firmware's variables can be written, by the table of mounts.
+fn variables_writable(mounts: &str) -> Finding {
+    let place = "/sys/firmware/efi/efivars";
+    let writable = mounts.lines().any(|line| {
+        let mut words = line.split(' ').skip(1);
+        words.next() == Some(place)
+            && words
+                .nth(1)
+                .is_some_and(|options| options.split(',').any(|option| option == "rw"))
+    });
+    let what = "firmware's variables";
+    if writable {
+        Finding::ok(LOADER, what, format!("{place} can be written"))
+    } else {
+        Finding::fail(
+            LOADER,
+            what,
+            format!(
+                "{place} is not mounted read-write, so systemd-boot cannot be told to start a \
+                 system once"
+            ),
+            format!("mount -o remount,rw {place}; some firmware allows no writing at run time"),
+        )
+    }
+}
+
+/// Whether the program is there that sets the one-shot.
+fn bootctl() -> Finding {
+    let found = systemd::PATH
+        .split(':')
+        .map(|directory| Path::new(directory).join("bootctl"))
+        .find(|program| program.exists());
+    match found {
+        Some(program) => Finding::ok(LOADER, "bootctl", program.display().to_string()),
+        None => Finding::fail(
+            LOADER,
+            "bootctl",
+            "it is not there, and nothing else sets the one-shot",
+            "it is part of systemd; on Debian of systemd-boot",
+        ),
     }
 }
 
@@ -212,21 +304,13 @@ impl Loader for SystemdBoot {
         Ok(first.system.filter(|_| told))
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let mounts = observe::read(Path::new("/proc/self/mounts")).unwrap_or_default();
-        let writable = mounts.lines().any(|line| {
-            let mut words = line.split(' ').skip(1);
-            words.next() == Some("/sys/firmware/efi/efivars")
-                && words
-                    .nth(1)
-                    .is_some_and(|options| options.split(',').any(|option| option == "rw"))
-        });
-        ensure!(
-            writable,
-            "the firmware's variables cannot be written (/sys/firmware/efi/efivars is not mounted \
-             rw), so systemd-boot cannot be told to start a system once"
-        );
-        Ok(())
+    fn check(&self) -> Vec<Finding> {
+        vec![
+            check::writable("boot partition", &self.esp),
+            variables_writable(&observe::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
+            self.one_shot_works(),
+            bootctl(),
+        ]
     }
 
     fn holds(&self, file: &Path) -> (PathBuf, bool) {
@@ -243,7 +327,7 @@ impl Loader for SystemdBoot {
         (self.esp.clone(), there)
     }
 
-    fn aim(&self, system: &StorePath) -> anyhow::Result<Mark> {
+    fn aim(&self, system: &StorePath, _previous: &StorePath) -> anyhow::Result<Mark> {
         let entry = self
             .entries()?
             .into_iter()
@@ -274,6 +358,7 @@ impl Loader for SystemdBoot {
         Ok(Mark {
             entry: Some(counting),
             before: Some(before),
+            default: None,
         })
     }
 
@@ -311,6 +396,7 @@ impl Loader for SystemdBoot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use surefoot_core::finding::Level;
 
     fn system(c: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))
@@ -401,6 +487,7 @@ mod tests {
         let mark = Mark {
             entry: Some(entries.join("nixos-generation-2+1.conf")),
             before: Some(entries.join("nixos-generation-2.conf")),
+            default: None,
         };
         assert_eq!(loader.started(&mark), Some(false));
         fs::rename(
@@ -412,6 +499,29 @@ mod tests {
         loader.forget(Some(&mark)).unwrap();
         assert!(entries.join("nixos-generation-2.conf").exists());
         assert!(!entries.join("nixos-generation-2+0-1.conf").exists());
+    }
+
+    #[test]
+    fn what_keeps_a_boot_on_trial_from_working_is_told_before() {
+        let (root, loader) = robot(&[], "x");
+        assert_eq!(loader.one_shot_works().level, Level::Warn);
+        let variables = root.path().join("sys/firmware/efi/efivars");
+        for (features, level) in [
+            (ONE_SHOT | COUNTING, Level::Ok),
+            (ONE_SHOT, Level::Warn),
+            (COUNTING, Level::Fail),
+        ] {
+            let mut bytes = vec![6, 0, 0, 0];
+            bytes.extend(features.to_le_bytes());
+            fs::write(variables.join(format!("LoaderFeatures-{VENDOR}")), bytes).unwrap();
+            assert_eq!(loader.one_shot_works().level, level);
+        }
+
+        let line =
+            |options: &str| format!("efivarfs /sys/firmware/efi/efivars efivarfs {options} 0 0\n");
+        assert_eq!(variables_writable(&line("rw,nosuid")).level, Level::Ok);
+        assert_eq!(variables_writable(&line("ro,nosuid")).level, Level::Fail);
+        assert_eq!(variables_writable("").level, Level::Fail);
     }
 
     #[test]

@@ -128,6 +128,11 @@ settings! {
         /// The boot loader: `"auto"` looks at the machine. Without one that can start a system once,
         /// releases that need a reboot wait: nothing would bring the robot back from a bad one.
         loader: Loader = "auto";
+        /// Try releases that need a reboot even where no boot loader can start a system once. The
+        /// release is then the loader's default during its trial: its agent and the deadline put
+        /// the one before back, but nothing brings the robot back from a kernel that panics or
+        /// hangs before systemd.
+        accept_no_fallback: bool = false;
         /// Time from the start of the kernel until the system must have proven itself. A unit
         /// outside the agent reboots the robot 30 s later, into the confirmed system.
         deadline: Duration = "10min" in "30s" to "1d";
