@@ -1,25 +1,32 @@
-//! Which path may go into the store next: a path may be imported once it is staged and everything
-//! that it refers to is valid. Pure bookkeeping, no I/O.
+//! Which path may go into the store next: a path becomes valid once it is staged and everything
+//! that it refers to is valid. A big one may be unpacked before, beside its references, as long as
+//! its end is held back ([`Next::Early`]). Pure bookkeeping, no I/O.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use surefoot_core::{StorePath, closure::ClosureIndex};
 
 /// A batch ends once it has so many bytes of NARs: until it is imported, nothing that refers to it
 /// can be imported beside it.
-const BATCH_BYTES: u64 = 8 << 20;
+const BATCH_BYTES: u64 = 32 << 20;
 /// A batch ends once it has so many paths.
-const BATCH_PATHS: usize = 256;
+const BATCH_PATHS: usize = 1024;
+/// Paths of so many bytes of NAR are worth a stream of their own, where unpacking counts.
+pub(crate) const BIG: u64 = 1 << 20;
 
 /// The state of a fetch. Paths are named by their place in the index.
 #[derive(Debug)]
 pub(crate) struct Board {
     /// How many references of each path are not valid yet.
     waiting: Vec<u32>,
+    /// Those of a big path that were not valid at the start.
+    references: Vec<Vec<u32>>,
     referrers: Vec<Vec<u32>>,
     sizes: Vec<u64>,
     stages: Vec<Stage>,
     /// Staged, with all references valid.
     ready: BTreeSet<usize>,
+    /// Staged and big, with references that are not valid yet.
+    early: BTreeSet<usize>,
     left: usize,
 }
 
@@ -36,6 +43,9 @@ enum Stage {
 pub(crate) enum Next {
     /// Import these, in this order.
     Batch(Vec<usize>),
+    /// Import this one, but hold back its end until [`Board::is_ready`]: what it refers to is being
+    /// imported just now.
+    Early(usize),
     /// Wait for a change.
     Wait,
     /// Every path is valid.
@@ -54,10 +64,12 @@ impl Board {
             .collect();
         let mut board = Self {
             waiting: vec![0; count],
+            references: vec![Vec::new(); count],
             referrers: vec![Vec::new(); count],
             sizes: index.paths.iter().map(|info| info.nar_size).collect(),
             stages: vec![Stage::Wanted; count],
             ready: BTreeSet::new(),
+            early: BTreeSet::new(),
             left: 0,
         };
         for (at, info) in index.paths.iter().enumerate() {
@@ -72,6 +84,9 @@ impl Board {
                     Some(&target) if target != at && board.stages[target] != Stage::Valid => {
                         board.waiting[at] += 1;
                         board.referrers[target].push(at as u32);
+                        if info.nar_size >= BIG {
+                            board.references[at].push(target as u32);
+                        }
                     }
                     _ => {}
                 }
@@ -93,8 +108,26 @@ impl Board {
             self.stages[at] = Stage::Staged;
             if self.waiting[at] == 0 {
                 self.ready.insert(at);
+            } else if self.sizes[at] >= BIG {
+                self.early.insert(at);
             }
         }
+    }
+
+    /// Whether everything that a path refers to is valid.
+    pub(crate) fn is_ready(&self, at: usize) -> bool {
+        self.waiting[at] == 0
+    }
+
+    /// A path whose missing references are all being imported. Whoever imports it waits only for
+    /// those who began before, so nobody waits for ever.
+    fn take_early(&mut self) -> Option<usize> {
+        let under_way =
+            |at: &u32| matches!(self.stages[*at as usize], Stage::Importing | Stage::Valid);
+        let at = *(self.early.iter()).find(|&&at| self.references[at].iter().all(under_way))?;
+        self.early.remove(&at);
+        self.stages[at] = Stage::Importing;
+        Some(at)
     }
 
     /// Takes a batch: paths that are ready, and staged ones that become so through this batch.
@@ -105,7 +138,7 @@ impl Board {
         }
         let first = self.ready.iter().copied().find(|&at| self.sizes[at] >= min);
         let Some(first) = first else {
-            return Next::Wait;
+            return self.take_early().map_or(Next::Wait, Next::Early);
         };
         let mut batch = Vec::new();
         let mut bytes = 0u64;
@@ -116,6 +149,7 @@ impl Board {
         let mut next = Some(first);
         while let Some(at) = next {
             self.ready.remove(&at);
+            self.early.remove(&at);
             unlocked.remove(&at);
             self.stages[at] = Stage::Importing;
             bytes = bytes.saturating_add(self.sizes[at]);
@@ -148,6 +182,7 @@ impl Board {
                 let referrer = referrer as usize;
                 self.waiting[referrer] -= 1;
                 if self.waiting[referrer] == 0 && self.stages[referrer] == Stage::Staged {
+                    self.early.remove(&referrer);
                     self.ready.insert(referrer);
                 }
             }
@@ -213,6 +248,31 @@ mod tests {
     }
 
     #[test]
+    fn a_big_one_begins_beside_what_it_refers_to() {
+        let big = BATCH_BYTES;
+        let index = index(&[big, big, big, 1], &[(1, 0), (2, 1), (2, 0), (3, 0)]);
+        let mut board = Board::new(&index, &HashSet::new());
+        for at in 1..4 {
+            board.staged(at);
+        }
+        assert_eq!(board.take(0), Next::Wait, "nothing is under way");
+        board.staged(0);
+        assert_eq!(board.take(BIG), Next::Batch(vec![0]));
+        assert_eq!(board.take(0), Next::Early(1));
+        assert!(!board.is_ready(1));
+        assert_eq!(board.take(0), Next::Early(2));
+        assert_eq!(board.take(0), Next::Wait, "it is small");
+        board.imported(&[0]);
+        assert_eq!(board.take(0), Next::Batch(vec![3]));
+        board.imported(&[3]);
+        assert!(board.is_ready(1) && !board.is_ready(2));
+        board.imported(&[1]);
+        assert!(board.is_ready(2));
+        board.imported(&[2]);
+        assert_eq!(board.take(0), Next::Done);
+    }
+
+    #[test]
     fn big_ones_go_alone_and_can_be_asked_for() {
         let index = index(&[1, BATCH_BYTES, BATCH_BYTES, 1], &[(3, 1)]);
         let mut board = Board::new(&index, &HashSet::new());
@@ -260,7 +320,16 @@ mod tests {
                     lane => {
                         let lane = lane % 2;
                         if let Some(batch) = lanes[lane].take() {
+                            // One that began early waits for its references.
+                            if !batch.iter().all(|&at| batch.len() > 1 || board.is_ready(at)) {
+                                lanes[lane] = Some(batch);
+                                idle += 1;
+                                continue;
+                            }
                             for &at in &batch {
+                                let info = &index.paths[at];
+                                let whole = |r: &StorePath| *r == info.path || valid.contains(r);
+                                prop_assert!(info.references.iter().all(whole), "too early");
                                 prop_assert!(valid.insert(index.paths[at].path.clone()), "twice");
                             }
                             board.imported(&batch);
@@ -277,6 +346,7 @@ mod tests {
                                     }
                                     lanes[lane] = Some(batch);
                                 }
+                                Next::Early(at) => lanes[lane] = Some(vec![at]),
                             }
                         }
                     }

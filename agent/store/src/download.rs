@@ -8,9 +8,10 @@ use crate::{
     mirror::{Mirror, Retry},
     nar,
     progress::Teller,
-    staging::{Key, Partial, Staging},
+    staging::{Key, Partial, SMALL, Staging},
 };
 use std::{
+    collections::HashSet,
     fs::File,
     io::BufReader,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -31,6 +32,8 @@ pub(crate) struct Downloader<'a> {
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) limiter: Limiter,
     pub(crate) staging: Arc<Staging>,
+    /// What lay in staging at the start, whole or in part.
+    pub(crate) found: HashSet<Key>,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) retry: Retry,
     pub(crate) teller: Teller<'a>,
@@ -56,14 +59,39 @@ impl Job<'_> {
     }
 
     /// Works on the file, on a thread that may block.
-    fn spawn<T: Send + 'static>(
+    fn spawn(
         &self,
-        work: impl FnOnce(&mut Partial) -> Result<T> + Send + 'static,
-    ) -> JoinHandle<Result<T>> {
+        work: impl FnOnce(&mut Partial) -> Result<()> + Send + 'static,
+    ) -> JoinHandle<Result<()>> {
         let partial = Arc::clone(&self.partial);
         tokio::task::spawn_blocking(move || {
             work(&mut partial.lock().unwrap_or_else(PoisonError::into_inner))
         })
+    }
+
+    /// Begins to write: at once what stays in memory, else on a thread that may block.
+    fn write(&self, work: impl FnOnce(&mut Partial) -> Result<()> + Send + 'static) -> Writing {
+        let mut partial = self.partial();
+        if partial.is_small() {
+            return Writing::Ended(work(&mut partial));
+        }
+        drop(partial);
+        Writing::Running(self.spawn(work))
+    }
+}
+
+/// Something that is being written.
+enum Writing {
+    Ended(Result<()>),
+    Running(JoinHandle<Result<()>>),
+}
+
+impl Writing {
+    async fn end(self) -> Result<()> {
+        match self {
+            Self::Ended(result) => result,
+            Self::Running(work) => written(work).await,
+        }
     }
 }
 
@@ -73,11 +101,17 @@ impl Downloader<'_> {
     pub(crate) async fn download(&self, at: usize) -> Result<()> {
         let info = &self.index.paths[at];
         let key = Key::of(info);
-        if self.is_staged(at, &key).await? {
+        let found = self.found.contains(&key);
+        if found && self.is_staged(at, &key).await? {
             return Ok(());
         }
-        let (staging, opened) = (Arc::clone(&self.staging), key.clone());
-        let partial = blocking(move || staging.partial(&opened)).await?;
+        let small = |&size: &u64| size <= SMALL && info.download.file_hash.is_some();
+        let partial = if !found && info.download.file_size.as_ref().is_some_and(small) {
+            self.staging.small(&key)
+        } else {
+            let staging = Arc::clone(&self.staging);
+            blocking(move || staging.partial(&key)).await?
+        };
         let mut job = Job {
             at,
             info,
@@ -228,7 +262,7 @@ impl Downloader<'_> {
         let (origin, validator) = (cache.shown(url), body.validator.clone());
         let size = body.total.unwrap_or(limit);
         let mut writing =
-            job.spawn(move |partial| partial.set_origin(&origin, validator.as_deref(), size));
+            job.write(move |partial| partial.set_origin(&origin, validator.as_deref(), size));
         let mut run: Vec<u8> = Vec::new();
         let outcome = loop {
             let piece = match body.piece(&self.http).await {
@@ -249,14 +283,14 @@ impl Downloader<'_> {
             run.extend_from_slice(&piece);
             if run.len() >= RUN {
                 // The next run comes while this one is written.
-                written(writing).await?;
+                writing.end().await?;
                 let full = std::mem::take(&mut run);
-                writing = job.spawn(move |partial| partial.write(&full));
+                writing = job.write(move |partial| partial.write(&full));
                 self.teller.tell();
             }
         };
-        written(writing).await?;
-        written(job.spawn(move |partial| partial.write(&run))).await?;
+        writing.end().await?;
+        job.write(move |partial| partial.write(&run)).end().await?;
         self.teller.tell();
         outcome?;
         match (*file_size).or(body.total) {
@@ -303,7 +337,7 @@ impl Downloader<'_> {
                 None => {
                     let file =
                         File::open(partial.path()).map_err(Error::io("open", partial.path()))?;
-                    nar::verified(info, BufReader::with_capacity(nar::PIECE, file), |_| Ok(()))?;
+                    nar::check(info, BufReader::with_capacity(nar::PIECE, file))?;
                     partial.complete()
                 }
             }
@@ -317,7 +351,7 @@ impl Downloader<'_> {
         self.teller.meter.wasted(len, job.resumed);
         job.resumed = 0;
         job.pure = true;
-        written(job.spawn(Partial::reset)).await
+        job.write(Partial::reset).end().await
     }
 
     fn missing(&self, info: &PathInfo) -> Error {
@@ -345,7 +379,7 @@ fn weight(error: &Error) -> u8 {
 fn verify(info: &PathInfo, staging: &Staging, key: &Key) -> Result<()> {
     let path = staging.path(key);
     let file = File::open(&path).map_err(Error::io("open", path))?;
-    nar::verified(info, BufReader::with_capacity(nar::PIECE, file), |_| Ok(()))
+    nar::check(info, BufReader::with_capacity(nar::PIECE, file))
 }
 
 /// Runs something that blocks where it may.

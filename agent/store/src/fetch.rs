@@ -6,7 +6,7 @@
 
 use crate::{
     bandwidth::{Bandwidth, Limiter},
-    board::Board,
+    board::{BIG, Board},
     cache::Cache,
     download::{Downloader, blocking},
     error::{Error, Result},
@@ -17,7 +17,7 @@ use crate::{
     nix_daemon::{CheckSignatures, Connection, default_socket},
     plan::Plan,
     progress::{Meter, Progress, Teller},
-    room::Room,
+    queue::{Queue, Turn},
     staging::{Key, Staging, sync_file_system},
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -30,8 +30,6 @@ use std::{
 use surefoot_core::{StorePath, closure::ClosureIndex, store_path::STORE_DIR};
 use tokio::time::{Instant, sleep};
 
-/// The second importer only helps with paths of so many bytes of NAR, where unpacking counts.
-const BIG: u64 = 1 << 20;
 /// How often what was staged is brought to the disk: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait for a fetch that was just cancelled to let go of the staging area.
@@ -84,7 +82,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with everything else as usual: 16 connections, all of the bandwidth,
+    /// A request with everything else as usual: 24 connections (Nix takes up to 25), all of the bandwidth,
     /// 256 MiB of staging, no reserve,
     /// Nix signatures checked, the usual daemon and store.
     #[must_use]
@@ -98,7 +96,7 @@ impl Request {
             index,
             caches,
             staging,
-            connections: 16,
+            connections: 24,
             bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
             reserve: 0,
@@ -227,7 +225,7 @@ async fn bring(
     let staging = Arc::new(open_staging(&request.staging).await?);
     let keys: HashSet<Key> = wanted.iter().map(|&at| Key::of(&index.paths[at])).collect();
     let cleaned = Arc::clone(&staging);
-    let freed = blocking(move || cleaned.keep_only(&keys)).await?;
+    let (freed, found) = blocking(move || cleaned.keep_only(&keys)).await?;
     if freed > 0 {
         tracing::info!(
             bytes = freed,
@@ -246,6 +244,7 @@ async fn bring(
             mirrors: caches.into_iter().map(Mirror::new).collect(),
             limiter: Limiter::new(request.bandwidth.clone()),
             staging: Arc::clone(&staging),
+            found,
             index: Arc::clone(index),
             retry: request.retry,
             teller,
@@ -257,7 +256,7 @@ async fn bring(
             Arc::clone(index),
             Arc::clone(&staging),
             teller,
-            Room::new(request.staging_limit),
+            request.staging_limit,
         ),
     };
     let all = async {
@@ -265,8 +264,8 @@ async fn bring(
             work.downloads(),
             work.importer.run(0),
             work.importer.run(BIG)
-        )
-        .map(drop)
+        )?;
+        work.importer.clean().await
     };
     tokio::select! {
         done = all => done,
@@ -284,29 +283,36 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn downloads(&self) -> Result<()> {
-        let mut wanted = self.wanted.iter();
+        let (index, room) = (&*self.downloader.index, &self.importer.room);
+        let mut queue = Queue::new(index, &self.wanted, self.connections);
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < self.connections {
-                let Some(&at) = wanted.next() else { break };
-                running.push(self.download(at));
+                let Some(turn) = queue.next(index, room) else {
+                    break;
+                };
+                running.push(self.download(turn));
             }
             match running.next().await {
-                Some(done) => done?,
+                Some(done) => queue.done(done?),
                 None => return Ok(()),
             }
         }
     }
 
-    async fn download(&self, at: usize) -> Result<()> {
-        self.importer
-            .room
-            .take(&self.downloader.index.paths[at])
-            .await;
+    async fn download(&self, turn: Turn) -> Result<usize> {
+        let at = match turn {
+            Turn::Now(at) => {
+                let info = &self.downloader.index.paths[at];
+                self.importer.room.take(info).await;
+                at
+            }
+            Turn::Ahead(at) => at,
+        };
         self.downloader.download(at).await?;
         self.importer.staged(at);
         self.downloader.teller.tell();
-        Ok(())
+        Ok(at)
     }
 }
 

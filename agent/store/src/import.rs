@@ -8,7 +8,7 @@ use crate::{
     nix_daemon::{CheckSignatures, Connection, Payload},
     progress::Teller,
     room::Room,
-    staging::{Key, Staging},
+    staging::{Key, SMALL, Staging},
 };
 use std::{
     fs::File,
@@ -31,6 +31,12 @@ pub(crate) struct Importer<'a> {
     pub(crate) teller: Teller<'a>,
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) room: Room,
+    /// Small files that were imported and are still to be removed, and their bytes. Many at a time
+    /// and late: ext4 looks for a new file's inode beyond all those that were freed in the last
+    /// seconds, which would make each file slower to create than the one before, in the store too.
+    litter: Mutex<(Vec<Key>, u64)>,
+    /// Bytes of litter that may lie around.
+    litter_limit: u64,
     board: Mutex<Board>,
     changed: Notify,
 }
@@ -43,7 +49,7 @@ impl<'a> Importer<'a> {
         index: Arc<ClosureIndex>,
         staging: Arc<Staging>,
         teller: Teller<'a>,
-        room: Room,
+        staging_limit: u64,
     ) -> Self {
         Self {
             socket,
@@ -51,7 +57,9 @@ impl<'a> Importer<'a> {
             index,
             staging,
             teller,
-            room,
+            room: Room::new(staging_limit),
+            litter: Mutex::default(),
+            litter_limit: staging_limit / 8,
             board: Mutex::new(board),
             changed: Notify::new(),
         }
@@ -76,83 +84,137 @@ impl<'a> Importer<'a> {
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
             let next = self.board().take(min);
-            let batch: Arc<[usize]> = match next {
+            let (batch, early): (Arc<[usize]>, _) = match next {
                 Next::Done => return Ok(()),
                 Next::Wait => {
                     changed.await;
                     continue;
                 }
-                Next::Batch(batch) => batch.into(),
+                Next::Batch(batch) => (batch.into(), None),
+                Next::Early(at) => ([at].into(), Some(at)),
             };
             let connection = match &mut connection {
                 Some(connection) => connection,
                 none => none.insert(Connection::open(&self.socket).await?),
             };
-            self.import(connection, Arc::clone(&batch)).await?;
-            self.forget(Arc::clone(&batch)).await?;
+            self.import(connection, Arc::clone(&batch), early).await?;
             self.board().imported(&batch);
             self.changed.notify_waiters();
             for &at in &*batch {
-                let info = &self.index.paths[at];
-                self.room.give(info);
-                self.teller.meter.imported(info.nar_size);
+                self.teller.meter.imported(self.index.paths[at].nar_size);
             }
             self.teller.tell();
+            self.forget(&batch).await?;
+        }
+    }
+
+    /// Waits until a path's references are valid.
+    async fn ready(&self, at: usize) {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            if self.board().is_ready(at) {
+                return;
+            }
+            changed.await;
         }
     }
 
     /// What is in the store need not be in staging.
-    async fn forget(&self, batch: Arc<[usize]>) -> Result<()> {
-        let (index, staging) = (Arc::clone(&self.index), Arc::clone(&self.staging));
-        blocking(move || {
-            batch
-                .iter()
-                .try_for_each(|&at| staging.forget(&Key::of(&index.paths[at])))
-        })
-        .await
+    async fn forget(&self, batch: &[usize]) -> Result<()> {
+        let mut keys = Vec::new();
+        {
+            let mut litter = self.litter.lock().unwrap_or_else(PoisonError::into_inner);
+            for &at in batch {
+                let info = &self.index.paths[at];
+                let (key, size) = (Key::of(info), info.download.size(info.nar_size));
+                if size > SMALL {
+                    keys.push(key);
+                } else {
+                    litter.0.push(key);
+                    litter.1 += size;
+                }
+            }
+            if litter.1 > self.litter_limit {
+                keys.append(&mut litter.0);
+                litter.1 = 0;
+            }
+        }
+        self.remove(keys).await?;
+        for &at in batch {
+            self.room.give(at, &self.index.paths[at]);
+        }
+        Ok(())
     }
 
-    async fn import(&self, connection: &mut Connection, batch: Arc<[usize]>) -> Result<()> {
+    /// Removes what still lies around, at the end.
+    pub(crate) async fn clean(&self) -> Result<()> {
+        let litter =
+            std::mem::take(&mut *self.litter.lock().unwrap_or_else(PoisonError::into_inner));
+        self.remove(litter.0).await
+    }
+
+    async fn remove(&self, keys: Vec<Key>) -> Result<()> {
+        let staging = Arc::clone(&self.staging);
+        blocking(move || keys.iter().try_for_each(|key| staging.forget_whole(key))).await
+    }
+
+    /// Imports a batch; the end of an `early` one is held back until its references are valid.
+    async fn import(
+        &self,
+        connection: &mut Connection,
+        batch: Arc<[usize]>,
+        early: Option<usize>,
+    ) -> Result<()> {
         let (frames, mut payload) = mpsc::channel(FRAMES);
-        let (index, staging) = (Arc::clone(&self.index), Arc::clone(&self.staging));
-        let unpacking = tokio::task::spawn_blocking(move || {
-            if let Err(error) = unpack(&index, &staging, &batch, &frames) {
-                // If nobody listens any more, the import has failed already.
-                let _ = frames.blocking_send(Err(error));
+        let (index, staging, unpacked) = (
+            Arc::clone(&self.index),
+            Arc::clone(&self.staging),
+            frames.clone(),
+        );
+        let unpacking = blocking(move || unpack(&index, &staging, &batch, &unpacked));
+        let feed = async {
+            let last = unpacking.await;
+            if let (Ok(_), Some(at)) = (&last, early) {
+                tokio::select! {
+                    () = self.ready(at) => {}
+                    () = frames.closed() => {}
+                }
             }
-        });
-        let outcome = connection.add_multiple(self.check, &mut payload).await;
-        drop(payload);
-        // It ends by itself, now that nobody listens; and only then may the files be removed.
-        let _ = unpacking.await;
-        outcome
+            // If nobody listens any more, the import has failed already.
+            let _ = frames.send(last).await;
+            drop(frames);
+        };
+        let add = async {
+            let outcome = connection.add_multiple(self.check, &mut payload).await;
+            drop(payload);
+            outcome
+        };
+        // The unpacking ends by itself once nobody listens; and only then may the files be removed.
+        tokio::join!(add, feed).0
     }
 }
 
-/// Unpacks and checks a batch, in frames of at most about [`nar::PIECE`] bytes.
+/// Unpacks and checks a batch, in frames of at most about [`nar::PIECE`] bytes. Gives the last of
+/// them: with it, the last path is complete.
 fn unpack(
     index: &ClosureIndex,
     staging: &Staging,
     batch: &[usize],
     frames: &mpsc::Sender<Result<Vec<u8>>>,
-) -> Result<()> {
+) -> Result<Vec<u8>> {
     let mut frame = Payload::start(batch.len());
-    let send = |frame: &mut Vec<u8>| {
-        let full = std::mem::replace(frame, Vec::with_capacity(nar::PIECE));
-        frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
-    };
     for &at in batch {
         let info = &index.paths[at];
         let path = staging.path(&Key::of(info));
         let file = File::open(&path).map_err(Error::io("open", path))?;
         Payload::path(info, &mut frame);
-        nar::verified(info, BufReader::with_capacity(nar::PIECE, file), |piece| {
-            if frame.len() + piece.len() > nar::PIECE {
-                send(&mut frame)?;
-            }
-            frame.extend_from_slice(piece);
-            Ok(())
+        let file = BufReader::with_capacity(nar::PIECE, file);
+        nar::verified(info, file, &mut frame, |frame| {
+            let full = std::mem::replace(frame, Payload::frame(nar::PIECE));
+            frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
         })?;
     }
-    send(&mut frame)
+    Ok(frame)
 }

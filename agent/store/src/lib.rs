@@ -25,6 +25,7 @@ pub mod narinfo;
 pub mod nix_daemon;
 pub mod plan;
 pub mod progress;
+mod queue;
 mod room;
 pub mod staging;
 

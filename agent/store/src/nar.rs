@@ -39,16 +39,18 @@ pub fn unpack<'a>(
     })
 }
 
-/// Unpacks the NAR of a path and hands it on in pieces of at most [`PIECE`] bytes. The last piece
-/// is handed on only if size and digest of the whole are those of the closure index: without it,
-/// nobody can take the NAR for complete.
+/// Unpacks the NAR of a path onto the end of `frame`. Whenever that has [`PIECE`] bytes and more is
+/// to come, `full` must take them away. The rest stays in `frame`, and only if size and digest of
+/// the whole are those of the closure index: otherwise there is an error, and `frame` must not be
+/// used. Without the rest, nobody can take the NAR for complete.
 ///
 /// # Errors
-/// [`Error::Unpack`], [`Error::NarSize`], [`Error::NarHash`], or the sink's own.
+/// [`Error::Unpack`], [`Error::NarSize`], [`Error::NarHash`], or those of `full`.
 pub fn verified(
     info: &PathInfo,
     from: impl BufRead + Send,
-    mut sink: impl FnMut(&[u8]) -> Result<()>,
+    frame: &mut Vec<u8>,
+    mut full: impl FnMut(&mut Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let unpacking = |why| Error::Unpack {
         path: info.path.clone(),
@@ -61,48 +63,51 @@ pub fn verified(
     let mut from = unpack(info.download.compression, from).map_err(unpacking)?;
     let mut digest = sha2::Sha256::new();
     let mut left = info.nar_size;
-    let mut piece = vec![0; PIECE];
-    loop {
-        let len = fill(&mut from, &mut piece).map_err(unpacking)?;
-        let Some(rest) = left.checked_sub(len as u64) else {
-            return Err(wrong_size());
-        };
-        left = rest;
-        digest.update(&piece[..len]);
-        if left > 0 {
-            if len < piece.len() {
-                return Err(wrong_size());
-            }
-            sink(&piece[..len])?;
-            continue;
+    while left > 0 {
+        if frame.len() >= PIECE {
+            full(frame)?;
         }
-        if fill(&mut from, &mut [0]).map_err(unpacking)? > 0 {
+        let (at, room) = (frame.len(), PIECE.saturating_sub(frame.len()) as u64);
+        let want = left.min(room.max(1));
+        let got = (&mut from)
+            .take(want)
+            .read_to_end(frame)
+            .map_err(unpacking)? as u64;
+        if got < want {
             return Err(wrong_size());
         }
-        let found = Sha256(digest.finalize().into());
-        if found != info.nar_hash {
-            return Err(Error::NarHash {
-                path: info.path.clone(),
-                expected: info.nar_hash,
-                found,
-            });
-        }
-        return sink(&piece[..len]);
+        digest.update(&frame[at..]);
+        left -= got;
     }
+    if (&mut from)
+        .take(1)
+        .read_to_end(&mut Vec::new())
+        .map_err(unpacking)?
+        > 0
+    {
+        return Err(wrong_size());
+    }
+    let found = Sha256(digest.finalize().into());
+    if found != info.nar_hash {
+        return Err(Error::NarHash {
+            path: info.path.clone(),
+            expected: info.nar_hash,
+            found,
+        });
+    }
+    Ok(())
 }
 
-/// Reads until the buffer is full or the stream ends.
-pub(crate) fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut len = 0;
-    while len < buffer.len() {
-        match from.read(&mut buffer[len..]) {
-            Ok(0) => break,
-            Ok(n) => len += n,
-            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            Err(why) => return Err(why),
-        }
-    }
-    Ok(len)
+/// Checks the NAR of a path without keeping it.
+///
+/// # Errors
+/// As [`verified`].
+pub fn check(info: &PathInfo, from: impl BufRead + Send) -> Result<()> {
+    let mut frame = Vec::with_capacity(PIECE);
+    verified(info, from, &mut frame, |frame| {
+        frame.clear();
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -143,11 +148,15 @@ mod tests {
     }
 
     fn run(info: &PathInfo, file: &[u8]) -> (Vec<u8>, Result<()>) {
-        let mut out = Vec::new();
-        let result = verified(info, file, |piece| {
-            out.extend_from_slice(piece);
+        let (mut out, mut frame) = (Vec::new(), Vec::new());
+        let result = verified(info, file, &mut frame, |frame| {
+            assert!(frame.len() >= PIECE);
+            out.append(frame);
             Ok(())
         });
+        if result.is_ok() {
+            out.append(&mut frame);
+        }
         (out, result)
     }
 

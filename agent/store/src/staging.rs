@@ -1,7 +1,7 @@
 //! The staging area: compressed NARs on their way from a cache into the store.
 //!
-//! Files are named by their content: `KEY` is complete and was checked once, `KEY.part` is the
-//! beginning of it, `KEY.from` says under which validator that beginning came. Nothing in here is
+//! Files are named by their content and path: `KEY` is complete and was checked once, `KEY.part` is
+//! the beginning of it, `KEY.from` says under which validator that beginning came. Nothing in here is
 //! trusted after a restart: a power cut may have taken any bytes that were not on the disk yet, so
 //! whatever is found is hashed before it is used. So the names need no `fsync`; what was fetched is
 //! brought to the disk from time to time ([`Staging::sync`]) to make a cut cheap.
@@ -21,8 +21,9 @@ use surefoot_core::{
     closure::{Compression, PathInfo},
 };
 
-/// Below this size a beginning is not worth a second file that says where it came from, bytes.
-const MIN_RESUME: u64 = 64 << 10;
+/// Files up to this size are kept in memory until they are complete, bytes: their beginnings are not
+/// worth files.
+pub(crate) const SMALL: u64 = 64 << 10;
 
 /// A staging directory, locked.
 #[derive(Debug)]
@@ -32,7 +33,8 @@ pub struct Staging {
     _lock: Flock<File>,
 }
 
-/// The name of one file in staging: the digest of what it holds.
+/// The name of one file in staging: the digest of what it holds, and the hash part of the path that
+/// it is for, since several paths may have the same file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);
 
@@ -45,10 +47,11 @@ impl Key {
             Compression::Xz => "nar.xz",
             Compression::Zstd => "nar.zst",
         };
-        Self(match info.download.file_hash {
-            Some(hash) => format!("{}.{suffix}", hash.hex()),
-            None => format!("nar-{}.{suffix}", info.nar_hash.hex()),
-        })
+        let digest = match info.download.file_hash {
+            Some(hash) => hash.hex(),
+            None => format!("nar-{}", info.nar_hash.hex()),
+        };
+        Self(format!("{digest}-{}.{suffix}", info.path.hash_part()))
     }
 }
 
@@ -140,7 +143,7 @@ impl Staging {
             _ => fs::read_to_string(&from).ok(),
         };
         Ok(Partial {
-            file,
+            bytes: Bytes::File(file),
             digest,
             len,
             validator,
@@ -148,6 +151,19 @@ impl Staging {
             path,
             done: self.path(key),
         })
+    }
+
+    /// Begins a file of at most [`SMALL`] bytes, of which nothing is there. Does not block.
+    pub(crate) fn small(&self, key: &Key) -> Partial {
+        Partial {
+            bytes: Bytes::Memory(Vec::new()),
+            digest: sha2::Sha256::new(),
+            len: 0,
+            validator: None,
+            from: self.side(key, "from"),
+            path: self.side(key, "part"),
+            done: self.path(key),
+        }
     }
 
     /// Reads the complete file again, if there is one, and says what its digest is. Blocks.
@@ -186,13 +202,27 @@ impl Staging {
         Ok(())
     }
 
-    /// Removes everything that does not belong to one of the keys, and gives the bytes it freed:
-    /// what was left by a release that is not wanted any more.
+    /// Forgets a complete file.
+    ///
+    /// # Errors
+    /// What the file system says, unless it says that the file is not there.
+    pub(crate) fn forget_whole(&self, key: &Key) -> Result<()> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes everything that does not belong to one of the keys: what was left by a release that
+    /// is not wanted any more. Gives the bytes it freed, and the keys of which something is there.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn keep_only(&self, keys: &HashSet<Key>) -> Result<u64> {
-        let mut freed = 0;
+    pub fn keep_only(&self, keys: &HashSet<Key>) -> Result<(u64, HashSet<Key>)> {
+        let (mut freed, mut found) = (0, HashSet::new());
         let entries = fs::read_dir(&self.dir).map_err(Error::io("list", &self.dir))?;
         for entry in entries {
             let entry = entry.map_err(Error::io("list", &self.dir))?;
@@ -202,13 +232,17 @@ impl Staging {
                 .or_else(|| name.strip_suffix(".from"))
                 .unwrap_or(&name);
             let ours = stem.ends_with(".nar") || stem.contains(".nar.");
-            if !ours || keys.contains(&Key(stem.into())) {
+            if !ours {
+                continue;
+            }
+            if let Some(key) = keys.get(&Key(stem.into())) {
+                found.insert(key.clone());
                 continue;
             }
             freed += entry.metadata().map_or(0, |data| data.len());
             fs::remove_file(entry.path()).map_err(Error::io("remove", entry.path()))?;
         }
-        Ok(freed)
+        Ok((freed, found))
     }
 
     /// Brings everything that was staged so far to the disk. Blocks.
@@ -247,10 +281,11 @@ fn hash(file: &mut File) -> io::Result<(sha2::Sha256, u64)> {
     }
 }
 
-/// The beginning of a file, its digest so far, and the place to write on. All of it blocks.
+/// The beginning of a file, its digest so far, and the place to write on. All of it blocks, but for
+/// small files up to their completion.
 #[derive(Debug)]
 pub struct Partial {
-    file: File,
+    bytes: Bytes,
     digest: sha2::Sha256,
     len: u64,
     validator: Option<String>,
@@ -259,7 +294,18 @@ pub struct Partial {
     done: PathBuf,
 }
 
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    Memory(Vec<u8>),
+}
+
 impl Partial {
+    /// Whether it is kept in memory.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self.bytes, Bytes::Memory(_))
+    }
+
     /// Bytes that are there.
     #[must_use]
     pub fn len(&self) -> u64 {
@@ -286,7 +332,8 @@ impl Partial {
         let note = validator.map(|validator| format!("{url}\n{validator}"));
         if note != self.validator {
             match &note {
-                Some(note) if size >= MIN_RESUME => {
+                _ if self.is_small() => {}
+                Some(note) if size >= SMALL => {
                     fs::write(&self.from, note).map_err(Error::io("write", &self.from))?;
                 }
                 // Left from an earlier attempt, it would be wrong now.
@@ -302,10 +349,13 @@ impl Partial {
     /// # Errors
     /// What the file system says.
     pub fn reset(&mut self) -> Result<()> {
-        self.file
-            .set_len(0)
-            .and_then(|()| io::Seek::rewind(&mut self.file))
-            .map_err(Error::io("truncate", &self.path))?;
+        match &mut self.bytes {
+            Bytes::File(file) => file
+                .set_len(0)
+                .and_then(|()| io::Seek::rewind(file))
+                .map_err(Error::io("truncate", &self.path))?,
+            Bytes::Memory(memory) => memory.clear(),
+        }
         self.digest = sha2::Sha256::new();
         self.len = 0;
         Ok(())
@@ -317,9 +367,12 @@ impl Partial {
     /// What the file system says. Bytes that were written in spite of it are not counted: whoever
     /// goes on must open the file again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .map_err(Error::io("write", &self.path))?;
+        match &mut self.bytes {
+            Bytes::File(file) => file
+                .write_all(bytes)
+                .map_err(Error::io("write", &self.path))?,
+            Bytes::Memory(memory) => memory.extend_from_slice(bytes),
+        }
         self.digest.update(bytes);
         self.len += bytes.len() as u64;
         Ok(())
@@ -342,7 +395,18 @@ impl Partial {
     /// # Errors
     /// What the file system says.
     pub fn complete(&mut self) -> Result<()> {
-        fs::rename(&self.path, &self.done).map_err(Error::io("rename", &self.path))?;
+        match &self.bytes {
+            Bytes::File(_) => {
+                fs::rename(&self.path, &self.done).map_err(Error::io("rename", &self.path))?;
+            }
+            Bytes::Memory(memory) => {
+                let written = fs::write(&self.done, memory);
+                if written.is_err() {
+                    let _ = fs::remove_file(&self.done);
+                }
+                return written.map_err(Error::io("write", &self.done));
+            }
+        }
         if self.validator.is_some() {
             let _ = fs::remove_file(&self.from);
         }
@@ -381,7 +445,7 @@ mod tests {
         let staging = Staging::open(dir.path()).unwrap();
         let mut partial = staging.partial(&key).unwrap();
         partial
-            .set_origin("http://c/x", Some("\"1\""), MIN_RESUME)
+            .set_origin("http://c/x", Some("\"1\""), SMALL)
             .unwrap();
         partial.write(b"hello ").unwrap();
         drop((partial, staging));
@@ -408,6 +472,14 @@ mod tests {
     }
 
     #[test]
+    fn paths_with_the_same_file_are_not_in_each_others_way() {
+        let (one, mut other) = (info(b"empty"), info(b"empty"));
+        other.path = StorePath::from_base_name(&format!("{}-y", "1".repeat(32))).unwrap();
+        assert_eq!(one.download, other.download);
+        assert_ne!(Key::of(&one), Key::of(&other));
+    }
+
+    #[test]
     fn one_fetcher_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let first = Staging::open(dir.path()).unwrap();
@@ -428,9 +500,10 @@ mod tests {
             staging.partial(key).unwrap().write(b"12345").unwrap();
         }
         fs::write(dir.path().join("somebody's notes"), "x").unwrap();
+        let wanted_only = HashSet::from([wanted.clone()]);
         assert_eq!(
-            staging.keep_only(&HashSet::from([wanted.clone()])).unwrap(),
-            5
+            staging.keep_only(&wanted_only).unwrap(),
+            (5, wanted_only.clone())
         );
         assert_eq!(Staging::look(dir.path(), &wanted), Found::Part(5));
         assert_eq!(Staging::look(dir.path(), &old), Found::Nothing);
@@ -442,12 +515,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let staging = Staging::open(dir.path()).unwrap();
         let key = Key::of(&info(b"b"));
-        let mut partial = staging.partial(&key).unwrap();
-        partial.write(b"aaaa").unwrap();
-        partial.reset().unwrap();
-        assert!(partial.is_empty());
-        partial.write(b"b").unwrap();
-        partial.complete().unwrap();
-        assert_eq!(fs::read(staging.path(&key)).unwrap(), b"b");
+        for mut partial in [staging.partial(&key).unwrap(), staging.small(&key)] {
+            partial.write(b"aaaa").unwrap();
+            partial.reset().unwrap();
+            assert!(partial.is_empty());
+            partial.write(b"b").unwrap();
+            partial.complete().unwrap();
+            assert_eq!(fs::read(staging.path(&key)).unwrap(), b"b");
+            staging.forget_whole(&key).unwrap();
+            assert_eq!(Staging::look(dir.path(), &key), Found::Nothing);
+        }
     }
 }

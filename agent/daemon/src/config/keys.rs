@@ -85,7 +85,7 @@ settings! {
         /// network, say.
         caches: Vec<Url> = [];
         /// Downloads at the same time.
-        connections: u32 = 8 in 1 to 64;
+        connections: u32 = 24 in 1 to 64;
         /// Who vouches for what enters the store. The signed manifest pins every NAR hash either
         /// way; with `"nix"` the Nix daemon checks Nix' signatures against `trusted-public-keys`
         /// too.

@@ -279,8 +279,9 @@ impl Connection {
     /// Adds several paths, references before referrers. Each is valid as soon as the daemon has
     /// read it whole.
     ///
-    /// `payload` brings what [`Payload`] writes, in pieces of any size; an error that comes through
-    /// it aborts the operation, and the connection with it.
+    /// `payload` brings what [`Payload`] writes, in frames of any size that each began with
+    /// [`Payload::start`] or [`Payload::frame`]; an error that comes through it aborts the
+    /// operation, and the connection with it.
     ///
     /// # Errors
     /// The daemon's, or the one that came through `payload`.
@@ -300,13 +301,14 @@ impl Connection {
             let Self { reader, writer, .. } = self;
             let send = async {
                 while let Some(piece) = payload.recv().await {
-                    let piece = piece?;
-                    if !piece.is_empty() {
-                        writer
-                            .write_all(&(piece.len() as u64).to_le_bytes())
-                            .await?;
-                        writer.write_all(&piece).await?;
-                    }
+                    let mut frame = piece?;
+                    // An empty frame would end the operation.
+                    let len = match frame.len().checked_sub(HEAD) {
+                        None | Some(0) => continue,
+                        Some(len) => len as u64,
+                    };
+                    frame[..HEAD].copy_from_slice(&len.to_le_bytes());
+                    writer.write_all(&frame).await?;
                 }
                 writer.write_all(&0u64.to_le_bytes()).await?;
                 Ok::<_, Failure>(())
@@ -481,13 +483,24 @@ fn plain(message: &str) -> String {
 #[derive(Debug)]
 pub struct Payload;
 
+/// Room for a frame's length at its beginning, bytes: so it goes out in one piece.
+const HEAD: usize = 8;
+
 impl Payload {
-    /// The start: how many paths follow.
+    /// The first frame: how many paths follow.
     #[must_use]
     pub fn start(paths: usize) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = Writer(Self::frame(0));
         writer.number(paths as u64);
         writer.0
+    }
+
+    /// Another frame, to be filled with so many bytes or more.
+    #[must_use]
+    pub fn frame(bytes: usize) -> Vec<u8> {
+        let mut frame = Vec::with_capacity(HEAD + bytes);
+        frame.extend_from_slice(&[0; HEAD]);
+        frame
     }
 
     /// What stands before each path's NAR, appended to `out`.

@@ -128,8 +128,10 @@ impl Lab {
 
     /// The big path's name in staging.
     pub(crate) fn big_key(&self) -> String {
-        let hash = self.index.paths[self.big()].download.file_hash;
-        format!("{}.nar.xz", hash.map(|hash| hash.hex()).unwrap_or_default())
+        let info = &self.index.paths[self.big()];
+        let hash = info.download.file_hash.map(|hash| hash.hex());
+        let (hash, path) = (hash.unwrap_or_default(), info.path.hash_part());
+        format!("{hash}-{path}.nar.xz")
     }
 
     /// Checks that the store has the closure, whole, and that the GC root holds it.
