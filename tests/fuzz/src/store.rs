@@ -79,9 +79,10 @@ pub fn nar(bytes: &[u8]) {
     let kinds = [Compression::None, Compression::Xz, Compression::Zstd];
     let size = 1 << (second % 24);
     let info = info(kinds[usize::from(*first) % kinds.len()], size);
-    let mut given = 0;
-    let result = verified(&info, file, |piece| {
-        given += piece.len() as u64;
+    let (mut given, mut frame) = (0, Vec::new());
+    let result = verified(&info, file, &mut frame, |frame| {
+        given += frame.len() as u64;
+        frame.clear();
         Ok(())
     });
     assert!(result.is_err() && given < size);
