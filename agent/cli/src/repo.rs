@@ -27,6 +27,11 @@ pub(crate) enum Command {
     Refresh(Refresh),
     /// Look at the whole repository as a robot would, and at every file it offers.
     Verify(Verify),
+    /// Take away metadata that was replaced long ago, and files that only such metadata lists.
+    ///
+    /// Every root stays, and what is in force: a robot that was off for years needs no more. Needs
+    /// no keys.
+    Prune(Prune),
     /// List who may sign what.
     Keys(rotate::Keys),
     /// Replace, add or take away keys, or change how many must sign.
@@ -79,6 +84,19 @@ pub(crate) struct Verify {
     /// The time to judge expiry by, e.g. 2030-01-31T12:00:00Z. [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+}
+
+/// Arguments of `surefoot repo prune`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// The repository.
+    dir: PathBuf,
+    /// How long what was replaced is kept, for robots in the midst of reading and for mirrors.
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    keep: Lifetime,
+    /// Say what would go, and leave it.
+    #[arg(long)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -149,6 +167,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
         Command::Init(args) => init(&args, json),
         Command::Refresh(args) => refresh(&args, json),
         Command::Verify(args) => verify(&args, json),
+        Command::Prune(args) => prune(&args, json),
         Command::Keys(args) => rotate::keys(&args, json),
         Command::Rotate(args) => rotate::rotate(&args, json),
         Command::Sign(args) => rotate::sign(&args, json),
@@ -277,6 +296,25 @@ fn refresh(args: &Refresh, json: bool) -> anyhow::Result<()> {
             }
         );
     }
+    Ok(())
+}
+
+fn prune(args: &Prune, json: bool) -> anyhow::Result<()> {
+    let editor = Editor::open(&args.dir, Keyring::new())?;
+    let pruned = editor.prune(args.keep.0, Timestamp::now(), args.dry_run)?;
+    if json {
+        println!("{}", json!({ "pruned": pruned, "dryRun": args.dry_run }));
+        return Ok(());
+    }
+    for file in &pruned.files {
+        println!("{}", file.display());
+    }
+    println!(
+        "{} files, {} bytes{}",
+        pruned.files.len(),
+        pruned.bytes,
+        if args.dry_run { " would go" } else { " gone" }
+    );
     Ok(())
 }
 

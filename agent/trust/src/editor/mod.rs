@@ -5,10 +5,12 @@
 
 mod delegate;
 mod init;
+mod prune;
 mod root;
 
 pub use delegate::Delegation;
 pub use init::{Plan, RolePlan};
+pub use prune::Pruned;
 pub use root::{Draft, RoleChange};
 
 use crate::{

@@ -487,3 +487,95 @@ fn delegations_that_make_no_sense_are_refused() {
     assert!(editor.delegate(&delegation, time(NOW)).is_err());
     assert!(!dir.path().join("metadata/1.x.json").exists());
 }
+
+/// The files of a repository, relative to it.
+fn files_of(dir: &Path) -> BTreeSet<String> {
+    fn walk(dir: &Path, top: &Path, into: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, top, into);
+            } else {
+                let path = path.strip_prefix(top).unwrap();
+                into.insert(path.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut files = BTreeSet::new();
+    walk(dir, dir, &mut files);
+    files
+}
+
+#[tokio::test]
+async fn pruning_leaves_what_any_robot_needs_however_far_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let day = |n: i64| time("2030-01-01T00:00:00Z") + SignedDuration::from_hours(24 * n);
+    let mut editor = Editor::init(dir.path(), &plan, ring, day(0)).unwrap();
+    let anchor = fs::read(dir.path().join("metadata/1.root.json")).unwrap();
+    let robot = |state: &Path| {
+        let url = format!("file://{}", dir.path().display());
+        Client::new(Config::new(&url, anchor.clone(), state.to_owned())).unwrap()
+    };
+    // One robot has seen the first release, one is new, and one is in the midst of the last change.
+    let states = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    editor.put_target("channels/stable.json", *b"0").unwrap();
+    editor.put_target("old", *b"only at first").unwrap();
+    editor.publish(day(0)).unwrap();
+    robot(states[0].path()).refresh(day(0)).await.unwrap();
+    for n in 1..=9 {
+        if n == 5 {
+            let mut draft = editor.draft_root(&BTreeMap::new(), day(n)).unwrap();
+            draft.sign(editor.keys()).unwrap();
+            editor.change_root(&draft, day(n)).unwrap();
+        }
+        let release = n.to_string();
+        editor.put_target("channels/stable.json", release).unwrap();
+        editor.remove_targets(["old"]);
+        editor.publish(day(n)).unwrap();
+        if n == 8 {
+            robot(states[2].path()).refresh(day(n)).await.unwrap();
+        }
+    }
+    fs::write(dir.path().join("targets/README"), "ours").unwrap();
+
+    let before = files_of(dir.path());
+    let keep = 3 * DAY;
+    let planned = editor.prune(keep, day(10), true).unwrap();
+    assert_eq!(files_of(dir.path()), before, "a dry run");
+    assert_eq!(editor.prune(keep, day(10), false).unwrap(), planned);
+    let after = files_of(dir.path());
+    let gone: BTreeSet<String> = before.difference(&after).cloned().collect();
+    let said = planned
+        .files
+        .iter()
+        .map(|file| file.to_str().unwrap().to_owned());
+    assert_eq!(gone, said.collect());
+    // In force is what was signed on day 9; what was replaced on days 9 and 8 may be in use.
+    let left = |suffix: &str| after.iter().filter(|file| file.ends_with(suffix)).count();
+    assert_eq!(
+        (
+            left(".root.json"),
+            left(".snapshot.json"),
+            left(".targets.json")
+        ),
+        (2, 3, 3)
+    );
+    assert_eq!((left(".stable.json"), left(".old")), (3, 0));
+    assert!(after.contains("targets/README") && after.contains("metadata/timestamp.json"));
+    assert!(planned.bytes > 0);
+    assert_eq!(
+        editor.prune(keep, day(10), false).unwrap(),
+        Pruned::default()
+    );
+
+    let found = audit(dir.path(), &anchor, day(10)).unwrap();
+    assert!(found.problems.is_empty());
+    for state in &states {
+        let mut robot = robot(state.path());
+        robot.refresh(day(10)).await.unwrap();
+        let manifest = robot.target("channels/stable.json", 9).await.unwrap();
+        assert_eq!(manifest, b"9");
+    }
+}
