@@ -15,7 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Slots above this size are not read, bytes.
+/// Slots above this size are not read, bytes. None is ever written: the limits of a client add up
+/// to less, even where each byte is escaped.
 const MAX_SLOT_BYTES: u64 = 128 << 20;
 
 /// First word of a slot.
@@ -49,7 +50,10 @@ impl Disk for RealDisk {
         match crate::files::read(&self.0.join(name), MAX_SLOT_BYTES) {
             Ok(bytes) => Ok(bytes),
             Err(Error::Io { source, .. }) => Err(source),
-            Err(other) => Err(io::Error::other(other.to_string())),
+            Err(other) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                other.to_string(),
+            )),
         }
     }
 
@@ -159,12 +163,13 @@ impl<D: Disk> Local<D> {
         let mut damage = None;
         let mut states = [None, None];
         for (slot, name) in SLOTS.iter().enumerate() {
-            let bytes = match disk.read(name) {
-                Ok(Some(bytes)) => bytes,
+            let read = match disk.read(name) {
+                Ok(Some(bytes)) => decode(&bytes),
                 Ok(None) => continue,
-                Err(e) => return Err(Error::io(disk.path(name))(e)),
+                Err(error) if is_damage(&error) => Err(error.to_string()),
+                Err(error) => return Err(Error::io(disk.path(name))(error)),
             };
-            match decode(&bytes) {
+            match read {
                 Ok(read) => states[slot] = Some(read),
                 Err(why) => damage = Some(format!("{}: {why}", disk.path(name).display())),
             }
@@ -206,6 +211,17 @@ impl<D: Disk> Local<D> {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.disk.path(name)
     }
+}
+
+/// Whether a disk says that it cannot give back what was written: a bad block, a checksum that is
+/// wrong, or a file that nobody here wrote. What may pass, as want of memory, is not that.
+fn is_damage(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let damage = [Errno::EIO, Errno::EUCLEAN, Errno::EBADMSG];
+    error.kind() == io::ErrorKind::InvalidData
+        || damage
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
 fn encode(counter: u64, state: &State) -> Result<Vec<u8>, Error> {
@@ -340,6 +356,8 @@ mod tests {
         /// Power goes off at this operation.
         cut_at: Option<usize>,
         operations: usize,
+        /// A file that the disk cannot read any more, and what it says.
+        bad: Option<(&'static str, i32)>,
     }
 
     impl SimDisk {
@@ -367,15 +385,17 @@ mod tests {
                 seen: listed.clone(),
                 synced: listed.clone(),
                 contents,
-                cut_at: None,
-                operations: 0,
+                ..Self::default()
             }
         }
     }
 
     impl Disk for SimDisk {
         fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-            Ok(self.seen.get(name).map(|at| self.contents[*at].0.clone()))
+            match self.bad {
+                Some((bad, errno)) if bad == name => Err(io::Error::from_raw_os_error(errno)),
+                _ => Ok(self.seen.get(name).map(|at| self.contents[*at].0.clone())),
+            }
         }
 
         fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -469,6 +489,28 @@ mod tests {
                 assert_eq!((found.state, found.damage), (Some(state(3)), None));
             }
         }
+    }
+
+    #[test]
+    fn a_slot_on_a_bad_block_is_damage_and_want_of_memory_is_not() {
+        use nix::errno::Errno;
+        let (mut local, _) = Local::open(SimDisk::default()).unwrap();
+        local.save(&state(1)).unwrap();
+        local.save(&state(2)).unwrap();
+        let mut disk = local.disk;
+        for (slot, left) in [("trusted.1", 1), ("trusted.0", 2)] {
+            disk.bad = Some((slot, Errno::EIO as i32));
+            let (mut local, found) = Local::open(disk.clone()).unwrap();
+            assert!(found.damage.unwrap().starts_with(slot));
+            assert_eq!(found.state, Some(state(left)));
+            // It is written anew, on other blocks.
+            local.save(&state(3)).unwrap();
+            local.disk.bad = None;
+            let (_, found) = Local::open(local.disk).unwrap();
+            assert_eq!(found.state, Some(state(3)));
+        }
+        disk.bad = Some(("trusted.1", Errno::ENOMEM as i32));
+        assert!(matches!(Local::open(disk), Err(Error::Io { .. })));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Limits {
     pub snapshot: u64,
     /// Of each targets file.
     pub targets: u64,
+    /// Of all delegated targets files together that are kept at a time.
+    pub all_delegated: u64,
     /// New roots that are followed in one refresh (§5.3.2 "Y"); the rest waits for the next one.
     pub roots: u32,
     /// Delegated roles that are asked for one target (§5.6.7.1).
@@ -28,6 +30,7 @@ impl Default for Limits {
             timestamp: 16_384,
             snapshot: 2_000_000,
             targets: 5_000_000,
+            all_delegated: 16_000_000,
             roots: 256,
             delegations: 32,
         }

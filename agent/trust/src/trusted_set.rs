@@ -307,6 +307,11 @@ impl TrustedSet {
             }
         }
         fresh(FILE, &new.role, now)?;
+        // What it does not list in this version will never be asked for again.
+        self.delegated.retain(|name, role| {
+            let listed = new.role.meta.get(&format!("{name}.json"));
+            listed.is_some_and(|listed| listed.version == role.role.common.version)
+        });
         self.snapshot = Some(Arc::new(new));
         Ok(())
     }
@@ -376,6 +381,12 @@ impl TrustedSet {
         };
         check_delegated(delegation, keys, role, now)?;
         Ok(Some(Arc::clone(role)))
+    }
+
+    /// Size of all delegated targets at hand but one, bytes.
+    pub(crate) fn delegated_bytes_without(&self, role: &str) -> u64 {
+        let others = self.delegated.iter().filter(|(name, _)| *name != role);
+        others.map(|(_, role)| role.bytes.len() as u64).sum()
     }
 
     /// Delegated targets from the repository (§5.6.1 to §5.6.6).

@@ -285,7 +285,10 @@ impl Search {
                 }
                 None => {
                     let wanted = set.listed(name)?;
-                    return Ok(Step::Want(request(set, name, wanted, self.limits.targets)));
+                    let others = set.delegated_bytes_without(name);
+                    let room = self.limits.all_delegated.saturating_sub(others);
+                    let limit = self.limits.targets.min(room);
+                    return Ok(Step::Want(request(set, name, wanted, limit)));
                 }
             }
         }

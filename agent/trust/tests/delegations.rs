@@ -385,6 +385,36 @@ fn a_hostile_tree_is_not_followed_far() {
 }
 
 #[test]
+fn delegated_roles_have_a_size_together() {
+    let mut tree = Tree::new();
+    for n in 0..8 {
+        tree.delegate("targets", Tree::entry(&format!("r{n}"), false));
+        let padding = "x".repeat(10_000);
+        tree.role(&format!("r{n}")).extra = [("padding".to_owned(), padding.into())]
+            .into_iter()
+            .collect();
+    }
+    let (mut set, files) = tree.serve();
+    let limits = Limits {
+        all_delegated: 35_000,
+        ..Limits::default()
+    };
+    let (mut search, mut step) = Search::new(&set, "x", time(START), limits).unwrap();
+    let mut room = Vec::new();
+    while let Step::Want(request) = step {
+        room.push(request.limit);
+        let bytes = &files[&request.file];
+        if bytes.len() as u64 > request.limit {
+            break;
+        }
+        step = search.answer(&mut set, Some(bytes)).unwrap();
+    }
+    // The fourth would be too much: not a byte more than is left is read of it.
+    assert_eq!(room.len(), 4);
+    assert!(room.is_sorted_by(|a, b| a > b) && room[3] < 5_000);
+}
+
+#[test]
 fn delegations_that_break_the_rules_are_refused() {
     let refuse = |change: &dyn Fn(&mut Delegations)| {
         let mut tree = tree("targets>A targets>B");
