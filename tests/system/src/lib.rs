@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod attack;
+pub mod clock;
 pub mod daemon;
 pub mod faulty;
 pub mod fleet;
