@@ -70,7 +70,7 @@ pub fn audit(dir: &Path, anchor: &[u8], now: Time) -> Result<Audit, Error> {
             }
             let read = |set: &mut TrustedSet| {
                 let wanted = set.listed(&delegation.name)?.clone();
-                let request = workflow::request(set, &delegation.name, &wanted, limits.targets);
+                let request = workflow::request(set, &delegation.name, &wanted, limits.delegated);
                 let path = metadata.join(&request.file);
                 let bytes = files::read(&path, request.limit)?.ok_or_else(|| Error::NotFound {
                     url: path.display().to_string(),

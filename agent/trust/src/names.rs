@@ -13,8 +13,10 @@ pub struct Limits {
     pub timestamp: u64,
     /// Of the snapshot.
     pub snapshot: u64,
-    /// Of each targets file.
+    /// Of the top-level targets.
     pub targets: u64,
+    /// Of each delegated targets file.
+    pub delegated: u64,
     /// Of all delegated targets files together that are kept at a time.
     pub all_delegated: u64,
     /// New roots that are followed in one refresh (§5.3.2 "Y"); the rest waits for the next one.
@@ -30,7 +32,8 @@ impl Default for Limits {
             timestamp: 16_384,
             snapshot: 2_000_000,
             targets: 5_000_000,
-            all_delegated: 16_000_000,
+            delegated: 1_000_000,
+            all_delegated: 4_000_000,
             roots: 256,
             delegations: 32,
         }

@@ -20,9 +20,9 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct Trusted<R> {
     /// What it says.
     pub role: R,
-    /// Its bytes, unchanged.
+    /// Its bytes, unchanged. Signatures are read from them again when they are asked about again:
+    /// a tree of JSON takes many times the memory.
     pub bytes: Vec<u8>,
-    envelope: Envelope,
 }
 
 /// The metadata that is believed.
@@ -57,14 +57,8 @@ impl TrustedSet {
     /// # Errors
     /// [`Error::Malformed`], [`Error::Threshold`].
     pub fn bootstrap(anchor: &[u8]) -> Result<Self, Error> {
-        let root: Trusted<Root> = read("root.json", anchor)?;
-        by_root(
-            &root.role,
-            "root",
-            "root.json",
-            &root.envelope,
-            "its own keys",
-        )?;
+        let (root, envelope): (Trusted<Root>, _) = read("root.json", anchor)?;
+        by_root(&root.role, "root", "root.json", &envelope, "its own keys")?;
         Ok(Self {
             root: Arc::new(root),
             timestamp: None,
@@ -90,7 +84,7 @@ impl TrustedSet {
             file: &str,
             bytes: Option<&Vec<u8>>,
         ) -> Result<Option<Arc<Trusted<R>>>, Error> {
-            bytes.map(|b| read(file, b).map(Arc::new)).transpose()
+            bytes.map(|b| Ok(Arc::new(read(file, b)?.0))).transpose()
         }
         self.timestamp = some("timestamp.json", stored.timestamp.as_ref())?;
         self.snapshot = some("snapshot.json", stored.snapshot.as_ref())?;
@@ -98,7 +92,7 @@ impl TrustedSet {
         for (name, bytes) in &stored.delegated {
             // Verified against its delegator each time it is used.
             self.delegated
-                .insert(name.clone(), Arc::new(read(name, bytes)?));
+                .insert(name.clone(), Arc::new(read(name, bytes)?.0));
         }
         self.settle();
         Ok(())
@@ -198,15 +192,15 @@ impl TrustedSet {
     pub fn accept_root(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let current = self.root.role.common.version;
         let file = format!("{}.root.json", current.saturating_add(1));
-        let new: Trusted<Root> = read(&file, bytes)?;
+        let (new, envelope): (Trusted<Root>, _) = read(&file, bytes)?;
         by_root(
             &self.root.role,
             "root",
             &file,
-            &new.envelope,
+            &envelope,
             &format!("the keys of root {current}"),
         )?;
-        by_root(&new.role, "root", &file, &new.envelope, "its own keys")?;
+        by_root(&new.role, "root", &file, &envelope, "its own keys")?;
         let found = new.role.common.version;
         if Some(found) != current.checked_add(1) {
             return Err(Error::WrongVersion {
@@ -223,17 +217,16 @@ impl TrustedSet {
     /// attacker's far too high versions must not stay in the way.
     pub fn settle(&mut self) {
         let root = &self.root.role;
-        let kept =
-            |role: &str, envelope: &Envelope| by_root(root, role, role, envelope, "").is_ok();
+        let kept = |role: &str, bytes: &[u8]| {
+            let envelope = Envelope::parse(role, bytes);
+            envelope.is_ok_and(|envelope| by_root(root, role, role, &envelope, "").is_ok())
+        };
         self.timestamp = self
             .timestamp
             .take()
-            .filter(|t| kept("timestamp", &t.envelope));
-        self.snapshot = self
-            .snapshot
-            .take()
-            .filter(|t| kept("snapshot", &t.envelope));
-        self.targets = self.targets.take().filter(|t| kept("targets", &t.envelope));
+            .filter(|t| kept("timestamp", &t.bytes));
+        self.snapshot = self.snapshot.take().filter(|t| kept("snapshot", &t.bytes));
+        self.targets = self.targets.take().filter(|t| kept("targets", &t.bytes));
     }
 
     /// Whether the root is still valid (§5.3.10).
@@ -250,8 +243,8 @@ impl TrustedSet {
     /// [`Error::Malformed`], [`Error::Threshold`], [`Error::Rollback`], [`Error::Expired`].
     pub fn accept_timestamp(&mut self, bytes: &[u8], now: Time) -> Result<(), Error> {
         const FILE: &str = "timestamp.json";
-        let new: Trusted<Timestamp> = read(FILE, bytes)?;
-        by_root(&self.root.role, "timestamp", FILE, &new.envelope, "")?;
+        let (new, envelope): (Trusted<Timestamp>, _) = read(FILE, bytes)?;
+        by_root(&self.root.role, "timestamp", FILE, &envelope, "")?;
         if let Some(old) = &self.timestamp {
             not_older(FILE, new.role.common.version, old.role.common.version)?;
             if new.role.common.version == old.role.common.version {
@@ -291,8 +284,8 @@ impl TrustedSet {
         let timestamp = self.timestamp.as_ref().ok_or(Error::NotRefreshed)?;
         let wanted = timestamp.role.snapshot()?;
         described(FILE, bytes, wanted)?;
-        let new: Trusted<Snapshot> = read(FILE, bytes)?;
-        by_root(&self.root.role, "snapshot", FILE, &new.envelope, "")?;
+        let (new, envelope): (Trusted<Snapshot>, _) = read(FILE, bytes)?;
+        by_root(&self.root.role, "snapshot", FILE, &envelope, "")?;
         same_version(FILE, new.role.common.version, wanted.version)?;
         if let Some(old) = &self.snapshot {
             for (name, before) in &old.role.meta {
@@ -338,8 +331,8 @@ impl TrustedSet {
         const FILE: &str = "targets.json";
         let wanted = self.listed("targets")?;
         described(FILE, bytes, wanted)?;
-        let new: Trusted<Targets> = read(FILE, bytes)?;
-        by_root(&self.root.role, "targets", FILE, &new.envelope, "")?;
+        let (new, envelope): (Trusted<Targets>, _) = read(FILE, bytes)?;
+        by_root(&self.root.role, "targets", FILE, &envelope, "")?;
         same_version(FILE, new.role.common.version, wanted.version)?;
         fresh(FILE, &new.role, now)?;
         self.targets = Some(Arc::new(new));
@@ -379,7 +372,8 @@ impl TrustedSet {
         }) else {
             return Ok(None);
         };
-        check_delegated(delegation, keys, role, now)?;
+        let envelope = Envelope::parse(&delegation.name, &role.bytes)?;
+        check_delegated(delegation, keys, role, &envelope, now)?;
         Ok(Some(Arc::clone(role)))
     }
 
@@ -403,9 +397,9 @@ impl TrustedSet {
         let wanted = self.listed(&delegation.name)?;
         let file = format!("{}.json", delegation.name.escape_debug());
         described(&file, bytes, wanted)?;
-        let new: Trusted<Targets> = read(&file, bytes)?;
+        let (new, envelope): (Trusted<Targets>, _) = read(&file, bytes)?;
         same_version(&file, new.role.common.version, wanted.version)?;
-        check_delegated(delegation, keys, &new, now)?;
+        check_delegated(delegation, keys, &new, &envelope, now)?;
         let new = Arc::new(new);
         self.delegated
             .insert(delegation.name.clone(), Arc::clone(&new));
@@ -427,20 +421,21 @@ fn check_delegated(
     delegation: &DelegatedRole,
     keys: &BTreeMap<KeyId, Key>,
     role: &Trusted<Targets>,
+    envelope: &Envelope,
     now: Time,
 ) -> Result<(), Error> {
     let file = format!("{}.json", delegation.name.escape_debug());
-    verify::threshold(&file, &role.envelope, keys, &delegation.keys, "")?;
+    verify::threshold(&file, envelope, keys, &delegation.keys, "")?;
     fresh(&file, &role.role, now)
 }
 
-fn read<R: Role>(file: &str, bytes: &[u8]) -> Result<Trusted<R>, Error> {
+fn read<R: Role>(file: &str, bytes: &[u8]) -> Result<(Trusted<R>, Envelope), Error> {
     let envelope = Envelope::parse(file, bytes)?;
-    Ok(Trusted {
+    let trusted = Trusted {
         role: envelope.read(file)?,
         bytes: bytes.to_vec(),
-        envelope,
-    })
+    };
+    Ok((trusted, envelope))
 }
 
 fn by_root(

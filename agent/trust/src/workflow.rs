@@ -287,7 +287,7 @@ impl Search {
                     let wanted = set.listed(name)?;
                     let others = set.delegated_bytes_without(name);
                     let room = self.limits.all_delegated.saturating_sub(others);
-                    let limit = self.limits.targets.min(room);
+                    let limit = self.limits.delegated.min(room);
                     return Ok(Step::Want(request(set, name, wanted, limit)));
                 }
             }

@@ -503,7 +503,7 @@ impl Content {
                         continue;
                     }
                     let file = file(child, listed(child)?.version);
-                    let (role, envelope) = load(metadata, &file, limits.targets)?;
+                    let (role, envelope) = load(metadata, &file, limits.delegated)?;
                     verify::threshold(&file, &envelope, &delegations.keys, &delegation.keys, "")?;
                     waiting.push((child.clone(), role));
                 }
