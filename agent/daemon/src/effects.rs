@@ -103,9 +103,10 @@ impl Worker {
                 config.poll.timeout,
             )
         };
-        let same = what(&self.tools.config) == what(&config);
+        let old = &self.tools.repository;
+        // The anchor may be another one under the same name.
+        let same = what(&self.tools.config) == what(&config) && old.has_anchor(&config);
         if !same {
-            let old = &self.tools.repository;
             match old.reopen(&config, &self.state_dir).await {
                 Ok(repository) => self.tools.repository = Arc::new(repository),
                 Err(error) => {

@@ -26,6 +26,7 @@ pub(crate) struct Repository {
     model: Name,
     limit: Duration,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
+    anchor: Vec<u8>,
 }
 
 impl Repository {
@@ -38,14 +39,23 @@ impl Repository {
         state_dir: &Path,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> anyhow::Result<Self> {
-        let client = Client::new(trust(config, state_dir)?)?;
+        let trust = trust(config, state_dir)?;
+        let anchor = trust.anchor.clone();
+        let client = Client::new(trust)?;
         if let Some(damage) = client.damage() {
             tracing::error!(
                 damage,
                 "the trusted metadata was damaged; went on from what is whole"
             );
         }
-        Ok(Self::with(config, Arc::new(Mutex::new(client)), knowledge))
+        let client = Arc::new(Mutex::new(client));
+        Ok(Self::with(config, client, knowledge, anchor))
+    }
+
+    /// Whether a configuration's trust anchor is still the one that this began with. One that
+    /// cannot be read is not.
+    pub(crate) fn has_anchor(&self, config: &Config) -> bool {
+        read_anchor(&config.root).is_ok_and(|anchor| anchor == self.anchor)
     }
 
     /// The same by another configuration, once a poll that is under way has ended. What is trusted
@@ -55,15 +65,18 @@ impl Repository {
     /// As [`Self::open`].
     pub(crate) async fn reopen(&self, config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
         let trust = trust(config, state_dir)?;
+        let anchor = trust.anchor.clone();
         self.client.lock().await.reconfigure(trust)?;
         let client = Arc::clone(&self.client);
-        Ok(Self::with(config, client, Arc::clone(&self.knowledge)))
+        let knowledge = Arc::clone(&self.knowledge);
+        Ok(Self::with(config, client, knowledge, anchor))
     }
 
     fn with(
         config: &Config,
         client: Arc<Mutex<Client>>,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
+        anchor: Vec<u8>,
     ) -> Self {
         Self {
             client,
@@ -71,6 +84,7 @@ impl Repository {
             model: config.model.clone(),
             limit: config.poll.timeout * POLL_LIMIT,
             knowledge,
+            anchor,
         }
     }
 
