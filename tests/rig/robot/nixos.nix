@@ -74,6 +74,7 @@ in
         silent = "echo ${cfg.name} does not get ready; exec sleep infinity";
         panics = "sync; echo c >/proc/sysrq-trigger";
         freezes = "echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze; exec sleep infinity";
+        clings = "trap : TERM; while :; do sleep 1; done";
         offline = "ip link set eth0 down; exec sleep infinity";
       }.${cfg.service};
       serviceConfig = {
@@ -82,6 +83,7 @@ in
           silent = "notify";
         }.${cfg.service} or "exec";
         TimeoutStartSec = cfg.startTimeout;
+        TimeoutStopSec = if cfg.service == "clings" then "infinity" else "20s";
       };
     };
 

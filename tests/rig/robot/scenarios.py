@@ -276,6 +276,12 @@ def agent_crash_loop(stage):
     stage.goes_back("deadline", agent="broken")
 
 
+@scenario("reboot-hangs")
+def reboot_hangs(stage):
+    """The deadline's reboot hangs, since a unit will not stop: a second one does not ask."""
+    stage.goes_back("deadline", agent="broken", service="clings")
+
+
 @scenario("twice")
 def twice(stage):
     """A to B to C, each by a boot, then back two deep."""

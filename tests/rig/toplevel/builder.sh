@@ -88,7 +88,7 @@ Description=Reactivate sysinit units
 DefaultDependencies=no
 END
 
-type=exec
+type=exec stop=20s
 case $service in
   good) start="echo $generation is up; exec sleep infinity" ;;
   fails) type=oneshot start="echo $generation cannot find its motor >\&2; exit 1" ;;
@@ -97,12 +97,13 @@ case $service in
   panics) start="sync; echo c >/proc/sysrq-trigger" ;;
   freezes) start="echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze; exec sleep infinity" ;;
   offline) start="ip link set eth0 down; exec sleep infinity" ;;
+  clings) stop=infinity start="trap : TERM; while :; do sleep 1; done" ;;
   none) start= ;;
   *) echo "unknown service: $service" >&2; exit 1 ;;
 esac
 if [ -n "$start" ]; then
   sed -e "s|@generation@|$generation|" -e "s|@type@|$type|" -e "s|@start@|$start|" \
-    -e "s|@timeout@|$startTimeout|" >"$units/robot.service" <<'END'
+    -e "s|@timeout@|$startTimeout|" -e "s|@stop@|$stop|" >"$units/robot.service" <<'END'
 [Unit]
 Description=The robot's application (@generation@)
 
@@ -110,6 +111,7 @@ Description=The robot's application (@generation@)
 Type=@type@
 ExecStart=/bin/sh -c '@start@'
 TimeoutStartSec=@timeout@
+TimeoutStopSec=@stop@
 
 [Install]
 WantedBy=multi-user.target

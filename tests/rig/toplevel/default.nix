@@ -13,6 +13,7 @@
   #   fails   exits 1 at its start
   #   exits   runs, then exits 1 as soon as /run/robot/exit exists
   #   silent  never says that it is ready, until startTimeout ends it ("infinity": it hangs)
+  #   clings  will not be stopped
   #   none    there is no such unit
   # and, for robots with a kernel of their own:
   #   panics  crashes the kernel
