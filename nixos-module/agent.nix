@@ -69,6 +69,15 @@ in
       (ofType ".service")
       # A new configuration is read without a restart: a restart is what the switch must never do.
       { surefootd.reloadTriggers = [ configFile ]; }
+      # systemd calls a boot good as soon as boot-complete.target is reached, long before a boot on trial
+      # has proven itself. That is the agent's to say: as long as its deadline lies there, nobody else
+      # does. A unit that waits for the verdict would be worse, see docs/src/boot-trials.md.
+      {
+        systemd-bless-boot = {
+          overrideStrategy = "asDropin";
+          unitConfig.ConditionPathExists = "!/etc/systemd/system.control/surefoot-deadline.timer";
+        };
+      }
       # The unit files know the places that the configuration has by default.
       (mkIf (cfg.settings.state_dir != "/var/lib/surefoot") {
         surefootd.serviceConfig.ReadWritePaths = [

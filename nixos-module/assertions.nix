@@ -86,11 +86,13 @@ in
         message = "services.surefoot switches with the system's own switch-to-configuration: set system.switch.enable = true.";
       }
       {
-        assertion = systemdBoot || grub || cfg.allowLoaderWithoutFallback;
+        assertion =
+          systemdBoot || grub || cfg.allowLoaderWithoutFallback || settings.boot.accept_no_fallback;
         message = ''
           services.surefoot: this boot loader cannot start a system just once, so a kernel that does not
           boot has no automatic way back. Use systemd-boot (boot.loader.systemd-boot.enable) or GRUB, or
-          accept the risk with services.surefoot.allowLoaderWithoutFallback = true.
+          accept the risk with services.surefoot.allowLoaderWithoutFallback = true: updates that need a
+          reboot then wait, unless services.surefoot.settings.boot.accept_no_fallback says otherwise.
         '';
       }
       {

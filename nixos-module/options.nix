@@ -150,7 +150,8 @@ in
       default = false;
       description = ''
         Whether a boot loader is accepted that cannot start a system just once. Such a robot has no
-        automatic way back from a kernel that does not boot; only updates without a reboot are safe.
+        automatic way back from a kernel that does not boot. Updates that need a reboot wait, unless
+        {option}`services.surefoot.settings.boot.accept_no_fallback` is set, too.
       '';
     };
 

@@ -149,6 +149,17 @@ map unitFile unitFiles
       (robot { systemd.services.surefootd.serviceConfig.WatchdogSec = "2min"; })
       .config.systemd.units."surefootd.service".text
   ))
+  # A boot on trial is called good by the agent alone.
+  (isTrue "nobody blesses a boot on trial" (
+    let
+      unit = config.systemd.units."systemd-bless-boot.service";
+      deadline = builtins.readFile ../../agent/daemon/src/boot/deadline.rs;
+    in
+    unit.overrideStrategy == "asDropin"
+    && lib.hasInfix "ConditionPathExists=!/etc/systemd/system.control/surefoot-deadline.timer\n" unit.text
+    && lib.hasInfix "\"/etc/systemd/system.control\"" deadline
+    && lib.hasInfix "\"surefoot-deadline\"" deadline
+  ))
   (equal "the agent starts with the robot" config.systemd.services.surefootd.wantedBy [
     "multi-user.target"
   ])
@@ -229,6 +240,12 @@ map unitFile unitFiles
     boot.loader.grub.enable = false;
     boot.loader.generic-extlinux-compatible.enable = true;
     services.surefoot.allowLoaderWithoutFallback = true;
+  })) [ ])
+  (equal "or with its risk accepted" (refusals (robot {
+    boot.loader.systemd-boot.enable = lib.mkForce false;
+    boot.loader.grub.enable = false;
+    boot.loader.generic-extlinux-compatible.enable = true;
+    services.surefoot.settings.boot.accept_no_fallback = true;
   })) [ ])
   (refused "too few generations in the menu" "keeps 3 generations" {
     boot.loader.systemd-boot.configurationLimit = lib.mkForce 3;
