@@ -293,6 +293,10 @@ async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Resu
 
 async fn open_disk(path: PathBuf, shown: String, resume: &Resume) -> Result<Option<Body>> {
     let open = async {
+        // Opening a pipe waits for ever, and opening a device may set it off.
+        if !tokio::fs::metadata(&path).await?.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let mut file = tokio::fs::File::open(path).await?;
         let total = file.metadata().await?.len();
         let start = if resume.offset <= total {

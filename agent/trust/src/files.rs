@@ -60,19 +60,22 @@ fn sync_dir(dir: &Path) -> Result<(), Error> {
 
 /// Reads a file of at most `limit` bytes; `None` if there is none.
 ///
+/// What is no file is not even opened: somebody's stick may have a pipe in a file's place, on which
+/// an open would wait for ever, or a link to a device that opening sets off.
+///
 /// # Errors
 /// [`Error::TooLarge`], [`Error::Io`].
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+    let file = match fs::metadata(path).map(|found| found.is_file().then(|| File::open(path))) {
+        Ok(Some(Ok(file))) => file,
+        Ok(None) => return Ok(None),
+        Err(e) | Ok(Some(Err(e)))
+            if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+        {
             return Ok(None);
         }
-        Err(e) => return Err(Error::io(path)(e)),
+        Err(e) | Ok(Some(Err(e))) => return Err(Error::io(path)(e)),
     };
-    if file.metadata().map_err(Error::io(path))?.is_dir() {
-        return Ok(None);
-    }
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

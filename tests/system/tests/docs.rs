@@ -105,7 +105,7 @@ fn files(directory: &Path, kind: &str, into: &mut BTreeSet<PathBuf>) -> Result<(
 fn the_tests_that_the_threat_model_names_exist() -> Result<()> {
     let mut sources = BTreeSet::new();
     files(&rig::source().join("agent"), "rs", &mut sources)?;
-    files(&rig::source().join("tests/system"), "rs", &mut sources)?;
+    files(&rig::source().join("tests"), "rs", &mut sources)?;
     let code: String = sources
         .iter()
         .map(std::fs::read_to_string)
