@@ -15,6 +15,7 @@ let
   typeOf = {
     "duration" = _: text "duration such as \"30s\", \"10min\" or \"1h 30min\"" "${time}( *${time})*";
     "size" = _: text "size such as \"512MiB\"" "[0-9]+ *(B|KiB|MiB|GiB|TiB)";
+    "time of day" = _: text "time of day such as \"22:30\"" "([01][0-9]|2[0-3]):[0-5][0-9]";
     "boolean" = _: types.bool;
     "integer" =
       key:

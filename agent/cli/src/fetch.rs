@@ -97,6 +97,8 @@ pub(crate) struct Args {
     /// Only say what it would cost.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    net: crate::net::Args,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -131,6 +133,7 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
     let mut request = Request::new(Arc::clone(&index), caches, args.staging, args.gc_root);
     request.connections = args.connections.into();
     request.sync = !args.no_sync;
+    request.http = args.net.options();
     request.bandwidth.set(args.limit_rate.unwrap_or(0));
     request.daemon_socket = default_socket();
     request.signatures = match args.signatures {
@@ -239,7 +242,7 @@ async fn find_index(args: &Args, from: &[String]) -> anyhow::Result<(ClosureInde
     let (Some(toplevel), Some(cache)) = (&args.toplevel, from.first()) else {
         bail!(Usage("give TOPLEVEL and --from, --index, or --repo".into()));
     };
-    let (cache, http) = (Cache::new(cache)?, Http::default());
+    let (cache, http) = (Cache::new(cache)?, Http::new(args.net.options()));
     cache.check(&http).await?;
     Ok((index::from_cache(&cache, &http, toplevel).await?, None))
 }

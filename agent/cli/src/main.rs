@@ -1,6 +1,7 @@
 //! `surefoot`: what people type, on the robot and at the publisher's desk.
 
 mod fetch;
+mod net;
 mod outcome;
 mod publish;
 mod repo;
@@ -28,7 +29,7 @@ enum Command {
     #[command(flatten)]
     Robot(robot::Command),
     /// Bring a closure into the local Nix store, as the daemon does.
-    Fetch(fetch::Args),
+    Fetch(Box<fetch::Args>),
     /// Add a release to a channel of a signed repository.
     Publish(publish::Args),
     /// Make and keep a signed repository: a directory of static files.
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Robot(command) => robot::run(command, cli.json),
-        Command::Fetch(args) => fetch::run(args, cli.json),
+        Command::Fetch(args) => fetch::run(*args, cli.json),
         Command::Publish(args) => publish::run(args, cli.json),
         Command::Repo(command) => repo::run(command, cli.json),
         Command::Shell(command) => shell::run(command, Cli::command()),

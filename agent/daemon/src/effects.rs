@@ -3,18 +3,11 @@
 //! What takes long runs beside the queue; what must be done before the next thing is waited for.
 
 use crate::{
-    activate, boot,
-    config::{Config, Signatures},
-    disk::StateDir,
-    fault, health, observe,
-    repository::Repository,
-    systemd,
+    activate, boot, config::Config, disk::StateDir, fault, fetching, health, observe,
+    repository::Repository, systemd,
 };
 use anyhow::Context as _;
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 use surefoot_core::{
     control::Knowledge,
     finding::obstacle,
@@ -22,7 +15,7 @@ use surefoot_core::{
     reboot,
     release::Target,
 };
-use surefoot_store::{fetch, progress};
+use surefoot_store::progress;
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -278,21 +271,8 @@ impl Tools {
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
         let index = self.repository.index(target).await?;
-        let config = &self.config.fetch;
-        let environment = std::env::var_os("NIX_DAEMON_SOCKET_PATH");
-        let mut caches: Vec<String> = config.caches.iter().map(ToString::to_string).collect();
-        caches.extend(index.caches.iter().cloned());
-        let root = Path::new(crate::disk::ROOTS_DIR).join("next");
-        let mut request = fetch::Request::new(Arc::new(index), caches, self.staging.clone(), root);
-        request.connections = config.connections as usize;
-        request.daemon_socket = config.daemon_socket(environment);
-        request.signatures = match config.signatures {
-            Signatures::Nix => fetch::SignaturePolicy::Nix,
-            Signatures::Manifest => fetch::SignaturePolicy::Manifest,
-        };
-        request.reserve = config.reserve.0;
-        request.http.ca_files.extend(self.config.ca_file.clone());
-        let report = fetch::run(&request, &self.progress).await?;
+        let report =
+            fetching::run(&self.config, index, self.staging.clone(), &self.progress).await?;
         tracing::info!(
             release = %target.release,
             "fetched {} of {} paths, {} bytes moved",

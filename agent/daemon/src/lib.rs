@@ -15,6 +15,7 @@ mod control;
 mod disk;
 mod effects;
 mod fault;
+mod fetching;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod health;

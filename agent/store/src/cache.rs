@@ -13,7 +13,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     StatusCode, Url,
-    header::{IF_RANGE, RANGE},
+    header::{HeaderMap, HeaderValue, IF_RANGE, RANGE},
 };
 use std::{fmt, io, path::PathBuf};
 use surefoot_core::{StorePath, store_path::STORE_DIR};
@@ -242,14 +242,8 @@ impl Body {
 }
 
 async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Result<Option<Body>> {
-    let mut request = http.client()?.get(url);
-    if resume.offset > 0 {
-        request = request.header(RANGE, format!("bytes={}-", resume.offset));
-        if let Some(validator) = &resume.validator {
-            request = request.header(IF_RANGE, validator);
-        }
-    }
-    let response = http.patiently(&shown, request.send()).await?;
+    let wanted = range(resume);
+    let response = http.get(url.clone(), &shown, &wanted).await?;
     let headers = response.headers();
     let length = response.content_length();
     let (start, total) = match response.status() {
@@ -265,13 +259,7 @@ async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Resu
         },
         // What is there is not shorter than the file: the caller's check decides what it is worth.
         StatusCode::RANGE_NOT_SATISFIABLE if resume.offset > 0 => {
-            return Box::pin(open_web(
-                http,
-                response.url().clone(),
-                shown,
-                &Resume::default(),
-            ))
-            .await;
+            return Box::pin(open_web(http, url, shown, &Resume::default())).await;
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
         status => {
@@ -289,6 +277,24 @@ async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Resu
         url: shown,
         source: Source::Web(Box::new(response)),
     }))
+}
+
+/// Asks for the rest of a file; for all of it where the condition cannot be said.
+fn range(resume: &Resume) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if resume.offset == 0 {
+        return headers;
+    }
+    if let Some(validator) = &resume.validator {
+        let Ok(validator) = validator.parse() else {
+            return headers;
+        };
+        headers.insert(IF_RANGE, validator);
+    }
+    if let Ok(range) = HeaderValue::try_from(format!("bytes={}-", resume.offset)) {
+        headers.insert(RANGE, range);
+    }
+    headers
 }
 
 async fn open_disk(path: PathBuf, shown: String, resume: &Resume) -> Result<Option<Body>> {

@@ -8,6 +8,7 @@
 //! * [`staging`], [`download`]: from a cache to the robot's disk;
 //! * [`nix_daemon`], [`gc_root`]: from there into the store, through the Nix daemon.
 
+pub mod access;
 pub mod bandwidth;
 mod board;
 pub mod cache;
@@ -27,6 +28,7 @@ pub mod plan;
 pub mod progress;
 mod queue;
 mod room;
+mod sigv4;
 pub mod staging;
 
 pub use error::{Error, Kind, Result};

@@ -46,6 +46,8 @@ pub enum Fault {
     Changed(u64),
     /// The connection is closed without an answer.
     Hangup,
+    /// The file is said to lie at another URL: this one and the path.
+    Redirect(String),
 }
 
 /// One request that came.
@@ -59,6 +61,8 @@ pub struct Seen {
     pub if_range: Option<String>,
     /// The `Authorization` header.
     pub authorization: Option<String>,
+    /// The `Proxy-Authorization` header.
+    pub proxy_authorization: Option<String>,
 }
 
 /// A running server. It ends with this value.
@@ -221,6 +225,13 @@ impl Shared {
         let (fault, tags) = self.fault(&request.path);
         match &fault {
             Fault::Hangup => return None,
+            Fault::Redirect(to) => {
+                let head = format!(
+                    "HTTP/1.1 302 Found\r\nlocation: {to}{}\r\ncontent-length: 0\r\n\r\n",
+                    request.path
+                );
+                return stream.write_all(head.as_bytes()).ok();
+            }
             Fault::Status(code, headers) => {
                 let headers: String = headers
                     .iter()
@@ -231,9 +242,12 @@ impl Shared {
             }
             _ => {}
         }
-        let Ok(mut bytes) =
-            std::fs::read(self.directory.join(request.path.trim_start_matches('/')))
-        else {
+        // A proxy is asked for whole URLs: this one has all hosts' files.
+        let path = match request.path.strip_prefix("http://") {
+            Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+            None => request.path.trim_start_matches('/'),
+        };
+        let Ok(mut bytes) = std::fs::read(self.directory.join(path)) else {
             let head = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
             return stream.write_all(head).ok();
         };
@@ -338,6 +352,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
         range: None,
         if_range: None,
         authorization: None,
+        proxy_authorization: None,
     };
     loop {
         line.clear();
@@ -350,6 +365,7 @@ fn read_request(reader: &mut impl BufRead) -> Option<Seen> {
             "range" => seen.range = value,
             "if-range" => seen.if_range = value,
             "authorization" => seen.authorization = value,
+            "proxy-authorization" => seen.proxy_authorization = value,
             _ => {}
         }
     }

@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Setting, Signatures, UnitGlob,
-        UnitName,
+        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Setting, Signatures, TimeOfDay,
+        UnitGlob, UnitName,
     },
 };
 use reqwest::Url;
@@ -99,6 +99,58 @@ settings! {
         /// How many confirmed systems before the present one are kept and rooted, to fall back
         /// to.
         keep: u32 = 2 in 1 to 50;
+        /// Bytes a second at most, of all downloads together, outside of `fetch.window`; `"0B"`: as
+        /// many as come.
+        limit: Bytes = "0B";
+        /// Bytes that may wait in staging for their import; one path always may.
+        staging: Bytes = "256MiB";
+        /// PEM file of the certificate to show to caches.
+        client_certificate: Option<PathBuf>;
+        /// PEM file of its private key, if it is another one.
+        client_key: Option<PathBuf>;
+        /// File with logins for caches, in the form of `~/.netrc`. Files with secrets can be systemd
+        /// credentials: `/run/credentials/surefootd.service/NAME`.
+        netrc_file: Option<PathBuf>;
+    }
+    lists {
+        /// See there.
+        window: Window,
+        /// See there.
+        access: Access,
+    }
+}
+
+settings! {
+    /// A time of the day with a bandwidth of its own. The first that fits counts.
+    entry Window = "fetch.window"
+    keys {
+        /// As for health checks: a later file replaces the window of the same name.
+        name: Name;
+        /// When it begins, by the robot's local time.
+        from: TimeOfDay;
+        /// When it ends; it may lie on the next day.
+        to: TimeOfDay;
+        /// Bytes a second at most; `"0B"`: as many as come.
+        limit: Bytes;
+    }
+}
+
+settings! {
+    /// What to show to caches that do not serve everybody, besides the logins of `fetch.netrc_file`.
+    /// Each has either `headers` or `s3_credentials`.
+    entry Access = "fetch.access"
+    keys {
+        /// As for health checks.
+        name: Name;
+        /// For caches below this URL.
+        url: HttpUrl;
+        /// File of headers, `Name: value` in each line: a token in `Authorization`, say.
+        headers: Option<PathBuf>;
+        /// File in the form of `~/.aws/credentials`, for an S3-compatible bucket: requests are signed
+        /// by AWS Signature Version 4.
+        s3_credentials: Option<PathBuf>;
+        /// Region to sign for.
+        s3_region: Name = "us-east-1";
     }
 }
 
@@ -328,6 +380,38 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
         );
     }
     problems.extend(checks(config, values));
+    problems.extend(access(config, values));
+    problems
+}
+
+/// Rules for what is shown to caches.
+fn access(config: &Config, values: &Values<'_>) -> Vec<Problem> {
+    let fetch = values.tables.get("fetch");
+    let entries = fetch.and_then(|fetch| fetch.lists.get("access"));
+    let mut problems: Vec<Problem> = (config
+        .fetch
+        .access
+        .iter()
+        .zip(entries.into_iter().flatten()))
+    .filter(|(access, _)| access.headers.is_some() == access.s3_credentials.is_some())
+    .map(|(access, entry)| Problem {
+        place: entry.place.clone(),
+        what: What::Impossible(format!(
+            "fetch.access: '{}' must have either headers or s3_credentials",
+            access.name
+        )),
+    })
+    .collect();
+    if let (Some(fetch), Some(_), None) = (
+        fetch,
+        &config.fetch.client_key,
+        &config.fetch.client_certificate,
+    ) {
+        problems.push(Problem {
+            place: fetch.set("client_key").unwrap_or(&fetch.place).clone(),
+            what: What::Impossible("fetch.client_key needs fetch.client_certificate".into()),
+        });
+    }
     problems
 }
 

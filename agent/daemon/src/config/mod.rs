@@ -11,11 +11,11 @@ mod policy;
 mod problem;
 mod reference;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod values;
 
 pub(crate) use args::ConfigArgs;
-pub(crate) use keys::{CommandCheck, Config, Control, Health, HttpCheck, TcpCheck};
+pub(crate) use keys::{CommandCheck, Config, Control, Fetch, Health, HttpCheck, TcpCheck};
 pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
 pub(crate) use values::{GroupName, Loader, Signatures};
 

@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use surefoot_core::machine::{DriftPolicy, Policy};
 use toml::de::DeValue;
 
-const MINIMAL: &str =
+pub(crate) const MINIMAL: &str =
     "repository = 'https://updates.example.org/fleet'\nchannel = 'stable'\nmodel = 'picker'\n";
 
 fn sources(texts: &[&str]) -> Vec<Source> {
@@ -20,7 +20,7 @@ fn sources(texts: &[&str]) -> Vec<Source> {
     texts.iter().enumerate().map(source).collect()
 }
 
-fn good(texts: &[&str]) -> Config {
+pub(crate) fn good(texts: &[&str]) -> Config {
     assemble(Path::new("0.toml"), &sources(texts), Vec::new()).unwrap()
 }
 
@@ -207,6 +207,27 @@ fn where_updates_come_from_is_judged() {
         "[fetch]\ncaches = ['file:///srv/cache', 'http://10.0.0.1/']",
     ]);
     assert_eq!(config.fetch.caches.len(), 2);
+}
+
+#[test]
+fn what_is_shown_to_caches_is_judged() {
+    let access = "[[fetch.access]]\nname = 'a'\nurl = 'https://a/'\n";
+    let both = format!("{access}headers = '/x'\ns3_credentials = '/y'");
+    for (lines, word) in [
+        (access, "either headers or s3_credentials"),
+        (&*both, "either headers or s3_credentials"),
+        (
+            "[fetch]\nclient_key = '/k'",
+            "needs fetch.client_certificate",
+        ),
+        (
+            "[[fetch.window]]\nname = 'w'\nfrom = '24:00'\nto = '1:00'\nlimit = '1B'",
+            "HH:MM",
+        ),
+    ] {
+        let error = wrong(lines);
+        assert!(error.contains(word), "{lines}: {error}");
+    }
 }
 
 #[test]

@@ -60,6 +60,21 @@ impl Setting for Bytes {
     }
 }
 
+/// A time of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) struct TimeOfDay(pub(crate) jiff::civil::Time);
+
+impl Setting for TimeOfDay {
+    const KIND: &'static str = "time of day";
+    const EXPECTS: &'static str = "a time of day such as \"22:30\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let time = jiff::civil::Time::strptime("%H:%M", text(value)?);
+        time.map(Self)
+            .map_err(|_| why("it is not of the form HH:MM"))
+    }
+}
+
 impl Setting for bool {
     const KIND: &'static str = "boolean";
     const EXPECTS: &'static str = "true or false";

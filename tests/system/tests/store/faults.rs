@@ -171,6 +171,17 @@ fn an_index_that_lies_brings_nothing_into_the_store() -> Result<()> {
     let (big, top) = (lab.big(), lab.top());
     let request = lab.request_with(&cache, |index| index.paths[big].nar_hash = Sha256([7; 32]));
     let error = run(&request).unwrap_err();
+    assert!(error.to_string().contains("hash mismatch"), "{error}");
+    assert_eq!(error.kind(), Kind::Wrong);
+    lab.check_clean(&request)?;
+
+    // Without a pinned file, it is noticed before the daemon has all of it.
+    let request = lab.request_with(&cache, |index| {
+        let info = &mut index.paths[big];
+        info.nar_hash = Sha256([7; 32]);
+        (info.download.file_hash, info.download.file_size) = (None, None);
+    });
+    let error = run(&request).unwrap_err();
     assert!(matches!(error, Error::NarHash { .. }), "{error}");
     lab.check_clean(&request)?;
 

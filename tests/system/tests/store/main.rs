@@ -1,5 +1,6 @@
 //! Closures into a real Nix store: a real daemon, real nginx, and a server that misbehaves.
 
+mod access;
 mod faults;
 mod fetch;
 mod lab;

@@ -1,0 +1,157 @@
+//! Bringing a closure, as it is configured.
+
+use crate::config::{Config, Fetch, Signatures};
+use jiff::{Zoned, civil::Time};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use surefoot_core::{closure::ClosureIndex, release::Name};
+use surefoot_store::{
+    Error,
+    access::{Access, By},
+    bandwidth::Bandwidth,
+    fetch::{self, Report, Request, SignaturePolicy},
+    progress::Progress,
+};
+
+/// How often the clock is asked whether a window begins or ends.
+const LOOK: Duration = Duration::from_secs(20);
+
+/// Fetches a closure; its root is the one of the next system.
+///
+/// # Errors
+/// See [`fetch::run`].
+pub(crate) async fn run(
+    config: &Config,
+    index: ClosureIndex,
+    staging: PathBuf,
+    progress: &dyn Progress,
+) -> Result<Report, Error> {
+    let request = request(config, index, staging);
+    tokio::select! {
+        result = fetch::run(&request, progress) => result,
+        never = keep_to_windows(&config.fetch, &request.bandwidth) => never,
+    }
+}
+
+fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
+    let fetch = &config.fetch;
+    let mut caches: Vec<String> = fetch.caches.iter().map(ToString::to_string).collect();
+    caches.extend(index.caches.iter().cloned());
+    let root = std::path::Path::new(crate::disk::ROOTS_DIR).join("next");
+    let mut request = Request::new(Arc::new(index), caches, staging, root);
+    request.connections = fetch.connections as usize;
+    request.daemon_socket = fetch.daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
+    request.signatures = match fetch.signatures {
+        Signatures::Nix => SignaturePolicy::Nix,
+        Signatures::Manifest => SignaturePolicy::Manifest,
+    };
+    request.reserve = fetch.reserve.0;
+    request.staging_limit = fetch.staging.0;
+    request.bandwidth.set(limit(fetch, Zoned::now().time()).0);
+    let http = &mut request.http;
+    http.ca_files.extend(config.ca_file.clone());
+    http.netrc_file.clone_from(&fetch.netrc_file);
+    http.client_certificate = fetch.client_certificate.as_ref().map(|certificate| {
+        let key = fetch.client_key.as_ref().unwrap_or(certificate);
+        (certificate.clone(), key.clone())
+    });
+    http.access = (fetch.access.iter())
+        .filter_map(|access| {
+            let s3 = access.s3_credentials.clone().map(|credentials| By::S3 {
+                credentials,
+                region: access.s3_region.to_string(),
+            });
+            Some(Access {
+                url: access.url.0.to_string(),
+                by: access.headers.clone().map(By::Headers).or(s3)?,
+            })
+        })
+        .collect();
+    request
+}
+
+/// Ends never.
+async fn keep_to_windows(fetch: &Fetch, bandwidth: &Bandwidth) -> Result<Report, Error> {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let (limit, window) = limit(fetch, Zoned::now().time());
+        if limit != bandwidth.get() {
+            tracing::info!(?window, "the bandwidth is {limit} B/s now; 0 is all of it");
+            bandwidth.set(limit);
+        }
+    }
+}
+
+/// Bytes a second at a time of the day, 0 being as many as come, and the window that says so.
+fn limit(fetch: &Fetch, now: Time) -> (u64, Option<&Name>) {
+    let within = |from: Time, to: Time| {
+        if from <= to {
+            from <= now && now < to
+        } else {
+            from <= now || now < to
+        }
+    };
+    let mut windows = fetch.window.iter();
+    let window = windows.find(|window| within(window.from.0, window.to.0));
+    window.map_or((fetch.limit.0, None), |window| {
+        (window.limit.0, Some(&window.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::good;
+
+    #[test]
+    fn windows_have_limits_of_their_own() {
+        let config = good(&[
+            crate::config::tests::MINIMAL,
+            "[fetch]\nlimit = '1KiB'\n\
+             [[fetch.window]]\nname = 'night'\nfrom = '22:00'\nto = '06:30'\nlimit = '0B'\n\
+             [[fetch.window]]\nname = 'shift'\nfrom = '06:00'\nto = '14:00'\nlimit = '10B'",
+        ]);
+        for (hour, minute, bytes) in [
+            (21, 59, 1024),
+            (22, 0, 0),
+            (0, 0, 0),
+            (6, 29, 0),
+            (6, 30, 10),
+            (13, 59, 10),
+            (14, 0, 1024),
+        ] {
+            let now = jiff::civil::time(hour, minute, 0, 0);
+            assert_eq!(limit(&config.fetch, now).0, bytes, "{now}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_to_caches_is_handed_on() {
+        let config = good(&[
+            crate::config::tests::MINIMAL,
+            "[fetch]\nnetrc_file = '/c/netrc'\nclient_certificate = '/c/pem'\n\
+             [[fetch.access]]\nname = 'a'\nurl = 'https://a/x'\nheaders = '/c/token'\n\
+             [[fetch.access]]\nname = 'b'\nurl = 'https://b/'\ns3_credentials = '/c/aws'",
+        ]);
+        let index = ClosureIndex {
+            spec: 1,
+            toplevel: format!("/nix/store/{}-x", "0".repeat(32)).parse().unwrap(),
+            caches: vec![],
+            paths: vec![],
+        };
+        let http = request(&config, index, "/s".into()).http;
+        assert_eq!(http.netrc_file, Some("/c/netrc".into()));
+        assert_eq!(
+            http.client_certificate,
+            Some(("/c/pem".into(), "/c/pem".into()))
+        );
+        assert_eq!(http.access[0].by, By::Headers("/c/token".into()));
+        let (credentials, region) = ("/c/aws".into(), "us-east-1".into());
+        assert_eq!(
+            http.access[1].by,
+            By::S3 {
+                credentials,
+                region
+            }
+        );
+    }
+}
