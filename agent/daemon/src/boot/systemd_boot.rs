@@ -7,7 +7,7 @@
 //! firmware lost can be told from a system that did not come up.
 
 use super::{Loader, Mark, check, init_of, sync_parent};
-use crate::{observe, systemd};
+use crate::{config::glob, observe, systemd};
 use anyhow::{Context as _, bail, ensure};
 use std::{
     fs,
@@ -247,19 +247,6 @@ fn counted(stem: &str) -> Option<(&str, &str)> {
     (digits(left) && digits(done)).then_some((before, left))
 }
 
-/// Whether a pattern with `*` and `?` matches (fnmatch(3), as far as loader.conf uses it).
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.first(), text.first()) {
-        (None, None) => true,
-        (Some(b'*'), _) => {
-            matches(&pattern[1..], text) || (!text.is_empty() && matches(pattern, &text[1..]))
-        }
-        (Some(b'?'), Some(_)) => matches(&pattern[1..], &text[1..]),
-        (Some(a), Some(b)) if a == b => matches(&pattern[1..], &text[1..]),
-        _ => false,
-    }
-}
-
 /// Reads a text as the options and the name of an entry, and as a pattern for such names.
 #[cfg(feature = "fuzz")]
 pub(super) fn fuzz(text: &str) {
@@ -267,8 +254,8 @@ pub(super) fn fuzz(text: &str) {
     let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
     if let Some(id) = identity(name) {
         assert!(id.len() <= name.len());
-        assert!(matches(b"*", id.as_bytes()));
-        let _ = matches(pattern.as_bytes(), id.as_bytes());
+        assert!(glob(b"*", id.as_bytes()));
+        let _ = glob(pattern.as_bytes(), id.as_bytes());
     }
 }
 
@@ -293,7 +280,7 @@ impl Loader for SystemdBoot {
         let mut found = self
             .entries()?
             .into_iter()
-            .filter(|entry| matches(pattern.as_bytes(), entry.id.as_bytes()));
+            .filter(|entry| glob(pattern.as_bytes(), entry.id.as_bytes()));
         let Some(first) = found.next() else {
             return Ok(None);
         };

@@ -327,32 +327,37 @@ pub(crate) struct UnitGlob(String);
 impl UnitGlob {
     /// Whether the whole name fits.
     pub(crate) fn matches(&self, unit: &str) -> bool {
-        let (pattern, unit) = (self.0.as_bytes(), unit.as_bytes());
-        let (mut p, mut u) = (0, 0);
-        // Where to go on when a later part does not fit: after the last star, one character on.
-        let mut retry = None;
-        while u < unit.len() {
-            match pattern.get(p) {
-                Some(b'*') => {
-                    retry = Some((p + 1, u + 1));
-                    p += 1;
-                }
-                Some(c) if *c == b'?' || *c == unit[u] => {
-                    p += 1;
-                    u += 1;
-                }
-                _ => match retry {
-                    Some((after_star, next)) => {
-                        p = after_star;
-                        u = next;
-                        retry = Some((after_star, next + 1));
-                    }
-                    None => return false,
-                },
-            }
-        }
-        pattern[p..].iter().all(|c| *c == b'*')
+        glob(self.0.as_bytes(), unit.as_bytes())
     }
+}
+
+/// Whether a pattern fits the whole of a text: `*` for any bytes, `?` for one. Takes no longer than
+/// the product of their lengths, and no stack.
+pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    // Where to go on when a later part does not fit: after the last star, one byte on.
+    let mut retry = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                retry = Some((p + 1, t + 1));
+                p += 1;
+            }
+            Some(c) if *c == b'?' || *c == text[t] => {
+                p += 1;
+                t += 1;
+            }
+            _ => match retry {
+                Some((after_star, next)) => {
+                    p = after_star;
+                    t = next;
+                    retry = Some((after_star, next + 1));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 impl fmt::Display for UnitGlob {
