@@ -14,6 +14,11 @@ pub(crate) struct Refused(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// It did not end well, and everything about that has been printed: exit 1.
+#[derive(Debug, thiserror::Error)]
+#[error("")]
+pub(crate) struct Told;
+
 /// Prints the error of a command that did not end well and gives its exit code.
 ///
 /// With `--json`, standard output gets `{"error": …, "exit": N}`; people read standard error.
@@ -22,6 +27,9 @@ pub(crate) fn report(result: anyhow::Result<()>, json: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let code = code(&error);
+    if error.is::<Told>() {
+        return ExitCode::from(code);
+    }
     if json {
         println!("{}", json!({ "error": format!("{error:#}"), "exit": code }));
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod dead;
+mod doctor;
 mod follow;
 mod show;
 #[cfg(test)]
@@ -40,6 +41,12 @@ pub(crate) enum Command {
     Resume(Socket),
     /// Say what happened, newest first.
     History(History),
+    /// Look the robot over: would it come back from a bad system, can it be updated?
+    ///
+    /// Nothing is changed. Exit status 1 if something does not work; warnings do not count. If no
+    /// agent answers, root can still have the robot looked over; what only the agent knows is
+    /// missing then.
+    Doctor(Socket),
 }
 
 /// Where the agent is.
@@ -142,6 +149,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
         Command::Resume(Socket { socket }) => {
             done(Agent::connect(&socket)?.call("Resume", json!({}))?, json)
         }
+        Command::Doctor(Socket { socket }) => doctor::run(&socket, json),
         Command::History(args) => {
             let mut agent = Agent::connect(&args.socket.socket)?;
             let Entries { entries } = agent.call("History", json!({ "limit": args.limit }))?;

@@ -123,6 +123,38 @@ fn json_is_one_object() {
 }
 
 #[test]
+fn a_robot_that_would_not_come_back_is_told_by_the_exit_code() {
+    let finding = |level: &str| {
+        json!({ "subject": "loader", "level": level, "what": "default", "found": "x",
+            "advice": "put it back" })
+    };
+    for (levels, worst, code) in [
+        (&["ok", "warn"][..], "warn", 0),
+        (&["ok", "fail", "warn"], "fail", 1),
+    ] {
+        let findings: Vec<Value> = levels.iter().map(|level| finding(level)).collect();
+        let answer = json!({ "parameters": { "findings": findings } });
+        for json in [false, true] {
+            let agent = agent(vec![vec![vec![answer.clone()]]]);
+            let args: &[&str] = if json {
+                &["--json", "doctor"]
+            } else {
+                &["doctor"]
+            };
+            let (stdout, stderr) = out(&surefoot(&agent.socket, args).assert().code(code));
+            assert_eq!(stderr, "", "everything was said already");
+            if json {
+                let value: Value = serde_json::from_str(&stdout).unwrap();
+                assert_eq!(value["worst"], worst);
+                assert_eq!(value["findings"].as_array().unwrap().len(), levels.len());
+            } else {
+                assert!(stdout.contains("> put it back"), "{stdout}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_end_has_its_exit_code() {
     for (error, parameters, code, words) in [
         (

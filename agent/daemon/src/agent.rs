@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     control::{Asked, Desk, Published, Refused, Roles},
     disk::{self, StateDir},
+    doctor::{Patient, Practice},
     effects::{Work, Worker},
     fault, observe,
     status::{self, LastCheck, Meter},
@@ -60,6 +61,7 @@ pub(crate) struct Agent {
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
     published: watch::Sender<Published>,
+    patient: watch::Sender<Option<Patient>>,
     roles: watch::Sender<Roles>,
     last_check: Option<LastCheck>,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
@@ -105,6 +107,7 @@ impl Agent {
             progress,
             meter: Meter::default(),
             published: watch::Sender::new(empty),
+            patient: watch::Sender::new(None),
             last_check: None,
             knowledge,
             once,
@@ -135,6 +138,7 @@ impl Agent {
             requests,
             published: self.published.subscribe(),
             roles: self.roles.subscribe(),
+            practice: Practice::new(self.patient.subscribe()),
         }
     }
 
@@ -361,7 +365,13 @@ impl Agent {
         let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);
         let history = self.machine.journal().history.iter().rev();
         let history = history.map(Into::into).collect();
-        self.published.send_replace(Published::now(status, history));
+        let published = Published::now(status, history);
+        self.patient.send_replace(Some(Patient::new(
+            Arc::clone(&self.config),
+            self.machine.journal(),
+            Some(Arc::clone(&published.status)),
+        )));
+        self.published.send_replace(published);
     }
 
     fn reload(&mut self, path: &Path) {

@@ -3,14 +3,13 @@
 //! What takes long runs beside the queue; what must be done before the next thing is waited for.
 
 use crate::{
-    activate, boot, config::Config, disk::StateDir, fault, fetching, health, observe,
+    activate, boot, config::Config, disk::StateDir, doctor, fault, fetching, health, observe,
     repository::Repository, systemd,
 };
 use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_core::{
     control::Knowledge,
-    finding::obstacle,
     machine::{Effect, Event},
     reboot,
     release::Target,
@@ -287,13 +286,7 @@ impl Tools {
             .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
         let booted = observe::boot_parts(observe::BOOTED.as_ref());
         let new = observe::boot_parts(target.system.to_string().as_ref());
-        let no_boot = boot::findings(
-            boot::Place::new(&self.config),
-            Some(target.system.clone()),
-            Some(current.clone()),
-        )
-        .await
-        .map_or_else(|error| Some(format!("{error:#}")), |found| obstacle(&found));
+        let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),
             unfit: boot::unfit(&current, &target.system),

@@ -4,7 +4,7 @@
 //!
 //! The daemon decides nothing: `surefoot-core` does. Here are its eyes ([`observe`], [`health`],
 //! [`repository`]), its hands ([`effects`], [`activate`], [`boot`], [`systemd`]), its memory ([`disk`]) and
-//! its voice ([`control`], [`status`]), and the loop that joins them ([`agent`]).
+//! its voice ([`control`], [`status`], [`doctor`]), and the loop that joins them ([`agent`]).
 
 mod activate;
 mod agent;
@@ -13,6 +13,7 @@ mod clock;
 mod config;
 mod control;
 mod disk;
+mod doctor;
 mod effects;
 mod fault;
 mod fetching;
@@ -57,6 +58,10 @@ struct Cli {
     /// Which system: its store path, or the release that brought it
     #[arg(long, value_name = "GENERATION", requires = "rollback")]
     to: Option<RollbackTo>,
+
+    /// Look the robot over and print what was found as JSON, without a daemon: as `surefoot doctor`
+    #[arg(long, conflicts_with_all = ["rollback", "config_only"])]
+    doctor: bool,
 
     /// What the daemon has done in a unit of its own, with more rights than it has itself
     #[arg(long, value_name = "JSON", hide = true)]
@@ -126,6 +131,9 @@ fn log() {
 }
 
 async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
+    if cli.doctor {
+        return doctor::without_agent(config).await;
+    }
     let state = StateDir::open(&config.state_dir)?;
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;

@@ -200,7 +200,11 @@ fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Co
     Ok(trust)
 }
 
-fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The trust anchor's bytes.
+///
+/// # Errors
+/// It is missing, or larger than any root metadata.
+pub(crate) fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     fs::File::open(path)

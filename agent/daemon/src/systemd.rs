@@ -5,7 +5,7 @@
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{process::Stdio, time::Duration};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
 use tokio::process::Command;
 
@@ -182,23 +182,66 @@ pub(crate) async fn failing_units() -> anyhow::Result<Vec<Unit>> {
     serde_json::from_str(&text).context("systemctl list-units gave something else than JSON")
 }
 
-/// How often systemd has restarted a service by itself (`NRestarts`), and its states.
+/// A unit's states.
 ///
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn unit(unit: &str) -> anyhow::Result<Unit> {
-    let text = systemctl(&["show", "--property=ActiveState,SubState", "--", unit]).await?;
-    let get = |key: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let mut said = properties(Some(unit), "ActiveState,SubState").await?;
+    let mut get = |key: &str| said.remove(key).unwrap_or_default();
     Ok(Unit {
         unit: unit.to_owned(),
         active: get("ActiveState"),
         sub: get("SubState"),
     })
+}
+
+/// Properties of a unit, or of systemd itself, by their names: `systemctl show`.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn properties(
+    unit: Option<&str>,
+    names: &str,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let property = format!("--property={names}");
+    let mut args = vec!["show", &property];
+    if let Some(unit) = unit {
+        args.extend(["--", unit]);
+    }
+    let text = systemctl(&args).await?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// When systemd, of this system or of its initrd, said this in this boot: microseconds since the
+/// kernel started. `None` if the journal cannot tell.
+pub(crate) async fn said_by_init(words: &str) -> Option<Vec<u64>> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "__MONOTONIC_TIMESTAMP")]
+        at: String,
+    }
+    let grep = format!("--grep={words}");
+    let args = [
+        "--boot",
+        "--no-pager",
+        "--output=json",
+        "--output-fields=MESSAGE",
+        &grep,
+        "_PID=1",
+    ];
+    let answer = call("journalctl", &args).await.ok()?;
+    // No such line makes it fail, too, but without a word.
+    if answer.code != Some(0) && !answer.stderr.trim().is_empty() {
+        return None;
+    }
+    let lines = answer.stdout.lines();
+    let lines = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    Some(lines.filter_map(|line| line.at.parse().ok()).collect())
 }
 
 /// The last lines that a unit wrote in this boot. Never fails: evidence is not worth a fault.

@@ -1,4 +1,4 @@
-//! Rolling back although no agent answers.
+//! What can be done although no agent answers.
 
 use super::client::CallError;
 use crate::{
@@ -11,6 +11,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
+use surefoot_core::finding::Finding;
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.
@@ -51,6 +52,28 @@ pub(super) fn rollback(
         Some(3) => Err(Refused("surefootd refused to roll back".into()).into()),
         _ => bail!("surefootd could not roll back: {}", output.status),
     }
+}
+
+/// Has the daemon's own program look the robot over, without the daemon.
+///
+/// `silence` is why nobody answered.
+pub(super) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(anyhow::Error::from(silence).context(
+            "root can have the robot looked over without the agent: sudo surefoot doctor",
+        ));
+    }
+    eprintln!("surefoot: {silence}\nsurefoot: looking without it");
+    let program = program();
+    let output = Command::new(&program)
+        .arg("--doctor")
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("{} cannot be run", program.display()))?;
+    if !output.status.success() {
+        bail!("surefootd could not look the robot over: {}", output.status);
+    }
+    serde_json::from_slice(&output.stdout).context("surefootd gave what cannot be understood")
 }
 
 /// The daemon's program: beside this one, else wherever the system finds it.

@@ -1,4 +1,5 @@
 use super::{
+    doctor,
     follow::{Outcome, ended},
     show,
 };
@@ -8,6 +9,7 @@ use surefoot_core::{
     control::{
         Blocked, Check, CheckResult, Failure, HistoryEntry, Hold, Progress, State, Status, System,
     },
+    finding::{Finding, Subject},
     journal::{Cause, What},
 };
 
@@ -244,4 +246,19 @@ fn the_end_of_an_update_is_known() {
         ended(&old, &wanted),
         Some(Outcome::Blocked { .. })
     ));
+}
+
+#[test]
+fn findings_are_grouped_and_safe_to_show() {
+    let findings = [
+        Finding::ok(Subject::Loader, "boot partition", "/boot can be written"),
+        Finding::warn(Subject::Watchdog, "device", "there is none", "get one"),
+        Finding::fail(
+            Subject::Loader,
+            "default",
+            "it starts \u{1b}[31mx",
+            "put it back",
+        ),
+    ];
+    insta::assert_snapshot!("doctor", doctor::show(&findings, PLAIN));
 }

@@ -185,6 +185,11 @@ settings! {
         /// the one before back, but nothing brings the robot back from a kernel that panics or
         /// hangs before systemd.
         accept_no_fallback: bool = false;
+        /// Try releases that need a reboot only where systemd feeds a hardware watchdog. Without
+        /// one a system that hangs is ended by its deadline, as long as systemd still runs; the
+        /// default is to try and to warn, since a robot that gets no new kernels at all is in
+        /// danger, too.
+        require_watchdog: bool = false;
         /// Time from the start of the kernel until the system must have proven itself. A unit
         /// outside the agent reboots the robot 30 s later, into the confirmed system.
         deadline: Duration = "10min" in "30s" to "1d";

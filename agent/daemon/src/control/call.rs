@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use surefoot_core::{
     StorePath,
     control::{HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, hold_time},
+    finding::Finding,
     machine::{Refusal, Request},
 };
 use tokio::sync::oneshot;
@@ -49,6 +50,11 @@ pub(super) enum Reply {
     History {
         /// Newest first.
         entries: Vec<HistoryEntry>,
+    },
+    /// Of `Doctor`.
+    Doctor {
+        /// In the order of their subjects.
+        findings: Vec<Finding>,
     },
     /// Of `org.varlink.service`.
     Service(Value),
@@ -154,7 +160,7 @@ async fn agent(
     desk: &Desk,
 ) -> Result<Answer, Error> {
     let least = match method {
-        "Status" | "Watch" | "History" => Role::Anyone,
+        "Status" | "Watch" | "History" | "Doctor" => Role::Anyone,
         "Hold" | "Resume" => Role::App,
         "Update" | "Rollback" => Role::Technician,
         _ => return Err(no_method(full_name)),
@@ -195,6 +201,16 @@ async fn agent(
                 .cloned()
                 .collect();
             return Ok(Answer::Reply(Reply::History { entries }));
+        }
+        "Doctor" => {
+            parameters.end()?;
+            let findings = tokio::time::timeout(ANSWER, desk.practice.findings())
+                .await
+                .map_err(|_| {
+                    Refused::Failed("the robot does not let itself be looked at".into())
+                })?;
+            let findings = findings.to_vec();
+            return Ok(Answer::Reply(Reply::Doctor { findings }));
         }
         "Update" => Request::Update,
         "Rollback" => Request::Rollback {

@@ -21,6 +21,7 @@ pub(crate) use listen::listen;
 pub(crate) use roles::Roles;
 pub(crate) use server::serve;
 
+use crate::doctor::Practice;
 use std::sync::Arc;
 use surefoot_core::{
     control::{HistoryEntry, Status},
@@ -87,4 +88,6 @@ pub(crate) struct Desk {
     pub(crate) published: watch::Receiver<Published>,
     /// Who may do what; a reload of the configuration may change it.
     pub(crate) roles: watch::Receiver<Roles>,
+    /// Who looks the robot over.
+    pub(crate) practice: Practice,
 }

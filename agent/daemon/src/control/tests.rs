@@ -4,6 +4,7 @@ use super::{
     Asked, Desk, Published, Refused, Roles,
     server::{self, IDLE, WRITE},
 };
+use crate::doctor::Practice;
 use serde_json::{Value, json};
 use std::{io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 use surefoot_core::{
@@ -12,6 +13,7 @@ use surefoot_core::{
         Blocked, Check, CheckResult, ClockState, Failure, HistoryEntry, Hold, Knowledge, Progress,
         State, Status, System,
     },
+    finding::{Finding, Subject},
     journal::{Cause, What},
     machine::{Refusal, Request},
 };
@@ -103,6 +105,13 @@ fn full() -> Status {
     }
 }
 
+fn findings() -> Vec<Finding> {
+    vec![
+        Finding::ok(Subject::Loader, "boot partition", "it can be written"),
+        Finding::warn(Subject::Watchdog, "device", "there is none", "get one"),
+    ]
+}
+
 fn history() -> Arc<[HistoryEntry]> {
     let entry = |what, name: &str| HistoryEntry {
         when: Some(jiff::Timestamp::UNIX_EPOCH),
@@ -131,6 +140,7 @@ fn house() -> House {
         requests: asking,
         published: reading,
         roles: roles_reading,
+        practice: Practice::having_seen(findings()),
     };
     House {
         path,
@@ -377,6 +387,17 @@ async fn bad_calls_are_named() {
     client.say(&json!({ "method": "nodots" })).await;
     let reply = client.hear().await.unwrap();
     assert_eq!(error(&reply).0, "org.varlink.service.InterfaceNotFound");
+}
+
+#[tokio::test]
+async fn anyone_may_have_the_robot_looked_over() {
+    let house = house();
+    let reply = house.call("Doctor", json!({})).await;
+    let findings = reply["parameters"]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 2);
+    assert_eq!(findings[0]["advice"], Value::Null);
+    assert_eq!(findings[1]["level"], "warn");
+    assert_eq!(findings[1]["advice"], "get one");
 }
 
 #[tokio::test]

@@ -90,6 +90,14 @@ fn the_values_are_what_it_says() {
     types.judge("entries", &entries, &outputs("History"));
     assert!(serde_json::from_value::<HistoryEntry>(entries[0].clone()).is_ok());
 
+    types.judge(
+        "findings",
+        &serde_json::to_value(findings()).unwrap(),
+        &outputs("Doctor"),
+    );
+
+    types.same_choices::<surefoot_core::finding::Level>("Level");
+    types.same_choices::<Subject>("Subject");
     types.same_choices::<State>("State");
     types.same_choices::<Cause>("Cause");
     types.same_choices::<What>("What");

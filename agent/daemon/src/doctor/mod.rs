@@ -1,0 +1,156 @@
+//! Looking the robot over: whether it would come back from a bad system, and whether it can be
+//! updated at all.
+
+mod agent;
+mod panic;
+mod store;
+mod trust;
+mod watchdog;
+
+use crate::{boot, config::Config, disk};
+use anyhow::Context as _;
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use surefoot_core::{
+    StorePath,
+    control::Status,
+    finding::{Finding, Subject},
+    journal::Journal,
+};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
+
+/// A look costs a handful of processes: whoever asks again within this time gets the same answer.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// What has to be known to look a robot over.
+#[derive(Debug, Clone)]
+pub(crate) struct Patient {
+    /// Its configuration.
+    pub(crate) config: Arc<Config>,
+    /// The systems that must be kept.
+    pub(crate) roots: BTreeMap<String, StorePath>,
+    /// Where every trouble has to end.
+    pub(crate) confirmed: Option<StorePath>,
+    /// What its agent says; `None` if none runs.
+    pub(crate) status: Option<Arc<Status>>,
+}
+
+impl Patient {
+    /// As its journal knows it.
+    pub(crate) fn new(config: Arc<Config>, journal: &Journal, status: Option<Arc<Status>>) -> Self {
+        Self {
+            config,
+            roots: journal.roots(),
+            confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
+            status,
+        }
+    }
+
+    /// Looks at everything, changing nothing.
+    pub(crate) async fn examine(&self) -> Vec<Finding> {
+        let place = boot::Place::new(&self.config);
+        let (loader, watchdog, agent) = tokio::join!(
+            boot::findings(place, None, self.confirmed.clone()),
+            watchdog::findings(self.config.boot.require_watchdog),
+            agent::findings(self.status.is_some()),
+        );
+        let mut findings = loader.unwrap_or_else(|error| {
+            vec![Finding::fail(
+                Subject::Loader,
+                "boot loader",
+                format!("it could not be looked at: {error:#}"),
+                "ask again as root",
+            )]
+        });
+        findings.extend(watchdog);
+        findings.extend(panic::findings());
+        findings.extend(store::findings(self));
+        findings.extend(trust::findings(self));
+        findings.extend(agent);
+        findings
+    }
+}
+
+/// Looks the robot over for whoever asks, one at a time.
+#[derive(Debug, Clone)]
+pub(crate) struct Practice {
+    patient: watch::Receiver<Option<Patient>>,
+    last: Arc<Mutex<Option<Seen>>>,
+}
+
+/// When somebody looked last, and what was found.
+type Seen = (Instant, Arc<[Finding]>);
+
+impl Practice {
+    /// For this patient, as it is at any time.
+    pub(crate) fn new(patient: watch::Receiver<Option<Patient>>) -> Self {
+        Self {
+            patient,
+            last: Arc::default(),
+        }
+    }
+
+    /// One that has looked already.
+    #[cfg(test)]
+    pub(crate) fn having_seen(findings: Vec<Finding>) -> Self {
+        Self {
+            patient: watch::Sender::new(None).subscribe(),
+            last: Arc::new(Mutex::new(Some((Instant::now(), findings.into())))),
+        }
+    }
+
+    /// What there is to find.
+    pub(crate) async fn findings(&self) -> Arc<[Finding]> {
+        let mut last = self.last.lock().await;
+        if let Some((at, findings)) = &*last
+            && at.elapsed() < FRESH
+        {
+            return Arc::clone(findings);
+        }
+        let patient = self.patient.borrow().clone();
+        let findings: Arc<[Finding]> = match patient {
+            Some(patient) => patient.examine().await.into(),
+            None => Arc::default(),
+        };
+        *last = Some((Instant::now(), Arc::clone(&findings)));
+        findings
+    }
+}
+
+/// The same without an agent, as far as that goes: prints it as JSON.
+///
+/// # Errors
+/// The journal is there but cannot be read.
+pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
+    let path = config.state_dir.join(disk::JOURNAL);
+    let journal = match fs::read(&path) {
+        Ok(bytes) => Journal::parse(&bytes).with_context(|| path.display().to_string())?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Journal::default(),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
+    };
+    let findings = Patient::new(config, &journal, None).examine().await;
+    println!("{}", serde_json::to_string(&findings)?);
+    Ok(())
+}
+
+/// What keeps a boot on trial of this system from working here, and is not its fault.
+pub(crate) async fn obstacle(
+    config: &Config,
+    system: &StorePath,
+    previous: &StorePath,
+) -> Option<String> {
+    let place = boot::Place::new(config);
+    let look = boot::findings(place, Some(system.clone()), Some(previous.clone()));
+    let mut findings = match look.await {
+        Ok(findings) => findings,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    if config.boot.require_watchdog {
+        findings.extend(watchdog::findings(true).await);
+    }
+    surefoot_core::finding::obstacle(&findings)
+}

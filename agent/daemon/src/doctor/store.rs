@@ -1,0 +1,142 @@
+//! The Nix store: its daemon, its room, and the systems that must stay.
+
+use super::Patient;
+use crate::disk;
+use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
+use surefoot_core::{
+    StorePath,
+    finding::{Finding, Subject},
+    units::short_bytes,
+};
+
+const STORE: Subject = Subject::Store;
+
+/// Looks at it.
+pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
+    let fetch = &patient.config.fetch;
+    let socket = fetch.daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
+    vec![
+        match UnixStream::connect(&socket) {
+            Ok(_) => Finding::ok(
+                STORE,
+                "Nix daemon",
+                format!("it listens at {}", socket.display()),
+            ),
+            Err(error) => Finding::fail(
+                STORE,
+                "Nix daemon",
+                format!("it does not answer at {}: {error}", socket.display()),
+                "systemctl start nix-daemon.socket",
+            ),
+        },
+        room(Path::new("/nix/store"), fetch.reserve.0),
+        kept(Path::new(disk::ROOTS_DIR), &patient.roots),
+    ]
+}
+
+fn room(store: &Path, reserve: u64) -> Finding {
+    let what = "room";
+    let free = match nix::sys::statvfs::statvfs(store) {
+        Ok(stat) => stat.blocks_available() * stat.fragment_size(),
+        Err(error) => {
+            let found = format!("{} cannot be looked at: {}", store.display(), error.desc());
+            return Finding::fail(STORE, what, found, "install Nix");
+        }
+    };
+    let found = format!(
+        "{} are free, {} stay reserved (fetch.reserve)",
+        short_bytes(free),
+        short_bytes(reserve)
+    );
+    if free > reserve {
+        Finding::ok(STORE, what, found)
+    } else {
+        Finding::fail(
+            STORE,
+            what,
+            format!("{found}: nothing can be fetched"),
+            "nix-collect-garbage -d removes old generations",
+        )
+    }
+}
+
+/// Whether what must stay is there and has its root.
+fn kept(directory: &Path, roots: &BTreeMap<String, StorePath>) -> Finding {
+    let what = "kept systems";
+    let lost: Vec<&String> = roots
+        .iter()
+        .filter(|(_, system)| !Path::new(&system.to_string()).exists())
+        .map(|(name, _)| name)
+        // What is being brought need not be there yet.
+        .filter(|name| *name != "next")
+        .collect();
+    let unrooted: Vec<&String> = roots
+        .iter()
+        .filter(|(name, system)| {
+            fs::read_link(directory.join(name)).ok().as_deref()
+                != Some(Path::new(&system.to_string()))
+        })
+        .map(|(name, _)| name)
+        .collect();
+    let list = |names: &[&String]| {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        names.join(", ")
+    };
+    if !lost.is_empty() {
+        Finding::fail(
+            STORE,
+            what,
+            format!("not in the store: {}", list(&lost)),
+            "check the disk; the release can be published again",
+        )
+    } else if unrooted.is_empty() {
+        Finding::ok(
+            STORE,
+            what,
+            format!(
+                "{} have their roots in {}",
+                roots.len(),
+                directory.display()
+            ),
+        )
+    } else {
+        Finding::fail(
+            STORE,
+            what,
+            format!(
+                "without a root in {}, so that they may be collected: {}",
+                directory.display(),
+                list(&unrooted)
+            ),
+            "systemctl restart surefootd makes them again at its next step",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use surefoot_core::finding::Level;
+
+    #[test]
+    fn a_system_without_its_root_is_told() {
+        let path = StorePath::from_base_name(&format!("{}-nixos", "a".repeat(32))).unwrap();
+        let roots: BTreeMap<_, _> = [("next".to_owned(), path.clone())].into();
+        let dir = tempfile::tempdir().unwrap();
+        let finding = kept(dir.path(), &roots);
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.found.contains("collected: next"), "{finding}");
+        std::os::unix::fs::symlink(path.to_string(), dir.path().join("next")).unwrap();
+        assert_eq!(kept(dir.path(), &roots).level, Level::Ok);
+        let roots = [("confirmed".to_owned(), path)].into();
+        assert!(kept(dir.path(), &roots).found.contains("not in the store"));
+    }
+
+    #[test]
+    fn a_full_store_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(room(dir.path(), 0).level, Level::Ok);
+        assert_eq!(room(dir.path(), u64::MAX).level, Level::Fail);
+        assert_eq!(room(Path::new("/nowhere"), 0).level, Level::Fail);
+    }
+}
