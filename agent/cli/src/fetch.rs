@@ -98,7 +98,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    net: crate::net::Args,
+    net: crate::net::NetArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

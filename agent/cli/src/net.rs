@@ -9,7 +9,7 @@ use surefoot_store::{
 /// How to reach caches.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Web servers")]
-pub(crate) struct Args {
+pub(crate) struct NetArgs {
     /// PEM file of certificate authorities to trust beside the system's; may be given several times.
     #[arg(long, value_name = "FILE")]
     ca_file: Vec<PathBuf>,
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     s3_region: String,
 }
 
-impl Args {
+impl NetArgs {
     /// As the fetcher takes them.
     pub(crate) fn options(&self) -> Options {
         let headers = self.header_file.iter().map(|(url, file)| Access {

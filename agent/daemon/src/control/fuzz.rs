@@ -1,6 +1,7 @@
 //! One client that says anything.
 
 use super::{Asked, Desk, Published, Roles, client::converse, roles::Caller, wire::Wire};
+use crate::doctor::Practice;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
 use surefoot_core::{control::Status, machine::Request};
@@ -46,6 +47,7 @@ async fn one(said: &[u8]) {
         requests: asking,
         published,
         roles,
+        practice: Practice::new(watch::Sender::new(None).subscribe()),
     };
     let agent = async {
         while let Some(Asked { request, reply }) = asked.recv().await {
