@@ -27,7 +27,7 @@ use crate::{
     release::Target,
     resolver::{Resolution, World, resolve},
     retry,
-    switch::{Action, Order, Outcome},
+    switch::{Action, Kind, Order, Outcome},
     time::{BootId, Instant},
 };
 use jiff::Timestamp;
@@ -572,10 +572,10 @@ impl Decision<'_> {
         }
     }
 
-    fn order(&mut self, kind: &str, system: StorePath, action: Action, no_check: bool) -> Order {
+    fn order(&mut self, kind: Kind, system: StorePath, action: Action, no_check: bool) -> Order {
         self.machine.journal.units += 1;
         Order {
-            unit: format!("surefoot-{kind}-{}.service", self.machine.journal.units),
+            unit: format!("{}{}.service", kind.prefix(), self.machine.journal.units),
             system,
             action,
             default: None,

@@ -34,6 +34,35 @@ impl fmt::Display for Action {
     }
 }
 
+/// What a switch is for: part of its unit's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Activates a system that has to prove itself.
+    Trial,
+    /// Gives a system a boot entry, for a trial by booting.
+    Stage,
+    /// Makes a system the one that the robot starts with.
+    Commit,
+    /// Goes back.
+    Revert,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Trial, Self::Stage, Self::Commit, Self::Revert];
+
+    /// What the names of its units begin with: `surefoot-trial-`.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Trial => "surefoot-trial-",
+            Self::Stage => "surefoot-stage-",
+            Self::Commit => "surefoot-commit-",
+            Self::Revert => "surefoot-revert-",
+        }
+    }
+}
+
 /// One switch to carry out, in a transient unit of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -13,7 +13,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     resolver::SwitchUnit,
-    switch::{Action, Order, Outcome},
+    switch::{Action, Kind, Order, Outcome},
 };
 
 /// The dead-man timer's unit, without its ending.
@@ -199,13 +199,8 @@ fn read_back(
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn forget() -> anyhow::Result<()> {
-    systemd::clear(&[
-        "surefoot-stage-*.service",
-        "surefoot-trial-*.service",
-        "surefoot-commit-*.service",
-        "surefoot-revert-*.service",
-    ])
-    .await
+    let units = Kind::ALL.map(|kind| format!("{}*.service", kind.prefix()));
+    systemd::clear(&units.each_ref().map(String::as_str)).await
 }
 
 /// Ends a switch that still runs, wherever it runs.

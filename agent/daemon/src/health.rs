@@ -1,6 +1,7 @@
 //! Looking at the robot's health.
 
 use crate::{
+    activate, boot,
     config::{self, CommandCheck, HttpCheck, TcpCheck},
     observe,
     repository::Repository,
@@ -10,6 +11,7 @@ use std::{process::Stdio, time::Duration};
 use surefoot_core::{
     StorePath,
     health::{Failure, JOURNAL_LINES, Report},
+    switch::Kind,
 };
 use tokio::process::Command;
 
@@ -107,14 +109,11 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 fn own_unit(unit: &str) -> bool {
-    [
-        "trial-", "commit-", "stage-", "revert-", "dead-man", "deadline",
-    ]
-    .iter()
-    .any(|kind| {
-        unit.strip_prefix("surefoot-")
-            .is_some_and(|rest| rest.starts_with(kind))
-    })
+    Kind::ALL
+        .map(Kind::prefix)
+        .into_iter()
+        .chain([activate::DEAD_MAN, boot::DEADLINE])
+        .any(|prefix| unit.starts_with(prefix))
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {

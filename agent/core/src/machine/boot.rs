@@ -12,7 +12,7 @@ use crate::{
     journal::{Cause, Evidence, Mode, Phase, State},
     release::Target,
     resolver::Trace,
-    switch::{Action, Order},
+    switch::{Action, Kind, Order},
     time::Instant,
 };
 
@@ -22,7 +22,7 @@ impl Decision<'_> {
         let system = target.system.clone();
         let order = Order {
             default: Some(previous.clone()),
-            ..self.order("stage", system.clone(), Action::Stage, false)
+            ..self.order(Kind::Stage, system.clone(), Action::Stage, false)
         };
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Trial {

@@ -14,7 +14,7 @@ impl Decision<'_> {
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::DisarmDeadMan);
         let rollback = matches!(origin, Origin::Rollback { .. });
-        let order = self.order("commit", goal.system.clone(), action, rollback);
+        let order = self.order(Kind::Commit, goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Committing {
             goal,
@@ -36,7 +36,7 @@ impl Decision<'_> {
             attempts,
         } = self.machine.journal.state.clone()
         {
-            let order = self.order("commit", order.system, order.action, order.no_check);
+            let order = self.order(Kind::Commit, order.system, order.action, order.no_check);
             self.effects.push(Effect::DisarmDeadMan);
             self.effects.push(Effect::Switch(order.clone()));
             self.go(State::Committing {

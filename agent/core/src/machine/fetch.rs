@@ -62,18 +62,18 @@ impl Decision<'_> {
     }
 
     pub(super) fn poll_failed(&mut self, why: String) {
-        let (policy, random) = (self.cx.policy, self.cx.random);
         let memory = &mut self.machine.memory;
         memory.polling = false;
         memory.poll_failures = memory.poll_failures.saturating_add(1);
         memory.poll_error = Some(why);
-        let delay = retry::backoff(
-            memory.poll_failures,
-            policy.backoff_base,
-            policy.backoff_max,
-            random,
-        );
-        memory.next_poll = Some(self.cx.now + delay);
+        let failures = memory.poll_failures;
+        self.machine.memory.next_poll = Some(self.after_failures(failures));
+    }
+
+    /// When to try again what has failed so often in a row.
+    fn after_failures(&self, failures: u32) -> Instant {
+        let (policy, random) = (self.cx.policy, self.cx.random);
+        self.cx.now + retry::backoff(failures, policy.backoff_base, policy.backoff_max, random)
     }
 
     pub(super) fn fetch(&mut self, target: Target) {
@@ -102,15 +102,8 @@ impl Decision<'_> {
 
     /// Tries the present state again after a growing delay.
     pub(super) fn retry_later(&mut self) {
-        let (policy, random) = (self.cx.policy, self.cx.random);
-        let memory = &mut self.machine.memory;
-        memory.fetch_failures = memory.fetch_failures.saturating_add(1);
-        let delay = retry::backoff(
-            memory.fetch_failures,
-            policy.backoff_base,
-            policy.backoff_max,
-            random,
-        );
-        memory.retry = Some(self.cx.now + delay);
+        let failures = self.machine.memory.fetch_failures.saturating_add(1);
+        self.machine.memory.fetch_failures = failures;
+        self.machine.memory.retry = Some(self.after_failures(failures));
     }
 }

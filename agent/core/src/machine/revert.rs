@@ -42,7 +42,7 @@ impl Decision<'_> {
             State::Committing { target, goal, .. } => (target, goal.system),
             _ => return,
         };
-        let order = self.order("revert", system, action, true);
+        let order = self.order(Kind::Revert, system, action, true);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Reverting {
             target,
@@ -66,7 +66,7 @@ impl Decision<'_> {
             reboot,
         } = self.machine.journal.state.clone()
         {
-            let order = self.order("revert", order.system, order.action, true);
+            let order = self.order(Kind::Revert, order.system, order.action, true);
             self.effects.push(Effect::Switch(order.clone()));
             self.go(State::Reverting {
                 target,

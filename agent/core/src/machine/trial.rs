@@ -113,7 +113,7 @@ impl Decision<'_> {
         else {
             return;
         };
-        let order = self.order("trial", system.clone(), Action::Test, false);
+        let order = self.order(Kind::Trial, system.clone(), Action::Test, false);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Trial {
             target,

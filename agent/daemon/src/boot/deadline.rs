@@ -11,7 +11,7 @@ use std::{fs, io::ErrorKind, path::Path, time::Duration};
 use surefoot_core::StorePath;
 
 const DIRECTORY: &str = "/etc/systemd/system.control";
-const NAME: &str = "surefoot-deadline";
+pub(crate) const NAME: &str = "surefoot-deadline";
 
 /// How much later the robot is rebooted without stopping anything, should stopping hang.
 const FORCE_AFTER: Duration = Duration::from_secs(90);

@@ -27,6 +27,8 @@ use surefoot_core::{
     resolver::{Trace, World},
 };
 
+pub(crate) use deadline::NAME as DEADLINE;
+
 /// What was aimed at, in the state directory, for the boot that comes back.
 const AIM: &str = "boot-trial.json";
 
