@@ -121,6 +121,9 @@ pub enum State {
         order: Order,
         /// Tries so far, this one included.
         attempts: u32,
+        /// Whether the robot has to be rebooted into it then: it has another kernel, say.
+        #[serde(default)]
+        reboot: bool,
     },
     /// Back to the system that ran before.
     Reverting {

@@ -105,6 +105,9 @@ pub struct Context<'a> {
     pub wall: Option<Timestamp>,
     /// A fresh random number.
     pub random: u64,
+    /// The kept systems that only a boot leads to from what was booted. Needed where a person goes
+    /// back to one.
+    pub by_boot: &'a [StorePath],
     /// The configuration.
     pub policy: &'a Policy,
 }
@@ -308,6 +311,8 @@ struct Memory {
     next_poll: Option<Instant>,
     fetch_failures: u32,
     retry: Option<Instant>,
+    /// What waits for its retry is a reboot into a system that the boot loader starts already.
+    rebooting: bool,
     soak: Soak,
     drift: Option<StorePath>,
     problem: Option<String>,
@@ -556,6 +561,9 @@ impl Decision<'_> {
                 ..
             } if retry => self.boot_trial(),
             State::Trial { .. } => {}
+            State::Committing { reboot: true, .. } if retry && self.machine.memory.rebooting => {
+                self.reboot_into();
+            }
             State::Committing { .. } if retry => self.commit_again(),
             State::Committing { .. } => {}
             State::Reverting { .. } if retry => self.revert_again(),
@@ -566,6 +574,7 @@ impl Decision<'_> {
     fn go(&mut self, state: State) {
         self.machine.journal.state = state;
         self.machine.memory.retry = None;
+        self.machine.memory.rebooting = false;
         self.machine.memory.soak = Soak::default();
         if !matches!(self.machine.journal.state, State::Idle) {
             self.machine.memory.problem = None;

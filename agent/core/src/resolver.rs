@@ -110,7 +110,10 @@ pub enum Resolution {
     /// The trial's traces do not fit together: go back.
     Revert(&'static str),
     /// Go on with the commit.
-    Forward,
+    Forward {
+        /// Whether the reboot into the system, if it needs one, has not happened yet.
+        reboot: bool,
+    },
     /// Go on with the revert.
     Backward {
         /// Whether only a reboot leads back: the failed system runs, and was booted.
@@ -205,15 +208,24 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
                 (_, _) => Resolution::Revert("a live trial is where only a boot leads"),
             }
         }
-        State::Committing { order, goal, .. } => match &world.switch {
+        State::Committing {
+            order,
+            goal,
+            reboot,
+            ..
+        } => match &world.switch {
             SwitchUnit::Running => Resolution::Attach,
             SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
-            SwitchUnit::Gone
-                if order.action == Action::Boot && world.current.as_ref() != Some(&goal.system) =>
-            {
-                Resolution::CommitLost
+            SwitchUnit::Gone => {
+                let there = world.current.as_ref() == Some(&goal.system);
+                if order.action == Action::Boot && !there && !reboot {
+                    Resolution::CommitLost
+                } else {
+                    Resolution::Forward {
+                        reboot: *reboot && !there,
+                    }
+                }
             }
-            SwitchUnit::Gone => Resolution::Forward,
         },
         State::Reverting { order, reboots, .. } => match &world.switch {
             SwitchUnit::Running => Resolution::Attach,

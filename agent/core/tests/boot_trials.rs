@@ -290,3 +290,117 @@ fn what_the_robot_cannot_boot_waits_and_what_must_not_be_tried_is_refused() {
     assert_eq!(cause(&robot), Some(Cause::Unfit));
     assert_eq!(count(&robot, What::Refused), 1);
 }
+
+/// A robot that has confirmed `b` after booting it, and may go back to `a`.
+fn robot_on_b() -> Robot {
+    let mut robot = robot();
+    update(&mut robot);
+    stands_on(&robot, 'b');
+    robot
+}
+
+fn roll_back(robot: &mut Robot) -> String {
+    let answer = robot.ask(Request::Rollback {
+        to: None,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    answer.unwrap()
+}
+
+#[test]
+fn a_rollback_to_another_kernel_goes_through_one_boot_and_says_so() {
+    let mut robot = robot_on_b();
+    let boots = robot.boots;
+    let said = roll_back(&mut robot);
+    assert!(said.contains("the robot reboots"), "{said}");
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert_eq!(robot.booted, system('a'));
+    assert_eq!(robot.boots, boots + 1);
+    assert_eq!(cause(&robot), Some(Cause::Rollback));
+    assert_eq!(count(&robot, What::RolledBack), 1);
+}
+
+#[test]
+fn a_rollback_to_the_same_kernel_needs_no_boot() {
+    let mut robot = robot_on_b();
+    robot.needs_reboot.insert(system('c'));
+    robot.published = Some(release('c'));
+    // Published with the kernel of `b`; it was tried by booting all the same.
+    update(&mut robot);
+    stands_on(&robot, 'c');
+    let boots = robot.boots;
+    let said = roll_back(&mut robot);
+    assert!(!said.contains("reboot"), "{said}");
+    robot.settle();
+    stands_on(&robot, 'b');
+    assert_eq!(robot.boots, boots);
+}
+
+#[test]
+fn a_rollback_by_boot_waits_for_a_hold() {
+    let mut robot = robot_on_b();
+    let boots = robot.boots;
+    roll_back(&mut robot);
+    robot
+        .ask(Request::Hold {
+            length: Some(Duration::from_secs(500)),
+            why: "carries glass".into(),
+            by: "arm".into(),
+        })
+        .unwrap();
+    robot.settle_until(|robot| robot.machine.as_ref().unwrap().problem().is_some());
+    let problem = robot.machine.as_ref().unwrap().problem().unwrap();
+    assert!(problem.contains("when the hold of arm ends"), "{problem}");
+    assert_eq!(robot.boots, boots);
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert_eq!(robot.boots, boots + 1);
+}
+
+#[test]
+fn a_rollback_by_boot_is_seen_through_whenever_the_power_goes_or_the_agent_dies() {
+    for steps in 0..12 {
+        for seed in 0..4 {
+            for cut in [true, false] {
+                let mut robot = robot_on_b();
+                for _ in 0..seed {
+                    robot.roll();
+                }
+                roll_back(&mut robot);
+                for _ in 0..steps {
+                    robot.advance();
+                }
+                if cut {
+                    robot.power_cut();
+                } else {
+                    robot.kill();
+                }
+                robot.start();
+                robot.settle();
+                stands_on(&robot, 'a');
+                assert_eq!(robot.booted, system('a'));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rollback_by_boot_that_never_arrives_stays_where_it_was() {
+    let mut robot = robot_on_b();
+    roll_back(&mut robot);
+    // A boot loader that forgets: whatever is written, `b` comes up.
+    for _ in 0..5 {
+        robot.settle_until(|robot| robot.default == system('a') || *robot.state() == State::Idle);
+        if *robot.state() == State::Idle {
+            break;
+        }
+        robot.default = system('b');
+        robot.power_cut();
+        robot.start();
+    }
+    robot.settle();
+    stands_on(&robot, 'b');
+    assert_eq!(count(&robot, What::Reverted), 1);
+}

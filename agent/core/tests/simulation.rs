@@ -240,7 +240,8 @@ proptest! {
         let mut on_disk = machine.journal().clone();
         for (event, wait) in events {
             now = now + Duration::from_millis(wait);
-            let cx = Context { now, boot: &boot, wall: None, random, policy: &policy };
+            let by_boot = [system('b')];
+            let cx = Context { by_boot: &by_boot, now, boot: &boot, wall: None, random, policy: &policy };
             let before = machine.journal().clone();
             let decided = machine
                 .step(event.clone(), &cx)

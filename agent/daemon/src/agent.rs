@@ -239,7 +239,12 @@ impl Agent {
     /// One step: decide, write, act.
     async fn take(&mut self, event: Event) -> Option<Answer> {
         self.note(&event);
+        let by_boot = match &event {
+            Event::Asked(Request::Rollback { .. }) => observe::by_boot(self.machine.journal()),
+            _ => Vec::new(),
+        };
         let cx = Context {
+            by_boot: &by_boot,
             now: observe::now(),
             boot: &self.boot,
             wall: Some(jiff::Timestamp::now()),

@@ -9,7 +9,9 @@ use std::{
 };
 use surefoot_core::{
     StorePath,
-    reboot::BootParts,
+    journal::Journal,
+    reboot::{self, BootParts},
+    release::RebootPolicy,
     resolver::{SwitchUnit, Trace, World},
     switch::Order,
     time::{BootId, Instant},
@@ -110,6 +112,19 @@ pub(crate) fn boot_parts(toplevel: &Path) -> BootParts {
             })
             .unwrap_or_default(),
     }
+}
+
+/// The systems that are kept for a way back and that only a boot leads to from what was booted.
+pub(crate) fn by_boot(journal: &Journal) -> Vec<StorePath> {
+    let booted = boot_parts(Path::new(BOOTED));
+    let kept = journal.fallbacks.iter().chain(&journal.confirmed);
+    kept.map(|generation| &generation.system)
+        .filter(|system| {
+            let parts = boot_parts(Path::new(&system.to_string()));
+            !reboot::reasons(&booted, &parts, RebootPolicy::Auto).is_empty()
+        })
+        .cloned()
+        .collect()
 }
 
 /// Reads a small file; `None` if it is missing, too large or no text.

@@ -9,7 +9,7 @@ impl Decision<'_> {
         target: Option<Target>,
         previous: StorePath,
         origin: Origin,
-        action: Action,
+        (action, reboot): (Action, bool),
     ) {
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::DisarmDeadMan);
@@ -23,6 +23,7 @@ impl Decision<'_> {
             origin,
             order,
             attempts: 1,
+            reboot,
         });
     }
 
@@ -34,6 +35,7 @@ impl Decision<'_> {
             origin,
             order,
             attempts,
+            reboot,
         } = self.machine.journal.state.clone()
         {
             let order = self.order(Kind::Commit, order.system, order.action, order.no_check);
@@ -46,7 +48,55 @@ impl Decision<'_> {
                 origin,
                 order,
                 attempts: attempts.saturating_add(1),
+                reboot,
             });
+        }
+    }
+
+    /// Goes on after a restart; `needed`: whether the reboot into it has not happened yet.
+    pub(super) fn forward(&mut self, needed: bool) {
+        let State::Committing {
+            reboot,
+            attempts,
+            previous,
+            ..
+        } = &mut self.machine.journal.state
+        else {
+            return;
+        };
+        *reboot = needed;
+        if needed && *attempts >= self.cx.policy.commit_attempts {
+            // Each attempt may have cost a reboot, and the system before came up each time.
+            let (previous, attempts) = (previous.clone(), *attempts);
+            let why = format!("{attempts} times the boot loader did not start it");
+            self.revert_to(
+                previous,
+                Action::Boot,
+                false,
+                Evidence::plain(Cause::Commit, why),
+            );
+        } else {
+            self.commit_again();
+        }
+    }
+
+    /// The boot loader starts the system that a person went back to: reboots into it, at a permitted
+    /// moment. Whoever reboots the robot before that arrives there, too.
+    pub(super) fn reboot_into(&mut self) {
+        self.expire_holds();
+        let State::Committing { goal, .. } = &self.machine.journal.state else {
+            return;
+        };
+        let why = format!("going back to {}", goal.system);
+        self.machine.memory.rebooting = true;
+        if let Some(hold) = self.machine.journal.holds.first() {
+            self.machine.memory.problem = Some(format!(
+                "{why}; the robot will be rebooted when the hold of {} ends",
+                hold.owner
+            ));
+            self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
+        } else {
+            self.reboot(why);
         }
     }
 

@@ -122,7 +122,8 @@ impl Decision<'_> {
 
     pub(super) fn roll_back(&mut self, to: Option<StorePath>, why: String, by: String) -> Answer {
         self.expire_holds();
-        if let Some(hold) = self.machine.journal.holds.iter().find(|h| h.owner != by) {
+        let mut holds = self.machine.journal.holds.iter();
+        if let Some(hold) = holds.find(|h| h.owner != by) {
             return Err(Refusal::Refused(format!(
                 "{} holds the robot: {}; `surefoot resume` ends the hold",
                 hold.owner, hold.why
@@ -149,16 +150,34 @@ impl Decision<'_> {
             (None, Some(confirmed)) => confirmed.system.clone(),
             (None, None) => goal.system.clone(),
         };
-        if matches!(journal.state, State::Fetching { .. } | State::Ready { .. }) {
-            self.effects.push(Effect::CancelFetch);
-        }
-        let answer = format!("going back to {}", goal.system);
+        // A switch would leave the robot with a kernel that is not the system's own.
+        let reboot = self.cx.by_boot.contains(&goal.system);
+        let answer = if reboot {
+            format!(
+                "going back to {}: it has another kernel, initrd or parameters, so the robot \
+                 reboots{}",
+                goal.system,
+                match journal.holds.first() {
+                    Some(hold) => format!(" when the hold of {} ends", hold.owner),
+                    None => String::new(),
+                }
+            )
+        } else {
+            format!("going back to {}", goal.system)
+        };
         let goal = Generation {
             since: self.cx.wall,
             ..goal
         };
         let origin = Origin::Rollback { why, by };
-        self.commit(goal, None, previous, origin, Action::Switch);
+        if matches!(
+            self.machine.journal.state,
+            State::Fetching { .. } | State::Ready { .. }
+        ) {
+            self.effects.push(Effect::CancelFetch);
+        }
+        let action = if reboot { Action::Boot } else { Action::Switch };
+        self.commit(goal, None, previous, origin, (action, reboot));
         Ok(answer)
     }
 }

@@ -81,7 +81,7 @@ impl Decision<'_> {
             Resolution::Revert(why) => {
                 self.revert(Evidence::plain(Cause::Unknown, why.to_owned()));
             }
-            Resolution::Forward => self.commit_again(),
+            Resolution::Forward { reboot: needed } => self.forward(needed),
             Resolution::Backward { reboot: needed } => {
                 if let State::Reverting { reboot, .. } = &mut self.machine.journal.state {
                     *reboot = needed;
@@ -143,7 +143,7 @@ impl Decision<'_> {
                 Origin::Restore {
                     why: why.to_owned(),
                 },
-                Action::Switch,
+                (Action::Switch, false),
             );
         }
     }

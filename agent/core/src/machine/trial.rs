@@ -163,12 +163,14 @@ impl Decision<'_> {
                 self.effects.push(Effect::Inspect(target));
             }
             State::Trial { .. } => self.revert(Evidence::of_switch(outcome, log, failures)),
+            State::Committing { reboot: true, .. } if outcome.activated() => self.reboot_into(),
             State::Committing { .. } if outcome.activated() => self.committed(),
             State::Committing {
                 attempts,
                 previous,
                 origin,
                 order,
+                reboot,
                 ..
             } => {
                 let problem = Some(format!("commit: {outcome}"));
@@ -185,7 +187,8 @@ impl Decision<'_> {
                         cause: Cause::Commit,
                         ..Evidence::of_switch(outcome, log, failures)
                     };
-                    let reboot = order.action == Action::Boot;
+                    // Until the reboot the system before still runs.
+                    let reboot = order.action == Action::Boot && !reboot;
                     self.revert_to(previous, order.action, reboot, evidence);
                 }
             }
@@ -317,7 +320,7 @@ impl Decision<'_> {
             } else {
                 Origin::Adopt
             };
-            self.commit(goal, target, previous, origin, action);
+            self.commit(goal, target, previous, origin, (action, false));
         }
     }
 

@@ -309,7 +309,15 @@ impl Robot {
             return;
         };
         let (random, boot, policy) = (self.random(), self.boot(), self.policy.clone());
+        // A system with the kernel that was booted can be switched to.
+        let booted = self.needs_reboot.contains(&self.booted);
+        let kept = self.journal.fallbacks.iter().chain(&self.journal.confirmed);
+        let by_boot: Vec<StorePath> = kept
+            .map(|generation| generation.system.clone())
+            .filter(|system| self.needs_reboot.contains(system) != booted)
+            .collect();
         let cx = Context {
+            by_boot: &by_boot,
             now: self.now,
             boot: &boot,
             wall: None,
