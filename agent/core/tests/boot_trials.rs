@@ -1,5 +1,7 @@
 //! Trials by booting: every way that they can end.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use common::{Fate, Robot, release, system};
