@@ -69,6 +69,13 @@ in
       (ofType ".service")
       # A new configuration is read without a restart: a restart is what the switch must never do.
       { surefootd.reloadTriggers = [ configFile ]; }
+      (mkIf (cfg.credentials != { }) {
+        surefootd.serviceConfig = {
+          LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
+          # What it is when its file is missing; otherwise the agent would not start. It must say something.
+          SetCredential = map (name: "${name}:\\n") (lib.attrNames cfg.credentials);
+        };
+      })
       # systemd calls a boot good as soon as boot-complete.target is reached, long before a boot on trial
       # has proven itself. That is the agent's to say: as long as its deadline lies there, nobody else
       # does. A unit that waits for the verdict would be worse, see docs/src/boot-trials.md.

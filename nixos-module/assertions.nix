@@ -153,6 +153,16 @@ in
         message = "services.surefoot and services.comin would both switch this robot: enable only one.";
       }
       {
+        assertion = lib.all (name: builtins.match "[A-Za-z0-9_.-]+" name != null) (
+          lib.attrNames cfg.credentials
+        );
+        message = "services.surefoot.credentials: names are made of A-Z a-z 0-9 . _ -";
+      }
+      {
+        assertion = !lib.any (lib.hasPrefix builtins.storeDir) (lib.attrValues cfg.credentials);
+        message = "services.surefoot.credentials: the Nix store is no place for a secret, everybody can read it.";
+      }
+      {
         assertion = cfg.trustAnchor != null || settings.root != "/etc/surefoot/root.json";
         message = ''
           services.surefoot needs a trust anchor: set trustAnchor to the metadata/1.root.json that

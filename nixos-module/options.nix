@@ -68,6 +68,23 @@ in
       '';
     };
 
+    credentials = mkOption {
+      # Not a path: that would copy the secret into the store, where everybody can read it.
+      type = types.attrsOf (types.strMatching "/.+");
+      default = { };
+      example = {
+        netrc = "/var/lib/secrets/surefoot.netrc";
+      };
+      description = ''
+        Secrets for the agent, by name: files on the robot, outside of the Nix store. They are handed
+        over as systemd credentials; where a setting asks for a file, say
+        {file}`/run/credentials/surefootd.service/NAME`.
+
+        A file that is missing gives a credential of one empty line: a robot without a secret may be without its
+        cache, but must not be without its agent. A changed file is read when the agent starts again.
+      '';
+    };
+
     watchdog = {
       enable = mkOption {
         type = types.bool;

@@ -149,6 +149,28 @@ map unitFile unitFiles
       (robot { systemd.services.surefootd.serviceConfig.WatchdogSec = "2min"; })
       .config.systemd.units."surefootd.service".text
   ))
+  (equal "secrets are handed over as credentials, missing ones as empty ones"
+    (
+      let
+        inherit
+          ((robot { services.surefoot.credentials.netrc = "/var/lib/secrets/netrc"; })
+            .config.systemd.services.surefootd
+          )
+          serviceConfig
+          ;
+      in
+      {
+        inherit (serviceConfig) LoadCredential SetCredential;
+      }
+    )
+    {
+      LoadCredential = [ "netrc:/var/lib/secrets/netrc" ];
+      SetCredential = [ "netrc:\\n" ];
+    }
+  )
+  (isTrue "no credentials where none are asked for" (
+    !(config.systemd.services.surefootd.serviceConfig ? LoadCredential)
+  ))
   # A boot on trial is called good by the agent alone.
   (isTrue "nobody blesses a boot on trial" (
     let
@@ -285,6 +307,12 @@ map unitFile unitFiles
     };
   })) [ ])
   (refused "two that update" "system.autoUpgrade" { system.autoUpgrade.enable = true; })
+  (refused "a secret in the store" "no place for a secret" {
+    services.surefoot.credentials.netrc = "${builtins.storeDir}/netrc";
+  })
+  (refused "a credential with a strange name" "names are made of" {
+    services.surefoot.credentials."a:b" = "/var/lib/secrets/netrc";
+  })
   (refused "no trust anchor" "needs a trust anchor" {
     services.surefoot.trustAnchor = lib.mkForce null;
   })
