@@ -34,7 +34,7 @@
           pkgs = pkgsFor system;
         in
         {
-          inherit (pkgs) surefoot surefootd;
+          inherit (pkgs) surefoot surefootd surefoot-demo;
           default = pkgs.surefoot;
           static = pkgs.pkgsStatic.surefoot;
         }
@@ -50,6 +50,11 @@
           type = "app";
           program = lib.getExe self.packages.${system}.surefoot;
           meta.description = "The surefoot command line";
+        };
+        demo = {
+          type = "app";
+          program = lib.getExe (pkgsFor system).surefoot-demo;
+          meta.description = "The whole story, on a robot in a container: asks for root";
         };
       });
 

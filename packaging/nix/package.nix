@@ -24,6 +24,7 @@ rustPlatform.buildRustPackage {
       (root + "/docs/src")
       (root + "/nixos-module/schema.json")
       (root + "/packaging/systemd")
+      (root + "/tests/fuzz")
       (root + "/tests/system")
     ];
   };

@@ -126,10 +126,67 @@ let
       expected = [ ];
       ok = failed == [ ] && lib.hasInfix "publish(next" test.config.testScriptString;
     };
+
+  ### The packages: that they evaluate, and that cargo finds every member of the workspace
+  packaged =
+    let
+      # What they ask nixpkgs for.
+      tools = lib.mapAttrs (name: _: x86.runCommand name { } "") (
+        lib.functionArgs (import ../../packaging/nix/package.nix)
+        // lib.functionArgs (import ../../packaging/nix/demo.nix)
+      );
+      rust = {
+        bindgenHook = "bindgen";
+        buildRustPackage =
+          a:
+          a
+          // {
+            type = "derivation";
+            name = a.pname;
+            outPath = "/nix/store/${a.pname}";
+            daemon = "daemon";
+            overrideAttrs = f: rust.buildRustPackage (a // f a);
+          };
+      };
+      final =
+        tools
+        // x86
+        // {
+          # Nothing is copied into a store by an evaluation.
+          lib = lib // {
+            fileset = lib.fileset // {
+              toSource = a: a;
+            };
+          };
+          rustPlatform = rust;
+          callPackage = lib.callPackageWith final;
+          pkgsStatic = final;
+          stdenvNoCC.mkDerivation = a: x86.runCommand a.name { } "" // a;
+          writeShellApplication = a: a;
+        }
+        // import ../../packaging/nix/overlay.nix final x86;
+    in
+    final;
+  members = (lib.importTOML ../../Cargo.toml).workspace.members;
+  files = map toString (lib.fileset.toList packaged.surefoot.src.fileset);
+  missing = lib.filter (member: !lib.elem (toString (../.. + "/${member}/Cargo.toml")) files) members;
+  packageCases = [
+    {
+      name = "the package has every member of the workspace";
+      found = missing;
+      expected = [ ];
+      ok = missing == [ ];
+    }
+    {
+      name = "the demo starts the programs that are built for it";
+      ok = lib.hasInfix "/nix/store/surefoot-demo-programs/bin/surefoot-demo" packaged.surefoot-demo.text;
+    }
+  ];
 in
 {
   results =
     import ./cases.nix { inherit lib evaluate; }
+    ++ packageCases
     ++ lib.mapAttrsToList judge robots
     ++ lib.mapAttrsToList judgeVm vm;
   configs = lib.mapAttrs (_: configOf) robots // {

@@ -148,9 +148,46 @@ let
       overrideScope = _: rosPackages.jazzy;
     };
 
+  # jetpack-nixos' set, as far as its modules look.
+  nvidia-jetpack =
+    lib.genAttrs [
+      "containerDeps"
+      "flashScript"
+      "l4t-3d-core"
+      "l4t-bootloader-utils"
+      "l4t-camera"
+      "l4t-core"
+      "l4t-cuda"
+      "l4t-firmware"
+      "l4t-gbm"
+      "l4t-init"
+      "l4t-multimedia"
+      "l4t-nvfancontrol"
+      "l4t-nvpmodel"
+      "l4t-nvsci"
+      "l4t-pva"
+      "l4t-tools"
+      "l4t-wayland"
+      "l4t-xusb-firmware"
+      "opteeClient"
+      "opteeXtest"
+      "otaUtils"
+    ] (name: fake name { })
+    // {
+      inherit kernel;
+      kernelPackages = linuxPackages;
+      rtkernelPackages = linuxPackages;
+      kernelPackagesOverlay = _: _: { };
+      l4tMajorMinorPatchVersion = "36.4.4";
+      l4tAtLeast = _: true;
+      l4tOlder = _: false;
+      l4tCsv = fake "l4t-csv" { fileNames = [ ]; };
+    };
+
   real = {
     inherit
       lib
+      nvidia-jetpack
       stdenv
       linuxPackages
       rosPackages
@@ -159,6 +196,7 @@ let
     config = {
       allowUnfree = true;
       allowAliases = true;
+      cudaSupport = false;
     };
     overlays = [ ];
     hostPlatform = plat;
@@ -245,6 +283,7 @@ let
         "zsh"
         "dash"
         "surefoot"
+        "surefoot-demo"
         "surefootd"
       ]
     ) (name: fake name { })

@@ -252,6 +252,7 @@ in
         services.surefoot.settings.fetch.caches = lib.mkForce [ "file:///media/usb/cache" ];
       };
     script = ''
+      server.succeed("mkdir /media && ln -s /srv /media/usb")
       publish(next, cache="file:///media/usb/cache")
       server.succeed("tar -C /srv -cf /srv/usb.tar fleet cache")
       robot.succeed("mkdir -p /media/usb && curl -fsS http://server/usb.tar | tar -x -C /media/usb")

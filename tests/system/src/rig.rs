@@ -9,10 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The root of the source tree.
+/// The root of the source tree: `SUREFOOT_SOURCE`, or where this was built.
 pub fn source() -> &'static Path {
     static SOURCE: OnceLock<PathBuf> = OnceLock::new();
     SOURCE.get_or_init(|| {
+        if let Some(given) = std::env::var_os("SUREFOOT_SOURCE") {
+            return given.into();
+        }
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         here.join("../..")
             .canonicalize()
