@@ -24,6 +24,9 @@ const MAX_DUMP: u64 = 1 << 20;
 /// Lines of evidence.
 const LINES: usize = 30;
 
+/// How a kernel begins to say what is wrong: what follows are registers and the stack.
+const HEADLINES: [&str; 4] = ["sysrq: ", "BUG: ", "Oops", "Kernel panic"];
+
 /// The crash dumps that are there.
 pub(super) fn dumps() -> Vec<String> {
     PSTORE
@@ -65,7 +68,7 @@ pub(super) async fn find(
     };
     let mut log = systemd::last_words(before, now).await;
     for dump in &new_dumps {
-        log.extend(last_lines(Path::new(dump)));
+        log.extend(crash(Path::new(dump)));
     }
     let surplus = log.len().saturating_sub(LINES);
     log.drain(..surplus);
@@ -77,13 +80,26 @@ pub(super) async fn find(
     }
 }
 
-/// The last lines of a dump: a file, or a tree of them, as systemd-pstore(8) sorts them.
-fn last_lines(dump: &Path) -> Vec<String> {
+/// What a dump says of the crash: from the line on that names it, or else the last lines.
+fn crash(dump: &Path) -> Vec<String> {
+    let mut lines = lines(dump);
+    let named = |line: &String| HEADLINES.iter().any(|headline| line.contains(headline));
+    let start = match lines.iter().position(named) {
+        Some(start) => start,
+        None => lines.len().saturating_sub(LINES),
+    };
+    lines.drain(..start);
+    lines.truncate(LINES);
+    lines
+}
+
+/// The lines of a dump: a file, or a tree of them, as systemd-pstore(8) sorts them.
+fn lines(dump: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     if let Ok(entries) = fs::read_dir(dump) {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
-        lines.extend(paths.iter().flat_map(|path| last_lines(path)));
+        lines.extend(paths.iter().flat_map(|path| self::lines(path)));
     } else if let Ok(file) = fs::File::open(dump) {
         let mut bytes = Vec::new();
         // What a dying kernel wrote need not be text.
@@ -91,8 +107,6 @@ fn last_lines(dump: &Path) -> Vec<String> {
         let text = String::from_utf8_lossy(&bytes);
         lines.extend(text.lines().map(|line| line.chars().take(500).collect()));
     }
-    let surplus = lines.len().saturating_sub(LINES);
-    lines.drain(..surplus);
     lines
 }
 
@@ -116,9 +130,17 @@ mod tests {
         let nested = dump.path().join("1700000000");
         fs::create_dir(&nested).unwrap();
         fs::write(nested.join("dmesg.txt"), b"sysrq: Trigger a crash\n\xff\n").unwrap();
-        let lines = last_lines(dump.path());
+        let lines = crash(dump.path());
         assert_eq!(lines[0], "sysrq: Trigger a crash");
         assert_eq!(lines.len(), 2);
+        let stack: String = (0..50).map(|n| format!("frame {n}\n")).collect();
+        let text = format!("eth0 is up\nBUG: unable to handle page fault\n{stack}");
+        fs::write(nested.join("dmesg.txt"), text).unwrap();
+        let lines = crash(dump.path());
+        assert_eq!(lines[0], "BUG: unable to handle page fault");
+        assert_eq!(lines.len(), LINES);
+        fs::write(nested.join("dmesg.txt"), stack).unwrap();
+        assert_eq!(crash(dump.path()).last().unwrap(), "frame 49");
     }
 
     #[test]
