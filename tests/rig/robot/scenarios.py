@@ -408,6 +408,21 @@ def esp_full(stage):
     stage.stands_on(b)
 
 
+@scenario("kernel-torn")
+def kernel_torn(stage):
+    """A power cut left half a kernel on the boot partition: noticed before it is started."""
+    b = stage.generation("b", kernel="2")
+    kernel = os.path.basename(os.readlink(stage.fleet.maker.farm + b + "/kernel"))
+    robot = stage.enter()
+    robot.sh(f"echo half >/boot/EFI/nixos/{kernel}.efi; sync")
+    stage.publish(b)
+    found = stage.confirms(b)
+    stage.stands_on(b)
+    why = [r.get("why") or "" for r in found["history"] if r["what"] == "interrupted"]
+    expect(len(why) == 1 and "not the whole" in why[0], f"it was not noticed: {found['history']}")
+    expect(robot.boots == 1, f"{robot.boots} boots instead of one")
+
+
 @scenario("efi-readonly")
 def efi_readonly(stage):
     """The firmware's variables cannot be written: said before anything is touched."""

@@ -1,6 +1,6 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
-use super::{Loader, Place, SLACK, deadline, loader};
+use super::{Loader, Place, SLACK, copy_of, deadline, loader};
 use crate::{config, observe};
 use anyhow::Context as _;
 use std::{fs, path::Path};
@@ -84,19 +84,18 @@ fn default(loader: &dyn Loader, previous: &StorePath) -> Finding {
 /// Room for what a system needs there. `exact`: what lies there already need not come again.
 fn room(loader: &dyn Loader, system: &Path, exact: bool) -> Finding {
     let look = || {
-        let mut needed = SLACK;
-        let mut place = None;
+        let (mut needed, kernels) = (SLACK, loader.kernels());
         for part in ["kernel", "initrd"] {
             let file = system.join(part);
             let file = fs::canonicalize(&file)
                 .with_context(|| format!("{} leads nowhere", file.display()))?;
-            let (directory, there) = loader.holds(&file);
-            if !(there && exact) {
+            if !exact || copy_of(&kernels, &file).is_none() {
                 needed += fs::metadata(&file)?.len();
             }
-            place = Some(directory);
         }
-        let place = place.context("there is nothing to boot")?;
+        // It may not be there yet.
+        let place = kernels.ancestors().find(|place| place.exists());
+        let place = place.unwrap_or(Path::new("/")).to_path_buf();
         let free = free(&place)?;
         anyhow::Ok((place, free, needed))
     };

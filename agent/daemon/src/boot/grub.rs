@@ -212,18 +212,8 @@ impl Loader for Grub {
         ]
     }
 
-    fn holds(&self, file: &Path) -> (PathBuf, bool) {
-        let kernels = self.directory.with_file_name("kernels");
-        let there = StorePath::containing(file).is_ok_and(|path| {
-            let path = path.to_string();
-            let name = path.rsplit('/').next().unwrap_or_default();
-            fs::read_dir(&kernels)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy().starts_with(name))
-        });
-        (self.directory.clone(), there)
+    fn kernels(&self) -> PathBuf {
+        self.directory.with_file_name("kernels")
     }
 
     fn aim(&self, system: &StorePath, _previous: &StorePath) -> anyhow::Result<Mark> {

@@ -16,7 +16,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -71,8 +71,8 @@ trait Loader {
     /// Whether booting once works on this robot, without changing anything.
     fn check(&self) -> Vec<Finding>;
 
-    /// Where kernels lie that it starts, and whether a file of the store is among them.
-    fn holds(&self, file: &Path) -> (PathBuf, bool);
+    /// Where kernels lie that it starts.
+    fn kernels(&self) -> PathBuf;
 
     /// Has it start this system with the next boot, and reads that back; every other boot starts
     /// `previous`. Gives what [`Loader::started`] and [`Loader::forget`] need to know.
@@ -260,6 +260,11 @@ fn aim(
 ) -> anyhow::Result<()> {
     let loader = loader(place).context("no boot loader was found that can start a system once")?;
     loader.falls_back_to(previous)?;
+    for part in ["kernel", "initrd"] {
+        let file = fs::canonicalize(Path::new(&system.to_string()).join(part))
+            .with_context(|| format!("{system} has no {part}"))?;
+        check_copy(&loader.kernels(), &file)?;
+    }
     let back = (!loader.is_guarded()).then_some(previous);
     deadline::install(system, within, &place.state_dir.join(trace::DEADLINE), back)?;
     let _ = fs::remove_file(place.state_dir.join(trace::DEADLINE));
@@ -275,6 +280,50 @@ fn aim(
     nix::unistd::sync();
     println!("the next boot is {system}, by {}", loader.name());
     Ok(())
+}
+
+/// The copy of a file of the store beside the loader, if there is one: named by its path, with
+/// dashes (nixpkgs, systemd-boot-builder.py and install-grub.pl).
+fn copy_of(kernels: &Path, file: &Path) -> Option<PathBuf> {
+    let path = file.strip_prefix("/nix/store").unwrap_or(file);
+    let name = path.to_str()?.trim_start_matches('/').replace('/', "-");
+    [format!("{name}.efi"), name]
+        .map(|name| kernels.join(name))
+        .into_iter()
+        .find(|copy| copy.exists())
+}
+
+/// Takes away a copy that is not whole: NixOS copies only what is not there, so what a power cut
+/// left of a kernel would be started for ever.
+fn check_copy(kernels: &Path, file: &Path) -> anyhow::Result<()> {
+    let Some(copy) = copy_of(kernels, file) else {
+        return Ok(());
+    };
+    let open = |path: &Path| {
+        File::open(path)
+            .map(BufReader::new)
+            .with_context(|| format!("cannot read {}", path.display()))
+    };
+    let (mut ours, mut there) = (open(file)?, open(&copy)?);
+    loop {
+        let expected = ours.fill_buf()?;
+        if expected.is_empty() {
+            // More may follow: secrets are appended to an initrd.
+            return Ok(());
+        }
+        let length = expected.len();
+        let mut found = vec![0; length];
+        if there.read_exact(&mut found).is_err() || found != expected {
+            fs::remove_file(&copy).with_context(|| format!("cannot remove {}", copy.display()))?;
+            nix::unistd::sync();
+            bail!(
+                "{} was not the whole of {}; it has been removed, to be written again",
+                copy.display(),
+                file.display()
+            );
+        }
+        ours.consume(length);
+    }
 }
 
 fn forget(place: &Place) -> anyhow::Result<()> {
@@ -382,4 +431,32 @@ fn init_of(options: &str) -> Option<StorePath> {
         .split_whitespace()
         .find_map(|word| word.strip_prefix("init="))?;
     StorePath::containing(Path::new(init)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_copy_is_taken_away_and_a_whole_one_left() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("linux");
+        let name = file.to_str().unwrap()[1..].replace('/', "-") + ".efi";
+        let copy = root.path().join(name);
+        let bytes = vec![7; 100_000];
+        fs::write(&file, &bytes).unwrap();
+        // None at all: the loader may know it by another name.
+        check_copy(root.path(), &file).unwrap();
+        for (torn, whole) in [
+            (bytes[..99_999].to_vec(), false),
+            (Vec::new(), false),
+            ([&bytes[..50_000], &[8; 50_000][..]].concat(), false),
+            (bytes.clone(), true),
+            ([&bytes[..], b"a secret"].concat(), true),
+        ] {
+            fs::write(&copy, torn).unwrap();
+            assert_eq!(check_copy(root.path(), &file).is_ok(), whole);
+            assert_eq!(copy.exists(), whole);
+        }
+    }
 }

@@ -7,10 +7,7 @@
 use super::{Loader, Mark};
 use crate::systemd;
 use anyhow::{Context as _, ensure};
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 use surefoot_core::{
     StorePath,
     finding::{Finding, Subject},
@@ -63,8 +60,8 @@ impl Loader for Unguarded {
         )]
     }
 
-    fn holds(&self, _file: &Path) -> (PathBuf, bool) {
-        ("/boot".into(), false)
+    fn kernels(&self) -> PathBuf {
+        "/boot".into()
     }
 
     fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Mark> {

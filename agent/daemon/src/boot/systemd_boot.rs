@@ -300,18 +300,8 @@ impl Loader for SystemdBoot {
         ]
     }
 
-    fn holds(&self, file: &Path) -> (PathBuf, bool) {
-        let directory = self.esp.join("EFI/nixos");
-        let there = StorePath::containing(file).is_ok_and(|path| {
-            let path = path.to_string();
-            let name = path.rsplit('/').next().unwrap_or_default();
-            fs::read_dir(&directory)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .any(|entry| entry.file_name().to_string_lossy().starts_with(name))
-        });
-        (self.esp.clone(), there)
+    fn kernels(&self) -> PathBuf {
+        self.esp.join("EFI/nixos")
     }
 
     fn aim(&self, system: &StorePath, _previous: &StorePath) -> anyhow::Result<Mark> {
