@@ -75,7 +75,7 @@ in
         panics = "sync; echo c >/proc/sysrq-trigger";
         freezes = "echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze; exec sleep infinity";
         clings = "trap : TERM; while :; do sleep 1; done";
-        offline = "ip link set eth0 down; exec sleep infinity";
+        offline = "while :; do ip link set eth0 down; sleep 1; done";
       }.${cfg.service};
       serviceConfig = {
         Type = {

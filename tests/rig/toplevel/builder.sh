@@ -96,7 +96,7 @@ case $service in
   silent) type=notify start="echo $generation does not get ready; exec sleep infinity" ;;
   panics) start="sync; echo c >/proc/sysrq-trigger" ;;
   freezes) start="echo 1 >/sys/fs/cgroup/init.scope/cgroup.freeze; exec sleep infinity" ;;
-  offline) start="ip link set eth0 down; exec sleep infinity" ;;
+  offline) start="while :; do ip link set eth0 down; sleep 1; done" ;;
   clings) stop=infinity start="trap : TERM; while :; do sleep 1; done" ;;
   none) start= ;;
   *) echo "unknown service: $service" >&2; exit 1 ;;
