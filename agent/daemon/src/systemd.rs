@@ -258,14 +258,15 @@ pub(crate) async fn journal(unit: &str) -> Vec<String> {
         "--unit",
         unit,
     ];
-    match call("journalctl", &args).await {
-        Ok(answer) => answer
-            .stdout
-            .lines()
-            .map(|line| line.chars().take(500).collect())
-            .collect(),
-        Err(error) => vec![format!("(its journal cannot be read: {error:#})")],
-    }
+    let unread = |error| vec![format!("(its journal cannot be read: {error:#})")];
+    journal_lines(&args).await.unwrap_or_else(unread)
+}
+
+/// What `journalctl` prints, in lines of a bearable length.
+async fn journal_lines(args: &[&str]) -> anyhow::Result<Vec<String>> {
+    let answer = call("journalctl", args).await?;
+    let short = |line: &str| line.chars().take(500).collect();
+    Ok(answer.stdout.lines().map(short).collect())
 }
 
 /// The last lines of the boot between two others, if its journal was kept. Never fails.
@@ -296,14 +297,7 @@ pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
         "--output=short-monotonic",
         &lines,
     ];
-    match call("journalctl", &args).await {
-        Ok(answer) => answer
-            .stdout
-            .lines()
-            .map(|line| line.chars().take(500).collect())
-            .collect(),
-        Err(_) => Vec::new(),
-    }
+    journal_lines(&args).await.unwrap_or_default()
 }
 
 /// Waits until systemd has started what belongs to this boot, but not for ever. Never fails.
