@@ -22,25 +22,30 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// What failed; empty means healthy.
+    /// What failed.
     pub failures: Vec<Failure>,
+    /// What is not done yet, but may still come to a good end: units that a boot waits for. No
+    /// failure before the deadline.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Failure>,
 }
 
 impl Report {
     /// Whether every check passed.
     #[must_use]
     pub const fn healthy(&self) -> bool {
-        self.failures.is_empty()
+        self.failures.is_empty() && self.pending.is_empty()
     }
 
-    /// The failures in one line, for people.
+    /// What is not as it should be in one line, for people.
     #[must_use]
     pub fn summary(&self) -> String {
-        if self.failures.is_empty() {
+        if self.healthy() {
             return "every check passed".to_owned();
         }
         self.failures
             .iter()
+            .chain(&self.pending)
             .map(|failure| format!("{}: {}", failure.check, failure.message))
             .collect::<Vec<_>>()
             .join("; ")

@@ -540,7 +540,7 @@ impl Decision<'_> {
                             self.cx.policy.soak.as_secs(),
                             last.summary()
                         ),
-                        failures: last.failures,
+                        failures: [last.failures, last.pending].concat(),
                         log: Vec::new(),
                     };
                     self.failed_health(target.is_some(), evidence);
@@ -588,6 +588,7 @@ impl Decision<'_> {
             system,
             action,
             default: None,
+            remove: None,
             timeout: self.cx.policy.switch_timeout,
             no_check,
         }

@@ -22,8 +22,12 @@ pub(crate) async fn probe(
     expected: &StorePath,
     repository: &Repository,
 ) -> Report {
-    // After a boot on trial much is still on its way.
-    systemd::started().await;
+    // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
+    let pending = pending(config).await;
+    if !pending.is_empty() {
+        let failures = failing(config).await;
+        return Report { failures, pending };
+    }
     let commands = futures_util::future::join_all(config.command.iter().map(command));
     let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
     let pages = futures_util::future::join_all(config.http.iter().map(http));
@@ -44,7 +48,22 @@ pub(crate) async fn probe(
     failures.extend(units);
     failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
     failures.extend(server);
-    Report { failures }
+    Report { failures, pending }
+}
+
+/// What the boot still waits for.
+async fn pending(config: &config::Health) -> Vec<Failure> {
+    let units = match systemd::still_starting().await {
+        Ok(units) => units,
+        Err(error) => return vec![failure("units", format!("{error:#}"))],
+    };
+    let mut pending = Vec::new();
+    for unit in units {
+        if !ignored(config, &unit) {
+            pending.push(unit_failure(&unit, "still starting".to_owned()).await);
+        }
+    }
+    pending
 }
 
 fn failure(check: impl Into<String>, message: impl Into<String>) -> Failure {
@@ -69,24 +88,7 @@ fn runs(expected: &StorePath) -> Option<Failure> {
 
 /// Failed units, and required ones that are not active.
 pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
-    let mut failures = Vec::new();
-    match systemd::failing_units().await {
-        Ok(units) => {
-            for unit in units {
-                if own_unit(&unit.unit) || config.ignore_units.iter().any(|g| g.matches(&unit.unit))
-                {
-                    continue;
-                }
-                let message = if unit.sub == "auto-restart" {
-                    "fails again and again".to_owned()
-                } else {
-                    unit.active.clone()
-                };
-                failures.push(unit_failure(&unit.unit, message).await);
-            }
-        }
-        Err(error) => failures.push(failure("units", format!("{error:#}"))),
-    }
+    let mut failures = failing(config).await;
     for required in &config.required_units {
         let name = required.0.clone();
         match systemd::unit(&name).await {
@@ -97,6 +99,31 @@ pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
         }
     }
     failures
+}
+
+/// Failed units.
+async fn failing(config: &config::Health) -> Vec<Failure> {
+    let units = match systemd::failing_units().await {
+        Ok(units) => units,
+        Err(error) => return vec![failure("units", format!("{error:#}"))],
+    };
+    let mut failures = Vec::new();
+    for unit in units {
+        if ignored(config, &unit.unit) {
+            continue;
+        }
+        let message = if unit.sub == "auto-restart" {
+            "fails again and again".to_owned()
+        } else {
+            unit.active
+        };
+        failures.push(unit_failure(&unit.unit, message).await);
+    }
+    failures
+}
+
+fn ignored(config: &config::Health, unit: &str) -> bool {
+    own_unit(unit) || config.ignore_units.iter().any(|glob| glob.matches(unit))
 }
 
 async fn unit_failure(unit: &str, message: String) -> Failure {

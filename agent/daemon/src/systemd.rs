@@ -300,9 +300,41 @@ pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
     journal_lines(&args).await.unwrap_or_default()
 }
 
-/// Waits until systemd has started what belongs to this boot, but not for ever. Never fails.
-pub(crate) async fn started() {
-    let _ = call("systemctl", &["is-system-running", "--wait"]).await;
+/// Waits until systemd has started what belongs to this boot, but not for ever: gives the units
+/// that it is still busy with then.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn still_starting() -> anyhow::Result<Vec<String>> {
+    // It answers once no job is left, and with a failure if something else is wrong.
+    if call("systemctl", &["is-system-running", "--wait"])
+        .await
+        .is_ok()
+    {
+        return Ok(Vec::new());
+    }
+    // Work that a timer began keeps it from answering, too, and is no part of the start.
+    const GOAL: &str = "default.target";
+    if is_active(GOAL).await? {
+        return Ok(Vec::new());
+    }
+    let jobs = systemctl(&["list-jobs", "--no-legend", "--no-pager"]).await?;
+    let mut units = running_jobs(&jobs);
+    if units.is_empty() {
+        units.push(GOAL.to_owned());
+    }
+    Ok(units)
+}
+
+/// The units of the jobs that run, not of those that wait for them: `JOB UNIT TYPE STATE`.
+fn running_jobs(text: &str) -> Vec<String> {
+    let columns = text.lines().map(|line| line.split_whitespace().collect());
+    columns
+        .filter_map(|columns: Vec<&str>| match columns[..] {
+            [_, unit, _, "running"] => Some(unit.to_owned()),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Reboots the robot.
@@ -321,6 +353,13 @@ mod tests {
         format!(
             "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
         )
+    }
+
+    #[test]
+    fn a_boot_waits_for_the_jobs_that_run() {
+        let text = " 121 multi-user.target start waiting\n 140 robot.service start running\n\n";
+        assert_eq!(running_jobs(text), ["robot.service"]);
+        assert!(running_jobs("No jobs running.\n").is_empty());
     }
 
     #[test]

@@ -266,7 +266,7 @@ impl Decision<'_> {
             return;
         }
         soak.healthy_since = None;
-        soak.failures += 1;
+        soak.failures += u32::from(!report.failures.is_empty());
         soak.next = Some(now + policy.health_interval);
         if soak.failures >= policy.max_failures {
             let evidence = Evidence {

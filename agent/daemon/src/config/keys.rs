@@ -208,7 +208,7 @@ settings! {
         interval: Duration = "5s" in "100ms" to "1h";
         /// Unhealthy rounds in a row that end the trial before its deadline.
         max_failures: u32 = 3 in 1 to 1000;
-        /// Units whose failure does not count. `*` stands for any characters, `?` for one.
+        /// Units whose failure does not count, and that need not be ready after a boot. `*` stands for any characters, `?` for one.
         ignore_units: Vec<UnitGlob> = [];
         /// Units that must be active.
         required_units: Vec<UnitName> = [];
