@@ -77,6 +77,10 @@ pub struct Order {
     /// The system that stays the boot loader's default: for [`Action::Stage`], and only there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<StorePath>,
+    /// A system that was tried in vain: its generations leave the profile, and so its entries the
+    /// boot menu. Only for a way back by [`Action::Switch`] or [`Action::Boot`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remove: Option<StorePath>,
     /// After this time systemd ends it (`RuntimeMaxSec=`).
     #[serde(with = "millis")]
     pub timeout: Duration,

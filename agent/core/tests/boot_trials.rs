@@ -9,6 +9,7 @@ use std::time::Duration;
 use surefoot_core::{
     journal::{Cause, Mode, Phase, State, What},
     machine::Request,
+    release::Target,
     switch::{Action, Outcome},
 };
 
@@ -103,9 +104,42 @@ fn a_sick_system_goes_back_by_itself() {
     update(&mut robot);
     stands_on(&robot, 'a');
     assert_eq!(robot.booted, system('a'));
+    assert!(
+        !robot.generations.contains(&system('b')),
+        "it stays a boot entry"
+    );
     assert_eq!(cause(&robot), Some(Cause::Unhealthy));
     let blocked = robot.journal.blocked(&release('b')).unwrap();
     assert_eq!(blocked.evidence.failures[0].journal, ["no arm found"]);
+}
+
+#[test]
+fn a_failed_system_that_was_proven_before_stays_a_boot_entry() {
+    let mut robot = robot();
+    update(&mut robot);
+    robot.needs_reboot.insert(system('c'));
+    robot.published = Some(release('c'));
+    update(&mut robot);
+    stands_on(&robot, 'c');
+    robot.sick.insert(system('b'));
+    robot.published = Some(Target {
+        release: "again".parse().unwrap(),
+        ..release('b')
+    });
+    update(&mut robot);
+    stands_on(&robot, 'c');
+    assert!(robot.generations.contains(&system('b')));
+}
+
+#[test]
+fn a_boot_that_never_finishes_ends_at_the_deadline() {
+    let mut robot = robot();
+    robot.slow.insert(system('b'));
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), Some(Cause::Deadline));
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.failures[0].message, "still starting");
 }
 
 #[test]

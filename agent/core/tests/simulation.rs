@@ -208,6 +208,7 @@ fn event() -> impl Strategy<Value = Event> {
                     journal: vec![],
                 }]
             },
+            pending: vec![],
         })),
         Just(Event::Asked(Request::Update)),
         Just(Event::Asked(Request::Rollback {

@@ -32,24 +32,28 @@ const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service"
 /// How long a switch that is told to stop may take to do so.
 const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
 
-/// Sets the profile, then hands over to the toplevel's own switcher: the order of `nixos-rebuild
+/// Makes `$1` the profile's system, as the newest of its generations or a new one, takes those of
+/// `$4`, if any, out of it, and hands over to the switcher of `$2`, to do `$3`. That installs the
+/// boot loader, one entry for each generation, with `$2` as the default: the order of `nixos-rebuild
 /// switch`, and the switcher's own exit code.
-const SET_AND_SWITCH: &str = r#"nix-env -p /nix/var/nix/profiles/system --set "$1" && exec "$1/bin/switch-to-configuration" switch"#;
-
-/// Makes `$1` the profile's system, as the newest of its generations or a new one, and has `$2`
-/// install the boot loader, whose default it is then: one entry for each generation.
-const SET_AND_INSTALL: &str = r#"
-profile=/nix/var/nix/profiles/system number=0
+const SET_AND_SWITCH: &str = r#"
+profile=/nix/var/nix/profiles/system number=0 surplus=
 for link in $profile-*-link; do
   n=${link#"$profile"-} n=${n%-link}
-  if [ "$(readlink -f "$link")" = "$1" ] && [ "$n" -gt "$number" ]; then number=$n; fi
+  case $(readlink -f "$link") in
+    "$1") if [ "$n" -gt "$number" ]; then number=$n; fi ;;
+    "${4:-none}") surplus="$surplus $n" ;;
+  esac
 done
 if [ "$number" -gt 0 ]; then
   nix-env -p $profile --switch-generation "$number" || exit 1
 else
   nix-env -p $profile --set "$1" || exit 1
 fi
-exec "$2/bin/switch-to-configuration" boot
+if [ -n "$surplus" ]; then
+  nix-env -p $profile --delete-generations $surplus || echo "generations$surplus stay in the profile"
+fi
+exec "$2/bin/switch-to-configuration" "$3"
 "#;
 
 /// Ends whatever trial runs, goes back, and reboots if that fails. `$1` is the system to go back to.
@@ -124,13 +128,17 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     let action = order.action.to_string();
     let switcher = format!("{system}/bin/switch-to-configuration");
     let default = order.default.as_ref().unwrap_or(&order.system).to_string();
+    let remove = order.remove.as_ref().map(ToString::to_string);
+    let set_and = |verb| {
+        let remove = remove.as_deref().unwrap_or_default();
+        let script = ["/bin/sh", "-c", SET_AND_SWITCH, "sh"];
+        [&script[..], &[&system, &default, verb, remove]].concat()
+    };
     let command = match (&rebuild, order.action) {
-        (_, Action::Boot | Action::Stage) => {
-            vec!["/bin/sh", "-c", SET_AND_INSTALL, "sh", &system, &default]
-        }
+        (_, Action::Boot | Action::Stage) => set_and("boot"),
         (Some(rebuild), _) => vec![rebuild.as_str(), &action, "--store-path", &system],
         (None, Action::Test) => vec![switcher.as_str(), &action],
-        (None, Action::Switch) => vec!["/bin/sh", "-c", SET_AND_SWITCH, "sh", &system],
+        (None, Action::Switch) => set_and("switch"),
     };
     tracing::info!(unit = order.unit, system, action, "{}", command.join(" "));
     systemd::run(&options, &command).await

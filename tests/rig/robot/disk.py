@@ -1,13 +1,17 @@
-"""A disk that loses what was not flushed when the power goes: an NBD server over a raw image.
+"""Disks that lose what was not flushed when the power goes: NBD servers over raw images.
 
-Writes stay in memory until the robot flushes; a power cut then keeps some of them and forgets the
-rest, sector by sector, as a disk with a volatile cache may. The protocol is the one of
+A power cut keeps some of the writes since the last flush and forgets the rest, sector by sector, as
+a disk with a volatile cache may. What is written stays in memory, the image is only read. All writes
+can be recorded, of several disks in one log, and a disk can become what a power cut at any point of
+that log would have left. The protocol is the one of
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, as far as QEMU uses it.
 """
+import collections
 import os
 import socket
 import struct
 import threading
+import time
 
 SECTOR = 512
 IHAVEOPT, OPT_REPLY, REQUEST, REPLY = 0x49484156454F5054, 0x3E889045565A9, 0x25609513, 0x67446698
@@ -19,14 +23,23 @@ FUA = 1
 EINVAL = 22
 
 
-class Disk:
-    """The disk `path`, a raw image, served at `socket_path`."""
+# One write, or without bytes one flush: when (time.monotonic), of which disk.
+Entry = collections.namedtuple("Entry", "at name sector data fua")
 
-    def __init__(self, path, socket_path, random):
-        self.file = os.open(path, os.O_RDWR)
+
+class Disk:
+    """A disk over the raw image `path`, served at `socket_path`."""
+
+    def __init__(self, path, socket_path, random=None, log=None):
+        """`random`: a random.Random: which writes a power cut loses; without one it loses none.
+        `log`: a list that every write and flush is added to, under the name of the socket."""
+        self.file = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self.file).st_size
-        self.random = random  # a random.Random: which writes a power cut loses
-        self.cache = {}  # sector number -> its bytes, not flushed
+        self.random = random
+        self.log = log
+        self.name = os.path.basename(socket_path)
+        self.flushed = {}  # sector number -> its bytes
+        self.cache = {}  # the same, not flushed
         self.lost = 0  # sectors that power cuts have lost
         self.lock = threading.Lock()
         self.socket_path = socket_path
@@ -39,14 +52,27 @@ class Disk:
 
     def lose_power(self):
         """Forgets some of what was not flushed: all, none, or any part of it."""
+        if self.random is None:
+            return
         with self.lock:
             kept = self.random.choice((0.0, 0.5, 0.9, 1.0))
             for number, data in sorted(self.cache.items()):
                 if self.random.random() < kept:
-                    os.pwrite(self.file, data, number * SECTOR)
+                    self.flushed[number] = data
                 else:
                     self.lost += 1
             self.cache.clear()
+
+    def replay(self, log):
+        """Becomes what a power cut after these entries leaves."""
+        for entry in log:
+            if entry.name != self.name:
+                continue
+            if entry.data is None:
+                self._flush()
+            else:
+                self._write(entry.sector, entry.data, entry.fua)
+        self.lose_power()
 
     def close(self):
         self.listener.close()
@@ -103,38 +129,46 @@ class Disk:
         if kind == READ:
             data = self._read(offset, length)
         elif kind == WRITE:
-            self._write(offset, receive(peer, length))
-            if flags & FUA:
-                self._flush(offset // SECTOR, length // SECTOR)
+            data, fua = receive(peer, length), bool(flags & FUA)
+            self._record(offset // SECTOR, data, fua)
+            self._write(offset // SECTOR, data, fua)
+            data = b""
         elif kind == FLUSH:
+            self._record(None, None, False)
             self._flush()
         else:
             error = EINVAL
         peer.sendall(struct.pack(">IIQ", REPLY, error, handle) + data)
         return True
 
+    def _record(self, sector, data, fua):
+        if self.log is not None:
+            self.log.append(Entry(time.monotonic(), self.name, sector, data, fua))
+
     def _read(self, offset, length):
         with self.lock:
             data = bytearray(os.pread(self.file, length, offset))
-            if self.cache:
-                first = offset // SECTOR
-                for n in range(length // SECTOR):
-                    if cached := self.cache.get(first + n):
-                        data[n * SECTOR:(n + 1) * SECTOR] = cached
+            first = offset // SECTOR
+            for n in range(length // SECTOR):
+                written = self.cache.get(first + n) or self.flushed.get(first + n)
+                if written:
+                    data[n * SECTOR:(n + 1) * SECTOR] = written
             return bytes(data)
 
-    def _write(self, offset, data):
-        first = offset // SECTOR
+    def _write(self, first, data, durable):
         with self.lock:
             for n in range(len(data) // SECTOR):
-                self.cache[first + n] = data[n * SECTOR:(n + 1) * SECTOR]
+                part = data[n * SECTOR:(n + 1) * SECTOR]
+                if durable or self.random is None:
+                    self.cache.pop(first + n, None)
+                    self.flushed[first + n] = part
+                else:
+                    self.cache[first + n] = part
 
-    def _flush(self, first=None, count=None):
+    def _flush(self):
         with self.lock:
-            numbers = list(self.cache) if first is None else range(first, first + count)
-            for number in numbers:
-                if (data := self.cache.pop(number, None)) is not None:
-                    os.pwrite(self.file, data, number * SECTOR)
+            self.flushed.update(self.cache)
+            self.cache.clear()
 
 
 def receive(peer, length):

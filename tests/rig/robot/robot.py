@@ -35,6 +35,11 @@ def tool(*words):
     return subprocess.run([HOST, *words], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def new_variables():
+    """The firmware's variables of a new machine, a raw image."""
+    return tool("--root").strip() + "/usr/share/OVMF/OVMF_VARS_4M.fd"
+
+
 @functools.cache
 def processor():
     """QEMU's options for the processor. Emulated, its time is counted in instructions: a busy host
@@ -104,10 +109,12 @@ class Line:
 class Robot:
     """One robot. Its disk and its firmware's variables last as long as its directory."""
 
-    def __init__(self, directory, image, server=None, disk=None, memory=1024):
+    def __init__(self, directory, image, server=None, disk=None, flash=None, memory=1024):
         """`server`: (host, port) that the robot sees as http://10.0.2.100/.
-        `disk`: a Disk of ./disk.py instead of an overlay over the image."""
-        self.directory, self.server, self.disk, self.memory = directory, server, disk, memory
+        `disk`, `flash`: Disks of ./disk.py instead of an overlay over the image, and instead of
+        the firmware's variables of a new machine."""
+        self.directory, self.server, self.memory = directory, server, memory
+        self.disk, self.flash = disk, flash
         self.process = None
         self.boot = None
         self.boots = 0
@@ -115,12 +122,10 @@ class Robot:
         self.watchdog_resets = 0
         self.requests = 0
         os.makedirs(directory, exist_ok=True)
-        if not os.path.exists(directory + "/flash.qcow2"):
-            if disk is None:
-                tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", directory + "/disk.qcow2")
-            root = tool("--root").strip()
-            tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2",
-                 root + "/usr/share/OVMF/OVMF_VARS_4M.fd", directory + "/flash.qcow2")
+        if disk is None and not os.path.exists(directory + "/disk.qcow2"):
+            tool("qemu-img", "create", "-q", "-f", "qcow2", "-b", image, "-F", "qcow2", directory + "/disk.qcow2")
+        if flash is None and not os.path.exists(directory + "/flash.qcow2"):
+            tool("qemu-img", "convert", "-f", "raw", "-O", "qcow2", new_variables(), directory + "/flash.qcow2")
 
     def start(self, snapshot=None):
         """Switches it on, or goes on from a snapshot; does not wait for anything."""
@@ -137,11 +142,15 @@ class Robot:
             drive = f"if=none,id=d0,format=raw,cache=writeback,file=nbd:unix:{self.disk.socket_path}"
         else:
             drive = f"if=none,id=d0,format=qcow2,cache=unsafe,discard=unmap,file={d}/disk.qcow2"
+        if self.flash:
+            flash = f"format=raw,file=nbd:unix:{self.flash.socket_path}"
+        else:
+            flash = f"format=qcow2,file={d}/flash.qcow2"
         arguments = [
             HOST, "qemu-system-x86_64", "-name", "robot", "-nodefaults", "-display", "none",
             *processor(), "-M", "q35,smm=off,vmport=off", "-m", str(self.memory),
             "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={root}/usr/share/OVMF/OVMF_CODE_4M.fd",
-            "-drive", f"if=pflash,format=qcow2,unit=1,file={d}/flash.qcow2",
+            "-drive", f"if=pflash,unit=1,{flash}",
             "-drive", drive, "-device", "virtio-blk-pci,drive=d0,bootindex=0",
             "-netdev", network, "-device", "virtio-net-pci,netdev=n0,romfile=",
             "-device", "virtio-serial-pci",
@@ -243,6 +252,15 @@ class Robot:
         if code != 0:
             raise RuntimeError(f"{command}: exit status {code}\n{output}")
         return output
+
+    def run_for(self, seconds):
+        """Lets it run; it may restart meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            answer = self.control.receive(min(left, 1))
+            self.events()
+            if answer and "hello" in answer:
+                self._greeted(answer)
 
     def post(self, command):
         """Sends a line of shell and does not wait for an answer."""

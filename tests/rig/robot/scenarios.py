@@ -1,4 +1,5 @@
 """The scenarios: each takes a Stage, does something terrible, and says where the robot must stand."""
+import bisect
 import json
 import os
 import random
@@ -7,7 +8,7 @@ import time
 
 from disk import Disk
 from fleet import CACHE, Fleet, journal
-from robot import Restarted, Robot, tool
+from robot import Restarted, Robot, new_variables, tool
 
 SCENARIOS = {}
 # How long an update may take from the publication to its end, s.
@@ -39,27 +40,39 @@ class Stage:
         self.fleet, self.directory, self.base = fleet, directory, base
         self.seed, self.trials = seed, trials
         self.robot = None
+        self.started = time.monotonic()
         # Seconds since the last publication: when a system came up, when it was proven or blocked.
         self.times = {"up": []}
 
-    def enter(self, lossy=False):
-        """The robot, on and idle: out of a snapshot, or on a disk that can lose writes."""
+    def enter(self):
+        """The robot, on and idle: out of a snapshot."""
         shutil.rmtree(self.directory, ignore_errors=True)
         os.makedirs(self.directory)
-        if lossy:
-            raw = self.directory + "/disk.raw"
+        for name in ("disk.qcow2", "flash.qcow2"):
+            shutil.copy(f"{self.base.directory}/{name}", f"{self.directory}/{name}")
+        self.robot = Robot(self.directory, None, server=self.fleet.address)
+        self.robot.start("ready")
+        self.robot.boot = self.base.boot
+        self.robot.sh("true")
+        return self.robot
+
+    def plug_in(self, chance, record=None, replay=()):
+        """The robot, booting, on disks that a power cut harms: as it was installed, or as a cut
+        leaves it after what was recorded."""
+        if self.robot:
+            self.robot.cut_power()
+        os.makedirs(self.directory, exist_ok=True)
+        raw = self.directory + "/disk.raw"
+        if not os.path.exists(raw):
             tool("qemu-img", "convert", "-O", "raw", self.base.directory + "/disk.qcow2", raw)
-            disk = Disk(raw, self.directory + "/disk.socket", random.Random(self.seed))
-            self.robot = Robot(self.directory, None, server=self.fleet.address, disk=disk)
-            self.robot.start()
-            self.robot.wait_boot()
-        else:
-            for name in ("disk.qcow2", "flash.qcow2"):
-                shutil.copy(f"{self.base.directory}/{name}", f"{self.directory}/{name}")
-            self.robot = Robot(self.directory, None, server=self.fleet.address)
-            self.robot.start("ready")
-            self.robot.boot = self.base.boot
-            self.robot.sh("true")
+        disk = Disk(raw, self.directory + "/disk", chance, record)
+        # What the firmware writes it writes through.
+        flash = Disk(new_variables(), self.directory + "/flash", None, record)
+        for each in (disk, flash):
+            each.replay(replay)
+        self.robot = Robot(self.directory, None, server=self.fleet.address, disk=disk, flash=flash)
+        self.robot.start()
+        self.robot.wait_boot()
         return self.robot
 
     @property
@@ -223,41 +236,61 @@ def init_panic(stage):
 @scenario("grub-power-cut", loader="grub", trials=3)
 @scenario("power-cut", trials=3)
 def power_cut(stage):
-    """The power goes at random moments between publication and commit, often again while the robot
-    recovers, and what was not flushed is lost: each time it stands on a proven system, or tries the
-    next one, and in the end it is where the fleet wants it."""
+    """The power goes at random moments between publication and commit, and what was not flushed is
+    lost. Every write of one update is recorded; each trial starts from what a cut somewhere in it
+    leaves, with often another cut while the robot recovers: each time a proven system runs, or the
+    next one on trial, the agent is there, and what was proven is whole. In the end, looked at after
+    the first, the last and every eighth, the robot is where the fleet wants it."""
     chance = random.Random(stage.seed)
-    toplevels = [stage.generation("b", kernel="2"), stage.a]
-    robot = stage.enter(lossy=True)
-    lost, row, target, before = 0, 0, None, stage.a
+    a, b = stage.a, stage.generation("b", kernel="2")
+    log = []
+    stage.plug_in(chance, record=log)
+    stage.settles("idle", lambda j: j["confirmed"]["system"] == a)
+    start = len(log)
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+    begun, ended = log[start].at, log[-1].at
+    cuts = lost = 0
     for trial in range(stage.trials):
-        if target is None:
-            target = toplevels[0]
-            toplevels.reverse()
-            stage.publish(target)
-        cut = chance.uniform(0, UPDATE)
-        end = time.monotonic() + cut
-        while (left := end - time.monotonic()) > 0:  # the robot may restart meanwhile
-            answer = robot.control.receive(min(left, 1))
-            if answer and "hello" in answer:
-                robot.boot = answer["hello"]
-            robot.events()
-        robot.cut_power()
-        robot.start()
-        robot.boot = None
-        robot.wait_boot()
+        # By turns among the writes, which come in swarms, and in time.
+        moment = chance.randrange(start, len(log))
+        if trial % 2:
+            moment = bisect.bisect(log, chance.uniform(begun, ended), start, key=lambda entry: entry.at)
+        where = f"trial {trial}, cut after {log[moment - 1].at - begun:.1f} s, {moment - start} writes"
+        robot = stage.plug_in(chance, replay=log[:moment])
+        cuts += 1
+        if chance.random() < 0.3:
+            later = chance.uniform(0, UPDATE)
+            where += f", and {later:.1f} s after the next start"
+            robot.run_for(later)
+            robot.cut_power()
+            robot.start()
+            robot.wait_boot()
+            cuts += 1
         lost += robot.disk.lost
+        proven(stage, where, a, b)
+        if trial in (0, stage.trials - 1) or trial % 8 == 0:
+            stage.confirms(b)
+            stage.stands_on(b)
+    stage.times.update({"cuts": cuts, "sectors lost": lost})
+
+
+def proven(stage, where, a, b):
+    """After a power cut in an update from a to b."""
+    robot = stage.robot
+    robot.until("mountpoint -q /boot && systemctl is-active --quiet surefootd")
+    try:
         running = robot.sh("readlink -f /run/current-system")
-        expect(running in (before, target), f"trial {trial}, cut after {cut:.1f} s: {running} runs")
-        # What was proven can still be booted, whole.
-        robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {before})")
-        row += 1
-        # A third interrupted trial would rightly end in a block.
-        if row == 2 or trial == stage.trials - 1 or chance.random() < 0.5:
-            stage.confirms(target)
-            stage.stands_on(target)
-            row, before, target = 0, target, None
-    stage.times.update({"cuts": stage.trials, "sectors lost": lost})
+        following = stage.next_boot().splitlines()[-1]
+        found = journal(robot)
+        robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {a})", 300)
+    except Restarted:  # it goes on with its trial
+        return proven(stage, where, a, b)
+    committing = found["state"]["name"] == "committing" or found["confirmed"]["system"] == b
+    expect(running in (a, b), f"{where}: {running} runs")
+    expect(following == a or (following == b and committing),
+           f"{where}: the next boot is {following}, {found['confirmed']} is confirmed, {found['state']}")
 
 
 @scenario("agent-missing")

@@ -42,7 +42,7 @@ impl Decision<'_> {
             State::Committing { target, goal, .. } => (target, goal.system),
             _ => return,
         };
-        let order = self.order(Kind::Revert, system, action, true);
+        let order = self.way_back(system, action, &failed);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Reverting {
             target,
@@ -53,6 +53,18 @@ impl Decision<'_> {
             reboots: 0,
             reboot,
         });
+    }
+
+    /// What was tried in vain leaves the profile, unless the robot may still go back to it.
+    fn way_back(&mut self, system: StorePath, action: Action, failed: &StorePath) -> Order {
+        let journal = &self.machine.journal;
+        let mut kept = journal.confirmed.iter().chain(&journal.fallbacks);
+        let kept = kept.any(|kept| kept.system == *failed) || system == *failed;
+        let remove = (action != Action::Test && !kept).then(|| failed.clone());
+        Order {
+            remove,
+            ..self.order(Kind::Revert, system, action, true)
+        }
     }
 
     pub(super) fn revert_again(&mut self) {
@@ -66,7 +78,7 @@ impl Decision<'_> {
             reboot,
         } = self.machine.journal.state.clone()
         {
-            let order = self.order(Kind::Revert, order.system, order.action, true);
+            let order = self.way_back(order.system, order.action, &failed);
             self.effects.push(Effect::Switch(order.clone()));
             self.go(State::Reverting {
                 target,

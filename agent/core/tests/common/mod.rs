@@ -89,6 +89,8 @@ pub struct Robot {
     pub booted: StorePath,
     pub current: StorePath,
     pub profile: StorePath,
+    /// The systems of the profile's generations: those have boot entries.
+    pub generations: BTreeSet<StorePath>,
     pub default: StorePath,
     pub dead_man: Option<(StorePath, Instant)>,
     /// What the boot loader starts next, once.
@@ -113,6 +115,8 @@ pub struct Robot {
     pub published: Option<Target>,
     /// Systems whose health checks fail.
     pub sick: BTreeSet<StorePath>,
+    /// Systems that never finish starting.
+    pub slow: BTreeSet<StorePath>,
     /// How a switch to a system ends, if not well.
     pub outcomes: BTreeMap<StorePath, Outcome>,
     /// Systems that cannot be tried live.
@@ -138,6 +142,7 @@ impl Robot {
             booted: a.clone(),
             current: a.clone(),
             profile: a.clone(),
+            generations: BTreeSet::from([a.clone()]),
             default: a,
             dead_man: None,
             one_shot: None,
@@ -153,6 +158,7 @@ impl Robot {
             leftovers: false,
             published: None,
             sick: BTreeSet::new(),
+            slow: BTreeSet::new(),
             outcomes: BTreeMap::new(),
             needs_reboot: BTreeSet::new(),
             log: Vec::new(),
@@ -279,7 +285,7 @@ impl Robot {
                 && order.action != Action::Test
                 && self.random().is_multiple_of(2)
             {
-                self.profile = order.system.clone();
+                self.set_profile(&order);
                 if order.action != Action::Stage && self.random().is_multiple_of(2) {
                     self.default = order.system;
                 }
@@ -289,6 +295,14 @@ impl Robot {
         self.boot_deadline = None;
         self.unit = None;
         self.leftovers = false;
+    }
+
+    fn set_profile(&mut self, order: &Order) {
+        self.profile = order.system.clone();
+        self.generations.insert(order.system.clone());
+        if let Some(surplus) = &order.remove {
+            self.generations.remove(surplus);
+        }
     }
 
     /// Another course of chance.
@@ -469,6 +483,13 @@ impl Robot {
                         journal: vec!["no arm found".into()],
                     });
                 }
+                if self.slow.contains(&self.current) {
+                    report.pending.push(Failure {
+                        check: "unit arm.service".into(),
+                        message: "still starting".into(),
+                        journal: Vec::new(),
+                    });
+                }
                 Event::Probed(report)
             }
             Effect::Reboot(_) => {
@@ -516,7 +537,7 @@ impl Robot {
         };
         if order.action != Action::Test && (outcome.activated() || outcome == Outcome::NeedsReboot)
         {
-            self.profile = order.system.clone();
+            self.set_profile(&order);
             self.default = order
                 .default
                 .clone()
