@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 /// Lines of journal kept per failure: enough to see why, small enough for a metered link.
 pub const JOURNAL_LINES: usize = 20;
 
+/// The name of the check that reaches for the repository.
+pub const REPOSITORY: &str = "manifest server";
+
 /// One check that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// Which check: `unit NAME`, `command NAME`, `tcp NAME`, `http NAME`, `manifest server`.
+    /// Which check: `unit NAME`, `command NAME`, `tcp NAME`, `http NAME`, [`REPOSITORY`].
     pub check: String,
     /// What was wrong.
     pub message: String,

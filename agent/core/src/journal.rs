@@ -6,7 +6,7 @@
 
 use crate::{
     StorePath,
-    health::Failure,
+    health::{self, Failure},
     hold::Hold,
     release::{Name, Target},
     switch::{Order, Outcome},
@@ -44,6 +44,10 @@ pub struct Journal {
     /// Releases that failed here and are not tried again.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
+    /// A release that failed only in reaching the repository. The next poll, from the system before,
+    /// tells whose fault that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<Blocked>,
     /// Trials that ended without a verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
@@ -339,6 +343,7 @@ impl Default for Journal {
             fallbacks: Vec::new(),
             state: State::Idle,
             blocked: Vec::new(),
+            suspect: None,
             attempts: None,
             holds: Vec::new(),
             history: Vec::new(),
@@ -496,6 +501,17 @@ impl Evidence {
             failures: Vec::new(),
             log: Vec::new(),
         }
+    }
+
+    /// Whether all that was wrong is that the repository was not reached: that may be its own fault.
+    #[must_use]
+    pub fn blames_the_repository(&self) -> bool {
+        matches!(self.cause, Cause::Unhealthy | Cause::Deadline)
+            && !self.failures.is_empty()
+            && self
+                .failures
+                .iter()
+                .all(|failure| failure.check == health::REPOSITORY)
     }
 }
 

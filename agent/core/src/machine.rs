@@ -24,7 +24,7 @@ use crate::{
         Origin, Phase, Record, State, What,
     },
     reboot,
-    release::Target,
+    release::{Name, Target},
     resolver::{Resolution, World, resolve},
     retry,
     switch::{Action, Kind, Order, Outcome},
@@ -594,14 +594,17 @@ impl Decision<'_> {
         }
     }
 
-    fn block(&mut self, target: &Target, evidence: Evidence) {
-        let entry = Blocked {
+    fn blocked(&self, target: &Target, evidence: Evidence) -> Blocked {
+        Blocked {
             release: target.release.clone(),
             system: target.system.clone(),
             evidence,
             since: self.cx.wall,
-        };
-        self.push_blocked(entry);
+        }
+    }
+
+    fn block(&mut self, target: &Target, evidence: Evidence) {
+        self.push_blocked(self.blocked(target, evidence));
     }
 
     fn push_blocked(&mut self, entry: Blocked) {

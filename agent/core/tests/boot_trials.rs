@@ -143,6 +143,46 @@ fn a_boot_that_never_finishes_ends_at_the_deadline() {
 }
 
 #[test]
+fn a_system_without_network_is_blocked_by_the_next_poll() {
+    let mut robot = robot();
+    robot.offline.insert(system('b'));
+    update(&mut robot);
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), Some(Cause::Unhealthy));
+    assert_eq!(count(&robot, What::Tried), 1);
+    assert_eq!(robot.journal.suspect, None);
+}
+
+#[test]
+fn an_outage_of_the_repository_is_not_held_against_the_release() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    robot.outage = true;
+    robot.settle_until(|robot| robot.journal.attempts.is_some());
+    stands_on(&robot, 'a');
+    assert_eq!(cause(&robot), None);
+    robot.outage = false;
+    update(&mut robot);
+    stands_on(&robot, 'b');
+    assert_eq!(robot.journal.attempts, None);
+}
+
+#[test]
+fn outages_are_not_believed_for_ever() {
+    let mut robot = robot();
+    for attempt in 1..=robot.policy.trial_attempts {
+        robot.outage = false;
+        until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+        robot.outage = true;
+        robot.settle_until(|robot| {
+            let seen = robot.journal.attempts.as_ref();
+            seen.is_some_and(|seen| seen.count == attempt) || cause(robot).is_some()
+        });
+    }
+    assert_eq!(cause(&robot), Some(Cause::Unhealthy));
+}
+
+#[test]
 fn a_lost_one_shot_is_not_held_against_the_release() {
     let mut robot = robot();
     robot.lost_one_shots = 1;

@@ -10,7 +10,7 @@ use crate::{
 use std::{process::Stdio, time::Duration};
 use surefoot_core::{
     StorePath,
-    health::{Failure, JOURNAL_LINES, Report},
+    health::{Failure, JOURNAL_LINES, REPOSITORY, Report},
     switch::Kind,
 };
 use tokio::process::Command;
@@ -39,7 +39,7 @@ pub(crate) async fn probe(
             .reachable()
             .await
             .err()
-            .map(|error| failure("manifest server", format!("not reached: {error:#}")))
+            .map(|error| failure(REPOSITORY, format!("not reached: {error:#}")))
     };
     let (units, commands, ports, pages, server) =
         tokio::join!(units(config), commands, ports, pages, server);

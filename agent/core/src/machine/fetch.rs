@@ -19,6 +19,11 @@ impl Decision<'_> {
         let policy = self.cx.policy;
         let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
         memory.next_poll = Some(self.cx.now + delay);
+        if let Some(suspect) = self.machine.journal.suspect.take() {
+            // From here the repository is reached.
+            self.machine.journal.attempts = None;
+            self.push_blocked(suspect);
+        }
 
         let busy_with = match &self.machine.journal.state {
             State::Idle => None,
@@ -68,6 +73,12 @@ impl Decision<'_> {
         memory.poll_error = Some(why);
         let failures = memory.poll_failures;
         self.machine.memory.next_poll = Some(self.after_failures(failures));
+        if let Some(suspect) = self.machine.journal.suspect.take()
+            && self.attempted(&suspect.release, &suspect.system) >= self.cx.policy.trial_attempts
+        {
+            self.machine.journal.attempts = None;
+            self.push_blocked(suspect);
+        }
     }
 
     /// When to try again what has failed so often in a row.

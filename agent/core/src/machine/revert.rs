@@ -151,7 +151,6 @@ impl Decision<'_> {
             _ => return,
         };
         self.effects.push(Effect::DisarmDeadMan);
-        self.machine.journal.attempts = None;
         self.record(
             What::Reverted,
             system,
@@ -159,8 +158,15 @@ impl Decision<'_> {
             Some(evidence.message.clone()),
             None,
         );
-        if let Some(target) = target {
-            self.block(&target, evidence);
+        match target {
+            Some(target) if evidence.blames_the_repository() => {
+                self.machine.journal.suspect = Some(self.blocked(&target, evidence));
+            }
+            Some(target) => {
+                self.machine.journal.attempts = None;
+                self.block(&target, evidence);
+            }
+            None => {}
         }
         self.go(State::Idle);
         self.poll();

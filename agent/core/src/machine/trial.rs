@@ -331,16 +331,8 @@ impl Decision<'_> {
             self.go(State::Idle);
             return;
         };
-        let before = self.machine.journal.attempts.take();
-        let count = 1 + before
-            .filter(|a| a.release == target.release && a.system == target.system)
-            .map_or(0, |a| a.count);
+        let count = self.attempted(&target.release, &target.system);
         if count < self.cx.policy.trial_attempts {
-            self.machine.journal.attempts = Some(Attempts {
-                release: target.release.clone(),
-                system: target.system.clone(),
-                count,
-            });
             self.record(
                 What::Interrupted,
                 target.system.clone(),
@@ -357,5 +349,20 @@ impl Decision<'_> {
                 ..evidence
             });
         }
+    }
+
+    /// Counts a trial without a verdict: how many there were of this release.
+    pub(super) fn attempted(&mut self, release: &Name, system: &StorePath) -> u32 {
+        let attempts = &mut self.machine.journal.attempts;
+        let before = attempts
+            .take()
+            .filter(|a| a.release == *release && a.system == *system);
+        let count = 1 + before.map_or(0, |a| a.count);
+        *attempts = Some(Attempts {
+            release: release.clone(),
+            system: system.clone(),
+            count,
+        });
+        count
     }
 }

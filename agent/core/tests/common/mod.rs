@@ -11,7 +11,7 @@ use std::{
 };
 use surefoot_core::{
     StorePath,
-    health::{Failure, Report},
+    health::{Failure, REPOSITORY, Report},
     journal::{Cause, Journal, Mode, Phase, State},
     machine::{Answer, Context, DriftPolicy, Effect, Event, Machine, Policy, Request},
     reboot::Reason,
@@ -117,6 +117,10 @@ pub struct Robot {
     pub sick: BTreeSet<StorePath>,
     /// Systems that never finish starting.
     pub slow: BTreeSet<StorePath>,
+    /// Systems without a network.
+    pub offline: BTreeSet<StorePath>,
+    /// Whether the repository answers nobody.
+    pub outage: bool,
     /// How a switch to a system ends, if not well.
     pub outcomes: BTreeMap<StorePath, Outcome>,
     /// Systems that cannot be tried live.
@@ -159,6 +163,8 @@ impl Robot {
             published: None,
             sick: BTreeSet::new(),
             slow: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            outage: false,
             outcomes: BTreeMap::new(),
             needs_reboot: BTreeSet::new(),
             log: Vec::new(),
@@ -305,6 +311,10 @@ impl Robot {
         }
     }
 
+    fn cut_off(&self) -> bool {
+        self.outage || self.offline.contains(&self.current)
+    }
+
     /// Another course of chance.
     pub fn roll(&mut self) {
         let _ = self.random();
@@ -380,6 +390,11 @@ impl Robot {
                 let world = self.world();
                 self.pending
                     .push_back(Pending::Event(Event::Observed(world)));
+                if self.cut_off() {
+                    return self
+                        .pending
+                        .push_back(Pending::Event(Event::PollFailed("no route".into())));
+                }
                 Event::Polled(self.published.clone())
             }
             Effect::Fetch(target) => {
@@ -487,6 +502,13 @@ impl Robot {
                     report.pending.push(Failure {
                         check: "unit arm.service".into(),
                         message: "still starting".into(),
+                        journal: Vec::new(),
+                    });
+                }
+                if self.cut_off() {
+                    report.failures.push(Failure {
+                        check: REPOSITORY.into(),
+                        message: "no route".into(),
                         journal: Vec::new(),
                     });
                 }
