@@ -96,6 +96,11 @@ in
       })
     ]))
 
+    {
+      # An entry that cannot be loaded ends in the default, not in a menu that waits for a hand.
+      boot.loader.grub.extraConfig = "set fallback=${toString config.boot.loader.grub.default}";
+    }
+
     (mkIf cfg.panic.enable {
       boot.kernelParams = [
         "panic=${toString cfg.panic.delay}"

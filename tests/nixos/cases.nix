@@ -287,6 +287,9 @@ map unitFile unitFiles
       device = "nodev";
     };
   })) [ ])
+  (isTrue "GRUB goes on with its default when an entry cannot be loaded" (
+    lib.hasInfix "set fallback=0" plain.config.boot.loader.grub.extraConfig
+  ))
   (refused "a boot menu that waits" "waits in the boot menu" { boot.loader.timeout = null; })
   (refused "a shell in stage 1" "emergency shell" {
     boot.kernelParams = [ "boot.shell_on_fail" ];

@@ -251,13 +251,17 @@ def power_cut(stage):
     stage.confirms(b)
     stage.stands_on(b)
     begun, ended = log[start].at, log[-1].at
+    # The firmware's variables are written in thousands of steps, the disk in hundreds.
+    writes = [n for n in range(start, len(log)) if log[n].name == stage.robot.disk.name]
     cuts = lost = 0
     for trial in range(stage.trials):
-        # By turns among the writes, which come in swarms, and in time.
-        moment = chance.randrange(start, len(log))
+        # By turns after a write of the disk, which come in swarms, and at a moment of the time.
         if trial % 2:
             moment = bisect.bisect(log, chance.uniform(begun, ended), start, key=lambda entry: entry.at)
-        where = f"trial {trial}, cut after {log[moment - 1].at - begun:.1f} s, {moment - start} writes"
+        else:
+            moment = chance.choice(writes) + 1
+        where = (f"trial {trial}, cut after {log[moment - 1].at - begun:.1f} s and {bisect.bisect(writes, moment - 1)} "
+                 f"of {len(writes)} writes")
         robot = stage.plug_in(chance, replay=log[:moment])
         cuts += 1
         if chance.random() < 0.3:
@@ -419,6 +423,25 @@ def health_hangs(stage):
     stage.goes_back("deadline", service="silent", startTimeout="infinity")
 
 
+@scenario("no-fallback")
+def no_fallback(stage):
+    """No loader that can start a system once, and that accepted: what is not healthy goes back by
+    itself, what is healthy is kept."""
+    bad = stage.generation("bad", kernel="3", service="fails")
+    b = stage.generation("b", kernel="2")
+    robot = stage.enter()
+    robot.put("/etc/surefoot/config.d/boot.toml", '[boot]\nloader = "none"\naccept_no_fallback = true\n')
+    robot.sh("systemctl restart surefootd", 120)
+    stage.publish(bad)
+    evidence = stage.blocks(bad)
+    expect(evidence["cause"] == "unhealthy", f"the cause is {evidence}")
+    stage.stands_on(stage.a)
+    expect(robot.boots == 2, f"{robot.boots} boots instead of two")
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
 @scenario("network-lost")
 def network_lost(stage):
     """The new system has no network: it could not fetch its successor, and is not kept."""
@@ -454,6 +477,28 @@ def kernel_torn(stage):
     why = [r.get("why") or "" for r in found["history"] if r["what"] == "interrupted"]
     expect(len(why) == 1 and "not the whole" in why[0], f"it was not noticed: {found['history']}")
     expect(robot.boots == 1, f"{robot.boots} boots instead of one")
+
+
+@scenario("grub-unreadable", loader="grub")
+@scenario("unreadable")
+def unreadable(stage):
+    """The new system's kernel is gone when the loader wants it: what was runs again, and the release
+    gets another trial."""
+    b = stage.generation("b", kernel="2")
+    kernel = os.path.basename(os.readlink(stage.fleet.maker.farm + b + "/kernel"))
+    robot = stage.enter()
+    # In the last moment: the agent reads it back before.
+    robot.put("/run/systemd/system/unreadable.service", (
+        "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/boot\nAfter=boot.mount\n"
+        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+        f"ExecStop=/bin/sh -c 'rm -f /boot/*/{kernel} /boot/EFI/nixos/{kernel}.efi; sync'\n"))
+    robot.sh("systemctl daemon-reload && systemctl start unreadable")
+    stage.publish(b)
+    found = stage.confirms(b)
+    stage.stands_on(b)
+    lost = [r for r in found["history"] if r["what"] == "interrupted"]
+    expect(len(lost) == 1, f"it was not noticed: {found['history']}")
+    expect(robot.boots == 2, f"{robot.boots} boots instead of two")
 
 
 @scenario("efi-readonly")

@@ -6,7 +6,7 @@
 
 use super::{Loader, Mark, check, init_of, replace};
 use crate::observe;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,6 +17,9 @@ use surefoot_core::{
 };
 
 const LOADER: Subject = Subject::Loader;
+
+/// What becomes of a trial whose entry GRUB cannot load.
+const UNLOADABLE: &str = "an entry that cannot be loaded";
 
 /// First line of an environment block, and its fixed size in bytes.
 const SIGNATURE: &str = "# GRUB Environment Block\n";
@@ -101,6 +104,19 @@ impl Grub {
             );
         }
         Ok("it takes a one-shot and clears it".to_owned())
+    }
+
+    /// Whether it goes on with its default when an entry cannot be loaded: GRUB manual, "fallback".
+    fn falls_back(&self) -> anyhow::Result<String> {
+        let menu = self.menu()?;
+        // Not exported: in a submenu the number would mean another entry.
+        let fallback = menu
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("set fallback="));
+        match fallback {
+            Some(entry) => Ok(format!("it goes on with entry {entry}")),
+            None => bail!("it waits in its menu for a hand"),
+        }
     }
 
     fn next(&self) -> anyhow::Result<Option<String>> {
@@ -204,6 +220,17 @@ impl Loader for Grub {
                 self.clears(),
                 "install the boot loader of a system with a recent NixOS",
             ),
+            self.falls_back().map_or_else(
+                |error| {
+                    Finding::warn(
+                        LOADER,
+                        UNLOADABLE,
+                        format!("{error:#}"),
+                        "set boot.loader.grub.extraConfig = \"set fallback=0\"",
+                    )
+                },
+                |found| Finding::ok(LOADER, UNLOADABLE, found),
+            ),
             judge(
                 "file system of /boot/grub",
                 filesystem(&self.directory).and_then(|(kind, device)| plain(&kind, &device)),
@@ -292,6 +319,7 @@ fn filesystem(directory: &Path) -> anyhow::Result<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use surefoot_core::finding::Level;
 
     fn system(c: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))
@@ -370,6 +398,21 @@ mod tests {
         for kind in ["ext4", "vfat"] {
             plain(kind, "/dev/none1").unwrap();
         }
+    }
+
+    #[test]
+    fn a_menu_that_waits_when_an_entry_cannot_be_loaded_is_warned_about() {
+        let (_root, grub) = robot();
+        let found = |grub: &Grub| {
+            grub.check()
+                .into_iter()
+                .find(|f| f.what == UNLOADABLE)
+                .unwrap()
+        };
+        assert_eq!(found(&grub).level, Level::Warn);
+        let menu = format!("set fallback=0\n{}", grub.menu().unwrap());
+        fs::write(grub.directory.join("grub.cfg"), menu).unwrap();
+        assert_eq!(found(&grub).level, Level::Ok);
     }
 
     #[test]
