@@ -43,7 +43,8 @@ def new_variables():
 @functools.cache
 def processor():
     """QEMU's options for the processor. Emulated, its time is counted in instructions: a busy host
-    makes the robot slower, but its watchdogs and deadlines do not notice."""
+    makes the robot slower, but its watchdogs and deadlines do not notice. With SUREFOOT_RIG_TIME=host
+    its time is the host's, and it runs half as fast again: on a machine that has nothing else to do."""
     # Some machines have a KVM that gets nowhere: a boot sector uses the FPU, and then ends QEMU.
     with tempfile.NamedTemporaryFile() as disk:
         disk.write(bytes.fromhex("9bdbe3b010ba0105eef4").ljust(510, b"\0") + b"\x55\xaa")
@@ -58,7 +59,8 @@ def processor():
             works = False
     if works:
         return ["-accel", "kvm", "-cpu", "host", "-smp", "2"]
-    return ["-accel", "tcg,thread=single", "-icount", "shift=2", "-cpu", "Nehalem", "-smp", "1"]
+    counted = [] if os.environ.get("SUREFOOT_RIG_TIME") == "host" else ["-icount", "shift=2"]
+    return ["-accel", "tcg,thread=single", *counted, "-cpu", "Nehalem", "-smp", "1"]
 
 
 def leash():
