@@ -114,9 +114,11 @@ impl Keyring {
         match self.keys.iter().find(|(prefix, _)| covers(prefix, url)) {
             Some((_, Key::Headers(more))) => headers.extend(more.clone()),
             Some((_, Key::S3(credentials, region))) => {
-                let now = Timestamp::now() + SignedDuration::from_secs(self.skew.load(Relaxed));
+                let (now, skew) = (Timestamp::now(), self.skew.load(Relaxed));
+                // Years that no calendar here has are not worth an answer.
+                let theirs = now.checked_add(SignedDuration::from_secs(skew));
                 credentials
-                    .sign(url, region, now, headers)
+                    .sign(url, region, theirs.unwrap_or(now), headers)
                     .ok_or_else(unfit)?;
             }
             // A login in the URL itself goes first.
@@ -242,6 +244,26 @@ mod tests {
         }
         for bad in ["login u", "machine", "machine a login", "password"] {
             assert!(logins(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_the_last_year_that_there_is_does_not_end_the_agent() {
+        let url = Url::parse("https://bucket.example/x").unwrap();
+        let text = "aws_access_key_id=a\naws_secret_access_key=b\n";
+        let key = Key::S3(Credentials::parse(text).unwrap(), "eu".to_owned());
+        let keyring = Keyring {
+            keys: vec![(url.clone(), key)],
+            ..Keyring::default()
+        };
+        for last in [
+            "Thu, 30 Dec 9999 22:00:00 GMT",
+            "Sat, 01 Jan 0000 00:00:00 GMT",
+        ] {
+            assert!(keyring.learn_time(&url, last), "{last}");
+            // By the time of the next request this machine's clock may have gone on.
+            keyring.skew.fetch_add(60, Relaxed);
+            keyring.show(&url, &mut HeaderMap::new()).unwrap();
         }
     }
 
