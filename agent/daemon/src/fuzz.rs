@@ -1,15 +1,20 @@
 //! What reads outside bytes in the daemon, as the fuzz targets call it.
 
-use crate::{boot, config, control};
+use crate::{boot, config, control, systemd};
 
 /// A configuration file.
 pub fn config(text: &str) {
     config::fuzz(text);
 }
 
-/// What boot loaders keep on the disk: menus, entries, patterns, file names.
-pub fn loader(text: &str) {
-    boot::fuzz(text);
+/// What boot loaders keep on the disk: menus, entries, patterns, file names; and crash dumps.
+pub fn loader(bytes: &[u8]) {
+    boot::fuzz(bytes);
+}
+
+/// What systemd's programs print.
+pub fn systemd(text: &str) {
+    systemd::fuzz(text);
 }
 
 /// What a technician's program says on the control socket, until it hangs up.

@@ -103,11 +103,8 @@ pub(crate) async fn state(unit: &str) -> anyhow::Result<SwitchUnit> {
 }
 
 fn read_state(text: &str) -> SwitchUnit {
-    let get = |key: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
-            .unwrap_or_default()
-    };
+    let said = read_properties(text);
+    let get = |key: &str| said.get(key).map_or("", String::as_str);
     if get("LoadState") == "not-found" {
         return SwitchUnit::Gone;
     }
@@ -209,22 +206,20 @@ pub(crate) async fn properties(
     if let Some(unit) = unit {
         args.extend(["--", unit]);
     }
-    let text = systemctl(&args).await?;
-    Ok(text
-        .lines()
+    Ok(read_properties(&systemctl(&args).await?))
+}
+
+/// The lines `NAME=VALUE` that `systemctl show` prints.
+fn read_properties(text: &str) -> BTreeMap<String, String> {
+    text.lines()
         .filter_map(|line| line.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect())
+        .collect()
 }
 
 /// When systemd, of this system or of its initrd, said this in this boot: microseconds since the
 /// kernel started. `None` if the journal cannot tell.
 pub(crate) async fn said_by_init(words: &str) -> Option<Vec<u64>> {
-    #[derive(Deserialize)]
-    struct Line {
-        #[serde(rename = "__MONOTONIC_TIMESTAMP")]
-        at: String,
-    }
     let grep = format!("--grep={words}");
     let args = [
         "--boot",
@@ -239,9 +234,19 @@ pub(crate) async fn said_by_init(words: &str) -> Option<Vec<u64>> {
     if answer.code != Some(0) && !answer.stderr.trim().is_empty() {
         return None;
     }
-    let lines = answer.stdout.lines();
+    Some(read_times(&answer.stdout))
+}
+
+/// When the lines that `journalctl --output=json` prints were said, microseconds.
+fn read_times(text: &str) -> Vec<u64> {
+    #[derive(Deserialize)]
+    struct Line {
+        #[serde(rename = "__MONOTONIC_TIMESTAMP")]
+        at: String,
+    }
+    let lines = text.lines();
     let lines = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    Some(lines.filter_map(|line| line.at.parse().ok()).collect())
+    lines.filter_map(|line| line.at.parse().ok()).collect()
 }
 
 /// The last lines that a unit wrote in this boot. Never fails: evidence is not worth a fault.
@@ -274,21 +279,10 @@ pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
     let Ok(list) = call("journalctl", &["--list-boots", "--output=json"]).await else {
         return Vec::new();
     };
-    #[derive(Deserialize)]
-    struct Boot {
-        boot_id: String,
-    }
-    let boots: Vec<Boot> = serde_json::from_str(&list.stdout).unwrap_or_default();
-    // The journal has the ids without dashes; the last boot but this one is the one meant.
-    let plain = |id: &BootId| id.0.replace('-', "");
-    let (before, now) = (plain(before), plain(now));
-    let Some(last) = boots.iter().rev().find(|boot| boot.boot_id != now) else {
+    let Some(last) = boot_between(&list.stdout, before, now) else {
         return Vec::new();
     };
-    if last.boot_id == before {
-        return Vec::new(); // nothing in between was written
-    }
-    let boot = format!("--boot={}", last.boot_id);
+    let boot = format!("--boot={last}");
     let lines = format!("--lines={JOURNAL_LINES}");
     let args = [
         &boot,
@@ -298,6 +292,33 @@ pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
         &lines,
     ];
     journal_lines(&args).await.unwrap_or_default()
+}
+
+/// The boot that `journalctl --list-boots` has between two others; `None` if it wrote nothing.
+fn boot_between(list: &str, before: &BootId, now: &BootId) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Boot {
+        boot_id: String,
+    }
+    let boots: Vec<Boot> = serde_json::from_str(list).ok()?;
+    // The journal has the ids without dashes; the last boot but this one is the one meant.
+    let plain = |id: &BootId| id.0.replace('-', "");
+    let (before, now) = (plain(before), plain(now));
+    let last = boots.into_iter().rev().find(|boot| boot.boot_id != now)?;
+    (last.boot_id != before).then_some(last.boot_id)
+}
+
+/// Reads a text as everything that systemd's programs may print.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    let _ = read_state(text);
+    let _ = serde_json::from_str::<Vec<Unit>>(text);
+    let _ = running_jobs(text);
+    assert!(read_times(text).len() <= text.lines().count());
+    let [before, now] = ["0", "1"].map(|id| BootId(id.to_owned()));
+    if let Some(boot) = boot_between(text, &before, &now) {
+        assert!(boot != before.0 && boot != now.0);
+    }
 }
 
 /// Waits until systemd has started what belongs to this boot, but not for ever: gives the units

@@ -219,9 +219,51 @@ fn logins(text: &str) -> Result<Vec<Login>, ()> {
     Ok(logins)
 }
 
+/// Reads a text as each of the files, and as the path, the date and the signer of a request.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    if let Ok(logins) = logins(text) {
+        assert!(logins.len() <= text.split_whitespace().count());
+    }
+    let _ = headers(text);
+    let (line, rest) = text.split_once('\n').unwrap_or((text, text));
+    let Some(credentials) = Credentials::parse(rest) else {
+        return;
+    };
+    let Ok(url) = Url::parse("https://cache.example/a/").and_then(|base| base.join(line)) else {
+        return;
+    };
+    let keyring = Keyring {
+        keys: vec![(url.clone(), Key::S3(credentials, "eu".to_owned()))],
+        ..Keyring::default()
+    };
+    keyring.learn_time(&url, line);
+    let _ = keyring.show(&url, &mut HeaderMap::new());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_of_the_last_year_that_there_is_does_not_end_the_agent() {
+        let url = Url::parse("https://bucket.example/x").unwrap();
+        let text = "aws_access_key_id=a\naws_secret_access_key=b\n";
+        let key = Key::S3(Credentials::parse(text).unwrap(), "eu".to_owned());
+        let keyring = Keyring {
+            keys: vec![(url.clone(), key)],
+            ..Keyring::default()
+        };
+        for last in [
+            "Thu, 30 Dec 9999 22:00:00 GMT",
+            "Sat, 01 Jan 0000 00:00:00 GMT",
+        ] {
+            assert!(keyring.learn_time(&url, last), "{last}");
+            // By the time of the next request this machine's clock may have gone on.
+            keyring.skew.fetch_add(60, Relaxed);
+            keyring.show(&url, &mut HeaderMap::new()).unwrap();
+        }
+    }
 
     #[test]
     fn netrc_files_are_read() {
@@ -244,26 +286,6 @@ mod tests {
         }
         for bad in ["login u", "machine", "machine a login", "password"] {
             assert!(logins(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_server_of_the_last_year_that_there_is_does_not_end_the_agent() {
-        let url = Url::parse("https://bucket.example/x").unwrap();
-        let text = "aws_access_key_id=a\naws_secret_access_key=b\n";
-        let key = Key::S3(Credentials::parse(text).unwrap(), "eu".to_owned());
-        let keyring = Keyring {
-            keys: vec![(url.clone(), key)],
-            ..Keyring::default()
-        };
-        for last in [
-            "Thu, 30 Dec 9999 22:00:00 GMT",
-            "Sat, 01 Jan 0000 00:00:00 GMT",
-        ] {
-            assert!(keyring.learn_time(&url, last), "{last}");
-            // By the time of the next request this machine's clock may have gone on.
-            keyring.skew.fetch_add(60, Relaxed);
-            keyring.show(&url, &mut HeaderMap::new()).unwrap();
         }
     }
 

@@ -15,6 +15,8 @@ pub mod cache;
 pub mod download;
 pub mod error;
 pub mod fetch;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod gc_root;
 pub mod headers;
 pub mod http;

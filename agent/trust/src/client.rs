@@ -5,7 +5,7 @@ use crate::{
     clock::{Clock, Now},
     digest, files,
     keys::sha256_hex,
-    local::{self, Found, Local, RealDisk, State, Validators},
+    local::{self, Disk, Found, Local, RealDisk, State, Validators},
     metadata::TargetFile,
     names::{self, Limits},
     transport::{Answer, Base, HttpOptions, Name, Transport},
@@ -150,15 +150,8 @@ impl Client {
         let metadata = base(config.metadata_url.clone(), "metadata")?;
         let targets = base(config.targets_url.clone(), "targets")?;
         let anchor = TrustedSet::bootstrap(&config.anchor)?;
-        let (local, Found { state, mut damage }) = Local::open(RealDisk(config.state_dir.clone()))?;
-        let restored = state.and_then(|state| match TrustedSet::restore(&state.stored) {
-            Ok(set) => Some((state, set)),
-            Err(error) => {
-                damage = Some(format!("{}: {error}", local.path("trusted").display()));
-                None
-            }
-        });
-        let (state, set) = under_anchor(anchor, &config.anchor, restored)?;
+        let opened = open(RealDisk(config.state_dir.clone()), anchor, &config.anchor)?;
+        let (local, state, set, damage) = opened;
         Ok(Self {
             address: metadata.locate(Name::Encoded("timestamp.json")),
             metadata,
@@ -461,6 +454,31 @@ impl Client {
     pub fn close(&mut self) {
         self.transport.close();
     }
+}
+
+/// What is believed at the start, given the anchor and what lies on a disk; and what is damaged
+/// there.
+fn open<D: Disk>(
+    disk: D,
+    anchor: TrustedSet,
+    bytes: &[u8],
+) -> Result<(Local<D>, State, TrustedSet, Option<String>), Error> {
+    let (local, Found { state, mut damage }) = Local::open(disk)?;
+    let restored = state.and_then(|state| match TrustedSet::restore(&state.stored) {
+        Ok(set) => Some((state, set)),
+        Err(error) => {
+            damage = Some(format!("{}: {error}", local.path("trusted").display()));
+            None
+        }
+    });
+    let (state, set) = under_anchor(anchor, bytes, restored)?;
+    Ok((local, state, set, damage))
+}
+
+/// What is believed of a body in one of the slots, under a checksum that fits: for tests/fuzz.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(body: &[u8], anchor: TrustedSet, bytes: &[u8]) -> Result<TrustedSet, Error> {
+    Ok(open(local::Slot::holding(body), anchor, bytes)?.2)
 }
 
 /// What is believed at the start, given the anchor and what was stored.

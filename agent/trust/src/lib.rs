@@ -11,6 +11,8 @@ mod digest;
 pub mod editor;
 mod error;
 mod files;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod json;
 mod keyring;
 pub mod keys;

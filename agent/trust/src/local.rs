@@ -79,6 +79,46 @@ impl Disk for RealDisk {
     }
 }
 
+/// One slot that holds a body, in memory: for tests/fuzz.
+#[cfg(feature = "fuzz")]
+pub(crate) struct Slot(Vec<u8>);
+
+#[cfg(feature = "fuzz")]
+impl Slot {
+    pub(crate) fn holding(body: &[u8]) -> Self {
+        let mut slot = header(body);
+        slot.extend_from_slice(body);
+        Self(slot)
+    }
+}
+
+#[cfg(feature = "fuzz")]
+impl Disk for Slot {
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        Ok((name == SLOTS[0]).then(|| self.0.clone()))
+    }
+
+    fn write(&mut self, _: &str, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rename(&mut self, _: &str, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        name.into()
+    }
+}
+
 /// What a server said about `timestamp.json`, to ask whether it has changed (RFC 9110, section 13).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -248,7 +288,14 @@ fn encode(counter: u64, state: &State) -> Result<Vec<u8>, Error> {
         seen: state.seen,
     };
     let body = serde_json::to_string(&wire).map_err(|e| Error::malformed("the trusted set", e))?;
-    Ok(format!("{MAGIC} {}\n{body}", sha256_hex(body.as_bytes())).into_bytes())
+    let mut bytes = header(body.as_bytes());
+    bytes.extend_from_slice(body.as_bytes());
+    Ok(bytes)
+}
+
+/// The line before a body.
+fn header(body: &[u8]) -> Vec<u8> {
+    format!("{MAGIC} {}\n", sha256_hex(body)).into_bytes()
 }
 
 fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
@@ -256,8 +303,8 @@ fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
         .iter()
         .position(|b| *b == b'\n')
         .ok_or("it has no header")?;
-    let (header, body) = (&bytes[..at], &bytes[at + 1..]);
-    if header != format!("{MAGIC} {}", sha256_hex(body)).as_bytes() {
+    let (line, body) = bytes.split_at(at + 1);
+    if line != header(body) {
         return Err("its content does not match its checksum".into());
     }
     let wire: Wire = serde_json::from_slice(body).map_err(|e| e.to_string())?;
@@ -432,41 +479,44 @@ mod tests {
 
     #[test]
     fn after_a_power_cut_anywhere_it_is_the_old_set_or_the_new_one() {
-        // A disk with a history of three saves.
-        let mut disk = SimDisk::default();
-        for n in 1..=3 {
-            let (mut local, _) = Local::open(disk).unwrap();
-            local.save(&state(n)).unwrap();
-            disk = local.disk;
-        }
-        disk.operations = 0;
-        let length = encode(4, &state(4)).unwrap().len();
         let mut cuts = 0;
-        for cut in 0..=4 {
-            for names in [false, true] {
-                for bytes in 0..=length {
-                    let mut victim = disk.clone();
-                    victim.cut_at = Some(cut);
-                    let (mut local, found) = Local::open(victim).unwrap();
-                    assert_eq!(found.state, Some(state(3)));
-                    let saved = local.save(&state(4));
-                    assert_eq!(saved.is_ok(), cut == 4);
-                    let (mut local, found) = Local::open(local.disk.reboot(names, bytes)).unwrap();
-                    let after = found.state.unwrap();
-                    assert!(
-                        after == state(4) || (cut < 4 && after == state(3)),
-                        "cut {cut}, names {names}, {bytes} bytes"
-                    );
-                    assert_eq!(found.damage, None);
-                    // And life goes on.
-                    local.save(&state(5)).unwrap();
-                    let (_, found) = Local::open(local.disk.reboot(false, 0)).unwrap();
-                    assert_eq!(found.state, Some(state(5)));
-                    cuts += 1;
+        // Disks that were written so often; the first time there is no old set.
+        for saves in 0..=3 {
+            let mut disk = SimDisk::default();
+            for n in 1..=saves {
+                let (mut local, _) = Local::open(disk).unwrap();
+                local.save(&state(n)).unwrap();
+                disk = local.disk;
+            }
+            disk.operations = 0;
+            let (old, new) = ((saves > 0).then(|| state(saves)), Some(state(9)));
+            let length = encode(saves + 1, &state(9)).unwrap().len();
+            for cut in 0..=4 {
+                for names in [false, true] {
+                    for bytes in 0..=length {
+                        let mut victim = disk.clone();
+                        victim.cut_at = Some(cut);
+                        let (mut local, found) = Local::open(victim).unwrap();
+                        assert_eq!(found.state, old);
+                        let saved = local.save(&state(9));
+                        assert_eq!(saved.is_ok(), cut == 4);
+                        let rebooted = local.disk.reboot(names, bytes);
+                        let (mut local, found) = Local::open(rebooted).unwrap();
+                        assert!(
+                            found.state == new || (cut < 4 && found.state == old),
+                            "save {saves}, cut {cut}, names {names}, {bytes} bytes"
+                        );
+                        assert_eq!(found.damage, None);
+                        // And life goes on.
+                        local.save(&state(10)).unwrap();
+                        let (_, found) = Local::open(local.disk.reboot(false, 0)).unwrap();
+                        assert_eq!(found.state, Some(state(10)));
+                        cuts += 1;
+                    }
                 }
             }
         }
-        assert!(cuts > 1000);
+        assert!(cuts > 4000);
     }
 
     #[test]

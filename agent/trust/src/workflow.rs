@@ -27,7 +27,7 @@ pub struct Request {
 }
 
 /// One refresh of the four top-level roles.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Refreshing {
     set: TrustedSet,
     now: Now,

@@ -9,8 +9,8 @@ mod trust;
 
 pub use crate::{
     core::{index, journal, manifest, texts},
-    daemon::{config, control, loader},
-    store::{headers, nar, narinfo, nix_daemon},
+    daemon::{config, control, loader, systemd},
+    store::{access, headers, nar, narinfo, nix_daemon},
     trust::{delegations, draft, keys, metadata, pattern, roots, stored, workflow},
 };
 
@@ -19,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("access", access),
     ("config", config),
     ("control", control),
     ("delegations", delegations),
@@ -36,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("pattern", pattern),
     ("roots", roots),
     ("stored", stored),
+    ("systemd", systemd),
     ("texts", texts),
     ("workflow", workflow),
 ];

@@ -1,7 +1,7 @@
 //! Binary caches and the Nix daemon.
 
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
-use std::{cell::RefCell, path::PathBuf};
+use std::path::Path;
 use surefoot_core::{
     Sha256, StorePath,
     closure::{Compression, Download, PathInfo},
@@ -13,11 +13,16 @@ use surefoot_store::{
     nix_daemon::{CheckSignatures, Connection, Payload},
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::UnixListener,
     runtime::{Builder, Runtime},
     sync::mpsc,
 };
+
+/// Files with logins, tokens and keys, and what is signed by them.
+pub fn access(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        surefoot_store::fuzz::access(text);
+    }
+}
 
 /// What a binary cache says of a store path, and whether a key signed it.
 pub fn narinfo(bytes: &[u8]) {
@@ -91,67 +96,26 @@ pub fn nar(bytes: &[u8]) {
 /// A Nix daemon that says anything: all that it says, before it hangs up.
 pub fn nix_daemon(bytes: &[u8]) {
     thread_local! {
-        static DAEMON: RefCell<Option<Daemon>> = const { RefCell::new(None) };
+        static RUNTIME: Runtime = Builder::new_current_thread().build().expect("a runtime");
     }
-    DAEMON.with_borrow_mut(|daemon| {
-        let daemon = daemon.get_or_insert_with(Daemon::new);
-        daemon.runtime.block_on(daemon.says(bytes));
-    });
+    RUNTIME.with(|runtime| runtime.block_on(ask(bytes)));
 }
 
-struct Daemon {
-    runtime: Runtime,
-    listener: UnixListener,
-    socket: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn new() -> Self {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let dir = tempfile::tempdir().expect("a directory");
-        let socket = dir.path().join("socket");
-        let listener = {
-            let _inside = runtime.enter();
-            UnixListener::bind(&socket).expect("a socket")
-        };
-        Self {
-            runtime,
-            listener,
-            socket,
-            _dir: dir,
-        }
-    }
-
-    async fn says(&self, bytes: &[u8]) {
-        let server = async {
-            let (mut stream, _) = self.listener.accept().await.expect("a client");
-            let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
-            let mut heard = Vec::new();
-            let _ = stream.read_to_end(&mut heard).await;
-        };
-        let ((), ()) = tokio::join!(server, self.ask());
-    }
-
-    async fn ask(&self) {
-        let Ok(mut connection) = Connection::open(&self.socket).await else {
-            return;
-        };
-        let path = path();
-        let _ = connection.valid_paths(&[&path]).await;
-        let _ = connection.path_info(&path).await;
-        let _ = connection.add_temp_roots(&[&path]).await;
-        let (pieces, mut payload) = mpsc::channel(1);
-        let mut piece = Payload::start(1);
-        Payload::path(&info(Compression::None, 1), &mut piece);
-        let _ = pieces.try_send(Ok(piece));
-        drop(pieces);
-        let _ = connection
-            .add_multiple(CheckSignatures::Yes, &mut payload)
-            .await;
-    }
+async fn ask(answers: &[u8]) {
+    let (hears, socket) = (tokio::io::sink(), Path::new("socket"));
+    let Ok(mut connection) = Connection::over(answers, hears, socket).await else {
+        return;
+    };
+    let path = path();
+    let _ = connection.valid_paths(&[&path]).await;
+    let _ = connection.path_info(&path).await;
+    let _ = connection.add_temp_roots(&[&path]).await;
+    let (pieces, mut payload) = mpsc::channel(1);
+    let mut piece = Payload::start(1);
+    Payload::path(&info(Compression::None, 1), &mut piece);
+    let _ = pieces.try_send(Ok(piece));
+    drop(pieces);
+    let _ = connection
+        .add_multiple(CheckSignatures::Yes, &mut payload)
+        .await;
 }

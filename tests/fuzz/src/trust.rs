@@ -1,16 +1,14 @@
 //! Metadata, keys, patterns, drafts, and the workflows that put them together.
 
 use crate::halves;
-use sha2::Digest as _;
 use std::{
     collections::BTreeMap,
-    fs,
     sync::{Arc, LazyLock},
 };
-use surefoot_core::Sha256;
 use surefoot_trust::{
-    Client, Config, Keyring, Limits,
+    Keyring, Limits,
     editor::Draft,
+    fuzz,
     keys::{PrivateKey, PublicKey, Scheme, Signer as _, key_id, public_key},
     metadata::{
         Common, Envelope, Expires, Key, KeyId, MetaFile, Role, RoleKeys, Root, Snapshot, TOP_LEVEL,
@@ -64,24 +62,26 @@ pub fn metadata(bytes: &[u8]) {
 /// A repository of which some answers are not honest: nothing of those is believed, and it ends.
 /// The first byte says which are; the rest is the answer that is not.
 pub fn workflow(bytes: &[u8]) {
+    /// As far as honest answers lead: to the root, and past each of the files.
+    static HONEST: LazyLock<Vec<Refreshing>> = LazyLock::new(|| {
+        let mut client = Refreshing::new(anchor(), now().into(), None, Limits::default());
+        let mut on_the_way = vec![client.clone()];
+        for answer in [None].into_iter().chain(FILES.map(Some)) {
+            client.wanted().expect("more is wanted");
+            client.answer(answer).expect("the seeds are good");
+            on_the_way.push(client.clone());
+        }
+        on_the_way
+    });
     let Some((&first, answer)) = bytes.split_first() else {
         return;
     };
-    let mut client = Refreshing::new(anchor(), now().into(), None, Limits::default());
-    let honest = usize::from(first % 4);
+    let mut client = HONEST[usize::from(first) % 4].clone();
     let mut asked = 0;
-    while let Ok(Some(request)) = client.wanted() {
+    while let Ok(Some(_)) = client.wanted() {
         asked += 1;
         assert!(asked < 300);
-        let answer = match (request.file.ends_with("root.json"), asked) {
-            (true, 1) if first >= 128 => Some(answer),
-            (true, _) => None,
-            (false, n) => match FILES.get(n - 2) {
-                Some(file) if n - 2 < honest => Some(*file),
-                _ => Some(answer),
-            },
-        };
-        if client.answer(answer).is_err() {
+        if client.answer(Some(answer)).is_err() {
             break;
         }
     }
@@ -154,6 +154,25 @@ fn listed() -> MetaFile {
     }
 }
 
+/// Beneath which root everything begins.
+static BEGUN: LazyLock<TrustedSet> = LazyLock::new(|| {
+    let root = FLEET.sign(&FLEET.root());
+    TrustedSet::bootstrap(&root).expect("an anchor")
+});
+
+/// And with which timestamp.
+static TIMED: LazyLock<TrustedSet> = LazyLock::new(|| {
+    let timestamp = Timestamp {
+        common: common(),
+        meta: [("snapshot.json".to_owned(), listed())].into(),
+        extra: Default::default(),
+    };
+    let mut set = BEGUN.clone();
+    set.accept_timestamp(&FLEET.sign(&timestamp), now())
+        .expect("a timestamp");
+    set
+});
+
 /// Lines: a target path, then what the targets role and each role that is asked after it say, signed
 /// by the keys that have to. The search ends, asks no more than it may, and finds what somebody
 /// listed.
@@ -183,11 +202,6 @@ pub fn delegations(bytes: &[u8]) {
         .map(|role| (format!("{}.json", role.name), listed()))
         .collect();
     meta.insert("targets.json".into(), listed());
-    let timestamp = Timestamp {
-        common: common(),
-        meta: [("snapshot.json".to_owned(), listed())].into(),
-        extra: Default::default(),
-    };
     let snapshot = Snapshot {
         common: common(),
         meta,
@@ -195,10 +209,9 @@ pub fn delegations(bytes: &[u8]) {
     };
     let mut answers = roles.iter();
     let Some(top) = answers.next() else { return };
-    let mut set = TrustedSet::bootstrap(&fleet.sign(&fleet.root())).expect("an anchor");
+    let mut set = TIMED.clone();
     let accepted = set
-        .accept_timestamp(&fleet.sign(&timestamp), now())
-        .and_then(|()| set.accept_snapshot(&fleet.sign(&snapshot), now()))
+        .accept_snapshot(&fleet.sign(&snapshot), now())
         .and_then(|()| set.accept_targets(&fleet.sign(top), now()));
     if accepted.is_err() {
         return;
@@ -236,7 +249,7 @@ pub fn roots(bytes: &[u8]) {
         return;
     };
     let fleet = &*FLEET;
-    let mut set = TrustedSet::bootstrap(&fleet.sign(&fleet.root())).expect("an anchor");
+    let mut set = BEGUN.clone();
     for line in text.lines().take(8) {
         let read = Envelope::parse("x", line.as_bytes()).and_then(|e| e.read::<Root>("x"));
         let Ok(mut root) = read else {
@@ -322,16 +335,6 @@ pub fn draft(bytes: &[u8]) {
 /// What lies in a robot's state directory, with a checksum that fits: nothing is trusted that does
 /// not descend from the anchor.
 pub fn stored(bytes: &[u8]) {
-    thread_local! {
-        static DIR: tempfile::TempDir = tempfile::tempdir().expect("a directory");
-    }
-    DIR.with(|dir| {
-        let digest = Sha256(sha2::Sha256::digest(bytes).into()).hex();
-        let mut slot = format!("surefoot-trust-1 {digest}\n").into_bytes();
-        slot.extend_from_slice(bytes);
-        fs::write(dir.path().join("trusted.0"), &slot).expect("a file");
-        let config = Config::new("file:///nowhere", ANCHOR.to_vec(), dir.path().to_owned());
-        let client = Client::new(config).expect("damage is no error");
-        assert!(client.versions().root >= 1);
-    });
+    let set = fuzz::stored(bytes, anchor(), ANCHOR).expect("damage is no error");
+    assert!(set.root().role.common.version >= 1);
 }

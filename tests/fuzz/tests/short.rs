@@ -99,6 +99,6 @@ macro_rules! short {
 }
 
 short! {
-    config control delegations draft headers index journal keys loader manifest metadata nar narinfo
-    nix_daemon pattern roots stored texts workflow
+    access config control delegations draft headers index journal keys loader manifest metadata nar
+    narinfo nix_daemon pattern roots stored systemd texts workflow
 }

@@ -65,12 +65,7 @@ impl Grub {
                     path.display()
                 )
             })?;
-        Ok(text
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect())
+        Ok(variables(&text))
     }
 
     /// Sets `next_entry`, or clears it.
@@ -128,6 +123,16 @@ impl Grub {
     }
 }
 
+/// The variables of an environment block.
+fn variables(block: &str) -> Vec<(String, String)> {
+    block
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
 /// The entries of a menu, in its order.
 fn entries(menu: &str) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
@@ -166,10 +171,11 @@ fn entries(menu: &str) -> Vec<Entry> {
     entries
 }
 
-/// Reads a text as a menu.
+/// Reads a text as a menu, and as an environment block.
 #[cfg(feature = "fuzz")]
 pub(super) fn fuzz(text: &str) {
     assert!(entries(text).len() <= text.matches("menuentry ").count());
+    assert!(variables(text).len() <= text.matches('=').count());
 }
 
 impl Loader for Grub {

@@ -36,11 +36,14 @@ const AIM: &str = "boot-trial.json";
 /// and what the file system needs to rename files.
 const SLACK: u64 = 1 << 20;
 
-/// Reads a text as everything that the loaders' files may be.
+/// Reads bytes as everything that the loaders' files and a crash dump may be.
 #[cfg(feature = "fuzz")]
-pub(crate) fn fuzz(text: &str) {
-    grub::fuzz(text);
-    systemd_boot::fuzz(text);
+pub(crate) fn fuzz(bytes: &[u8]) {
+    trace::fuzz(bytes);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        grub::fuzz(text);
+        systemd_boot::fuzz(text);
+    }
 }
 
 /// A boot loader that can start a system once and then its default again.

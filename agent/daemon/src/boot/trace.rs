@@ -80,9 +80,13 @@ pub(super) async fn find(
     }
 }
 
-/// What a dump says of the crash: from the line on that names it, or else the last lines.
+/// What a dump says of the crash.
 fn crash(dump: &Path) -> Vec<String> {
-    let mut lines = lines(dump);
+    telling(lines(dump))
+}
+
+/// From the line on that names a crash, or else the last lines.
+fn telling(mut lines: Vec<String>) -> Vec<String> {
     let named = |line: &String| HEADLINES.iter().any(|headline| line.contains(headline));
     let start = match lines.iter().position(named) {
         Some(start) => start,
@@ -102,12 +106,24 @@ fn lines(dump: &Path) -> Vec<String> {
         lines.extend(paths.iter().flat_map(|path| self::lines(path)));
     } else if let Ok(file) = fs::File::open(dump) {
         let mut bytes = Vec::new();
-        // What a dying kernel wrote need not be text.
         let _ = file.take(MAX_DUMP).read_to_end(&mut bytes);
-        let text = String::from_utf8_lossy(&bytes);
-        lines.extend(text.lines().map(|line| line.chars().take(500).collect()));
+        lines.extend(text(&bytes));
     }
     lines
+}
+
+/// The lines of one file. What a dying kernel wrote need not be text.
+fn text(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().map(|line| line.chars().take(500).collect());
+    lines.collect()
+}
+
+/// Reads bytes as a crash dump.
+#[cfg(feature = "fuzz")]
+pub(super) fn fuzz(bytes: &[u8]) {
+    let evidence = telling(text(bytes));
+    assert!(evidence.len() <= LINES && evidence.iter().all(|line| line.len() <= 4 * 500));
 }
 
 fn reset_by_watchdog(class: &Path) -> bool {

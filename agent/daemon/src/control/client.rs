@@ -5,14 +5,21 @@ use super::{
     call::{self, Answer, Method, Reply},
     roles::Caller,
     server::IDLE,
-    wire::{Reader, Wire, Writer},
+    wire::{Half, Reader, Wire, Writer},
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use zlink::connection::ReadConnection;
 
 /// Answers calls until the client goes, breaks the protocol, is silent for [`IDLE`], or does not
 /// listen.
-pub(super) async fn converse(wire: Wire, caller: Caller, desk: Desk) {
+pub(super) async fn converse(
+    wire: Wire<impl AsyncRead + Half, impl AsyncWrite + Half>,
+    caller: Caller,
+    desk: Desk,
+) {
     let (mut read, mut write) = wire.open();
     loop {
         let call = match timeout(IDLE, read.receive_call::<Method>()).await {
@@ -37,7 +44,11 @@ pub(super) async fn converse(wire: Wire, caller: Caller, desk: Desk) {
 }
 
 /// Sends the status now and on each change, until either side goes.
-async fn watch(mut read: ReadConnection<Reader>, mut write: Writer, mut desk: Desk) {
+async fn watch(
+    mut read: ReadConnection<Reader<impl AsyncRead + Half>>,
+    mut write: Writer<impl AsyncWrite + Unpin>,
+    mut desk: Desk,
+) {
     desk.published.mark_changed();
     loop {
         tokio::select! {

@@ -1,6 +1,10 @@
 //! Takes clients in, and counts them.
 
-use super::{Desk, client::converse, wire::Wire};
+use super::{
+    Desk,
+    client::converse,
+    wire::{Wire, caller},
+};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{collections::HashMap, convert::Infallible, future::Future, time::Duration};
 use tokio::{
@@ -60,8 +64,7 @@ async fn admit(
     census: &mut Census,
     desk: &Desk,
 ) -> Option<impl Future<Output = u32> + use<>> {
-    let wire = Wire(stream);
-    let caller = match wire.caller().await {
+    let caller = match caller(&stream).await {
         Ok(caller) => caller,
         Err(error) => {
             tracing::warn!(%error, "a client without credentials was turned away");
@@ -73,7 +76,8 @@ async fn admit(
         return None;
     }
     let uid = caller.uid;
-    let talk = converse(wire, caller, desk.clone());
+    let (read, write) = stream.into_split();
+    let talk = converse(Wire(read, write), caller, desk.clone());
     Some(async move {
         talk.await;
         uid

@@ -9,11 +9,8 @@ use serde::Serialize;
 use std::{io, os::fd::AsFd};
 use surefoot_core::control::MAX_CALL_BYTES;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::UnixStream,
     time::timeout,
 };
 use zlink::connection::{
@@ -21,68 +18,69 @@ use zlink::connection::{
     socket::{self, FetchPeerCredentials, ReadResult, UnixSocket},
 };
 
-/// The socket.
-#[derive(Debug)]
-pub(super) struct Wire(pub(super) UnixStream);
+/// Who is at the other end.
+///
+/// # Errors
+/// Whatever `getsockopt(2)` says.
+pub(super) async fn caller(stream: &UnixStream) -> io::Result<Caller> {
+    struct Peer<'a>(&'a UnixStream);
+    impl AsFd for Peer<'_> {
+        fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+    impl UnixSocket for Peer<'_> {}
 
-impl Wire {
+    let peer = Peer(stream).fetch_peer_credentials().await?;
+    let groups = peer.unix_supplementary_group_ids();
+    Ok(Caller {
+        uid: peer.unix_user_id().as_raw(),
+        pid: peer.process_id().as_raw_nonzero().get(),
+        groups: std::iter::once(&peer.unix_primary_group_id())
+            .chain(groups)
+            .map(|gid| gid.as_raw())
+            .collect(),
+    })
+}
+
+/// What bytes come in by, and go out by.
+#[derive(Debug)]
+pub(super) struct Wire<R, W>(pub(super) R, pub(super) W);
+
+/// What `zlink` asks of either half.
+pub(super) trait Half: Unpin + std::fmt::Debug {}
+impl<T: Unpin + std::fmt::Debug> Half for T {}
+
+impl<R: AsyncRead + Half, W: AsyncWrite + Half> Wire<R, W> {
     /// Takes it apart: what says the calls, and what hears the answers.
-    pub(super) fn open(self) -> (ReadConnection<Reader>, Writer) {
+    pub(super) fn open(self) -> (ReadConnection<Reader<R>>, Writer<W>) {
         let (read, write) = zlink::Connection::new(self).split();
         (read, write.into_write_half())
     }
-
-    /// Who is at the other end.
-    ///
-    /// # Errors
-    /// Whatever `getsockopt(2)` says.
-    pub(super) async fn caller(&self) -> io::Result<Caller> {
-        struct Peer<'a>(&'a UnixStream);
-        impl AsFd for Peer<'_> {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.0.as_fd()
-            }
-        }
-        impl UnixSocket for Peer<'_> {}
-
-        let peer = Peer(&self.0).fetch_peer_credentials().await?;
-        let groups = peer.unix_supplementary_group_ids();
-        Ok(Caller {
-            uid: peer.unix_user_id().as_raw(),
-            pid: peer.process_id().as_raw_nonzero().get(),
-            groups: std::iter::once(&peer.unix_primary_group_id())
-                .chain(groups)
-                .map(|gid| gid.as_raw())
-                .collect(),
-        })
-    }
 }
 
-impl socket::Socket for Wire {
-    type ReadHalf = Reader;
-    type WriteHalf = Writer;
+impl<R: AsyncRead + Half, W: AsyncWrite + Half> socket::Socket for Wire<R, W> {
+    type ReadHalf = Reader<R>;
+    type WriteHalf = Writer<W>;
 
-    fn split(self) -> (Reader, Writer) {
-        let (read, write) = self.0.into_split();
-        (
-            Reader {
-                half: read,
-                message: 0,
-            },
-            Writer(write),
-        )
+    fn split(self) -> (Reader<R>, Writer<W>) {
+        let reader = Reader {
+            half: self.0,
+            message: 0,
+        };
+        (reader, Writer(self.1))
     }
 }
 
 /// What the client says.
 #[derive(Debug)]
-pub(super) struct Reader {
-    half: OwnedReadHalf,
+pub(super) struct Reader<R> {
+    half: R,
     /// Bytes since the last message ended.
     message: usize,
 }
 
-impl socket::ReadHalf for Reader {
+impl<R: AsyncRead + Half> socket::ReadHalf for Reader<R> {
     async fn read(&mut self, buffer: &mut [u8]) -> zlink::Result<ReadResult> {
         let count = self.half.read(buffer).await?;
         let read = buffer.get(..count).unwrap_or_default();
@@ -99,9 +97,9 @@ impl socket::ReadHalf for Reader {
 
 /// What the client hears.
 #[derive(Debug)]
-pub(super) struct Writer(OwnedWriteHalf);
+pub(super) struct Writer<W>(W);
 
-impl Writer {
+impl<W: AsyncWrite + Unpin> Writer<W> {
     /// Sends one message.
     ///
     /// Not through zlink's own writer: that one grows its buffer by a few bytes and starts the
@@ -123,7 +121,7 @@ impl Writer {
     }
 }
 
-impl socket::WriteHalf for Writer {
+impl<W: AsyncWrite + Half> socket::WriteHalf for Writer<W> {
     async fn write(
         &mut self,
         bytes: &[u8],

@@ -16,7 +16,7 @@ use std::{
 };
 use surefoot_core::{Sha256, StorePath, closure::PathInfo};
 use tokio::{
-    io::{AsyncWriteExt, BufReader},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::{
         UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -89,9 +89,9 @@ pub enum CheckSignatures {
 
 /// One connection: one operation at a time.
 #[derive(Debug)]
-pub struct Connection {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
+    reader: BufReader<R>,
+    writer: W,
     socket: PathBuf,
     /// What the daemon calls itself.
     version: String,
@@ -113,6 +113,16 @@ impl Connection {
                 why,
             })?;
         let (reader, writer) = stream.into_split();
+        Self::over(reader, writer, socket).await
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
+    /// Agrees on the protocol over what leads to a daemon; errors name the socket.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn over(reader: R, writer: W, socket: &Path) -> Result<Self> {
         let mut connection = Self {
             reader: BufReader::with_capacity(16 << 10, reader),
             writer,
@@ -407,7 +417,7 @@ fn store_path(text: &str) -> Outcome<StorePath> {
 }
 
 /// Reads log frames up to the end of them or the daemon's error.
-async fn drain(from: &mut BufReader<OwnedReadHalf>) -> Outcome<()> {
+async fn drain(from: &mut (impl AsyncRead + Unpin)) -> Outcome<()> {
     loop {
         match wire::number(from).await? {
             frame::LAST => return Ok(()),
@@ -445,7 +455,7 @@ async fn drain(from: &mut BufReader<OwnedReadHalf>) -> Outcome<()> {
     }
 }
 
-async fn fields(from: &mut BufReader<OwnedReadHalf>) -> io::Result<()> {
+async fn fields(from: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     for _ in 0..wire::count(from).await? {
         match wire::number(from).await? {
             0 => drop(wire::number(from).await?),
