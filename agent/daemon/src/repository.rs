@@ -163,12 +163,11 @@ impl Repository {
         work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut client = self.client.lock().await;
-        let result = tokio::time::timeout(self.limit, work(&mut client)).await;
+        client.limit(self.limit);
+        let result = work(&mut client).await;
         client.close();
         give_memory_back();
-        result.unwrap_or_else(|_| {
-            anyhow::bail!("the repository took longer than {} s", self.limit.as_secs())
-        })
+        result
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 /// After this many polls that were answered "not modified" the whole workflow runs again, new
 /// roots included. They come with a new timestamp, so this is only a second net.
@@ -448,6 +448,12 @@ impl Client {
             self.cache.keep(&hash, &bytes);
         }
         Ok(bytes)
+    }
+
+    /// Sets how long all that is asked of the repository may take, together, from now until
+    /// [`Self::close`]. What came in time stays: the next refresh goes on from there.
+    pub fn limit(&mut self, all: Duration) {
+        self.transport.limit(all);
     }
 
     /// Closes connections and lets go of the HTTP client's memory until it is needed again.

@@ -98,6 +98,8 @@ pub(crate) struct Transport {
     http: Option<reqwest::Client>,
     /// Bytes of bodies received since the start.
     pub(crate) received: u64,
+    /// Nothing is waited for any longer than this, however it trickles.
+    until: Option<(Instant, Duration)>,
 }
 
 impl Transport {
@@ -106,12 +108,19 @@ impl Transport {
             options,
             http: None,
             received: 0,
+            until: None,
         }
     }
 
-    /// Closes connections and forgets certificates.
+    /// All that is asked for from now on, together, may take so long.
+    pub(crate) fn limit(&mut self, all: Duration) {
+        self.until = Some((Instant::now() + all, all));
+    }
+
+    /// Closes connections and forgets certificates, and the limit.
     pub(crate) fn close(&mut self) {
         self.http = None;
+        self.until = None;
     }
 
     /// Fetches one file of at most `limit` bytes.
@@ -124,7 +133,16 @@ impl Transport {
     ) -> Result<Answer, Error> {
         let url = base.locate(name);
         let base = match (base, name) {
-            (Base::Http(_), _) => return self.http(&url, limit, validators).await,
+            (Base::Http(_), _) => {
+                let Some((until, all)) = self.until else {
+                    return self.http(&url, limit, validators).await;
+                };
+                let answer = timeout_at(until, self.http(&url, limit, validators)).await;
+                return answer.unwrap_or_else(|_| {
+                    let why = format!("all of it took longer than {} s", all.as_secs());
+                    Err(Error::Transport { url, why })
+                });
+            }
             (Base::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => dir.join(file),
         };
         // A stick may hang; but reading a few small files is not worth a thread.
