@@ -11,7 +11,7 @@ use crate::{
     doctor::{Patient, Practice},
     effects::{Work, Worker},
     fault, observe,
-    status::{self, LastCheck, Meter},
+    status::{self, LastCheck, Meter, Offer},
 };
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -303,17 +303,19 @@ impl Agent {
                 let found = target.as_ref().map(|target| target.release.to_string());
                 tracing::debug!(release = found, "checked");
                 let journal = self.machine.journal();
-                let confirmed = journal.confirmed.as_ref();
-                let news = target
-                    .as_ref()
-                    .is_some_and(|target| confirmed.is_none_or(|c| c.system != target.system));
-                let blocked = target.as_ref().and_then(|target| journal.blocked(target));
-                let blocked = blocked.map(|entry| entry.release.clone());
-                self.last_check = Some(LastCheck::new(Ok(news), blocked));
+                let offer = match target {
+                    None => Offer::Nothing,
+                    Some(target) => match (journal.blocked(target), &journal.confirmed) {
+                        (Some(blocked), _) => Offer::Blocked(blocked.release.clone()),
+                        (None, Some(now)) if now.system == target.system => Offer::Same,
+                        (None, _) => Offer::News,
+                    },
+                };
+                self.last_check = Some(LastCheck::new(Ok(offer)));
             }
             Event::PollFailed(why) => {
                 tracing::warn!("check failed: {why}");
-                self.last_check = Some(LastCheck::new(Err(why.clone()), None));
+                self.last_check = Some(LastCheck::new(Err(why.clone())));
             }
             Event::FetchFailed(why) => tracing::warn!("fetch failed: {why}"),
             Event::InspectFailed(why) | Event::DeadManFailed(why) | Event::AimFailed(why) => {

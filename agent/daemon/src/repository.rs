@@ -9,7 +9,7 @@ use surefoot_core::{
     control::{ClockState, Knowledge},
     release::{MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
-use surefoot_trust::{Client, Clock};
+use surefoot_trust::{Client, Clock, Error};
 use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -113,7 +113,11 @@ impl Repository {
                 );
             }
             let name = format!("channels/{}.json", self.channel);
-            let bytes = client.target(&name, MAX_MANIFEST_BYTES).await?;
+            let bytes = match client.target(&name, MAX_MANIFEST_BYTES).await {
+                // The fleet signs that there is no such channel: it may be yet to come.
+                Err(Error::NoSuchTarget { .. }) => return Ok(None),
+                bytes => bytes?,
+            };
             let manifest = Manifest::parse(&bytes, &self.channel)
                 .with_context(|| format!("{name} in the repository"))?;
             Ok(manifest.target(&self.model))

@@ -17,18 +17,28 @@ use surefoot_store::progress;
 #[derive(Debug, Clone)]
 pub(crate) struct LastCheck {
     at: Timestamp,
-    result: Result<bool, String>,
-    /// What was found, but failed here before.
-    blocked: Option<Name>,
+    result: Result<Offer, String>,
+}
+
+/// What the repository has for this robot.
+#[derive(Debug, Clone)]
+pub(crate) enum Offer {
+    /// Nothing, or not yet.
+    Nothing,
+    /// What it runs.
+    Same,
+    /// Something else.
+    News,
+    /// What failed here before.
+    Blocked(Name),
 }
 
 impl LastCheck {
-    /// Whether something new was found, or why nothing could be.
-    pub(crate) fn new(result: Result<bool, String>, blocked: Option<Name>) -> Self {
+    /// What was found, or why nothing could be.
+    pub(crate) fn new(result: Result<Offer, String>) -> Self {
         Self {
             at: Timestamp::now(),
             result,
-            blocked,
         }
     }
 }
@@ -86,7 +96,7 @@ pub(crate) fn of(
         channel: config.channel.to_string(),
         repository: config.repository.to_string(),
         state: (&journal.state).into(),
-        doing: doing(machine, last_check.and_then(|check| check.blocked.as_ref())),
+        doing: doing(machine, config, last_check),
         checking: machine.polling(),
         running: observe::system(observe::CURRENT).map(|path| known(journal, path)),
         booted: observe::system(observe::BOOTED).map(|path| known(journal, path)),
@@ -102,9 +112,9 @@ pub(crate) fn of(
             .collect(),
         last_check: last_check.map(|check| Check {
             when: Some(check.at),
-            result: match check.result {
-                Ok(true) => CheckResult::Found,
-                Ok(false) => CheckResult::UpToDate,
+            result: match &check.result {
+                Ok(Offer::News | Offer::Blocked(_)) => CheckResult::Found,
+                Ok(Offer::Same | Offer::Nothing) => CheckResult::UpToDate,
                 Err(_) => CheckResult::Failed,
             },
             error: check.result.as_ref().err().cloned(),
@@ -149,7 +159,7 @@ fn target(journal: &Journal) -> Option<System> {
 }
 
 /// One sentence for people and for `systemctl status`.
-fn doing(machine: &Machine, blocked: Option<&Name>) -> String {
+fn doing(machine: &Machine, config: &Config, last_check: Option<&LastCheck>) -> String {
     let journal = machine.journal();
     let name = |release: Option<String>| {
         release.map_or_else(|| "a system".to_owned(), |r| format!("release {r}"))
@@ -165,10 +175,16 @@ fn doing(machine: &Machine, blocked: Option<&Name>) -> String {
         }
         State::Idle => match machine.problem() {
             Some(problem) => format!("waiting: {problem}"),
-            None => blocked.map_or_else(
-                || "up to date".to_owned(),
-                |release| format!("release {release} did not work here; waiting for another one"),
-            ),
+            None => match last_check.map(|check| &check.result) {
+                Some(Ok(Offer::Nothing)) => format!(
+                    "channel {} has nothing for model {}; waiting for a release",
+                    config.channel, config.model
+                ),
+                Some(Ok(Offer::Blocked(release))) => {
+                    format!("release {release} did not work here; waiting for another one")
+                }
+                _ => "up to date".to_owned(),
+            },
         },
         State::Fetching { .. } => format!("fetching {release}{problem}"),
         State::Ready { .. } => match journal.holds.first() {

@@ -2,7 +2,10 @@
 
 use anyhow::Result;
 use serde_json::json;
-use surefoot_tests::{Fleet, Robot, Toplevel};
+use surefoot_tests::{
+    Fleet, Robot, Toplevel,
+    fleet::{CHANNEL, MODEL},
+};
 
 /// A fleet and its robot, which runs release 1.0 and has adopted it.
 fn fleet() -> Result<(Fleet, Robot, String)> {
@@ -31,6 +34,22 @@ fn a_good_release_is_confirmed_and_stays() -> Result<()> {
     // Neither it nor the fallback can be collected.
     robot.sh("nix-env -p /nix/var/nix/profiles/system --delete-generations old; nix-store --gc")?;
     robot.sh(&format!("nix-store --check-validity {first} {second}"))?;
+    Ok(())
+}
+
+#[test]
+fn a_fleet_without_a_release_is_no_failure() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    // Not even the channel is there.
+    let waiting = robot.until_status("a look at the empty repository", |status| {
+        status["lastCheck"]["result"] == "upToDate"
+    })?;
+    assert_eq!(
+        waiting["doing"],
+        format!("channel {CHANNEL} has nothing for model {MODEL}; waiting for a release")
+    );
+    let first = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&first)?;
     Ok(())
 }
 
