@@ -9,12 +9,20 @@ use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde_json::json;
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use surefoot_trust::{
     Editor, Keyring,
     editor::{DAY, Plan, RolePlan, Versions},
     keys::{PrivateKey, Scheme},
 };
+
+/// Two roots of the largest size that robots read, and then some, bytes.
+const MAX_FILE: u64 = 2 << 20;
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -333,7 +341,7 @@ fn verify(args: &Verify, json: bool) -> anyhow::Result<()> {
         .anchor
         .clone()
         .unwrap_or_else(|| args.dir.join("metadata").join("1.root.json"));
-    let bytes = fs::read(&anchor).with_context(|| anchor.display().to_string())?;
+    let bytes = read(&anchor)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     let audit = surefoot_trust::audit::audit(&args.dir, &bytes, now)?;
     let set = &audit.set;
@@ -387,6 +395,20 @@ fn verify(args: &Verify, json: bool) -> anyhow::Result<()> {
         problems.len()
     );
     Ok(())
+}
+
+/// Reads a root, a draft of one or a key: none of them is larger than [`MAX_FILE`].
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .with_context(|| path.display().to_string())?;
+    ensure!(
+        bytes.len() as u64 <= MAX_FILE,
+        "{} has more than {MAX_FILE} bytes",
+        path.display()
+    );
+    Ok(bytes)
 }
 
 fn last<T: Copy>(list: &[(String, T)], name: &str) -> Option<T> {

@@ -254,6 +254,22 @@ async fn damage_on_disk_is_said_and_healed() {
 }
 
 #[tokio::test]
+async fn a_cached_target_that_was_bent_is_brought_anew() {
+    let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
+    let mut client = client(&repo, &repo.file_url(), &state);
+    client.refresh(time(START)).await.unwrap();
+    client.target("channels/stable.json", 9).await.unwrap();
+    let mut cached = std::fs::read_dir(state.path().join("targets")).unwrap();
+    let cached = cached.next().unwrap().unwrap().path();
+    for bent in ["One", "oNe", "onE", "on", "ones", ""] {
+        std::fs::write(&cached, bent).unwrap();
+        let found = client.target("channels/stable.json", 9).await.unwrap();
+        assert_eq!(found, b"one", "{bent}");
+        assert_eq!(std::fs::read(&cached).unwrap(), b"one");
+    }
+}
+
+#[tokio::test]
 async fn another_configuration_keeps_what_is_trusted() {
     let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
     let mut client = client(&repo, &repo.file_url(), &state);

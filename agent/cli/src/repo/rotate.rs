@@ -329,8 +329,7 @@ pub(super) fn revoke(args: &Revoke, json: bool) -> anyhow::Result<()> {
 }
 
 fn read_draft(file: &Path) -> anyhow::Result<Draft> {
-    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
-    Draft::parse(&bytes).with_context(|| file.display().to_string())
+    Draft::parse(&super::read(file)?).with_context(|| file.display().to_string())
 }
 
 fn read_public(files: &[PathBuf]) -> anyhow::Result<Vec<Key>> {
@@ -338,8 +337,8 @@ fn read_public(files: &[PathBuf]) -> anyhow::Result<Vec<Key>> {
         .iter()
         .map(|file| {
             let name = file.display().to_string();
-            let pem = fs::read_to_string(file).with_context(|| name.clone())?;
-            Ok(public_key(&name, &pem)?)
+            let pem = super::read(file)?;
+            Ok(public_key(&name, &String::from_utf8_lossy(&pem))?)
         })
         .collect()
 }

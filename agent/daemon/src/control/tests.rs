@@ -5,8 +5,15 @@ use super::{
     server::{self, IDLE, WRITE},
 };
 use crate::doctor::Practice;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
-use std::{io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    io::{self, Read as _},
+    path::PathBuf,
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 use surefoot_core::{
     StorePath,
     control::{
@@ -212,21 +219,42 @@ fn error(reply: &Value) -> (&str, &Value) {
     (reply["error"].as_str().unwrap(), &reply["parameters"])
 }
 
+/// What zlink's own client needs to know.
+#[derive(Debug, serde::Deserialize)]
+struct Reply {
+    status: Status,
+}
+
+#[derive(Debug, zlink::ReplyError)]
+#[zlink(interface = "io.surefoot.Agent")]
+enum Error {
+    Failed { why: String },
+}
+
+#[zlink::proxy("io.surefoot.Agent")]
+trait Agent {
+    async fn status(&mut self) -> zlink::Result<Result<Reply, Error>>;
+}
+
+#[tokio::test]
+async fn file_descriptors_that_come_along_are_dropped() {
+    let house = house();
+    let (mut read, write) = io::pipe().unwrap();
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+    let mut connection = zlink::tokio::unix::connect(&house.path).await.unwrap();
+    let call = zlink::Call::new(json!({ "method": "io.surefoot.Agent.Status" }));
+    connection
+        .send_call(&call, vec![write.into()])
+        .await
+        .unwrap();
+    let (reply, _) = connection.receive_reply::<Reply, Error>().await.unwrap();
+    assert_eq!(reply.unwrap().parameters().unwrap().status, full());
+    // The client is still there; but nobody holds the other end of the pipe.
+    assert_eq!(read.read(&mut [0]).unwrap(), 0);
+}
+
 #[tokio::test]
 async fn zlinks_own_client_understands_it() {
-    #[derive(Debug, serde::Deserialize)]
-    struct Reply {
-        status: Status,
-    }
-    #[derive(Debug, zlink::ReplyError)]
-    #[zlink(interface = "io.surefoot.Agent")]
-    enum Error {
-        Failed { why: String },
-    }
-    #[zlink::proxy("io.surefoot.Agent")]
-    trait Agent {
-        async fn status(&mut self) -> zlink::Result<Result<Reply, Error>>;
-    }
     let house = house();
     let mut connection = zlink::tokio::unix::connect(&house.path).await.unwrap();
     let reply = connection.status().await.unwrap().unwrap();
