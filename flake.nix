@@ -18,13 +18,18 @@
 
       nixosModules.default =
         { lib, pkgs, ... }:
+        let
+          inherit (pkgs.stdenv) buildPlatform hostPlatform;
+          # Built with our own nixpkgs, so that it is what was tested; what is cross-compiled, or of a
+          # kind that we have no packages for, with the robot's.
+          native = buildPlatform.system == hostPlatform.system && self.packages ? ${hostPlatform.system};
+          ours = if native then self.packages.${hostPlatform.system} else pkgs.extend self.overlays.default;
+        in
         {
           imports = [ ./nixos-module ];
-          # Built with our own nixpkgs, so that it is what was tested; `pkgs.surefootd` of the overlay
-          # builds it with the robot's.
           services.surefoot = {
-            package = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.surefootd;
-            cliPackage = lib.mkDefault self.packages.${pkgs.stdenv.hostPlatform.system}.surefoot;
+            package = lib.mkDefault ours.surefootd;
+            cliPackage = lib.mkDefault ours.surefoot;
           };
         };
 

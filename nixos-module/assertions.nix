@@ -73,6 +73,24 @@ let
     ];
 
   kernelParam = name: lib.elem name config.boot.kernelParams;
+
+  # Where the agent puts what has to be there at the next boot, whatever system that starts.
+  etc = config.system.etc.overlay or { };
+  etcIsFrozen = etc.enable or false && !(etc.mutable or true);
+
+  initrd = config.boot.initrd;
+  opensItself =
+    name: device:
+    device.keyFile != null
+    || lib.any (lib.hasPrefix "tpm2-device=") device.crypttabExtraOpts
+    || initrd.clevis.devices or { } ? ${name};
+  passphrases = lib.attrNames (
+    lib.filterAttrs (name: device: !opensItself name device) initrd.luks.devices
+  );
+
+  # Only a file of the configuration can be looked at here.
+  anchor = if lib.isPath cfg.trustAnchor then cfg.trustAnchor else null;
+  anchorIsThere = anchor != null && builtins.pathExists anchor;
 in
 {
   config = mkIf cfg.enable {
@@ -127,7 +145,13 @@ in
       {
         assertion =
           !kernelParam "boot.shell_on_fail"
-          && !(config.boot.initrd.systemd.enable && config.boot.initrd.systemd.emergencyAccess != false);
+          && !(
+            initrd.systemd.enable
+            && !lib.elem initrd.systemd.emergencyAccess [
+              false
+              null
+            ]
+          );
         message = ''
           services.surefoot: an emergency shell in stage 1 waits for a hand for ever. Remove boot.shell_on_fail
           from boot.kernelParams, and boot.initrd.systemd.emergencyAccess.
@@ -170,12 +194,35 @@ in
           settings.root (not in /etc/surefoot/root.json).
         '';
       }
+      {
+        assertion = anchor == null || anchorIsThere;
+        message = "services.surefoot.trustAnchor: there is no ${toString anchor}. A flake sees only files that git knows: git add it.";
+      }
+      {
+        assertion = anchorIsThere -> (lib.importJSON anchor).signed._type or null == "root";
+        message = ''
+          services.surefoot.trustAnchor: ${toString anchor} is no root metadata, so the robot would believe nobody.
+          Put the metadata/1.root.json there that `surefoot repo init` made.
+        '';
+      }
     ];
 
     warnings =
       optional (!cfg.watchdog.enable) ''
         services.surefoot: without a watchdog, a trial that freezes the robot is not undone until somebody
         cuts its power.
+      ''
+      ++ optional (etcIsFrozen || volatile "/etc") ''
+        services.surefoot: /etc ${
+          if etcIsFrozen then "cannot be written" else "lies in memory"
+        }, so the deadline of a boot on trial cannot be put into
+        /etc/systemd/system.control: updates that need a reboot will be refused. Give /etc (or
+        /etc/systemd/system.control) a file system that persists.
+      ''
+      ++ optional (passphrases != [ ]) ''
+        services.surefoot: a boot waits for somebody who types the passphrase of ${lib.concatStringsSep ", " passphrases},
+        a boot on trial and the way back from it, too. Let a TPM (crypttabExtraOpts), clevis or a key file
+        open it.
       ''
       ++ optional (cfg.watchdog.enable && cfg.watchdog.early && cfg.watchdog.modules == null) ''
         services.surefoot: name the watchdog's driver in services.surefoot.watchdog.modules, or say with the

@@ -84,8 +84,9 @@ in
       # it would go on doing so while the boot hangs. So the time is set, and nobody stops the clock:
       # busybox' watchdog sets the timeout when it starts, and being killed it cannot disarm.
       # systemd of stage 2 takes over; the whole of stage 1 has to fit into the reboot timeout.
-      (mkIf (wd.early && !config.boot.initrd.systemd.enable) {
-        boot.initrd.preDeviceCommands = ''
+      # Later versions of NixOS have no scripted stage 1 any more.
+      (lib.optionalAttrs (options.boot.initrd ? preDeviceCommands) {
+        boot.initrd.preDeviceCommands = mkIf (wd.early && !config.boot.initrd.systemd.enable) ''
           wd=${if wd.device == null then "/dev/watchdog0" else wd.device}
           if [ -e "$wd" ]; then
             watchdog -F -T ${toString (seconds wd.rebootTimeout)} -t 3600 "$wd" &

@@ -60,6 +60,14 @@ rustPlatform.buildRustPackage {
         --replace-quiet /usr/bin/surefootd "$daemon/bin/surefootd" \
         --replace-quiet /usr/bin/surefoot "$out/bin/surefoot"
     done
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    "$out/bin/surefoot" man man
+    installManPage man/*
+    for shell in bash fish zsh; do
+      "$out/bin/surefoot" completions $shell >surefoot.$shell
+    done
+    installShellCompletion surefoot.{bash,fish,zsh}
   '';
 
   meta = {

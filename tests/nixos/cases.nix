@@ -298,6 +298,10 @@ map unitFile unitFiles
     boot.initrd.systemd.enable = true;
     boot.initrd.systemd.emergencyAccess = true;
   })
+  (equal "no shell in stage 1, said otherwise" (refusals (robot {
+    boot.initrd.systemd.enable = true;
+    boot.initrd.systemd.emergencyAccess = null;
+  })) [ ])
   (refused "emergency mode" "emergency mode" { systemd.enableEmergencyMode = true; })
   (refused "a journal in memory" "lies in memory" {
     fileSystems."/".fsType = lib.mkForce "tmpfs";
@@ -309,7 +313,14 @@ map unitFile unitFiles
       fsType = "ext4";
     };
   })) [ ])
+  (refused "a journal in /run" "lies in memory" {
+    services.surefoot.settings.state_dir = "/run/surefoot";
+  })
   (refused "two that update" "system.autoUpgrade" { system.autoUpgrade.enable = true; })
+  (refused "another two" "services.comin" {
+    options.services.comin.enable = lib.mkEnableOption "comin";
+    config.services.comin.enable = true;
+  })
   (refused "a secret in the store" "no place for a secret" {
     services.surefoot.credentials.netrc = "${builtins.storeDir}/netrc";
   })
@@ -319,6 +330,16 @@ map unitFile unitFiles
   (refused "no trust anchor" "needs a trust anchor" {
     services.surefoot.trustAnchor = lib.mkForce null;
   })
+  (equal "a trust anchor that is one" (refusals (robot {
+    services.surefoot.trustAnchor = lib.mkForce ../fuzz/seeds/metadata/root.json;
+  })) [ ])
+  (refused "the template's trust anchor" "is no root metadata" {
+    services.surefoot.trustAnchor = lib.mkForce ../../templates/minimal/root.json;
+  })
+  (refused "a trust anchor that git does not know" "git add it" {
+    services.surefoot.trustAnchor = lib.mkForce ./forgotten.json;
+  })
+  (refused "no Nix daemon" "set nix.enable = true" { nix.enable = false; })
   (refused "no switch-to-configuration" "system.switch.enable" { system.switch.enable = false; })
 
   # Warnings.
@@ -327,6 +348,29 @@ map unitFile unitFiles
     services.surefoot.watchdog.modules = lib.mkForce null;
   })
   (warned "no key" "names no key of yours" { services.surefoot.trustedPublicKeys = lib.mkForce [ ]; })
+  (warned "an /etc that is lost" "/etc lies in memory" {
+    fileSystems."/".fsType = lib.mkForce "tmpfs";
+    fileSystems."/var/lib" = {
+      device = "/dev/vda3";
+      fsType = "ext4";
+    };
+  })
+  (warned "an /etc that is frozen" "/etc cannot be written" {
+    boot.initrd.systemd.enable = true;
+    system.etc.overlay = {
+      enable = true;
+      mutable = false;
+    };
+  })
+  (warned "a passphrase" "the passphrase of secrets" {
+    boot.initrd.luks.devices.secrets.device = "/dev/vda4";
+  })
+  (equal "unless a TPM knows it" (warnings (robot {
+    boot.initrd.luks.devices.secrets = {
+      device = "/dev/vda4";
+      crypttabExtraOpts = [ "tpm2-device=auto" ];
+    };
+  })) [ ])
   (warned "a greedy garbage collector" "nix.gc.options" {
     nix.gc = {
       automatic = true;

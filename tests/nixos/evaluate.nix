@@ -68,22 +68,38 @@ let
     name: _: lib.mapAttrs' (robot: value: lib.nameValuePair "${name}/${robot}" value) (template name)
   ) (builtins.readDir ../../templates);
 
+  refusals =
+    robot:
+    map (a: a.message) (
+      lib.filter (a: !a.assertion && lib.hasPrefix "services.surefoot" a.message) robot.assertions
+    );
   judge =
     name: evaluated:
     let
-      failed = map (a: a.message) (
-        lib.filter (
-          a: !a.assertion && lib.hasPrefix "services.surefoot" a.message
-        ) evaluated.config.assertions
-      );
-      warnings = lib.filter (lib.hasPrefix "services.surefoot") evaluated.config.warnings;
+      before = refusals evaluated.config;
+      # What its owner does first.
+      inherit
+        (evaluated.extendModules {
+          modules = [ { services.surefoot.trustAnchor = lib.mkForce ../fuzz/seeds/metadata/root.json; } ];
+        })
+        config
+        ;
+      said = refusals config ++ lib.filter (lib.hasPrefix "services.surefoot") config.warnings;
     in
-    {
-      name = "template ${name} is a good robot";
-      found = failed ++ warnings;
-      expected = [ ];
-      ok = failed == [ ] && warnings == [ ] && evaluated.config.systemd.units ? "surefootd.service";
-    };
+    [
+      {
+        name = "template ${name} asks for its own trust anchor";
+        found = before;
+        expected = "one refusal";
+        ok = lib.length before == 1 && lib.hasInfix "is no root metadata" (lib.head before);
+      }
+      {
+        name = "template ${name} is a good robot then";
+        found = said;
+        expected = [ ];
+        ok = said == [ ] && config.systemd.units ? "surefootd.service";
+      }
+    ];
   configOf =
     evaluated:
     let
@@ -107,18 +123,10 @@ let
   judgeVm =
     name: test:
     let
-      failed =
-        lib.concatMap
-          (
-            robot:
-            map (a: a.message) (
-              lib.filter (a: !a.assertion && lib.hasPrefix "services.surefoot" a.message) robot.assertions
-            )
-          )
-          [
-            test.config.nodes.robot
-            test.config.nodes.robot.specialisation.next.configuration
-          ];
+      failed = lib.concatMap refusals [
+        test.config.nodes.robot
+        test.config.nodes.robot.specialisation.next.configuration
+      ];
     in
     {
       name = "${name} is a test of a good robot";
@@ -170,12 +178,22 @@ let
   members = (lib.importTOML ../../Cargo.toml).workspace.members;
   files = map toString (lib.fileset.toList packaged.surefoot.src.fileset);
   missing = lib.filter (member: !lib.elem (toString (../.. + "/${member}/Cargo.toml")) files) members;
+  foreign = evaluateOn (packages "armv7l-linux") [
+    surefoot.nixosModules.default
+    ./robot.nix
+  ];
   packageCases = [
     {
       name = "the package has every member of the workspace";
       found = missing;
       expected = [ ];
       ok = missing == [ ];
+    }
+    {
+      name = "a robot that the flake has no packages for builds them itself";
+      found = foreign.config.services.surefoot.package.system;
+      expected = "armv7l-linux";
+      ok = foreign.config.services.surefoot.package.system == "armv7l-linux";
     }
     {
       name = "the demo starts the programs that are built for it";
@@ -187,7 +205,7 @@ in
   results =
     import ./cases.nix { inherit lib evaluate; }
     ++ packageCases
-    ++ lib.mapAttrsToList judge robots
+    ++ lib.concatLists (lib.mapAttrsToList judge robots)
     ++ lib.mapAttrsToList judgeVm vm;
   configs = lib.mapAttrs (_: configOf) robots // {
     plain = configOf (evaluate [
