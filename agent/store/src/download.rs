@@ -5,6 +5,7 @@ use crate::{
     cache::{Cache, Resume},
     error::{Error, Kind, Result},
     http::Http,
+    memory::Memory,
     mirror::{Mirror, Retry},
     nar,
     progress::Teller,
@@ -13,7 +14,8 @@ use crate::{
 use std::{
     collections::HashSet,
     fs::File,
-    io::BufReader,
+    io::{BufRead, BufReader},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
@@ -32,6 +34,7 @@ pub(crate) struct Downloader<'a> {
     pub(crate) mirrors: Vec<Mirror>,
     pub(crate) limiter: Limiter,
     pub(crate) staging: Arc<Staging>,
+    pub(crate) memory: Memory,
     /// What lay in staging at the start, whole or in part.
     pub(crate) found: HashSet<Key>,
     pub(crate) index: Arc<ClosureIndex>,
@@ -188,6 +191,7 @@ impl Downloader<'_> {
             Arc::clone(&self.index),
             key.clone(),
         );
+        let memory = self.memory.clone();
         let (len, good) = blocking(move || {
             let Some((digest, len)) = staging.recheck(&key)? else {
                 return Ok((0, false));
@@ -195,7 +199,7 @@ impl Downloader<'_> {
             let info = &index.paths[at];
             let good = match info.download.file_hash {
                 Some(expected) => digest == expected,
-                None => verify(info, &staging, &key).is_ok(),
+                None => verify(info, &staging.path(&key), &memory).is_ok(),
             };
             if !good {
                 staging.forget(&key)?;
@@ -325,6 +329,7 @@ impl Downloader<'_> {
     async fn finish(&self, job: &Job<'_>, cache: &Cache) -> Result<()> {
         let at = job.at;
         let (index, url) = (Arc::clone(&self.index), cache.shown(&job.info.download.url));
+        let memory = self.memory.clone();
         let work = job.spawn(move |partial| {
             let info = &index.paths[at];
             match info.download.file_hash {
@@ -335,9 +340,7 @@ impl Downloader<'_> {
                 }),
                 Some(_) => partial.complete(),
                 None => {
-                    let file =
-                        File::open(partial.path()).map_err(Error::io("open", partial.path()))?;
-                    nar::check(info, BufReader::with_capacity(nar::PIECE, file))?;
+                    verify(info, partial.path(), &memory)?;
                     partial.complete()
                 }
             }
@@ -376,10 +379,12 @@ fn weight(error: &Error) -> u8 {
     }
 }
 
-fn verify(info: &PathInfo, staging: &Staging, key: &Key) -> Result<()> {
-    let path = staging.path(key);
-    let file = File::open(&path).map_err(Error::io("open", path))?;
-    nar::check(info, BufReader::with_capacity(nar::PIECE, file))
+/// Checks the NAR in a file.
+fn verify(info: &PathInfo, path: &Path, memory: &Memory) -> Result<()> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = BufReader::with_capacity(nar::PIECE, file);
+    let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
+    nar::check(info, file)
 }
 
 /// Runs something that blocks where it may.

@@ -13,8 +13,9 @@ use crate::{
     gc_root,
     http::{self, Http},
     import::Importer,
+    memory::Memory,
     mirror::{Mirror, Retry},
-    nix_daemon::{CheckSignatures, Connection, default_socket},
+    nix_daemon::{Connection, default_socket},
     plan::Plan,
     progress::{Meter, Progress, Teller},
     queue::{Queue, Turn},
@@ -61,6 +62,9 @@ pub struct Request {
     pub bandwidth: Bandwidth,
     /// Compressed bytes that may lie in staging at a time; at least one path always may.
     pub staging_limit: u64,
+    /// Bytes of memory for decompressors, all together. One that needs more works while no other
+    /// does, and then this is exceeded: `xz -9` takes 65 MiB, `xz -6` and `zstd -19` 9 MiB.
+    pub memory: u64,
     /// Bytes to leave free on the file systems of staging and store.
     pub reserve: u64,
     /// Whose word makes a path good.
@@ -83,8 +87,7 @@ pub struct Request {
 
 impl Request {
     /// A request with everything else as usual: 24 connections (Nix takes up to 25), all of the bandwidth,
-    /// 256 MiB of staging, no reserve,
-    /// Nix signatures checked, the usual daemon and store.
+    /// 256 MiB of staging, 24 MiB for decompressors, no reserve, Nix signatures checked, the usual daemon and store.
     #[must_use]
     pub fn new(
         index: Arc<ClosureIndex>,
@@ -99,6 +102,7 @@ impl Request {
             connections: 24,
             bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
+            memory: 24 << 20,
             reserve: 0,
             signatures: SignaturePolicy::Nix,
             gc_root,
@@ -232,10 +236,7 @@ async fn bring(
             "removed what earlier fetches had left in staging"
         );
     }
-    let check = match request.signatures {
-        SignaturePolicy::Nix => CheckSignatures::Yes,
-        SignaturePolicy::Manifest => CheckSignatures::No,
-    };
+    let memory = Memory::new(request.memory);
     let work = Work {
         wanted,
         connections: request.connections.clamp(1, 64),
@@ -244,20 +245,13 @@ async fn bring(
             mirrors: caches.into_iter().map(Mirror::new).collect(),
             limiter: Limiter::new(request.bandwidth.clone()),
             staging: Arc::clone(&staging),
+            memory: memory.clone(),
             found,
             index: Arc::clone(index),
             retry: request.retry,
             teller,
         },
-        importer: Importer::new(
-            board,
-            request.daemon_socket.clone(),
-            check,
-            Arc::clone(index),
-            Arc::clone(&staging),
-            teller,
-            request.staging_limit,
-        ),
+        importer: Importer::new(request, board, Arc::clone(&staging), memory, teller),
     };
     let all = async {
         tokio::try_join!(

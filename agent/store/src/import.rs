@@ -4,6 +4,8 @@ use crate::{
     board::{Board, Next},
     download::blocking,
     error::{Error, Result},
+    fetch::{Request, SignaturePolicy},
+    memory::Memory,
     nar,
     nix_daemon::{CheckSignatures, Connection, Payload},
     progress::Teller,
@@ -12,7 +14,7 @@ use crate::{
 };
 use std::{
     fs::File,
-    io::BufReader,
+    io::{BufRead, BufReader},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -31,6 +33,7 @@ pub(crate) struct Importer<'a> {
     pub(crate) teller: Teller<'a>,
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) room: Room,
+    pub(crate) memory: Memory,
     /// Small files that were imported and are still to be removed, and their bytes. Many at a time
     /// and late: ext4 looks for a new file's inode beyond all those that were freed in the last
     /// seconds, which would make each file slower to create than the one before, in the store too.
@@ -43,23 +46,25 @@ pub(crate) struct Importer<'a> {
 
 impl<'a> Importer<'a> {
     pub(crate) fn new(
+        request: &Request,
         board: Board,
-        socket: PathBuf,
-        check: CheckSignatures,
-        index: Arc<ClosureIndex>,
         staging: Arc<Staging>,
+        memory: Memory,
         teller: Teller<'a>,
-        staging_limit: u64,
     ) -> Self {
         Self {
-            socket,
-            check,
-            index,
+            socket: request.daemon_socket.clone(),
+            check: match request.signatures {
+                SignaturePolicy::Nix => CheckSignatures::Yes,
+                SignaturePolicy::Manifest => CheckSignatures::No,
+            },
+            index: Arc::clone(&request.index),
             staging,
             teller,
-            room: Room::new(staging_limit),
+            room: Room::new(request.staging_limit),
+            memory,
             litter: Mutex::default(),
-            litter_limit: staging_limit / 8,
+            litter_limit: request.staging_limit / 8,
             board: Mutex::new(board),
             changed: Notify::new(),
         }
@@ -168,12 +173,13 @@ impl<'a> Importer<'a> {
         early: Option<usize>,
     ) -> Result<()> {
         let (frames, mut payload) = mpsc::channel(FRAMES);
-        let (index, staging, unpacked) = (
+        let (index, staging, memory, unpacked) = (
             Arc::clone(&self.index),
             Arc::clone(&self.staging),
+            self.memory.clone(),
             frames.clone(),
         );
-        let unpacking = blocking(move || unpack(&index, &staging, &batch, &unpacked));
+        let unpacking = blocking(move || unpack(&index, &staging, &memory, &batch, &unpacked));
         let feed = async {
             let last = unpacking.await;
             if let (Ok(_), Some(at)) = (&last, early) {
@@ -201,6 +207,7 @@ impl<'a> Importer<'a> {
 fn unpack(
     index: &ClosureIndex,
     staging: &Staging,
+    memory: &Memory,
     batch: &[usize],
     frames: &mpsc::Sender<Result<Vec<u8>>>,
 ) -> Result<Vec<u8>> {
@@ -208,9 +215,10 @@ fn unpack(
     for &at in batch {
         let info = &index.paths[at];
         let path = staging.path(&Key::of(info));
-        let file = File::open(&path).map_err(Error::io("open", path))?;
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
         Payload::path(info, &mut frame);
-        let file = BufReader::with_capacity(nar::PIECE, file);
+        let mut file = BufReader::with_capacity(nar::PIECE, file);
+        let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
         nar::verified(info, file, &mut frame, |frame| {
             let full = std::mem::replace(frame, Payload::frame(nar::PIECE));
             frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)

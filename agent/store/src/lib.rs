@@ -22,6 +22,7 @@ pub mod headers;
 pub mod http;
 mod import;
 pub mod index;
+mod memory;
 mod mirror;
 pub mod nar;
 pub mod narinfo;

@@ -1,7 +1,7 @@
 //! NARs as streams: unpacking them, and checking what comes out against the closure index.
 
 use crate::error::{Error, Result};
-use liblzma::stream::{CONCATENATED, Stream};
+use liblzma::stream::{CONCATENATED, IGNORE_CHECK, Stream};
 use sha2::Digest;
 use std::io::{self, BufRead, Read};
 use surefoot_core::{
@@ -9,34 +9,49 @@ use surefoot_core::{
     closure::{Compression, PathInfo},
 };
 
+mod window;
+
+use window::window;
+
 /// A NAR is handed on in pieces of this size, bytes.
 pub const PIECE: usize = 128 << 10;
 
-/// What one xz decoder may need: `xz -9` takes 65 MiB, `xz -6` (the default of `nix copy`) 9 MiB.
-const XZ_MEMORY: u64 = 96 << 20;
-/// Windows up to 2^27 bytes: what `zstd` itself reads without being asked to.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// What a decoder needs beside its window, bytes.
+const BESIDE: u64 = 512 << 10;
 
-/// Unpacks a compressed stream.
+/// Unpacks a compressed stream, with no larger a window than its beginning asks for.
 ///
 /// # Errors
-/// The decompressor cannot be set up.
+/// It cannot be read, or the decompressor cannot be set up.
 pub fn unpack<'a>(
     compression: Compression,
-    from: impl BufRead + Send + 'a,
+    mut from: impl BufRead + Send + 'a,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
+    let window = window(compression, from.fill_buf()?);
     Ok(match compression {
         Compression::None => Box::new(from),
         Compression::Xz => {
-            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            // Digests say more than its own checksums.
+            let flags = CONCATENATED | IGNORE_CHECK;
+            let stream = Stream::new_stream_decoder(window + BESIDE, flags)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(from, stream))
         }
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            decoder.window_log_max(window.next_power_of_two().ilog2())?;
             Box::new(decoder)
         }
     })
+}
+
+/// How much memory unpacking a file will take, bytes, by its beginning: its window, of which no
+/// more is touched than comes out of it, and a little beside.
+#[must_use]
+pub fn memory(info: &PathInfo, beginning: &[u8]) -> u64 {
+    match info.download.compression {
+        Compression::None => 0,
+        compression => window(compression, beginning).min(info.nar_size) + BESIDE,
+    }
 }
 
 /// Unpacks the NAR of a path onto the end of `frame`. Whenever that has [`PIECE`] bytes and more is
@@ -117,6 +132,7 @@ pub fn check(info: &PathInfo, from: impl BufRead + Send) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use liblzma::stream::{Check, Filters, LzmaOptions};
     use proptest::prelude::*;
     use std::io::Write;
     use surefoot_core::{StorePath, closure::Download};
@@ -231,6 +247,56 @@ mod tests {
             let (_, result) = run(&info(compression, b"the NAR that was signed"), &file);
             prop_assert!(result.is_err());
         }
+    }
+
+    #[test]
+    fn a_window_is_what_the_file_says_and_no_larger_one_is_taken() {
+        let nar = vec![7; 3 << 20];
+        let xz = |preset, dictionary| {
+            let mut options = LzmaOptions::new_preset(preset).unwrap();
+            let mut filters = Filters::new();
+            if let Some(size) = dictionary {
+                filters.x86();
+                options.dict_size(size);
+            }
+            let stream = Stream::new_stream_encoder(filters.lzma2(&options), Check::Crc64).unwrap();
+            let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            encoder.write_all(&nar).unwrap();
+            encoder.finish().unwrap()
+        };
+        let zstd = |log| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.write_all(&nar).unwrap();
+            encoder.finish().unwrap()
+        };
+        for (compression, file, window) in [
+            (Compression::Xz, xz(0, None), 256 << 10),
+            (Compression::Xz, xz(6, None), 8 << 20),
+            (Compression::Xz, xz(9, None), 64 << 20),
+            (Compression::Xz, xz(6, Some(1 << 20)), 1 << 20),
+            (Compression::Zstd, zstd(20), 1 << 20),
+            (Compression::Zstd, zstd(27), 128 << 20),
+            (
+                Compression::Zstd,
+                zstd::bulk::compress(&nar, 19).unwrap(),
+                3 << 20,
+            ),
+        ] {
+            let mut info = info(compression, &nar);
+            assert_eq!(memory(&info, &file), (3 << 20).min(window) + BESIDE);
+            info.nar_size = u64::MAX / 2;
+            assert_eq!(memory(&info, &file), window + BESIDE, "{compression:?}");
+            info.nar_size = nar.len() as u64;
+            run(&info, &file).1.unwrap();
+        }
+        // A second part that wants more than the first.
+        let both = [xz(0, None), xz(9, None)].concat();
+        let both = run(
+            &info(Compression::Xz, &[&nar[..], &nar[..]].concat()),
+            &both,
+        );
+        assert!(matches!(both.1, Err(Error::Unpack { .. })));
     }
 
     #[test]

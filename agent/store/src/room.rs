@@ -71,8 +71,8 @@ impl Room {
     }
 }
 
-fn kib(bytes: u64) -> u32 {
-    // 256 GiB of staging are enough; a semaphore has no more permits on a 32-bit machine.
+/// At least one, and no more than a semaphore has on a 32-bit machine: 256 GiB.
+pub(crate) fn kib(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(1024))
         .unwrap_or(u32::MAX)
         .clamp(1, u32::MAX >> 4)

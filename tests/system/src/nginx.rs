@@ -29,6 +29,8 @@ pub struct Nginx {
 /// What is needed to start it again.
 #[derive(Debug)]
 struct Launch {
+    /// Options of the `listen` directive.
+    listen: &'static str,
     /// Held open so that the port stays ours while nginx is down.
     socket: Option<std::os::fd::OwnedFd>,
     prefix: Vec<String>,
@@ -48,6 +50,8 @@ pub struct Request {
     pub bytes: u64,
     /// The `Range` header, if there was one.
     pub range: Option<String>,
+    /// `HTTP/1.1`, say.
+    pub protocol: String,
 }
 
 impl Nginx {
@@ -57,11 +61,23 @@ impl Nginx {
     /// # Errors
     /// When nginx does not start, with what it says about its configuration.
     pub fn start(server: &str) -> Result<Self> {
+        Self::start_on_loopback(server, "")
+    }
+
+    /// The same for HTTPS; `server` names the certificate.
+    ///
+    /// # Errors
+    /// When nginx does not start, with what it says about its configuration.
+    pub fn start_secure(server: &str) -> Result<Self> {
+        Self::start_on_loopback(server, "ssl")
+    }
+
+    fn start_on_loopback(server: &str, listen: &'static str) -> Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         // A duplicate is inherited by nginx, which is told its number, as in its own upgrades.
         let socket = nix::unistd::dup(&listener)?;
-        Self::launch(server, address, Some(socket), Vec::new())
+        Self::launch(server, address, listen, Some(socket), Vec::new())
     }
 
     /// Starts nginx on a port in a network of its own.
@@ -70,12 +86,13 @@ impl Nginx {
     /// When nginx does not start.
     pub fn start_in(network: &Network, port: u16, server: &str) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self::launch(server, address, None, network.prefix().to_vec())
+        Self::launch(server, address, "", None, network.prefix().to_vec())
     }
 
     fn launch(
         server: &str,
         address: SocketAddr,
+        listen: &'static str,
         socket: Option<std::os::fd::OwnedFd>,
         prefix: Vec<String>,
     ) -> Result<Self> {
@@ -86,6 +103,7 @@ impl Nginx {
             directory,
             address,
             launch: Launch {
+                listen,
                 socket,
                 prefix,
                 configuration,
@@ -103,14 +121,14 @@ impl Nginx {
              error_log {at}/error.log info;
              events {{ worker_connections 512; }}
              http {{
-               log_format rig '$request_method\\t$request_uri\\t$status\\t$body_bytes_sent\\t$http_range';
+               log_format rig '$request_method\\t$request_uri\\t$status\\t$body_bytes_sent\\t$http_range\\t$server_protocol';
                access_log {at}/access.log rig;
                client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;
                fastcgi_temp_path {at}/fastcgi; uwsgi_temp_path {at}/uwsgi; scgi_temp_path {at}/scgi;
                default_type application/octet-stream;
-               server {{ listen {}; {server} }}
+               server {{ listen {} {}; {server} }}
              }}",
-            self.address
+            self.address, self.launch.listen
         );
         std::fs::write(&self.launch.configuration, configuration)?;
         Ok(())
@@ -166,9 +184,10 @@ impl Nginx {
         self.resume()
     }
 
-    /// `http://127.0.0.1:PORT`
+    /// `http://127.0.0.1:PORT`, or `https://…`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let secure = if self.launch.listen == "ssl" { "s" } else { "" };
+        format!("http{secure}://{}", self.address)
     }
 
     /// What was asked of it since it was made. A request is logged once its answer has been sent,
@@ -228,7 +247,7 @@ impl Launch {
 impl Request {
     fn parse(line: &str) -> Result<Self> {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [method, uri, status, bytes, range] = fields[..] else {
+        let [method, uri, status, bytes, range, protocol] = fields[..] else {
             anyhow::bail!("strange line in the access log: {line}");
         };
         Ok(Self {
@@ -237,6 +256,7 @@ impl Request {
             status: status.parse()?,
             bytes: bytes.parse()?,
             range: Some(range.to_owned()).filter(|range| range != "-"),
+            protocol: protocol.into(),
         })
     }
 }

@@ -2,14 +2,15 @@
 
 use crate::lab::{self, Lab, run, staged, wait_unlocked};
 use anyhow::Result;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use surefoot_core::closure::Compression;
 use surefoot_store::{
     Error, Kind,
     fetch::{self, SignaturePolicy},
-    progress::{Progress, Status},
+    progress::Status,
 };
 use surefoot_tests::{Farm, Fault, Faulty, Nginx, Toplevel};
+use tokio::sync::watch;
 
 fn nginx(lab: &Lab) -> Result<Nginx> {
     Nginx::start(&format!("location / {{ root {}; }}", lab.cache.display()))
@@ -157,16 +158,6 @@ fn what_is_fetched_is_safe_from_the_collector_before_it_has_a_root() -> Result<(
     })
 }
 
-/// Remembers the last status.
-#[derive(Default)]
-struct Last(Mutex<Status>);
-
-impl Progress for Last {
-    fn update(&self, status: &Status) {
-        *self.0.lock().expect("no panic") = *status;
-    }
-}
-
 #[test]
 fn a_cancelled_fetch_goes_on_where_it_was() -> Result<()> {
     let lab = Lab::new("xz")?;
@@ -175,21 +166,15 @@ fn a_cancelled_fetch_goes_on_where_it_was() -> Result<()> {
     server.fail(lab.big_url(), [Fault::Hold(at)]);
     let mut request = lab.request(&server.url());
     request.http.stall_timeout = std::time::Duration::from_secs(60);
-    let progress = Last::default();
+    let (progress, mut seen) = watch::channel(Status::default());
     lab::block_on(async {
-        let held = async {
-            // Everything that came before the pause has been written.
-            loop {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                let status = *progress.0.lock().expect("no panic");
-                if status.paths_done + 2 == status.paths && status.downloaded > at - (600 << 10) {
-                    break;
-                }
-            }
-        };
+        // What came before the pause has been written, but for the last run or two.
+        let held = seen.wait_for(|status| {
+            status.paths_done + 2 == status.paths && status.downloaded > at - (600 << 10)
+        });
         tokio::select! {
             result = fetch::run(&request, &progress) => panic!("it ended: {result:?}"),
-            () = held => {}
+            held = held => assert!(held.is_ok()),
         }
     });
     lab.check_clean(&request)?;

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +16,7 @@ use surefoot_store::{
     index,
     staging::Staging,
 };
-use surefoot_tests::{Farm, NixDaemon, Toplevel, rig};
+use surefoot_tests::{Farm, NixDaemon, Toplevel, rig, toplevel::built};
 
 /// Bytes of the big path that do not compress.
 pub(crate) const BIG: usize = 3_000_000;
@@ -100,6 +101,27 @@ impl Lab {
         let mut request = self.request(cache);
         change(Arc::make_mut(&mut request.index));
         request
+    }
+
+    /// `surefoot fetch` of the same from these caches alone, as a process of its own.
+    pub(crate) fn fetch_by_hand<T: AsRef<str>>(
+        &self,
+        caches: impl IntoIterator<Item = T>,
+    ) -> Result<Command> {
+        let at = self.daemon.directory();
+        let file = at.join("index.json.zst");
+        let mut index = (*self.index).clone();
+        index.caches.clear();
+        std::fs::write(&file, index::pack(&index)?.bytes)?;
+        let mut command = Command::new(built("surefoot")?);
+        command.env("NIX_DAEMON_SOCKET_PATH", self.daemon.socket());
+        command.arg("fetch").arg("--index").arg(file).arg("--json");
+        command.arg("--staging").arg(at.join("staging"));
+        command.arg("--gc-root").arg(at.join("result"));
+        for cache in caches {
+            command.arg("--from").arg(cache.as_ref());
+        }
+        Ok(command)
     }
 
     /// The toplevel's place in the index: the last.
@@ -201,4 +223,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .expect("a runtime")
         .block_on(future)
+}
+
+/// The Python of `tests/interop/requirements.txt`; without it, says that the test was skipped.
+pub(crate) fn python() -> Option<PathBuf> {
+    let python = std::env::var_os("SUREFOOT_PYTHON").map_or_else(
+        || rig::source().join("target/venv/bin/python"),
+        PathBuf::from,
+    );
+    if !python.exists() {
+        eprintln!("SKIPPED: no {}; see tests/run", python.display());
+        return None;
+    }
+    Some(python)
 }

@@ -3,5 +3,7 @@
 mod access;
 mod faults;
 mod fetch;
+mod kills;
 mod lab;
 mod publish;
+mod web;
