@@ -142,6 +142,8 @@ pub enum Event {
     },
     /// The new system could not be looked at.
     InspectFailed(String),
+    /// The new system is not in the store any more: somebody collected it.
+    Vanished,
     /// The dead-man timer is armed.
     DeadManArmed,
     /// It could not be armed.
@@ -220,7 +222,7 @@ pub enum Effect {
     Fetch(Target),
     /// Stop bringing it; what was verified stays staged.
     CancelFetch,
-    /// Compare a system with the running one (`Inspected`, `InspectFailed`).
+    /// Compare a system with the running one (`Inspected`, `InspectFailed`, `Vanished`).
     Inspect(Target),
     /// Arm a timer outside the agent that reverts to `system` after `after`, and reboots if that
     /// fails (`DeadManArmed`, `DeadManFailed`).
@@ -465,6 +467,11 @@ impl Decision<'_> {
                 if matches!(self.machine.journal.state, State::Ready { .. }) {
                     self.machine.memory.problem = Some(why);
                     self.retry_later();
+                }
+            }
+            Event::Vanished => {
+                if let State::Ready { target } = self.machine.journal.state.clone() {
+                    self.fetch(target);
                 }
             }
             Event::DeadManArmed => self.dead_man_armed(),

@@ -239,6 +239,15 @@ fn a_hold_lets_the_download_go_on_and_nothing_else() {
     assert_eq!(*robot.confirmed(), system('b'));
 }
 
+#[test]
+fn what_was_collected_before_its_trial_is_fetched_again() {
+    let mut robot = robot();
+    robot.collected = true;
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert!(!robot.collected);
+}
+
 fn rollback_as(robot: &mut Robot, by: &str) -> Result<String, Refusal> {
     robot.ask(Request::Rollback {
         to: None,

@@ -190,6 +190,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::BootAimed),
         Just(Event::AimFailed("x".into())),
         Just(Event::InspectFailed("x".into())),
+        Just(Event::Vanished),
         Just(Event::DeadManArmed),
         Just(Event::DeadManFailed("x".into())),
         (unit, outcome()).prop_map(|(unit, outcome)| Event::SwitchEnded {

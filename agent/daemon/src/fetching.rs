@@ -3,12 +3,13 @@
 use crate::config::{Config, Fetch, Signatures};
 use jiff::{Zoned, civil::Time};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use surefoot_core::{closure::ClosureIndex, release::Name};
+use surefoot_core::{StorePath, closure::ClosureIndex, release::Name};
 use surefoot_store::{
     Error,
     access::{Access, By},
     bandwidth::Bandwidth,
     fetch::{self, Report, Request, SignaturePolicy},
+    nix_daemon::Connection,
     progress::Progress,
 };
 
@@ -67,6 +68,16 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
         })
         .collect();
     request
+}
+
+/// Whether a system, and so all that it refers to, is valid in the store.
+///
+/// # Errors
+/// The Nix daemon does not answer.
+pub(crate) async fn is_valid(config: &Config, system: &StorePath) -> Result<bool, Error> {
+    let socket = (config.fetch).daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
+    let mut daemon = Connection::open(&socket).await?;
+    Ok(daemon.valid_paths(&[system]).await?.contains(system))
 }
 
 /// Ends never.

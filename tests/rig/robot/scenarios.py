@@ -98,9 +98,13 @@ class Stage:
 
     def goes_back(self, *causes, **arguments):
         """An update that ends on what ran before, blocked for one of these causes; gives the evidence."""
-        evidence = self.blocks(self.update(**arguments))
+        b = self.update(**arguments)
+        evidence = self.blocks(b)
         expect(evidence["cause"] in causes, f"the cause is {evidence}")
         self.stands_on(self.a)
+        left = self.robot.run(f"readlink -f /nix/var/nix/profiles/system-*-link | grep -xF {b};"
+                              f" grep -lrs init={b}/ /boot/loader/entries /boot/grub/grub.cfg")[1]
+        expect(not left, f"it stays among the generations: {left}")
         return evidence
 
     def publish(self, toplevel, *options):

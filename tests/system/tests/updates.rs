@@ -148,6 +148,19 @@ fn a_hold_keeps_a_release_waiting() -> Result<()> {
 }
 
 #[test]
+fn a_release_that_was_collected_while_it_waited_is_fetched_again() -> Result<()> {
+    let (fleet, robot, _) = fleet()?;
+    robot.call("Hold", &json!({ "why": "surgery" }))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", |status| status["state"] == "ready")?;
+    robot.sh("rm /nix/var/nix/gcroots/surefoot/next && nix-store --gc")?;
+    robot.sh(&format!("! nix-store --check-validity {second}"))?;
+    robot.call("Resume", &json!({}))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
 fn a_rollback_goes_back_and_blocks_what_is_left() -> Result<()> {
     let (fleet, robot, first) = fleet()?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;

@@ -106,6 +106,8 @@ pub struct Robot {
     pub fates: BTreeMap<StorePath, Fate>,
     /// Why boot trials are impossible here.
     pub no_boot: Option<String>,
+    /// Whether what was fetched will be gone when it is looked at.
+    pub collected: bool,
     /// Systems that must not be tried here.
     pub unfit: BTreeSet<StorePath>,
     unit: Option<(String, SwitchUnit)>,
@@ -156,6 +158,7 @@ impl Robot {
             lost_one_shots: 0,
             fates: BTreeMap::new(),
             no_boot: None,
+            collected: false,
             unfit: BTreeSet::new(),
             unit: None,
             pending: VecDeque::new(),
@@ -404,6 +407,7 @@ impl Robot {
                 );
                 Event::Fetched
             }
+            Effect::Inspect(_) if std::mem::take(&mut self.collected) => Event::Vanished,
             Effect::Inspect(target) => Event::Inspected {
                 current: self.current.clone(),
                 reboot: if self.needs_reboot.contains(&target.system) {
@@ -682,6 +686,7 @@ pub fn name_of(event: &Event) -> String {
         Event::FetchFailed(_) => "FetchFailed",
         Event::Inspected { .. } => "Inspected",
         Event::InspectFailed(_) => "InspectFailed",
+        Event::Vanished => "Vanished",
         Event::DeadManArmed => "DeadManArmed",
         Event::DeadManFailed(_) => "DeadManFailed",
         Event::BootAimed => "BootAimed",
