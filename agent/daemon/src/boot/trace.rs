@@ -67,9 +67,7 @@ pub(super) async fn find(
         None
     };
     let mut log = systemd::last_words(before, now).await;
-    for dump in &new_dumps {
-        log.extend(crash(Path::new(dump)));
-    }
+    log.extend(crash(new_dumps));
     let surplus = log.len().saturating_sub(LINES);
     log.drain(..surplus);
     Trace {
@@ -80,9 +78,10 @@ pub(super) async fn find(
     }
 }
 
-/// What a dump says of the crash.
-fn crash(dump: &Path) -> Vec<String> {
-    telling(lines(dump))
+/// What dumps say of a crash: one may lie in several, by the second in which its parts were written.
+fn crash(mut dumps: Vec<String>) -> Vec<String> {
+    dumps.sort();
+    telling(dumps.iter().flat_map(|dump| lines(dump.as_ref())).collect())
 }
 
 /// From the line on that names a crash, or else the last lines.
@@ -146,17 +145,41 @@ mod tests {
         let nested = dump.path().join("1700000000");
         fs::create_dir(&nested).unwrap();
         fs::write(nested.join("dmesg.txt"), b"sysrq: Trigger a crash\n\xff\n").unwrap();
-        let lines = crash(dump.path());
+        let crash = || crash(vec![dump.path().to_string_lossy().into_owned()]);
+        let lines = crash();
         assert_eq!(lines[0], "sysrq: Trigger a crash");
         assert_eq!(lines.len(), 2);
         let stack: String = (0..50).map(|n| format!("frame {n}\n")).collect();
         let text = format!("eth0 is up\nBUG: unable to handle page fault\n{stack}");
         fs::write(nested.join("dmesg.txt"), text).unwrap();
-        let lines = crash(dump.path());
+        let lines = crash();
         assert_eq!(lines[0], "BUG: unable to handle page fault");
         assert_eq!(lines.len(), LINES);
         fs::write(nested.join("dmesg.txt"), stack).unwrap();
-        assert_eq!(crash(dump.path()).last().unwrap(), "frame 49");
+        assert_eq!(crash().last().unwrap(), "frame 49");
+    }
+
+    #[test]
+    fn a_crash_that_lies_in_two_dumps_is_told_from_its_headline_on() {
+        let root = tempfile::tempdir().unwrap();
+        let dumps = ["2", "1"].map(|second| root.path().join(second));
+        for dump in &dumps {
+            fs::create_dir(dump).unwrap();
+        }
+        let boot: String = (0..50).map(|n| format!("device {n}\n")).collect();
+        fs::write(dumps[0].join("dmesg.txt"), boot).unwrap();
+        fs::write(
+            dumps[1].join("dmesg.txt"),
+            "sysrq: Trigger a crash\nframe\n",
+        )
+        .unwrap();
+        let lines = crash(
+            dumps
+                .map(|dump| dump.to_string_lossy().into_owned())
+                .to_vec(),
+        );
+        assert_eq!(lines[..2], ["sysrq: Trigger a crash", "frame"]);
+        assert_eq!(lines.len(), LINES);
     }
 
     #[test]
