@@ -525,18 +525,20 @@ mod tests {
         local.save(&state(1)).unwrap();
         local.save(&state(2)).unwrap();
         let disk = local.disk;
-        let newest = disk.seen["trusted.1"];
-        for at in 0..disk.contents[newest].0.len() {
-            for bit in [0x01, 0x20, 0x80] {
-                let mut bent = disk.clone();
-                bent.contents[newest].0[at] ^= bit;
-                let (mut local, found) = Local::open(bent).unwrap();
-                assert!(found.damage.unwrap().starts_with("trusted.1"), "byte {at}");
-                assert_eq!(found.state, Some(state(1)));
-                // The damaged slot is the one that is written next.
-                local.save(&state(3)).unwrap();
-                let (_, found) = Local::open(local.disk).unwrap();
-                assert_eq!((found.state, found.damage), (Some(state(3)), None));
+        for (slot, other) in [("trusted.1", state(1)), ("trusted.0", state(2))] {
+            let content = disk.seen[slot];
+            for at in 0..disk.contents[content].0.len() {
+                for bit in [0x01, 0x20, 0x80] {
+                    let mut bent = disk.clone();
+                    bent.contents[content].0[at] ^= bit;
+                    let (mut local, found) = Local::open(bent).unwrap();
+                    assert!(found.damage.unwrap().starts_with(slot), "byte {at}");
+                    assert_eq!(found.state, Some(other.clone()));
+                    // The damaged slot is the one that is written next.
+                    local.save(&state(3)).unwrap();
+                    let (_, found) = Local::open(local.disk).unwrap();
+                    assert_eq!((found.state, found.damage), (Some(state(3)), None));
+                }
             }
         }
     }
