@@ -21,6 +21,12 @@ pub(crate) const MAX_FILE_BYTES: u64 = 256 << 10;
 /// Directories with more drop-ins than this are refused.
 pub(crate) const MAX_DROP_INS: usize = 256;
 
+/// Checks and the like: a list with more entries than this is refused.
+const MAX_ENTRIES: usize = 256;
+
+/// Nobody reads more problems than this; what comes after them is not looked at.
+pub(super) const MAX_PROBLEMS: usize = 100;
+
 /// The name of the directory of drop-ins, beside the configuration file.
 const DROP_INS: &str = "config.d";
 
@@ -119,15 +125,17 @@ pub(super) fn assemble(
         if errors.is_empty() {
             merge(&mut values, table.into_inner(), source, &mut problems);
         }
-        problems.extend(errors.into_iter().map(|error| Problem {
+        let errors = errors.into_iter().take(MAX_PROBLEMS);
+        problems.extend(errors.map(|error| Problem {
             place: source.place(error.span()),
             what: What::Syntax(error.message().to_owned()),
         }));
     }
     // A file that could not be used may say what now seems to be missing.
-    let whole = problems
-        .iter()
-        .all(|problem| matches!(problem.what, What::UnknownKey { .. }));
+    let whole = problems.len() < MAX_PROBLEMS
+        && problems
+            .iter()
+            .all(|problem| matches!(problem.what, What::UnknownKey { .. }));
     let mut unread = Vec::new();
     let config = Config::read(&values, &mut unread);
     unread.retain(|problem| whole || !matches!(problem.what, What::Missing { .. }));
@@ -167,6 +175,9 @@ fn merge<'a>(
 ) {
     let declared = values.table;
     for (name, value) in table {
+        if problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         let place = source.place(Some(value.span()));
         let path = join(declared.path, name.get_ref());
         let shape = |expected: String, value: &DeValue<'_>| Problem {
@@ -194,6 +205,9 @@ fn merge<'a>(
             }
             (None, Some(inner), DeValue::Array(entries)) if inner.list => {
                 for entry in entries {
+                    if problems.len() >= MAX_PROBLEMS {
+                        return;
+                    }
                     let at = source.place(Some(entry.span()));
                     match entry.into_inner() {
                         DeValue::Table(table) => {
@@ -232,6 +246,7 @@ fn add<'a>(list: &mut Vec<Values<'a>>, fresh: Values<'a>) -> Option<Problem> {
         value.as_str().map(str::to_owned)
     };
     let fresh_name = name(&fresh);
+    let full = list.len() >= MAX_ENTRIES;
     let twin = list
         .iter_mut()
         .find(|entry| fresh_name.is_some() && name(entry) == fresh_name);
@@ -247,6 +262,13 @@ fn add<'a>(list: &mut Vec<Values<'a>>, fresh: Values<'a>) -> Option<Problem> {
             *twin = fresh;
             None
         }
+        None if full => Some(Problem {
+            what: What::Impossible(format!(
+                "{} has more than {MAX_ENTRIES} entries",
+                fresh.table.path
+            )),
+            place: fresh.place,
+        }),
         None => {
             list.push(fresh);
             None

@@ -1,7 +1,7 @@
 use super::{
     declare::{Key, Section, Table},
     keys::Config,
-    layers::{Source, assemble, load},
+    layers::{MAX_PROBLEMS, Source, assemble, load},
     reference,
 };
 use proptest::prelude::*;
@@ -186,6 +186,23 @@ fn the_errors_say_what_where_and_what_to_do() {
         "empty",
         assemble(Path::new("/etc/surefoot/config.toml"), &[], Vec::new()).unwrap_err()
     );
+}
+
+#[test]
+fn a_file_of_thousands_of_problems_is_given_up_soon() {
+    let keys: String = (0..20_000).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(wrong(&keys).lines().count(), MAX_PROBLEMS);
+    let broken = "= 1\n".repeat(20_000);
+    assert!(wrong(&broken).lines().count() <= MAX_PROBLEMS);
+    let list: String = (0..8_000)
+        .map(|n| format!("[[health.tcp]]\nname = 'n{n}'\naddress = 'a:1'\n"))
+        .collect();
+    let said = wrong(&list);
+    assert!(
+        said.contains("health.tcp has more than 256 entries"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), MAX_PROBLEMS);
 }
 
 #[test]
