@@ -77,8 +77,7 @@ in
       };
       description = ''
         Secrets for the agent, by name: files on the robot, outside of the Nix store. They are handed
-        over as systemd credentials; where a setting asks for a file, say
-        {file}`/run/credentials/surefootd.service/NAME`.
+        over as systemd credentials; where a setting asks for a file with a secret, say `"NAME"`.
 
         A file that is missing gives a credential of one empty line: a robot without a secret may be without its
         cache, but must not be without its agent. A changed file is read when the agent starts again.

@@ -25,6 +25,10 @@ let
     "name" = _: text "name: A-Z a-z 0-9 . _ + -" "[A-Za-z0-9][A-Za-z0-9._+\\-]{0,99}";
     "text" = _: text "text of 1 to 200 characters" ".{1,200}";
     "path" = _: types.path;
+    # Not a path: that would copy the secret into the store.
+    "secret file" =
+      _:
+      text "absolute path, or name of one of `services.surefoot.credentials`" "(/.+|[A-Za-z0-9._\\-]+)";
     "URL" = _: text "http, https or file URL" "(https?://|file:///)[^ ?#]+";
     "http URL" = _: text "http or https URL" "https?://[^ ]+";
     "address" = _: text "address such as \"localhost:8080\"" "[^ ]+:[0-9]+";

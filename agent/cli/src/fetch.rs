@@ -140,12 +140,11 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
         Signatures::Nix => SignaturePolicy::Nix,
         Signatures::Manifest => SignaturePolicy::Manifest,
     };
-    let plan = fetch::plan(&request).await?;
-    if !json {
-        say_plan(&index, release.as_ref(), &plan);
-    }
     if args.dry_run {
-        if json {
+        let plan = fetch::plan(&request).await?;
+        if !json {
+            say_plan(&index, release.as_ref(), &plan);
+        } else {
             println!(
                 "{}",
                 json!({
@@ -163,15 +162,19 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    let report = if json || plan.missing.is_empty() {
-        fetch::run(&request, &()).await?
+    let fetch = fetch::prepare(&request).await?;
+    if !json {
+        say_plan(&index, release.as_ref(), &fetch.plan);
+    }
+    let report = if json || fetch.plan.missing.is_empty() {
+        fetch.run(&()).await?
     } else if std::io::stderr().is_terminal() {
         let bar = Bar::new();
-        let report = fetch::run(&request, &bar).await;
+        let report = fetch.run(&bar).await;
         bar.0.finish_and_clear();
         report?
     } else {
-        fetch::run(&request, &Lines::default()).await?
+        fetch.run(&Lines::default()).await?
     };
     if json {
         println!(

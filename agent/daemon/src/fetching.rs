@@ -1,6 +1,6 @@
 //! Bringing a closure, as it is configured.
 
-use crate::config::{Config, Fetch, Signatures};
+use crate::config::{Config, Fetch, Secret, Signatures};
 use jiff::{Zoned, civil::Time};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex, release::Name};
@@ -47,23 +47,25 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
     };
     request.reserve = fetch.reserve.0;
     request.staging_limit = fetch.staging.0;
+    request.memory = fetch.memory.0;
     request.bandwidth.set(limit(fetch, Zoned::now().time()).0);
     let http = &mut request.http;
     http.ca_files.extend(config.ca_file.clone());
-    http.netrc_file.clone_from(&fetch.netrc_file);
+    http.netrc_file = fetch.netrc_file.as_ref().map(Secret::file);
     http.client_certificate = fetch.client_certificate.as_ref().map(|certificate| {
         let key = fetch.client_key.as_ref().unwrap_or(certificate);
-        (certificate.clone(), key.clone())
+        (certificate.file(), key.file())
     });
     http.access = (fetch.access.iter())
         .filter_map(|access| {
-            let s3 = access.s3_credentials.clone().map(|credentials| By::S3 {
-                credentials,
+            let s3 = access.s3_credentials.as_ref().map(|credentials| By::S3 {
+                credentials: credentials.file(),
                 region: access.s3_region.to_string(),
             });
+            let headers = access.headers.as_ref();
             Some(Access {
                 url: access.url.0.to_string(),
-                by: access.headers.clone().map(By::Headers).or(s3)?,
+                by: headers.map(|file| By::Headers(file.file())).or(s3)?,
             })
         })
         .collect();
@@ -136,10 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_to_caches_is_handed_on() {
+    fn what_is_configured_is_handed_on() {
         let config = good(&[
             crate::config::tests::MINIMAL,
-            "[fetch]\nnetrc_file = '/c/netrc'\nclient_certificate = '/c/pem'\n\
+            "[fetch]\nstaging = '3MiB'\nmemory = '5MiB'\nconnections = 7\nreserve = '2B'\n\
+             netrc_file = '/c/netrc'\nclient_certificate = '/c/pem'\n\
              [[fetch.access]]\nname = 'a'\nurl = 'https://a/x'\nheaders = '/c/token'\n\
              [[fetch.access]]\nname = 'b'\nurl = 'https://b/'\ns3_credentials = '/c/aws'",
         ]);
@@ -149,7 +152,10 @@ mod tests {
             caches: vec![],
             paths: vec![],
         };
-        let http = request(&config, index, "/s".into()).http;
+        let request = request(&config, index, "/s".into());
+        assert_eq!((request.staging_limit, request.memory), (3 << 20, 5 << 20));
+        assert_eq!((request.connections, request.reserve), (7, 2));
+        let http = request.http;
         assert_eq!(http.netrc_file, Some("/c/netrc".into()));
         assert_eq!(
             http.client_certificate,

@@ -6,7 +6,7 @@
 
 use crate::{
     bandwidth::{Bandwidth, Limiter},
-    board::{BIG, Board},
+    board::Board,
     cache::Cache,
     download::{Downloader, blocking},
     error::{Error, Result},
@@ -21,7 +21,7 @@ use crate::{
     queue::{Queue, Turn},
     staging::{Key, Staging, sync_file_system},
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -33,6 +33,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// Paths that are unpacked at a time.
+const IMPORTERS: usize = 3;
 /// How long to wait for a fetch that was just cancelled to let go of the staging area.
 const STAGING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -157,6 +159,27 @@ pub async fn plan(request: &Request) -> Result<Plan> {
 /// # Errors
 /// [`Error::is_retryable`] says whether the same call may succeed later.
 pub async fn run(request: &Request, progress: &dyn Progress) -> Result<Report> {
+    prepare(request).await?.run(progress).await
+}
+
+/// A fetch that has not moved a byte yet.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    request: &'a Request,
+    caches: Vec<Cache>,
+    /// What the fetch will cost.
+    pub plan: Plan,
+    valid: HashSet<StorePath>,
+    /// Holds temporary roots until the end.
+    daemon: Connection,
+    start: Instant,
+}
+
+/// Begins a fetch as [`run`] does, up to the point where its cost is known.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn prepare(request: &Request) -> Result<Prepared<'_>> {
     let start = Instant::now();
     let index = &request.index;
     index.check()?;
@@ -165,41 +188,71 @@ pub async fn run(request: &Request, progress: &dyn Progress) -> Result<Report> {
         .iter()
         .map(|url| Cache::new(url))
         .collect::<Result<Vec<_>>>()?;
-    let paths = all_paths(index);
-    // This connection holds the temporary roots until the end. First the roots, then the question:
-    // what is valid then cannot be collected any more.
     let mut daemon = Connection::open(&request.daemon_socket).await?;
-    daemon.add_temp_roots(&paths).await?;
-    let valid = daemon.valid_paths(&paths).await?;
-    let plan = look(request, &valid).await?;
-    let meter = &Meter::new(
-        plan.missing.len() as u64,
-        plan.download_bytes,
-        plan.nar_bytes,
-    );
-    let teller = Teller { meter, progress };
-    teller.tell();
-    if !plan.missing.is_empty() {
-        bring(request, caches, Board::new(index, &valid), teller).await?;
-    }
-    let store = request.store_dir.clone();
-    if request.sync && store.is_dir() {
-        // What is booted into next must not be a file of zeros after a power cut.
-        blocking(move || sync_file_system(&store)).await?;
-    }
-    gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
-    let status = meter.status();
-    Ok(Report {
-        paths: index.paths.len() as u64,
-        fetched: status.paths_done,
-        already_present: plan.already_present,
-        download_bytes: plan.download_bytes,
-        wire_bytes: status.wire_bytes,
-        resumed_bytes: status.resumed,
-        wasted_bytes: status.wasted,
-        nar_bytes: plan.nar_bytes,
-        elapsed: start.elapsed(),
+    let valid = daemon.valid_paths(&all_paths(index)).await?;
+    // What is still valid once it has a root cannot be collected any more.
+    let present: Vec<&StorePath> = valid.iter().collect();
+    daemon.add_temp_roots(&present).await?;
+    let valid = daemon.valid_paths(&present).await?;
+    Ok(Prepared {
+        request,
+        caches,
+        plan: look(request, &valid).await?,
+        valid,
+        daemon,
+        start,
     })
+}
+
+impl Prepared<'_> {
+    /// Goes on, as [`run`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn run(self, progress: &dyn Progress) -> Result<Report> {
+        let Self {
+            request,
+            caches,
+            plan,
+            valid,
+            mut daemon,
+            start,
+        } = self;
+        let index = &request.index;
+        let meter = &Meter::new(
+            plan.missing.len() as u64,
+            plan.download_bytes,
+            plan.nar_bytes,
+        );
+        let teller = Teller { meter, progress };
+        teller.tell();
+        if !plan.missing.is_empty() {
+            // While a path is imported, the daemon's process that does it holds a root of its own.
+            let missing: Vec<&StorePath> = plan.missing.iter().collect();
+            tokio::try_join!(
+                bring(request, caches, Board::new(index, &valid), teller),
+                daemon.add_temp_roots(&missing),
+            )?;
+        }
+        let store = request.store_dir.clone();
+        if request.sync && store.is_dir() {
+            // What is booted into next must not be a file of zeros after a power cut.
+            blocking(move || sync_file_system(&store)).await?;
+        }
+        gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
+        let status = meter.status();
+        Ok(Report {
+            paths: index.paths.len() as u64,
+            fetched: status.paths_done,
+            already_present: plan.already_present,
+            download_bytes: plan.download_bytes,
+            wire_bytes: status.wire_bytes,
+            resumed_bytes: status.resumed,
+            wasted_bytes: status.wasted,
+            nar_bytes: plan.nar_bytes,
+            elapsed: start.elapsed(),
+        })
+    }
 }
 
 fn all_paths(index: &ClosureIndex) -> Vec<&StorePath> {
@@ -254,11 +307,8 @@ async fn bring(
         importer: Importer::new(request, board, Arc::clone(&staging), memory, teller),
     };
     let all = async {
-        tokio::try_join!(
-            work.downloads(),
-            work.importer.run(0),
-            work.importer.run(BIG)
-        )?;
+        let imports = (0..IMPORTERS).map(|_| work.importer.run());
+        tokio::try_join!(work.downloads(), try_join_all(imports))?;
         work.importer.clean().await
     };
     tokio::select! {

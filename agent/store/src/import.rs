@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use surefoot_core::closure::ClosureIndex;
+use surefoot_core::closure::{ClosureIndex, PathInfo};
 use tokio::sync::{Notify, mpsc};
 
 /// Frames between the thread that unpacks and the socket.
@@ -42,6 +42,10 @@ pub(crate) struct Importer<'a> {
     litter_limit: u64,
     board: Mutex<Board>,
     changed: Notify,
+    /// Whoever gives the daemon the end of a path. When it has that it registers the path, in a
+    /// transaction; and where two of its processes do so at once, one of them sleeps for up to 100 ms
+    /// (Nix `src/libstore/sqlite.cc`, `handleSQLiteBusy`).
+    ends: tokio::sync::Mutex<()>,
 }
 
 impl<'a> Importer<'a> {
@@ -67,6 +71,7 @@ impl<'a> Importer<'a> {
             litter_limit: request.staging_limit / 8,
             board: Mutex::new(board),
             changed: Notify::new(),
+            ends: tokio::sync::Mutex::default(),
         }
     }
 
@@ -80,36 +85,35 @@ impl<'a> Importer<'a> {
         self.changed.notify_waiters();
     }
 
-    /// Imports until every path is valid, or something fails. Several may run at once, each with a
-    /// connection of its own; with `min`, one that only cares for paths of so many bytes or more.
-    pub(crate) async fn run(&self, min: u64) -> Result<()> {
+    /// Imports until every path is valid, or something fails. Several run at once, each with a
+    /// connection of its own.
+    pub(crate) async fn run(&self) -> Result<()> {
         let mut connection = None;
         loop {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let next = self.board().take(min);
-            let (batch, early): (Arc<[usize]>, _) = match next {
+            let next = self.board().take();
+            let at = match next {
                 Next::Done => return Ok(()),
                 Next::Wait => {
                     changed.await;
                     continue;
                 }
-                Next::Batch(batch) => (batch.into(), None),
-                Next::Early(at) => ([at].into(), Some(at)),
+                Next::Import(at) => at,
             };
+            // Others may begin now what refers to it.
+            self.changed.notify_waiters();
             let connection = match &mut connection {
                 Some(connection) => connection,
                 none => none.insert(Connection::open(&self.socket).await?),
             };
-            self.import(connection, Arc::clone(&batch), early).await?;
-            self.board().imported(&batch);
+            self.import(connection, at).await?;
+            self.board().imported(at);
             self.changed.notify_waiters();
-            for &at in &*batch {
-                self.teller.meter.imported(self.index.paths[at].nar_size);
-            }
+            self.teller.meter.imported(self.index.paths[at].nar_size);
             self.teller.tell();
-            self.forget(&batch).await?;
+            self.forget(at).await?;
         }
     }
 
@@ -127,29 +131,25 @@ impl<'a> Importer<'a> {
     }
 
     /// What is in the store need not be in staging.
-    async fn forget(&self, batch: &[usize]) -> Result<()> {
-        let mut keys = Vec::new();
-        {
+    async fn forget(&self, at: usize) -> Result<()> {
+        let info = &self.index.paths[at];
+        let (key, size) = (Key::of(info), info.download.size(info.nar_size));
+        let keys = if size > SMALL {
+            vec![key]
+        } else {
             let mut litter = self.litter.lock().unwrap_or_else(PoisonError::into_inner);
-            for &at in batch {
-                let info = &self.index.paths[at];
-                let (key, size) = (Key::of(info), info.download.size(info.nar_size));
-                if size > SMALL {
-                    keys.push(key);
-                } else {
-                    litter.0.push(key);
-                    litter.1 += size;
-                }
-            }
+            litter.0.push(key);
+            litter.1 += size;
             if litter.1 > self.litter_limit {
-                keys.append(&mut litter.0);
-                litter.1 = 0;
+                std::mem::take(&mut *litter).0
+            } else {
+                Vec::new()
             }
+        };
+        if !keys.is_empty() {
+            self.remove(keys).await?;
         }
-        self.remove(keys).await?;
-        for &at in batch {
-            self.room.give(at, &self.index.paths[at]);
-        }
+        self.room.give(at, info);
         Ok(())
     }
 
@@ -165,13 +165,9 @@ impl<'a> Importer<'a> {
         blocking(move || keys.iter().try_for_each(|key| staging.forget_whole(key))).await
     }
 
-    /// Imports a batch; the end of an `early` one is held back until its references are valid.
-    async fn import(
-        &self,
-        connection: &mut Connection,
-        batch: Arc<[usize]>,
-        early: Option<usize>,
-    ) -> Result<()> {
+    /// Imports a path; its end is held back until its references are valid, and nobody else is
+    /// giving an end.
+    async fn import(&self, connection: &mut Connection, at: usize) -> Result<()> {
         let (frames, mut payload) = mpsc::channel(FRAMES);
         let (index, staging, memory, unpacked) = (
             Arc::clone(&self.index),
@@ -179,50 +175,58 @@ impl<'a> Importer<'a> {
             self.memory.clone(),
             frames.clone(),
         );
-        let unpacking = blocking(move || unpack(&index, &staging, &memory, &batch, &unpacked));
+        let unpacking = blocking(move || unpack(&index.paths[at], &staging, &memory, &unpacked));
         let feed = async {
-            let last = unpacking.await;
-            if let (Ok(_), Some(at)) = (&last, early) {
-                tokio::select! {
-                    () = self.ready(at) => {}
-                    () = frames.closed() => {}
+            let mut turn = None;
+            let last = match unpacking.await {
+                Ok(mut last) => {
+                    let end = Payload::split_end(&mut last);
+                    // If nobody listens any more, the import has failed already.
+                    let _ = frames.send(Ok(last)).await;
+                    let ready = async {
+                        self.ready(at).await;
+                        turn = Some(self.ends.lock().await);
+                    };
+                    tokio::select! {
+                        () = ready => {}
+                        () = frames.closed() => {}
+                    }
+                    Ok(end)
                 }
-            }
-            // If nobody listens any more, the import has failed already.
+                Err(error) => Err(error),
+            };
             let _ = frames.send(last).await;
             drop(frames);
+            turn
         };
         let add = async {
             let outcome = connection.add_multiple(self.check, &mut payload).await;
             drop(payload);
             outcome
         };
-        // The unpacking ends by itself once nobody listens; and only then may the files be removed.
-        tokio::join!(add, feed).0
+        // The unpacking ends by itself once nobody listens; and only then may the file be removed.
+        let (outcome, _turn) = tokio::join!(add, feed);
+        outcome
     }
 }
 
-/// Unpacks and checks a batch, in frames of at most about [`nar::PIECE`] bytes. Gives the last of
-/// them: with it, the last path is complete.
+/// Unpacks and checks a path, in frames of at most about [`nar::PIECE`] bytes. Gives the last of
+/// them: with it, the path is complete.
 fn unpack(
-    index: &ClosureIndex,
+    info: &PathInfo,
     staging: &Staging,
     memory: &Memory,
-    batch: &[usize],
     frames: &mpsc::Sender<Result<Vec<u8>>>,
 ) -> Result<Vec<u8>> {
-    let mut frame = Payload::start(batch.len());
-    for &at in batch {
-        let info = &index.paths[at];
-        let path = staging.path(&Key::of(info));
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        Payload::path(info, &mut frame);
-        let mut file = BufReader::with_capacity(nar::PIECE, file);
-        let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
-        nar::verified(info, file, &mut frame, |frame| {
-            let full = std::mem::replace(frame, Payload::frame(nar::PIECE));
-            frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
-        })?;
-    }
+    let mut frame = Payload::start(1);
+    let path = staging.path(&Key::of(info));
+    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    Payload::path(info, &mut frame);
+    let mut file = BufReader::with_capacity(nar::PIECE, file);
+    let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
+    nar::verified(info, file, &mut frame, |frame| {
+        let full = std::mem::replace(frame, Payload::frame(nar::PIECE));
+        frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
+    })?;
     Ok(frame)
 }

@@ -81,14 +81,14 @@ fn size(info: &PathInfo) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use surefoot_core::{
         Sha256, StorePath,
         closure::{Compression, Download, SPEC},
     };
 
-    fn index(sizes: &[u64]) -> ClosureIndex {
+    pub(crate) fn index(sizes: &[u64]) -> ClosureIndex {
         let paths = sizes.iter().enumerate().map(|(n, &nar_size)| PathInfo {
             path: StorePath::from_base_name(&format!("{n:032}-p")).unwrap(),
             nar_hash: Sha256([0; 32]),

@@ -77,3 +77,59 @@ pub(crate) fn kib(bytes: u64) -> u32 {
         .unwrap_or(u32::MAX)
         .clamp(1, u32::MAX >> 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::{
+        Queue,
+        Turn::{Ahead, Now},
+        tests::index,
+    };
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Downloads and imports in any order: what lies in staging keeps to the limit, but for files
+        /// that are larger than a half of it, and all files get their turn.
+        #[test]
+        fn no_more_lies_in_staging_than_may(
+            sizes in proptest::collection::vec(1u64..4 << 20, 1..30),
+            limit in 2u64..8 << 20,
+            choices in proptest::collection::vec(1..5, 1..50),
+        ) {
+            let index = index(&sizes);
+            let every: Vec<usize> = (0..sizes.len()).collect();
+            let (room, mut queue) = (Room::new(limit), Queue::new(&index, &every, 8));
+            let (mut staged, mut imported) = (Vec::new(), 0);
+            let mut waiting = None;
+            let mut choices = choices.into_iter().cycle();
+            while imported < sizes.len() {
+                for _ in 0..choices.next().unwrap() {
+                    match waiting.take().or_else(|| queue.next(&index, &room)) {
+                        Some(Ahead(at)) => staged.push(at),
+                        Some(Now(at)) if room.take(&index.paths[at]).now_or_never().is_some() => {
+                            staged.push(at);
+                        }
+                        other => waiting = other,
+                    }
+                }
+                let half = u64::from(room.limit) * 1024;
+                let mut all: Vec<u64> = staged.iter().map(|&at| sizes[at]).collect();
+                // One in its turn and one ahead of it may each be larger than its half.
+                all.sort_unstable();
+                let over = all.iter().rev().take(2).filter(|&&size| size > half).count();
+                all.truncate(all.len() - over);
+                let fit: u64 = all.iter().sum();
+                prop_assert!(fit <= half * (2 - over as u64), "{all:?} in {limit}");
+                // Nothing that came can wait for what did not: references come first.
+                if let Some(first) = (0..staged.len()).min_by_key(|&place| staged[place]) {
+                    let at = staged.swap_remove(first);
+                    queue.done(at);
+                    room.give(at, &index.paths[at]);
+                    imported += 1;
+                }
+            }
+        }
+    }
+}

@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Setting, Signatures, TimeOfDay,
-        UnitGlob, UnitName,
+        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Secret, Setting, Signatures,
+        TimeOfDay, UnitGlob, UnitName,
     },
 };
 use reqwest::Url;
@@ -104,13 +104,15 @@ settings! {
         limit: Bytes = "0B";
         /// Bytes that may wait in staging for their import; one path always may.
         staging: Bytes = "256MiB";
+        /// Memory for decompressors, all together. A file that needs more is unpacked while no other
+        /// is, and then takes what it needs: `xz -9` 65 MiB, `xz -6` and `zstd -19` 9 MiB.
+        memory: Bytes = "24MiB";
         /// PEM file of the certificate to show to caches.
-        client_certificate: Option<PathBuf>;
+        client_certificate: Option<Secret>;
         /// PEM file of its private key, if it is another one.
-        client_key: Option<PathBuf>;
-        /// File with logins for caches, in the form of `~/.netrc`. Files with secrets can be systemd
-        /// credentials: `/run/credentials/surefootd.service/NAME`.
-        netrc_file: Option<PathBuf>;
+        client_key: Option<Secret>;
+        /// File with logins for caches, in the form of `~/.netrc`.
+        netrc_file: Option<Secret>;
     }
     lists {
         /// See there.
@@ -145,10 +147,10 @@ settings! {
         /// For caches below this URL.
         url: HttpUrl;
         /// File of headers, `Name: value` in each line: a token in `Authorization`, say.
-        headers: Option<PathBuf>;
+        headers: Option<Secret>;
         /// File in the form of `~/.aws/credentials`, for an S3-compatible bucket: requests are signed
         /// by AWS Signature Version 4.
-        s3_credentials: Option<PathBuf>;
+        s3_credentials: Option<Secret>;
         /// Region to sign for.
         s3_region: Name = "us-east-1";
     }

@@ -17,7 +17,7 @@ mod values;
 pub(crate) use args::ConfigArgs;
 pub(crate) use keys::{CommandCheck, Config, Control, Fetch, Health, HttpCheck, TcpCheck};
 pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
-pub(crate) use values::{GroupName, Loader, Signatures, glob};
+pub(crate) use values::{GroupName, Loader, Secret, Signatures, glob};
 
 /// Reads a text as the only file of a configuration; every problem is put into words.
 #[cfg(feature = "fuzz")]

@@ -1,7 +1,7 @@
 //! The types that a setting can have, and how each is read from TOML.
 
 use reqwest::Url;
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use surefoot_core::{release::Name, units};
 use toml::de::DeValue;
 
@@ -152,6 +152,44 @@ impl Setting for PathBuf {
             Err(why("it must not have '..'"))
         } else {
             Ok(path)
+        }
+    }
+}
+
+/// A file with a secret in it: an absolute path, or the name of one of the unit's systemd credentials
+/// (`systemd.exec(5)`, `LoadCredential=`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Secret(PathBuf);
+
+impl Secret {
+    /// The file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.within(std::env::var_os("CREDENTIALS_DIRECTORY"))
+    }
+
+    fn within(&self, credentials: Option<OsString>) -> PathBuf {
+        // Where they lie if the unit has some; an error then names the file that is missing.
+        let usual = || "/run/credentials/surefootd.service".into();
+        PathBuf::from(credentials.unwrap_or_else(usual)).join(&self.0)
+    }
+}
+
+impl Setting for Secret {
+    const KIND: &'static str = "secret file";
+    const EXPECTS: &'static str = "an absolute path, or the name of a systemd credential";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let name = text(value)?;
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !matches!(name, "" | "." | "..") && name.len() <= 255 && name.chars().all(good) {
+            return Ok(Self(name.into()));
+        }
+        match PathBuf::read(value) {
+            Ok(path) => Ok(Self(path)),
+            Err(_) if !name.starts_with('/') => Err(why(
+                "it neither starts with '/' nor is made of A-Z a-z 0-9 . _ -",
+            )),
+            Err(why) => Err(why),
         }
     }
 }
@@ -537,6 +575,26 @@ mod tests {
         assert!(!glob("tty?.device").matches("tty.device"));
         assert!(!glob("a.service").matches("aa.service"));
         assert!(!glob("a*").matches("ba"));
+    }
+
+    #[test]
+    fn secrets_lie_where_they_say_or_where_systemd_puts_them() {
+        let read = |text: &str| Secret::read(&DeValue::String(text.into()));
+        let within = |text: &str, directory: Option<&str>| {
+            read(text).unwrap().within(directory.map(Into::into))
+        };
+        let file = within("/etc/x", Some("/run/credentials/u"));
+        assert_eq!(file, PathBuf::from("/etc/x"));
+        let file = within("netrc", Some("/run/credentials/u"));
+        assert_eq!(file, PathBuf::from("/run/credentials/u/netrc"));
+        let file = within("netrc", None);
+        assert_eq!(
+            file,
+            PathBuf::from("/run/credentials/surefootd.service/netrc")
+        );
+        for bad in ["", ".", "..", "a/b", "../x", "/etc/../x", "a b"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     proptest! {

@@ -9,6 +9,7 @@
 mod wire;
 
 use crate::error::{Error, Result};
+use bytes::Buf;
 use std::{
     collections::HashSet,
     io,
@@ -306,10 +307,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             .flag(false) // repair
             .flag(check == CheckSignatures::No);
         let outcome = async {
-            self.start(&request).await?;
+            self.begin()?;
             // The daemon may log while it reads: both directions must move at once.
             let Self { reader, writer, .. } = self;
             let send = async {
+                // In one go with the first frame.
+                let mut request = &request.0[..];
                 while let Some(piece) = payload.recv().await {
                     let mut frame = piece?;
                     // An empty frame would end the operation.
@@ -318,9 +321,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                         Some(len) => len as u64,
                     };
                     frame[..HEAD].copy_from_slice(&len.to_le_bytes());
-                    writer.write_all(&frame).await?;
+                    writer.write_all_buf(&mut request.chain(&frame[..])).await?;
+                    request = &[];
                 }
-                writer.write_all(&0u64.to_le_bytes()).await?;
+                let end = 0u64.to_le_bytes();
+                writer.write_all_buf(&mut request.chain(&end[..])).await?;
                 Ok::<_, Failure>(())
             };
             let mut answer = std::pin::pin!(drain(reader));
@@ -349,13 +354,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     }
 
     async fn start(&mut self, request: &Writer) -> Outcome<()> {
+        self.begin()?;
+        self.writer.write_all(&request.0).await?;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Outcome<()> {
         if self.busy {
             return Err(
                 broken("an earlier operation on this connection was not finished".into()).into(),
             );
         }
         self.busy = true;
-        self.writer.write_all(&request.0).await?;
         Ok(())
     }
 
@@ -511,6 +521,17 @@ impl Payload {
         let mut frame = Vec::with_capacity(HEAD + bytes);
         frame.extend_from_slice(&[0; HEAD]);
         frame
+    }
+
+    /// Takes the end of a NAR off its last frame, so that it goes in a frame of its own: the last
+    /// thing that every NAR has, without which the daemon cannot take it for complete.
+    #[must_use]
+    pub fn split_end(last: &mut Vec<u8>) -> Vec<u8> {
+        // The string ")".
+        const END: usize = 16;
+        let mut end = Self::frame(END);
+        end.extend(last.drain(last.len().saturating_sub(END).max(HEAD)..));
+        end
     }
 
     /// What stands before each path's NAR, appended to `out`.

@@ -4,6 +4,7 @@ use crate::lab::{self, Lab, run};
 use anyhow::{Context, Result};
 use std::{
     io::{BufRead, BufReader},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -138,6 +139,8 @@ impl Proxy {
             .arg(&port)
             .arg("--log-file")
             .arg(&log);
+        // It has processes of its own.
+        command.process_group(0);
         let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -165,7 +168,8 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        let group = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
         let _ = self.process.wait();
     }
 }
