@@ -282,10 +282,10 @@ impl Tools {
 
     /// Whether a system can be tried as the robot stands now, and how.
     async fn inspect(&self, target: &Target) -> anyhow::Result<Event> {
-        if !fetching::is_valid(&self.config, &target.system).await? {
+        let Some(_held) = fetching::hold(&self.config, &target.system).await? else {
             tracing::warn!(system = %target.system, "it is not in the store any more");
             return Ok(Event::Vanished);
-        }
+        };
         let current = observe::system(observe::CURRENT)
             .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
         let booted = observe::boot_parts(observe::BOOTED.as_ref());

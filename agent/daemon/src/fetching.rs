@@ -72,14 +72,17 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
     request
 }
 
-/// Whether a system, and so all that it refers to, is valid in the store.
+/// Keeps a system, and so all that it refers to, from being collected as long as the connection is
+/// open; `None` if it is not valid in the store.
 ///
 /// # Errors
 /// The Nix daemon does not answer.
-pub(crate) async fn is_valid(config: &Config, system: &StorePath) -> Result<bool, Error> {
+pub(crate) async fn hold(config: &Config, system: &StorePath) -> Result<Option<Connection>, Error> {
     let socket = (config.fetch).daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
     let mut daemon = Connection::open(&socket).await?;
-    Ok(daemon.valid_paths(&[system]).await?.contains(system))
+    daemon.add_temp_roots(&[system]).await?;
+    let valid = daemon.valid_paths(&[system]).await?.contains(system);
+    Ok(valid.then_some(daemon))
 }
 
 /// Ends never.

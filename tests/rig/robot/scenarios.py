@@ -303,7 +303,7 @@ def proven(stage, where, a, b):
         # Asked once, from within: asking costs an emulated processor more than waiting.
         robot.sh("until mountpoint -q /boot && systemctl is-active --quiet surefootd; do sleep 1; done", LIMIT)
         running = robot.sh("readlink -f /run/current-system")
-        following = stage.next_boot().splitlines()[-1]
+        following = (stage.next_boot().splitlines() or ["nothing"])[-1]
         found = journal(robot)
         robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {a})", 300)
     except Restarted:  # it goes on with its trial
