@@ -275,7 +275,7 @@ async fn released(
     model: &Name,
     root: &Path,
 ) -> anyhow::Result<(ClosureIndex, Name)> {
-    let anchor = std::fs::read(root).with_context(|| {
+    let anchor = crate::repo::read(root).with_context(|| {
         format!(
             "cannot read the trust anchor {}; see --root",
             root.display()

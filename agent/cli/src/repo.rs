@@ -398,7 +398,7 @@ fn verify(args: &Verify, json: bool) -> anyhow::Result<()> {
 }
 
 /// Reads a root, a draft of one or a key: none of them is larger than [`MAX_FILE`].
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))

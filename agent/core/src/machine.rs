@@ -601,17 +601,17 @@ impl Decision<'_> {
         }
     }
 
-    fn blocked(&self, target: &Target, evidence: Evidence) -> Blocked {
+    fn blocked(&self, release: &Name, system: &StorePath, evidence: Evidence) -> Blocked {
         Blocked {
-            release: target.release.clone(),
-            system: target.system.clone(),
+            release: release.clone(),
+            system: system.clone(),
             evidence,
             since: self.cx.wall,
         }
     }
 
     fn block(&mut self, target: &Target, evidence: Evidence) {
-        self.push_blocked(self.blocked(target, evidence));
+        self.push_blocked(self.blocked(&target.release, &target.system, evidence));
     }
 
     fn push_blocked(&mut self, entry: Blocked) {

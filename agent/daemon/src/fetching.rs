@@ -40,7 +40,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
     let root = std::path::Path::new(crate::disk::ROOTS_DIR).join("next");
     let mut request = Request::new(Arc::new(index), caches, staging, root);
     request.connections = fetch.connections as usize;
-    request.daemon_socket = fetch.daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
+    request.daemon_socket = fetch.daemon_socket();
     request.signatures = match fetch.signatures {
         Signatures::Nix => SignaturePolicy::Nix,
         Signatures::Manifest => SignaturePolicy::Manifest,
@@ -78,8 +78,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
 /// # Errors
 /// The Nix daemon does not answer.
 pub(crate) async fn hold(config: &Config, system: &StorePath) -> Result<Option<Connection>, Error> {
-    let socket = (config.fetch).daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
-    let mut daemon = Connection::open(&socket).await?;
+    let mut daemon = Connection::open(&config.fetch.daemon_socket()).await?;
     daemon.add_temp_roots(&[system]).await?;
     let valid = daemon.valid_paths(&[system]).await?.contains(system);
     Ok(valid.then_some(daemon))

@@ -53,17 +53,9 @@ pub(crate) async fn probe(
 
 /// What the boot still waits for.
 async fn pending(config: &config::Health) -> Vec<Failure> {
-    let units = match systemd::still_starting().await {
-        Ok(units) => units,
-        Err(error) => return vec![failure("units", format!("{error:#}"))],
-    };
-    let mut pending = Vec::new();
-    for unit in units {
-        if !ignored(config, &unit) {
-            pending.push(unit_failure(&unit, "still starting".to_owned()).await);
-        }
-    }
-    pending
+    let late = |unit| (unit, "still starting".to_owned());
+    let found = systemd::still_starting().await;
+    of_units(config, found.map(|units| units.into_iter().map(late))).await
 }
 
 fn failure(check: impl Into<String>, message: impl Into<String>) -> Failure {
@@ -103,27 +95,34 @@ pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
 
 /// Failed units.
 async fn failing(config: &config::Health) -> Vec<Failure> {
-    let units = match systemd::failing_units().await {
-        Ok(units) => units,
-        Err(error) => return vec![failure("units", format!("{error:#}"))],
-    };
-    let mut failures = Vec::new();
-    for unit in units {
-        if ignored(config, &unit.unit) {
-            continue;
-        }
+    let failed = |unit: systemd::Unit| {
         let message = if unit.sub == "auto-restart" {
             "fails again and again".to_owned()
         } else {
             unit.active
         };
-        failures.push(unit_failure(&unit.unit, message).await);
-    }
-    failures
+        (unit.unit, message)
+    };
+    let found = systemd::failing_units().await;
+    of_units(config, found.map(|units| units.into_iter().map(failed))).await
 }
 
-fn ignored(config: &config::Health, unit: &str) -> bool {
-    own_unit(unit) || config.ignore_units.iter().any(|glob| glob.matches(unit))
+/// What is wrong with units that were found, but for those that nobody minds.
+async fn of_units(
+    config: &config::Health,
+    found: anyhow::Result<impl Iterator<Item = (String, String)>>,
+) -> Vec<Failure> {
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return vec![failure("units", format!("{error:#}"))],
+    };
+    let mut failures = Vec::new();
+    for (unit, message) in found {
+        if !own_unit(&unit) && !config.ignore_units.iter().any(|glob| glob.matches(&unit)) {
+            failures.push(unit_failure(&unit, message).await);
+        }
+    }
+    failures
 }
 
 async fn unit_failure(unit: &str, message: String) -> Failure {

@@ -204,12 +204,6 @@ class Robot:
         if answer.strip():
             raise RuntimeError(answer)
 
-    def copy_from(self, other):
-        """Becomes a copy of a robot that is off: its disk, its firmware's variables."""
-        for name in ("disk.qcow2", "flash.qcow2"):
-            subprocess.run(["cp", "--reflink=auto", "--sparse=always",
-                            f"{other}/{name}", f"{self.directory}/{name}"], check=True)
-
     def _greeted(self, answer):
         self.events()
         again = self.boot is not None and answer["hello"] == self.boot
@@ -263,11 +257,6 @@ class Robot:
             self.events()
             if answer and "hello" in answer:
                 self._greeted(answer)
-
-    def post(self, command):
-        """Sends a line of shell and does not wait for an answer."""
-        self.requests += 1
-        self.control.send({"id": self.requests, "command": command, "timeout": 60})
 
     def until(self, command, timeout=PATIENCE):
         """Waits until a line of shell exits with 0; restarts are waited for too."""

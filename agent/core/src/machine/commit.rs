@@ -139,13 +139,8 @@ impl Decision<'_> {
     /// Blocks the release that a person went back from.
     pub(super) fn block_left(&mut self, old: &Generation, why: &str) {
         if let Some(release) = &old.release {
-            let entry = Blocked {
-                release: release.clone(),
-                system: old.system.clone(),
-                evidence: Evidence::plain(Cause::Rollback, why.to_owned()),
-                since: self.cx.wall,
-            };
-            self.push_blocked(entry);
+            let evidence = Evidence::plain(Cause::Rollback, why.to_owned());
+            self.push_blocked(self.blocked(release, &old.system, evidence));
         }
     }
 }

@@ -19,11 +19,7 @@ impl Decision<'_> {
         let policy = self.cx.policy;
         let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
         memory.next_poll = Some(self.cx.now + delay);
-        if let Some(suspect) = self.machine.journal.suspect.take() {
-            // From here the repository is reached.
-            self.machine.journal.attempts = None;
-            self.push_blocked(suspect);
-        }
+        self.judge_suspect(true);
 
         let busy_with = match &self.machine.journal.state {
             State::Idle => None,
@@ -73,8 +69,16 @@ impl Decision<'_> {
         memory.poll_error = Some(why);
         let failures = memory.poll_failures;
         self.machine.memory.next_poll = Some(self.after_failures(failures));
+        self.judge_suspect(false);
+    }
+
+    /// Blocks what failed only in reaching the repository, if that is reached from the system before,
+    /// or was out of reach too often.
+    fn judge_suspect(&mut self, reached: bool) {
         if let Some(suspect) = self.machine.journal.suspect.take()
-            && self.attempted(&suspect.release, &suspect.system) >= self.cx.policy.trial_attempts
+            && (reached
+                || self.attempted(&suspect.release, &suspect.system)
+                    >= self.cx.policy.trial_attempts)
         {
             self.machine.journal.attempts = None;
             self.push_blocked(suspect);

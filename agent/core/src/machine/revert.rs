@@ -160,7 +160,8 @@ impl Decision<'_> {
         );
         match target {
             Some(target) if evidence.blames_the_repository() => {
-                self.machine.journal.suspect = Some(self.blocked(&target, evidence));
+                let suspect = self.blocked(&target.release, &target.system, evidence);
+                self.machine.journal.suspect = Some(suspect);
             }
             Some(target) => {
                 self.machine.journal.attempts = None;

@@ -300,8 +300,13 @@ settings! {
 }
 
 impl Fetch {
-    /// The Nix daemon's socket, given `NIX_DAEMON_SOCKET_PATH` of the environment.
-    pub(crate) fn daemon_socket(&self, environment: Option<OsString>) -> PathBuf {
+    /// The Nix daemon's socket.
+    pub(crate) fn daemon_socket(&self) -> PathBuf {
+        self.daemon_socket_given(std::env::var_os("NIX_DAEMON_SOCKET_PATH"))
+    }
+
+    /// The same, given what the environment says.
+    pub(super) fn daemon_socket_given(&self, environment: Option<OsString>) -> PathBuf {
         self.nix_daemon_socket.clone().unwrap_or_else(|| {
             environment
                 .filter(|path| !path.is_empty())

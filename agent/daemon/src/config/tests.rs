@@ -41,11 +41,13 @@ fn three_keys_are_enough() {
     assert!(config.health.manifest_server);
     assert_eq!(config.control.technician_group, None);
     assert_eq!(
-        config.fetch.daemon_socket(None),
+        config.fetch.daemon_socket_given(None),
         Path::new("/nix/var/nix/daemon-socket/socket")
     );
     assert_eq!(
-        config.fetch.daemon_socket(Some("/tmp/nix.socket".into())),
+        config
+            .fetch
+            .daemon_socket_given(Some("/tmp/nix.socket".into())),
         Path::new("/tmp/nix.socket")
     );
 }

@@ -14,7 +14,7 @@ const STORE: Subject = Subject::Store;
 /// Looks at it.
 pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
     let fetch = &patient.config.fetch;
-    let socket = fetch.daemon_socket(std::env::var_os("NIX_DAEMON_SOCKET_PATH"));
+    let socket = fetch.daemon_socket();
     vec![
         match UnixStream::connect(&socket) {
             Ok(_) => Finding::ok(
