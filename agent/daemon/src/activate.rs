@@ -75,7 +75,19 @@ systemctl reboot
 pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<String>) {
     match look(order).await {
         Ok(SwitchUnit::Gone) => {
-            if let Err(error) = start(order).await {
+            let ready = match (boot::secure(place, false).await, order.action) {
+                // A way back is taken in any case.
+                (Err(error), action) if action != Action::Stage => {
+                    tracing::warn!("{error:#}");
+                    Ok(())
+                }
+                (result, _) => result,
+            };
+            let started = match ready {
+                Ok(()) => start(order).await,
+                error => error,
+            };
+            if let Err(error) = started {
                 return (Outcome::NotStarted, vec![format!("{error:#}")]);
             }
         }
@@ -87,7 +99,14 @@ pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<
     loop {
         match look(order).await {
             Ok(SwitchUnit::Ended { outcome, log }) => {
-                return read_back(order, outcome, log, place);
+                let (outcome, log) = read_back(order, outcome, log, place);
+                if outcome.activated()
+                    && order.action != Action::Test
+                    && let Err(error) = boot::secure(place, true).await
+                {
+                    tracing::warn!("{error:#}");
+                }
+                return (outcome, log);
             }
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
             Ok(SwitchUnit::Running) => {}

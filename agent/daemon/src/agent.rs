@@ -21,6 +21,7 @@ use surefoot_core::{
     control::{Knowledge, RollbackTo},
     journal::{Journal, State},
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request},
+    resolver::SwitchUnit,
     time::BootId,
 };
 use surefoot_store::progress;
@@ -121,6 +122,11 @@ impl Agent {
             .await
             .context("cannot look at the robot")?;
         let place = boot::Place::new(&agent.config);
+        if world.switch != SwitchUnit::Running
+            && let Err(error) = boot::secure(&place, false).await
+        {
+            tracing::warn!("{error:#}");
+        }
         boot::look(&place, &agent.machine.journal().state, &mut world).await;
         tracing::info!(
             state = agent.machine.journal().state.name(),

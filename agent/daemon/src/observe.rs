@@ -1,6 +1,7 @@
 //! Looking at the robot: which systems it runs and names, and what a system needs a boot for.
 
 use crate::activate;
+use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -68,7 +69,7 @@ pub(crate) async fn world(order: Option<&Order>) -> anyhow::Result<World> {
         default: None,
         trace: Trace::default(),
         dead_man: activate::dead_man_armed().await?,
-        leftovers: leftovers(Path::new("/run/nixos")),
+        leftovers: leftovers(Path::new(SWITCHER)),
         switch,
     })
 }
@@ -79,15 +80,29 @@ fn leftovers(dir: &Path) -> bool {
     let listed = ["start-list", "restart-list", "reload-list"]
         .iter()
         .any(|name| fs::metadata(dir.join(name)).is_ok_and(|meta| meta.len() > 0));
-    listed && !locked(&dir.join("switch-to-configuration.lock"))
+    listed && !locked(&dir.join(LOCK))
 }
 
+/// Where the switcher keeps its lock and its lists (nixpkgs `switch-to-configuration-ng/src/main.rs`).
+const SWITCHER: &str = "/run/nixos";
+const LOCK: &str = "switch-to-configuration.lock";
+
 fn locked(path: &Path) -> bool {
-    use nix::fcntl::{Flock, FlockArg};
-    let Ok(file) = File::open(path) else {
-        return false;
-    };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+    File::open(path).is_ok_and(|file| lock(file).is_err())
+}
+
+fn lock(file: File) -> std::io::Result<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
+}
+
+/// Keeps every switch from beginning.
+///
+/// # Errors
+/// One runs.
+pub(crate) fn lock_switches() -> std::io::Result<Flock<File>> {
+    fs::create_dir_all(SWITCHER)?;
+    let path = Path::new(SWITCHER).join(LOCK);
+    lock(File::options().append(true).create(true).open(path)?)
 }
 
 /// What of a toplevel only a boot can bring in.
@@ -170,7 +185,6 @@ mod tests {
 
     #[test]
     fn leftovers_are_lists_that_nobody_works_on() {
-        use nix::fcntl::{Flock, FlockArg};
         let dir = tempfile::tempdir().unwrap();
         assert!(!leftovers(dir.path()));
         fs::write(dir.path().join("start-list"), "").unwrap();

@@ -20,6 +20,7 @@ use crate::{
     progress::{Meter, Progress, Teller},
     queue::{Queue, Turn},
     staging::{Key, Staging, sync_file_system},
+    turns::MANY,
 };
 use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use std::{
@@ -33,8 +34,6 @@ use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
-/// Paths that are unpacked at a time.
-const IMPORTERS: usize = 3;
 /// How long to wait for a fetch that was just cancelled to let go of the staging area.
 const STAGING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -307,7 +306,7 @@ async fn bring(
         importer: Importer::new(request, board, Arc::clone(&staging), memory, teller),
     };
     let all = async {
-        let imports = (0..IMPORTERS).map(|_| work.importer.run());
+        let imports = (0..MANY).map(|_| work.importer.run());
         tokio::try_join!(work.downloads(), try_join_all(imports))?;
         work.importer.clean().await
     };

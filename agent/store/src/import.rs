@@ -11,6 +11,7 @@ use crate::{
     progress::Teller,
     room::Room,
     staging::{Key, SMALL, Staging},
+    turns::Turns,
 };
 use std::{
     fs::File,
@@ -19,7 +20,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use surefoot_core::closure::{ClosureIndex, PathInfo};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 /// Frames between the thread that unpacks and the socket.
 const FRAMES: usize = 4;
@@ -42,10 +46,7 @@ pub(crate) struct Importer<'a> {
     litter_limit: u64,
     board: Mutex<Board>,
     changed: Notify,
-    /// Whoever gives the daemon the end of a path. When it has that it registers the path, in a
-    /// transaction; and where two of its processes do so at once, one of them sleeps for up to 100 ms
-    /// (Nix `src/libstore/sqlite.cc`, `handleSQLiteBusy`).
-    ends: tokio::sync::Mutex<()>,
+    turns: Turns,
 }
 
 impl<'a> Importer<'a> {
@@ -71,7 +72,7 @@ impl<'a> Importer<'a> {
             litter_limit: request.staging_limit / 8,
             board: Mutex::new(board),
             changed: Notify::new(),
-            ends: tokio::sync::Mutex::default(),
+            turns: Turns::new(),
         }
     }
 
@@ -90,6 +91,7 @@ impl<'a> Importer<'a> {
     pub(crate) async fn run(&self) -> Result<()> {
         let mut connection = None;
         loop {
+            let turn = self.turns.import().await;
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
@@ -97,6 +99,7 @@ impl<'a> Importer<'a> {
             let at = match next {
                 Next::Done => return Ok(()),
                 Next::Wait => {
+                    drop(turn);
                     changed.await;
                     continue;
                 }
@@ -185,7 +188,7 @@ impl<'a> Importer<'a> {
                     let _ = frames.send(Ok(last)).await;
                     let ready = async {
                         self.ready(at).await;
-                        turn = Some(self.ends.lock().await);
+                        turn = Some((self.turns.end().await, Instant::now()));
                     };
                     tokio::select! {
                         () = ready => {}
@@ -205,7 +208,11 @@ impl<'a> Importer<'a> {
             outcome
         };
         // The unpacking ends by itself once nobody listens; and only then may the file be removed.
-        let (outcome, _turn) = tokio::join!(add, feed);
+        let (outcome, turn) = tokio::join!(add, feed);
+        if let Some((_turn, since)) = turn {
+            let size = self.index.paths[at].nar_size;
+            self.turns.took(size, since.elapsed());
+        }
         outcome
     }
 }

@@ -33,6 +33,7 @@ mod queue;
 mod room;
 mod sigv4;
 pub mod staging;
+mod turns;
 
 pub use error::{Error, Kind, Result};
 pub use mirror::Retry;

@@ -498,6 +498,24 @@ def kernel_torn(stage):
     expect(robot.boots == 1, f"{robot.boots} boots instead of one")
 
 
+@scenario("entry-lost")
+def entry_lost(stage):
+    """What a power cut may leave of NixOS' installer at its worst: the default's entry is empty, and
+    so is every other of NixOS. The spare entry comes up, and the update goes on as ever."""
+    b = stage.generation("b", kernel="2")
+    robot = stage.enter()
+    robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
+    robot.sh("cd /boot/loader && for entry in entries/nixos-*; do : >$entry; done && : >loader.conf.tmp && sync"
+             " && systemctl reboot")
+    robot.wait_boot()
+    selected = robot.sh("cat /sys/firmware/efi/efivars/LoaderEntrySelected-* | tr -d '\\0'")
+    expect("surefoot.conf" in selected, f"{selected!r} was started")
+    expect(robot.sh("readlink -f /run/current-system") == stage.a, "another system runs")
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
 @scenario("grub-unreadable", loader="grub")
 @scenario("unreadable")
 def unreadable(stage):

@@ -214,7 +214,9 @@ impl Loader for Grub {
                 variables.len()
             )
         });
-        vec![
+        let place = filesystem(&self.directory);
+        let journaled = place.as_ref().ok().map(|(kind, _)| journaled(kind));
+        let findings = vec![
             judge(
                 "GRUB's environment block",
                 block,
@@ -239,10 +241,11 @@ impl Loader for Grub {
             ),
             judge(
                 "file system of /boot/grub",
-                filesystem(&self.directory).and_then(|(kind, device)| plain(&kind, &device)),
-                "put /boot on a plain partition with ext4 or FAT",
+                place.and_then(|(kind, device)| plain(&kind, &device)),
+                "put /boot on a plain partition with ext4",
             ),
-        ]
+        ];
+        findings.into_iter().chain(journaled).collect()
     }
 
     fn kernels(&self) -> PathBuf {
@@ -302,6 +305,23 @@ fn plain(kind: &str, device: &str) -> anyhow::Result<String> {
         );
     }
     Ok(format!("GRUB can write to {kind} on {device}"))
+}
+
+/// Whether a power cut leaves the menu whole while NixOS writes a new one: it does not sync it before
+/// it takes the old one's place (nixpkgs, `install-grub.pl`), which ext4 sees to by itself (ext4(5),
+/// `auto_da_alloc`).
+fn journaled(kind: &str) -> Finding {
+    let what = "a power cut while the menu is written";
+    if kind == "ext4" {
+        Finding::ok(LOADER, what, "leaves the old menu or the new one")
+    } else {
+        Finding::warn(
+            LOADER,
+            what,
+            format!("may leave none at all on {kind}"),
+            "put /boot on ext4, or use systemd-boot",
+        )
+    }
 }
 
 /// Type and device of the file system that a directory lies on.
@@ -401,8 +421,9 @@ mod tests {
             let error = plain(kind, "/dev/none1").unwrap_err().to_string();
             assert!(error.contains("never be cleared"), "{error}");
         }
-        for kind in ["ext4", "vfat"] {
+        for (kind, level) in [("ext4", Level::Ok), ("vfat", Level::Warn)] {
             plain(kind, "/dev/none1").unwrap();
+            assert_eq!(journaled(kind).level, level);
         }
     }
 

@@ -87,6 +87,17 @@ trait Loader {
     /// Takes back a one-shot that was not used, and what aiming changed.
     fn forget(&self, mark: Option<&Mark>) -> anyhow::Result<()>;
 
+    /// Whether what starts by default will start even if NixOS' installer is cut off in its work, as
+    /// far as that can be. With `anew`, that has to be what is the default now.
+    fn is_secured(&self, _anew: bool) -> bool {
+        true
+    }
+
+    /// Sees to it.
+    fn secure(&self, _anew: bool) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Whether every boot but the trial's ends on the system before, by itself.
     fn is_guarded(&self) -> bool {
         true
@@ -166,6 +177,11 @@ pub(crate) enum Step {
     },
     /// Takes both back.
     Forget,
+    /// Readies the loader for NixOS' installer: [`Loader::secure`].
+    Secure {
+        /// Whether it has to be secured for what is the default now.
+        anew: bool,
+    },
 }
 
 impl std::str::FromStr for Errand {
@@ -195,6 +211,12 @@ impl Errand {
                 within,
             } => aim(place, system, previous, Duration::from_secs(*within)),
             Step::Forget => forget(place),
+            Step::Secure { anew } => {
+                // Nobody else's files are taken for leftovers.
+                let _lock = observe::lock_switches().context("another switch runs")?;
+                let loader = loader(place).context("the boot loader is gone")?;
+                loader.secure(*anew)
+            }
         }
     }
 }
@@ -253,6 +275,21 @@ fn loader(place: &Place) -> Option<Box<dyn Loader>> {
 /// The system that the loader starts by default, if that can be told.
 pub(crate) fn default(place: &Place) -> Option<StorePath> {
     loader(place)?.default().ok().flatten()
+}
+
+/// Sees to it that a power cut while NixOS' installer works does not leave the robot without a system
+/// to start. With `anew`, the default was changed, and is now to be secured itself.
+///
+/// # Errors
+/// What [`Step::Secure`] says.
+pub(crate) async fn secure(place: &Place, anew: bool) -> anyhow::Result<()> {
+    if loader(place).is_none_or(|loader| loader.is_secured(anew)) {
+        return Ok(());
+    }
+    let step = Step::Secure { anew }.order(place.clone());
+    step.await
+        .context("cannot secure the boot loader's default")?;
+    Ok(())
 }
 
 fn aim(

@@ -6,6 +6,8 @@
 //! Assessment of systemd): the loader writes it down when it starts it, so a one-shot that the
 //! firmware lost can be told from a system that did not come up.
 
+mod spare;
+
 use super::{Loader, Mark, check, init_of, sync_parent};
 use crate::{config::glob, observe, systemd};
 use anyhow::{Context as _, bail, ensure};
@@ -34,22 +36,38 @@ const MOUNTS: [&str; 3] = ["boot", "efi", "boot/efi"];
 /// systemd-boot on a boot partition.
 #[derive(Debug)]
 pub(super) struct SystemdBoot {
+    root: PathBuf,
     esp: PathBuf,
-    variables: PathBuf,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     /// Its name without a count of tries: what one-shot and default speak of.
     id: String,
     path: PathBuf,
     system: Option<StorePath>,
+    /// The kernel and what goes with it, on the partition of the entries.
+    files: Vec<String>,
+    /// Whether it is the spare one.
+    spare: bool,
     order: Order,
+}
+
+impl Entry {
+    /// Whether it names anything to start: the loader does not know it otherwise.
+    fn is_startable(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Whether a default speaks of it.
+    fn matches(&self, pattern: &str) -> bool {
+        glob(pattern.as_bytes(), self.id.as_bytes())
+    }
 }
 
 /// What the loader sorts its entries by (The Boot Loader Specification, "Sorting"), as far as NixOS
 /// needs it: what comes after (the version, the name) is compared in a way of its own.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Order {
     /// No try is left.
     used_up: bool,
@@ -62,21 +80,28 @@ struct Order {
 impl SystemdBoot {
     /// Finds it below a root: it says so in its variables, and its partition is mounted.
     pub(super) fn find(root: &Path) -> Option<Self> {
-        let variables = root.join("sys/firmware/efi/efivars");
         let esp = MOUNTS
             .iter()
             .map(|mount| root.join(mount))
             .find(|mount| mount.join("loader/entries").is_dir())?;
-        let loader = Self { esp, variables };
+        let loader = Self {
+            root: root.to_owned(),
+            esp,
+        };
         loader
             .variable("LoaderInfo")?
             .starts_with("systemd-boot")
             .then_some(loader)
     }
 
+    fn variable_file(&self, name: &str) -> PathBuf {
+        let directory = self.root.join("sys/firmware/efi/efivars");
+        directory.join(format!("{name}-{VENDOR}"))
+    }
+
     /// A variable of the loader: its text, or `None` if it is not set.
     fn variable(&self, name: &str) -> Option<String> {
-        let bytes = fs::read(self.variables.join(format!("{name}-{VENDOR}"))).ok()?;
+        let bytes = fs::read(self.variable_file(name)).ok()?;
         // Four bytes of attributes, then UTF-16.
         let units: Vec<u16> = bytes
             .get(4..)?
@@ -111,8 +136,15 @@ impl SystemdBoot {
                 path.file_stem().and_then(|stem| stem.to_str()),
                 key("sort-key "),
             );
+            let file = |line: &'_ str| {
+                let (key, value) = line.trim().split_once([' ', '\t'])?;
+                matches!(key, "linux" | "efi" | "uki" | "initrd" | "devicetree")
+                    .then(|| value.trim().to_owned())
+            };
             entries.push(Entry {
                 id,
+                files: text.lines().filter_map(file).collect(),
+                spare: spare::is_spare(&text),
                 system: text
                     .lines()
                     .filter_map(|line| line.trim().strip_prefix("options"))
@@ -132,10 +164,68 @@ impl SystemdBoot {
         Ok(entries)
     }
 
+    /// What it is told to start by default: the id of an entry, or a pattern for ids.
+    fn pattern(&self) -> Option<String> {
+        // A variable beats the file (systemd-boot(7)).
+        self.variable("LoaderEntryDefault").or_else(|| {
+            let text = observe::read(&self.esp.join("loader/loader.conf"))?;
+            let value = text
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix("default"))
+                .find(|rest| rest.starts_with([' ', '\t']))?;
+            Some(value.trim().to_owned())
+        })
+    }
+
+    /// The entry that it starts by default, if that can be told: the first that its pattern speaks
+    /// of, or else the first of all.
+    fn chosen<'a>(&self, entries: &'a [Entry]) -> Option<&'a Entry> {
+        let startable = || entries.iter().filter(|entry| entry.is_startable());
+        let pattern = self.pattern();
+        let meant = |entry: &&Entry| {
+            let pattern = pattern.as_ref();
+            pattern.is_some_and(|pattern| entry.matches(pattern))
+        };
+        let mut found: Vec<_> = startable().filter(meant).collect();
+        if found.is_empty() {
+            found = startable().collect();
+        }
+        let (first, others) = found.split_first()?;
+        // Which of several it takes depends on its order of entries.
+        others
+            .iter()
+            .take_while(|entry| entry.order == first.order)
+            .all(|entry| entry.system == first.system)
+            .then_some(*first)
+    }
+
+    /// What comes up when the default's entry is lost.
+    fn has_spare(&self) -> Finding {
+        let what = "spare entry";
+        match self.spare() {
+            Ok(entry) => Finding::ok(
+                LOADER,
+                what,
+                format!(
+                    "{} starts {} should the default's entry be lost",
+                    entry.path.display(),
+                    entry
+                        .system
+                        .map_or_else(String::new, |path| path.to_string())
+                ),
+            ),
+            Err(error) => Finding::warn(
+                LOADER,
+                what,
+                format!("should a power cut destroy the default's entry, {error:#}"),
+                "the agent makes one whenever it starts; its journal says why it could not",
+            ),
+        }
+    }
+
     /// What the loader says that it can do (the Boot Loader Interface, `LoaderFeatures`).
     fn features(&self) -> Option<u64> {
-        let name = format!("LoaderFeatures-{VENDOR}");
-        let bytes = fs::read(self.variables.join(name)).ok()?;
+        let bytes = fs::read(self.variable_file("LoaderFeatures")).ok()?;
         Some(u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?))
     }
 
@@ -265,30 +355,17 @@ impl Loader for SystemdBoot {
     }
 
     fn default(&self) -> anyhow::Result<Option<StorePath>> {
-        // A variable beats the file (systemd-boot(7)).
-        let pattern = self.variable("LoaderEntryDefault").or_else(|| {
-            let text = observe::read(&self.esp.join("loader/loader.conf"))?;
-            let value = text
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix("default"))
-                .find(|rest| rest.starts_with([' ', '\t']))?;
-            Some(value.trim().to_owned())
-        });
-        let Some(pattern) = pattern else {
-            return Ok(None);
-        };
-        let mut found = self
-            .entries()?
-            .into_iter()
-            .filter(|entry| glob(pattern.as_bytes(), entry.id.as_bytes()));
-        let Some(first) = found.next() else {
-            return Ok(None);
-        };
-        // Which of several it takes depends on its order of entries.
-        let told = found
-            .take_while(|entry| entry.order == first.order)
-            .all(|entry| entry.system == first.system);
-        Ok(first.system.filter(|_| told))
+        let entries = self.entries()?;
+        Ok(self.chosen(&entries).and_then(|entry| entry.system.clone()))
+    }
+
+    fn is_secured(&self, anew: bool) -> bool {
+        self.plan(anew).is_ok_and(|plan| plan.is_empty())
+    }
+
+    fn secure(&self, anew: bool) -> anyhow::Result<()> {
+        self.plan(anew)?.carry_out()?;
+        self.spare().map(|_| ())
     }
 
     fn check(&self) -> Vec<Finding> {
@@ -297,6 +374,7 @@ impl Loader for SystemdBoot {
             variables_writable(&observe::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
             self.one_shot_works(),
             bootctl(),
+            self.has_spare(),
         ]
     }
 
@@ -308,7 +386,7 @@ impl Loader for SystemdBoot {
         let entry = self
             .entries()?
             .into_iter()
-            .find(|entry| entry.system.as_ref() == Some(system))
+            .find(|entry| entry.system.as_ref() == Some(system) && !entry.spare)
             .with_context(|| format!("no boot entry has init={system}/init"))?;
         let before = entry.path.clone();
         let stem = before.file_stem().and_then(|stem| stem.to_str());
@@ -386,7 +464,13 @@ mod tests {
         let directory = root.path().join("boot/loader/entries");
         fs::create_dir_all(&directory).unwrap();
         for (name, c) in entries {
-            let text = format!("title NixOS\noptions init={}/init quiet\n", system(*c));
+            let store = root.path().join(&system(*c).to_string()[1..]);
+            fs::create_dir_all(store).unwrap();
+            fs::write(root.path().join("boot/kernel"), "a kernel").unwrap();
+            let text = format!(
+                "title NixOS\nlinux /kernel\noptions init={}/init quiet\nsort-key nixos\n",
+                system(*c)
+            );
             fs::write(directory.join(name), text).unwrap();
         }
         let text = format!("timeout 0\ndefault {default}\n");
@@ -434,8 +518,12 @@ mod tests {
             let path = root
                 .path()
                 .join(format!("boot/loader/entries/nixos-generation-{name}.conf"));
-            let text = fs::read_to_string(&path).unwrap() + "sort-key " + key + "\n";
-            fs::write(path, text).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(
+                path,
+                text.replace("sort-key nixos", &format!("sort-key {key}")),
+            )
+            .unwrap();
         }
         assert_eq!(loader.default().unwrap(), Some(system('a')));
         let path = root
@@ -499,6 +587,148 @@ mod tests {
         assert_eq!(variables_writable(&line("rw,nosuid")).level, Level::Ok);
         assert_eq!(variables_writable(&line("ro,nosuid")).level, Level::Fail);
         assert_eq!(variables_writable("").level, Level::Fail);
+    }
+
+    /// The names of all entries, in order.
+    fn names(loader: &SystemdBoot) -> Vec<String> {
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut names: Vec<_> = fs::read_dir(loader.esp.join("loader/entries"))
+            .unwrap()
+            .map(|file| name(&file.unwrap().path()))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_spare_entry_comes_up_when_the_defaults_is_lost() {
+        // By its name, by a hash, and as a pattern with a sort key for the default's.
+        for (old, new, default, key, spare) in [
+            (
+                "nixos-generation-1.conf",
+                "nixos-generation-2.conf",
+                "nixos-generation-1.conf",
+                "nixos",
+                "surefoot.conf",
+            ),
+            (
+                "nixos-0bbb+3.conf",
+                "nixos-0aaa+3.conf",
+                "nixos-0bbb.conf",
+                "nixos",
+                "surefoot.conf",
+            ),
+            (
+                "nixos-generation-1.conf",
+                "nixos-generation-2.conf",
+                "nixos-generation-*",
+                "nixor-default",
+                "nixos-generation-0.conf",
+            ),
+        ] {
+            let (root, loader) = robot(&[(old, 'a'), (new, 'b')], default);
+            let entries = root.path().join("boot/loader/entries");
+            let text = fs::read_to_string(entries.join(old)).unwrap();
+            let keyed = text.replace("sort-key nixos", &format!("sort-key {key}"));
+            fs::write(entries.join(old), &keyed).unwrap();
+            assert_eq!(loader.default().unwrap(), Some(system('a')), "{default}");
+            assert!(!loader.is_secured(false));
+            assert_eq!(loader.has_spare().level, Level::Warn);
+            loader.secure(false).unwrap();
+            assert!(loader.is_secured(false) && loader.is_secured(true));
+            assert_eq!(loader.has_spare().level, Level::Ok);
+            assert!(entries.join(spare).exists(), "{:?}", names(&loader));
+            // It changes nothing as long as all is well.
+            assert_eq!(loader.default().unwrap(), Some(system('a')), "{default}");
+
+            // The default's entry is lost, and others with it: what is empty is taken away.
+            for lost in [old, new] {
+                fs::write(entries.join(lost), "").unwrap();
+                assert_eq!(loader.default().unwrap(), Some(system('a')), "{default}");
+                loader.secure(false).unwrap();
+                assert!(!entries.join(lost).exists());
+                assert_eq!(loader.default().unwrap(), Some(system('a')), "{default}");
+            }
+            // With only that left there is nothing to renew it from.
+            loader.secure(true).unwrap();
+            assert_eq!(names(&loader), [spare]);
+        }
+    }
+
+    #[test]
+    fn a_spare_entry_follows_the_default_only_when_told() {
+        let names_of = ["nixos-generation-1.conf", "nixos-generation-2.conf"];
+        let (root, loader) = robot(&[(names_of[0], 'a'), (names_of[1], 'b')], names_of[0]);
+        loader.secure(true).unwrap();
+        let conf = root.path().join("boot/loader/loader.conf");
+        fs::write(&conf, format!("default {}\n", names_of[1])).unwrap();
+        assert!(loader.is_secured(false) && !loader.is_secured(true));
+        assert_eq!(loader.spare().unwrap().system, Some(system('a')));
+        loader.secure(true).unwrap();
+        assert_eq!(loader.spare().unwrap().system, Some(system('b')));
+        // Never aimed at.
+        let spare = loader.entries().unwrap().into_iter().find(|e| e.spare);
+        assert_eq!(spare.unwrap().system, Some(system('b')));
+
+        // A default that has become a pattern: one under another name takes its place.
+        fs::write(&conf, "default nixos-generation-2*\n").unwrap();
+        loader.secure(true).unwrap();
+        assert_eq!(
+            names(&loader),
+            [
+                "nixos-generation-1.conf",
+                "nixos-generation-2.conf",
+                "nixos-generation-20.conf"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_spare_entry_without_its_kernel_or_its_system_is_made_anew() {
+        let (root, loader) = robot(
+            &[("nixos-generation-1.conf", 'a')],
+            "nixos-generation-1.conf",
+        );
+        loader.secure(false).unwrap();
+        fs::write(root.path().join("boot/other"), "a kernel").unwrap();
+        let entry = root
+            .path()
+            .join("boot/loader/entries/nixos-generation-1.conf");
+        let text = fs::read_to_string(&entry).unwrap();
+        fs::write(&entry, text.replace("/kernel", "/other")).unwrap();
+        assert!(loader.is_secured(false));
+        fs::write(root.path().join("boot/kernel"), "").unwrap();
+        assert!(!loader.is_secured(false));
+        loader.secure(false).unwrap();
+        assert_eq!(loader.spare().unwrap().files, ["/other"]);
+        fs::remove_dir(root.path().join(&system('a').to_string()[1..])).unwrap();
+        assert!(loader.secure(false).is_err());
+    }
+
+    #[test]
+    fn what_the_installer_would_trip_over_is_taken_away() {
+        let (root, loader) = robot(
+            &[("nixos-generation-1.conf", 'a')],
+            "nixos-generation-1.conf",
+        );
+        loader.secure(false).unwrap();
+        let boot = root.path().join("boot/loader");
+        for left in [
+            "loader.conf.tmp",
+            "loader.tmp",
+            "entries/nixos-generation-2.tmp",
+            "entries/nixos-generation-2.conf.tmp",
+            "entries/nixos-generation-2.conf",
+        ] {
+            fs::write(boot.join(left), "title").unwrap();
+            assert!(!loader.is_secured(false), "{left}");
+            loader.secure(false).unwrap();
+            assert!(!boot.join(left).exists(), "{left}");
+        }
+        // Others' are left.
+        fs::write(boot.join("entries/memtest.conf"), "").unwrap();
+        loader.secure(false).unwrap();
+        assert!(boot.join("entries/memtest.conf").exists());
     }
 
     #[test]
