@@ -234,7 +234,10 @@ fn an_update_is_followed_over_a_restart_of_the_agent() {
     let fetching = |bytes: u64| {
         status(json!({
             "state": "fetching", "doing": "bringing release 3", "confirmed": system("2"),
-            "progress": { "paths": 0, "pathsTotal": 2, "bytes": bytes, "bytesTotal": 100, "rate": 0 },
+            "progress": {
+                "paths": bytes / 50, "pathsTotal": 2, "bytes": bytes, "bytesTotal": 100, "rate": 0,
+                "present": 5, "resumed": 1, "wasted": 0,
+            },
         }))
     };
     let before = status(json!({ "confirmed": system("2") }));
@@ -251,6 +254,10 @@ fn an_update_is_followed_over_a_restart_of_the_agent() {
     let args = ["update", "--wait", "--timeout", "1min"];
     let (stdout, _) = out(&surefoot(&agent.socket, &args).assert().success());
     assert!(stdout.contains("55 B of 100 B (55 %)"), "{stdout}");
+    assert!(
+        stdout.contains("fetched 2 paths, 100 B; 5 were there; resumed 1 B, wasted 0 B\n"),
+        "{stdout}"
+    );
     assert!(stdout.ends_with("release 3 is confirmed\n"), "{stdout}");
     let methods: Vec<Value> = agent.thread.join().unwrap();
     assert_eq!(methods.last().unwrap()["more"], true);

@@ -113,6 +113,15 @@ pub struct Progress {
     pub bytes_total: u64,
     /// Bytes a second, lately.
     pub rate: u64,
+    /// Store paths of the closure that were there already.
+    #[serde(default)]
+    pub present: u64,
+    /// Bytes that an earlier try had brought.
+    #[serde(default)]
+    pub resumed: u64,
+    /// Bytes that were moved, now or in an earlier try, and thrown away.
+    #[serde(default)]
+    pub wasted: u64,
 }
 
 /// A release that is not tried again until something about it changes.

@@ -218,11 +218,7 @@ impl Prepared<'_> {
             start,
         } = self;
         let index = &request.index;
-        let meter = &Meter::new(
-            plan.missing.len() as u64,
-            plan.download_bytes,
-            plan.nar_bytes,
-        );
+        let meter = &Meter::new(&plan);
         let teller = Teller { meter, progress };
         teller.tell();
         if !plan.missing.is_empty() {

@@ -1,5 +1,6 @@
 //! How far a fetch is: values, for whoever shows them.
 
+use crate::plan::Plan;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How far a fetch is.
@@ -7,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct Status {
     /// Paths that were missing at the start.
     pub paths: u64,
+    /// Paths that were there already.
+    pub already_present: u64,
     /// Paths that are valid in the store by now.
     pub paths_done: u64,
     /// Bytes of their compressed files.
@@ -56,12 +59,13 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(paths: u64, download_bytes: u64, nar_bytes: u64) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             total: Status {
-                paths,
-                download_bytes,
-                nar_bytes,
+                paths: plan.missing.len() as u64,
+                already_present: plan.already_present,
+                download_bytes: plan.download_bytes,
+                nar_bytes: plan.nar_bytes,
                 ..Status::default()
             },
             ..Self::default()

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use surefoot_core::{
-    control::{Blocked, CheckResult, State, Status},
+    control::{Blocked, CheckResult, Progress, State, Status},
     release::Name,
 };
 
@@ -217,6 +217,8 @@ struct Screen {
     last: String,
     percent: u128,
     bar: Option<ProgressBar>,
+    /// The fetch that was last heard of.
+    fetch: Option<Progress>,
     style: Style,
 }
 
@@ -226,11 +228,20 @@ impl Screen {
             last: String::new(),
             percent: 0,
             bar: None,
+            fetch: None,
             style: Style::detect(),
         }
     }
 
     fn show(&mut self, status: &Status) -> anyhow::Result<()> {
+        let fetch = status.progress.filter(|progress| progress.bytes_total > 0);
+        if let Some(last) = std::mem::replace(&mut self.fetch, fetch)
+            && fetch.is_none()
+            && last.paths == last.paths_total
+        {
+            self.end();
+            print(&format!("{}\n", show::fetched(&last)))?;
+        }
         let line = format!("{}: {}", status.state, clean(&status.doing));
         if line != self.last {
             self.end();
@@ -244,7 +255,7 @@ impl Screen {
             self.last = line;
             self.percent = 0;
         }
-        let Some(progress) = status.progress.filter(|progress| progress.bytes_total > 0) else {
+        let Some(progress) = fetch else {
             self.end();
             return Ok(());
         };

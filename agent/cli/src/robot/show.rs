@@ -109,6 +109,7 @@ pub(super) fn progress(progress: &Progress) -> String {
         bytes,
         bytes_total,
         rate,
+        ..
     } = *progress;
     let mut text = format!(
         "{paths} of {paths_total} paths, {} of {}",
@@ -124,6 +125,18 @@ pub(super) fn progress(progress: &Progress) -> String {
         let _ = write!(text, ", {}/s, {left} left", short_bytes(rate));
     }
     text
+}
+
+/// What a fetch that is done came to.
+pub(super) fn fetched(progress: &Progress) -> String {
+    format!(
+        "fetched {} paths, {}; {} were there; resumed {}, wasted {}",
+        progress.paths,
+        short_bytes(progress.bytes),
+        progress.present,
+        short_bytes(progress.resumed),
+        short_bytes(progress.wasted)
+    )
 }
 
 fn hold(hold: &Hold) -> String {

@@ -40,9 +40,9 @@ const SLACK: u64 = 1 << 20;
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(bytes: &[u8]) {
     trace::fuzz(bytes);
+    systemd_boot::fuzz(bytes);
     if let Ok(text) = std::str::from_utf8(bytes) {
         grub::fuzz(text);
-        systemd_boot::fuzz(text);
     }
 }
 
@@ -287,8 +287,10 @@ pub(crate) async fn secure(place: &Place, anew: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let step = Step::Secure { anew }.order(place.clone());
-    step.await
+    let said = step
+        .await
         .context("cannot secure the boot loader's default")?;
+    tracing::info!("secured the boot loader's default {}", said.trim());
     Ok(())
 }
 

@@ -6,6 +6,8 @@
 //! Assessment of systemd): the loader writes it down when it starts it, so a one-shot that the
 //! firmware lost can be told from a system that did not come up.
 
+mod fat;
+mod heal;
 mod spare;
 
 use super::{Loader, Mark, check, init_of, sync_parent};
@@ -337,9 +339,13 @@ fn counted(stem: &str) -> Option<(&str, &str)> {
     (digits(left) && digits(done)).then_some((before, left))
 }
 
-/// Reads a text as the options and the name of an entry, and as a pattern for such names.
+/// Reads bytes as a boot sector, as the options and the name of an entry, and as a pattern for names.
 #[cfg(feature = "fuzz")]
-pub(super) fn fuzz(text: &str) {
+pub(super) fn fuzz(bytes: &[u8]) {
+    fat::fuzz(bytes);
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let _ = init_of(text);
     let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
     if let Some(id) = identity(name) {
@@ -360,10 +366,13 @@ impl Loader for SystemdBoot {
     }
 
     fn is_secured(&self, anew: bool) -> bool {
-        self.plan(anew).is_ok_and(|plan| plan.is_empty())
+        self.ailing().is_none() && self.plan(anew).is_ok_and(|plan| plan.is_empty())
     }
 
     fn secure(&self, anew: bool) -> anyhow::Result<()> {
+        if let Some(ailing) = self.ailing() {
+            ailing.heal()?;
+        }
         self.plan(anew)?.carry_out()?;
         self.spare().map(|_| ())
     }

@@ -144,6 +144,10 @@ pub(crate) async fn obstacle(
     previous: &StorePath,
 ) -> Option<String> {
     let place = boot::Place::new(config);
+    // What can be put right is, before it is an obstacle.
+    if let Err(error) = boot::secure(&place, false).await {
+        tracing::warn!("{error:#}");
+    }
     let look = boot::findings(place, Some(system.clone()), Some(previous.clone()));
     let mut findings = match look.await {
         Ok(findings) => findings,
