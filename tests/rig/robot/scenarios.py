@@ -162,7 +162,10 @@ class Stage:
             "  grep -q '^next_entry=.' /boot/grub/grubenv && echo one-shot;"
             "  sed -n 's|^ *linux .*init=\\([^ ]*\\)/init.*|\\1|p' /boot/grub/grub.cfg | head -n 1;"
             " else"
-            "  bootctl list --json=short | jq -r '.[] | select(.isDefault) | .options'"
+            "  bootctl list --json=short"
+            # Without the default's entry the loader takes the first; what it starts itself does not count.
+            "   | jq -r 'map(select(.options // \"\" | contains(\"init=\")))"
+            "            | (map(select(.isDefault)) + .)[0].options'"
             "   | sed -n 's|.*init=\\([^ ]*\\)/init.*|\\1|p';"
             " fi")
 

@@ -120,7 +120,7 @@ fn tests(code: &str) -> Vec<&str> {
 }
 
 #[test]
-fn every_threat_names_tests_that_exist() -> Result<()> {
+fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
     let mut sources = BTreeSet::new();
     files(&rig::source().join("agent"), "rs", &mut sources)?;
     files(&rig::source().join("tests"), "rs", &mut sources)?;
@@ -129,7 +129,10 @@ fn every_threat_names_tests_that_exist() -> Result<()> {
         .map(std::fs::read_to_string)
         .collect::<std::io::Result<_>>()?;
     let there: BTreeSet<&str> = code.iter().flat_map(|code| tests(code)).collect();
-    let page = std::fs::read_to_string(rig::source().join("docs/src/threat-model.md"))?;
+    let page = |name: &str| std::fs::read_to_string(rig::source().join("docs/src").join(name));
+    let faults = page("fetch.md")?;
+    let (_, faults) = faults.split_once("\n## What goes wrong").context("it has no such section")?;
+    let page = page("threat-model.md")? + faults;
     // Tables of a threat, what stops it, and tests, which are the only code in the last column.
     let rows = page.lines().filter_map(|line| {
         let (row, tests) = line
@@ -139,7 +142,7 @@ fn every_threat_names_tests_that_exist() -> Result<()> {
         Some((row, tests.split('`').skip(1).step_by(2).collect::<Vec<_>>()))
     });
     let rows: Vec<_> = rows
-        .filter(|(row, _)| !row.starts_with("threat |"))
+        .filter(|(row, _)| !row.starts_with("threat |") && !row.starts_with("what "))
         .collect();
     assert!(rows.len() > 50, "{rows:?}");
     for (row, named) in rows {
