@@ -75,19 +75,7 @@ systemctl reboot
 pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<String>) {
     match look(order).await {
         Ok(SwitchUnit::Gone) => {
-            let ready = match (boot::secure(place, false).await, order.action) {
-                // A way back is taken in any case.
-                (Err(error), action) if action != Action::Stage => {
-                    tracing::warn!("{error:#}");
-                    Ok(())
-                }
-                (result, _) => result,
-            };
-            let started = match ready {
-                Ok(()) => start(order).await,
-                error => error,
-            };
-            if let Err(error) = started {
+            if let Err(error) = begin(order, place).await {
                 return (Outcome::NotStarted, vec![format!("{error:#}")]);
             }
         }
@@ -100,11 +88,8 @@ pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<
         match look(order).await {
             Ok(SwitchUnit::Ended { outcome, log }) => {
                 let (outcome, log) = read_back(order, outcome, log, place);
-                if outcome.activated()
-                    && order.action != Action::Test
-                    && let Err(error) = boot::secure(place, true).await
-                {
-                    tracing::warn!("{error:#}");
+                if outcome.activated() && order.action != Action::Test {
+                    boot::try_secure(place, true).await;
                 }
                 return (outcome, log);
             }
@@ -115,6 +100,17 @@ pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Starts the switch of an order on a robot whose boot loader is ready for it.
+async fn begin(order: &Order, place: &boot::Place) -> anyhow::Result<()> {
+    if order.action == Action::Stage {
+        boot::secure(place, false).await?;
+    } else {
+        // A way back is taken in any case.
+        boot::try_secure(place, false).await;
+    }
+    start(order).await
 }
 
 async fn start(order: &Order) -> anyhow::Result<()> {

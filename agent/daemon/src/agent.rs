@@ -122,10 +122,8 @@ impl Agent {
             .await
             .context("cannot look at the robot")?;
         let place = boot::Place::new(&agent.config);
-        if world.switch != SwitchUnit::Running
-            && let Err(error) = boot::secure(&place, false).await
-        {
-            tracing::warn!("{error:#}");
+        if world.switch != SwitchUnit::Running {
+            boot::try_secure(&place, false).await;
         }
         boot::look(&place, &agent.machine.journal().state, &mut world).await;
         tracing::info!(

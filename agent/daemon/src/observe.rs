@@ -25,6 +25,10 @@ pub(crate) const CURRENT: &str = "/run/current-system";
 /// The system profile.
 pub(crate) const PROFILE: &str = "/nix/var/nix/profiles/system";
 
+/// Where the switcher keeps its lists and its lock (nixpkgs `switch-to-configuration-ng/src/main.rs`).
+const SWITCHER: &str = "/run/nixos";
+const LOCK: &str = "switch-to-configuration.lock";
+
 /// Files larger than this are not read, bytes.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -82,10 +86,6 @@ fn leftovers(dir: &Path) -> bool {
         .any(|name| fs::metadata(dir.join(name)).is_ok_and(|meta| meta.len() > 0));
     listed && !locked(&dir.join(LOCK))
 }
-
-/// Where the switcher keeps its lock and its lists (nixpkgs `switch-to-configuration-ng/src/main.rs`).
-const SWITCHER: &str = "/run/nixos";
-const LOCK: &str = "switch-to-configuration.lock";
 
 fn locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| lock(file).is_err())

@@ -12,8 +12,7 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Importers that work at once, with as many connections; a third of them unpacks while one
-/// registers.
+/// Importers that work at once, with as many connections: while one registers, the others unpack.
 const FEW: usize = 3;
 
 /// Importers that work at once when the daemon waits for the disk.

@@ -525,11 +525,9 @@ import os
 disk = os.open("/dev/vda1", os.O_RDWR | os.O_SYNC)
 end, step, torn = os.lseek(disk, 0, os.SEEK_END), 1 << 20, []
 for at in range(0, end, step):
-    bytes_ = os.pread(disk, step, at)
-    if b"t\\0o\\0r\\0n\\0" in bytes_:
-        torn += [at + n for n in range(0, step, 512) if bytes_[n:n + 512].count(b"t\\0o\\0r\\0n\\0") == 8]
+    piece = os.pread(disk, step, at)
+    torn += [at + n for n in range(0, step, 512) if piece[n:n + 512].count(b"t\\0o\\0r\\0n\\0") == 8]
 os.pwrite(disk, bytes(512), torn[len(torn) // 2])
-print(len(torn))
 """
 
 
@@ -541,10 +539,11 @@ def esp_torn(stage):
     robot = stage.enter()
     robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
     robot.put("/run/tear.py", TEAR)
-    robot.sh("cd /boot/loader/entries && for n in $(seq 10 59); do echo >torn-$n.conf; done && rm nixos-*.tmp *.new -f;"
-             " cd / && sync && umount /boot && python3 /run/tear.py && systemctl start boot.mount")
+    robot.sh("cd /boot/loader/entries && for n in $(seq 10 59); do echo >torn-$n.conf; done && cd / && sync"
+             " && umount /boot && python3 /run/tear.py && systemctl start boot.mount")
     # As Linux does once it comes across what was torn.
     robot.sh("mount -o remount,ro /boot")
+    # What it says before the trial's boot is gone after it.
     robot.sh("systemd-run --unit=keep-log sh -c 'journalctl -f -o cat >/var/tmp/said'")
     stage.publish(b)
     stage.confirms(b)

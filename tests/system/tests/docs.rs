@@ -131,7 +131,9 @@ fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
     let there: BTreeSet<&str> = code.iter().flat_map(|code| tests(code)).collect();
     let page = |name: &str| std::fs::read_to_string(rig::source().join("docs/src").join(name));
     let faults = page("fetch.md")?;
-    let (_, faults) = faults.split_once("\n## What goes wrong").context("it has no such section")?;
+    let (_, faults) = faults
+        .split_once("\n## What goes wrong")
+        .context("it has no such section")?;
     let page = page("threat-model.md")? + faults;
     // Tables of a threat, what stops it, and tests, which are the only code in the last column.
     let rows = page.lines().filter_map(|line| {

@@ -12,12 +12,13 @@ mod systemd_boot;
 mod trace;
 
 use crate::{activate, config, disk, observe, systemd};
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 use surefoot_core::{
@@ -294,6 +295,13 @@ pub(crate) async fn secure(place: &Place, anew: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// As [`secure`], where all goes on without it: warns.
+pub(crate) async fn try_secure(place: &Place, anew: bool) {
+    if let Err(error) = secure(place, anew).await {
+        tracing::warn!("{error:#}");
+    }
+}
+
 fn aim(
     place: &Place,
     system: &StorePath,
@@ -445,6 +453,40 @@ pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
         }
     }
     activate::check(new).err().map(|error| format!("{error:#}"))
+}
+
+/// A program, found where NixOS and others have theirs.
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command.env("PATH", systemd::PATH);
+    command
+}
+
+/// Runs a program to its end; gives what it printed.
+///
+/// # Errors
+/// It cannot be run, or none of these statuses is its; then with its last words.
+fn run(command: &mut Command, good: &[i32]) -> anyhow::Result<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let name = words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ");
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(
+        output
+            .status
+            .code()
+            .is_some_and(|code| good.contains(&code)),
+        "{name}: {}: {} {}",
+        output.status,
+        printed.lines().last().unwrap_or_default(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(printed)
 }
 
 /// Replaces a file as one step.

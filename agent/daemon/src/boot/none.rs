@@ -4,10 +4,9 @@
 //! the time of the trial. Its agent, and the boot's deadline, put the one before back; a system that
 //! does not get as far as systemd stays the default, and somebody has to come by.
 
-use super::{Loader, Mark};
+use super::{Loader, Mark, program, run};
 use crate::systemd;
-use anyhow::{Context as _, ensure};
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 use surefoot_core::{
     StorePath,
     finding::{Finding, Subject},
@@ -20,19 +19,12 @@ pub(super) struct Unguarded;
 /// Has a system's own switcher install it as the default.
 fn install(system: &StorePath) -> anyhow::Result<()> {
     let switcher = format!("{system}/bin/switch-to-configuration");
-    let output = Command::new(&switcher)
+    let mut command = program(&switcher);
+    command
         .arg("boot")
         .env("PATH", format!("{system}/sw/bin:{}", systemd::PATH))
-        .env("NIXOS_NO_CHECK", "1")
-        .output()
-        .with_context(|| format!("cannot run {switcher}"))?;
-    ensure!(
-        output.status.success(),
-        "{switcher} boot: {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
-    Ok(())
+        .env("NIXOS_NO_CHECK", "1");
+    run(&mut command, &[0]).map(|_| ())
 }
 
 impl Loader for Unguarded {

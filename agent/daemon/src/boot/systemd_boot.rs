@@ -10,13 +10,12 @@ mod fat;
 mod heal;
 mod spare;
 
-use super::{Loader, Mark, check, init_of, sync_parent};
+use super::{Loader, Mark, check, init_of, program, run, sync_parent};
 use crate::{config::glob, observe, systemd};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 use surefoot_core::{
     StorePath,
@@ -265,17 +264,7 @@ impl SystemdBoot {
     }
 
     fn set_one_shot(id: &str) -> anyhow::Result<()> {
-        let output = Command::new("bootctl")
-            .args(["set-oneshot", id])
-            .env("PATH", systemd::PATH)
-            .output()
-            .context("cannot run bootctl")?;
-        ensure!(
-            output.status.success(),
-            "bootctl set-oneshot: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(())
+        run(program("bootctl").args(["set-oneshot", id]), &[0]).map(|_| ())
     }
 }
 

@@ -145,9 +145,7 @@ pub(crate) async fn obstacle(
 ) -> Option<String> {
     let place = boot::Place::new(config);
     // What can be put right is, before it is an obstacle.
-    if let Err(error) = boot::secure(&place, false).await {
-        tracing::warn!("{error:#}");
-    }
+    boot::try_secure(&place, false).await;
     let look = boot::findings(place, Some(system.clone()), Some(previous.clone()));
     let mut findings = match look.await {
         Ok(findings) => findings,

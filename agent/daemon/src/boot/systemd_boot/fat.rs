@@ -121,9 +121,7 @@ pub(super) fn mend(device: &File) -> anyhow::Result<usize> {
     let mut seen = BTreeSet::new();
     let mut directories = vec![layout.root_cluster];
     if !layout.wide {
-        let (marks, children) = directory(device, &[layout.root])?;
-        marked += mark(device, &marks)?;
-        directories = children;
+        (marked, directories) = directory(device, &[layout.root])?;
     }
     while let Some(first) = directories.pop() {
         let mut pieces = Vec::new();
@@ -144,8 +142,8 @@ pub(super) fn mend(device: &File) -> anyhow::Result<usize> {
         if !is_one && first != layout.root_cluster {
             continue;
         }
-        let (marks, children) = directory(device, &pieces)?;
-        marked += mark(device, &marks)?;
+        let (more, children) = directory(device, &pieces)?;
+        marked += more;
         directories.extend(children);
         if directories.len() > MAX_DIRECTORIES {
             bail!("it has more than {MAX_DIRECTORIES} directories");
@@ -155,9 +153,9 @@ pub(super) fn mend(device: &File) -> anyhow::Result<usize> {
     Ok(marked)
 }
 
-/// Reads a directory that lies in these pieces: where zeros stand before further entries, and the
-/// clusters of those that are in it.
-fn directory(device: &File, pieces: &[(u64, u64)]) -> anyhow::Result<(Vec<u64>, Vec<u32>)> {
+/// Mends a directory that lies in these pieces, by marking the zeros that stand before further
+/// entries. Gives how many, and the clusters of the directories that are in it.
+fn directory(device: &File, pieces: &[(u64, u64)]) -> anyhow::Result<(usize, Vec<u32>)> {
     let (mut marks, mut zeros, mut children) = (Vec::new(), Vec::new(), Vec::new());
     for (place, length) in pieces {
         let mut bytes = vec![0; usize::try_from(*length)?];
@@ -177,16 +175,12 @@ fn directory(device: &File, pieces: &[(u64, u64)]) -> anyhow::Result<(Vec<u64>, 
             }
         }
     }
-    Ok((marks, children))
-}
-
-fn mark(device: &File, marks: &[u64]) -> anyhow::Result<usize> {
-    for at in marks {
+    for at in &marks {
         device
             .write_all_at(&[REMOVED], *at)
             .context("cannot write to it")?;
     }
-    Ok(marks.len())
+    Ok((marks.len(), children))
 }
 
 /// Reads bytes as a whole file system.

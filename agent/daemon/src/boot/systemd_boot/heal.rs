@@ -4,12 +4,14 @@
 //! will come, so that is done here.
 
 use super::{SystemdBoot, fat};
-use crate::{observe, systemd};
-use anyhow::{Context as _, bail};
+use crate::{
+    boot::{program, run},
+    observe,
+};
+use anyhow::Context as _;
 use std::{
     fs::File,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 /// A file system that Linux has made read-only.
@@ -57,11 +59,11 @@ impl Ailing {
     /// # Errors
     /// It is in use, or it cannot be mended.
     pub(super) fn heal(&self) -> anyhow::Result<()> {
-        let (device, mount) = (self.device.as_path(), self.mount.as_path());
-        run("umount", &[mount])?;
+        run(program("umount").arg(&self.mount), &[0])?;
         let checked = self.check();
-        run("systemctl", &[Path::new("start"), Path::new(&unit(mount))])?;
-        println!("({} {})", device.display(), checked?);
+        let unit = unit(&self.mount);
+        run(program("systemctl").args(["start", &unit]), &[0])?;
+        println!("({} {})", self.device.display(), checked?);
         Ok(())
     }
 
@@ -74,9 +76,11 @@ impl Ailing {
         let marked =
             fat::mend(&device).with_context(|| format!("cannot mend {}", self.device.display()))?;
         drop(device);
-        let said = run("fsck.fat", &[Path::new("-a"), &self.device])?;
+        // 1: it found errors, and mended them (fsck.fat(8)).
+        let said = run(program("fsck.fat").arg("-a").arg(&self.device), &[0, 1])?;
         Ok(format!(
-            "was read-only after an error; {marked} entries of torn directories were marked; {said}"
+            "was read-only after an error; {marked} entries of torn directories were marked; {}",
+            said.lines().last().unwrap_or_default()
         ))
     }
 }
@@ -86,25 +90,6 @@ impl Ailing {
 fn unit(mount: &Path) -> String {
     let name = mount.to_string_lossy();
     format!("{}.mount", name.trim_matches('/').replace('/', "-"))
-}
-
-/// Runs a program that says with 0 or 1 that all is well now (fsck.fat(8)); gives its last words.
-fn run(program: &str, arguments: &[&Path]) -> anyhow::Result<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .env("PATH", systemd::PATH)
-        .output()
-        .with_context(|| format!("cannot run {program}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let last = said.lines().last().unwrap_or_default().to_owned();
-    match output.status.code() {
-        Some(0) => Ok(last),
-        Some(1) if program == "fsck.fat" => Ok(last),
-        _ => bail!(
-            "{program}: {last} {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,7 @@
 use super::{Entry, SystemdBoot};
 use crate::{boot::replace, observe};
 use anyhow::{Context as _, ensure};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 /// Its first line.
 const MARK: &str = "# Surefoot's spare entry, should the default's be lost. Leave it alone.\n";
@@ -126,20 +123,23 @@ impl SystemdBoot {
             return None;
         }
         let pattern = self.pattern().filter(|pattern| pattern.contains('*'));
-        let name = pattern.as_ref().map_or_else(
-            || NAME.to_owned(),
-            |pattern| {
-                // NixOS counts its generations from one, and clears away no other (nixpkgs,
-                // systemd-boot-builder.py).
+        let name = match &pattern {
+            // NixOS counts its generations from one, and clears away no other (nixpkgs,
+            // systemd-boot-builder.py).
+            Some(pattern) => {
                 let name = pattern.replace('*', "0");
-                let stem = name.strip_suffix(".conf").unwrap_or(&name);
-                format!("{stem}.conf")
-            },
-        );
+                format!("{}.conf", name.strip_suffix(".conf").unwrap_or(&name))
+            }
+            None => NAME.to_owned(),
+        };
+        let may_be_taken = |entry: &&Entry| match &pattern {
+            Some(pattern) => entry.matches(pattern),
+            None => true,
+        };
         let first = entries
             .iter()
             .filter(|entry| entry.is_startable() && !entry.spare && !entry.order.unsorted)
-            .filter(|entry| self.is_default(&pattern, entry))
+            .filter(may_be_taken)
             .map(|entry| entry.order.sort_key.as_str())
             .min();
         let lines = observe::read(&default.path)?;
@@ -158,12 +158,6 @@ impl SystemdBoot {
         Some((self.esp.join("loader/entries").join(name), text))
     }
 
-    fn is_default(&self, pattern: &Option<String>, entry: &Entry) -> bool {
-        pattern
-            .as_ref()
-            .is_none_or(|pattern| entry.matches(pattern))
-    }
-
     /// What a power cut left of NixOS' work, or of ours.
     fn leftovers(&self, entries: &[Entry]) -> anyhow::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
@@ -173,9 +167,10 @@ impl SystemdBoot {
                 .with_context(|| format!("cannot list {}", directory.display()))?;
             for file in files {
                 let path = file?.path();
-                let left = |extension| Path::new(extension) == path.extension().unwrap_or_default();
-                let ours = ["tmp", "new"].into_iter().any(left);
-                if ours && path.is_file() {
+                let left = path
+                    .extension()
+                    .is_some_and(|extension| extension == "tmp" || extension == "new");
+                if left && path.is_file() {
                     found.push(path);
                 }
             }
