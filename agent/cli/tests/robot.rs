@@ -236,7 +236,7 @@ fn an_update_is_followed_over_a_restart_of_the_agent() {
             "state": "fetching", "doing": "bringing release 3", "confirmed": system("2"),
             "progress": {
                 "paths": bytes / 50, "pathsTotal": 2, "bytes": bytes, "bytesTotal": 100, "rate": 0,
-                "present": 5, "resumed": 1, "wasted": 0,
+                "alreadyPresent": 5, "resumedBytes": 1, "wastedBytes": 0,
             },
         }))
     };

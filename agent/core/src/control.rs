@@ -115,13 +115,13 @@ pub struct Progress {
     pub rate: u64,
     /// Store paths of the closure that were there already.
     #[serde(default)]
-    pub present: u64,
+    pub already_present: u64,
     /// Bytes that an earlier try had brought.
     #[serde(default)]
-    pub resumed: u64,
+    pub resumed_bytes: u64,
     /// Bytes that were moved, now or in an earlier try, and thrown away.
     #[serde(default)]
-    pub wasted: u64,
+    pub wasted_bytes: u64,
 }
 
 /// A release that is not tried again until something about it changes.

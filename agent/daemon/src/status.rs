@@ -71,9 +71,9 @@ impl Meter {
             bytes: status.downloaded,
             bytes_total: status.download_bytes,
             rate,
-            present: status.already_present,
-            resumed: status.resumed,
-            wasted: status.wasted,
+            already_present: status.already_present,
+            resumed_bytes: status.resumed,
+            wasted_bytes: status.wasted,
         });
         true
     }

@@ -47,6 +47,9 @@ pub(crate) struct Importer<'a> {
     board: Mutex<Board>,
     changed: Notify,
     turns: Turns,
+    /// Connections that nobody uses. No more are opened than importers have a turn: each is a
+    /// process of the daemon's, with a cache of its own that has to be filled.
+    idle: Mutex<Vec<Connection>>,
 }
 
 impl<'a> Importer<'a> {
@@ -73,11 +76,16 @@ impl<'a> Importer<'a> {
             board: Mutex::new(board),
             changed: Notify::new(),
             turns: Turns::new(),
+            idle: Mutex::default(),
         }
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A path is in staging, verified.
@@ -86,10 +94,8 @@ impl<'a> Importer<'a> {
         self.changed.notify_waiters();
     }
 
-    /// Imports until every path is valid, or something fails. Several run at once, each with a
-    /// connection of its own.
+    /// Imports until every path is valid, or something fails. Several run at once.
     pub(crate) async fn run(&self) -> Result<()> {
-        let mut connection = None;
         loop {
             let turn = self.turns.import().await;
             let changed = self.changed.notified();
@@ -107,11 +113,13 @@ impl<'a> Importer<'a> {
             };
             // Others may begin now what refers to it.
             self.changed.notify_waiters();
-            let connection = match &mut connection {
+            let idle = self.idle().pop();
+            let mut connection = match idle {
                 Some(connection) => connection,
-                none => none.insert(Connection::open(&self.socket).await?),
+                None => Connection::open(&self.socket).await?,
             };
-            self.import(connection, at).await?;
+            self.import(&mut connection, at).await?;
+            self.idle().push(connection);
             self.board().imported(at);
             self.changed.notify_waiters();
             self.teller.meter.imported(self.index.paths[at].nar_size);

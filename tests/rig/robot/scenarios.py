@@ -568,7 +568,8 @@ def unreadable(stage):
     stage.publish(b)
     found = stage.confirms(b)
     stage.stands_on(b)
-    interrupted_once(found, "without a trace")
+    # systemd-boot passes over an entry whose kernel is not there; GRUB has taken the one-shot by then.
+    interrupted_once(found, "without a trace" if stage.base.loader == "grub" else "did not start it")
     expect(robot.boots == 2, f"{robot.boots} boots instead of two")
 
 

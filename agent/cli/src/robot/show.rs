@@ -133,9 +133,9 @@ pub(super) fn fetched(progress: &Progress) -> String {
         "fetched {} paths, {}; {} were there; resumed {}, wasted {}",
         progress.paths,
         short_bytes(progress.bytes),
-        progress.present,
-        short_bytes(progress.resumed),
-        short_bytes(progress.wasted)
+        progress.already_present,
+        short_bytes(progress.resumed_bytes),
+        short_bytes(progress.wasted_bytes)
     )
 }
 

@@ -94,9 +94,9 @@ fn busy() -> Status {
             bytes: 91_540_684,
             bytes_total: 1_342_177_280,
             rate: 3_355_443,
-            present: 1200,
-            resumed: 4_194_304,
-            wasted: 0,
+            already_present: 1200,
+            resumed_bytes: 4_194_304,
+            wasted_bytes: 0,
         }),
         blocked: vec![blocked("2.5")],
         holds: vec![

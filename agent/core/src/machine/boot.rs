@@ -128,7 +128,7 @@ impl Decision<'_> {
             ),
             (_, Some(false)) => (
                 Cause::OneShotLost,
-                "the boot loader did not start it: the one-shot was lost",
+                "the boot loader did not start it: the one-shot was lost, or its entry could not be used",
             ),
             _ => (
                 Cause::Interrupted,
