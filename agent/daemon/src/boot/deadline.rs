@@ -4,7 +4,7 @@
 //! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
-use super::{replace, sync_parent};
+use super::{program, replace, sync_parent};
 use crate::systemd;
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
@@ -126,7 +126,7 @@ pub(super) fn remove() -> anyhow::Result<()> {
         }
     }
     let run = |words: &[&str]| {
-        let _ = std::process::Command::new("systemctl").args(words).status();
+        let _ = program("systemctl").args(words).status();
     };
     let mut stop = vec!["stop", "--quiet", "--"];
     stop.extend(names.iter().map(String::as_str));

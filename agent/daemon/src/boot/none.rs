@@ -4,9 +4,9 @@
 //! the time of the trial. Its agent, and the boot's deadline, put the one before back; a system that
 //! does not get as far as systemd stays the default, and somebody has to come by.
 
-use super::{Loader, Mark, program, run};
+use super::{Loader, Mark, run};
 use crate::systemd;
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 use surefoot_core::{
     StorePath,
     finding::{Finding, Subject},
@@ -19,7 +19,7 @@ pub(super) struct Unguarded;
 /// Has a system's own switcher install it as the default.
 fn install(system: &StorePath) -> anyhow::Result<()> {
     let switcher = format!("{system}/bin/switch-to-configuration");
-    let mut command = program(&switcher);
+    let mut command = Command::new(&switcher);
     command
         .arg("boot")
         .env("PATH", format!("{system}/sw/bin:{}", systemd::PATH))
