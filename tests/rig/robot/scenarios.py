@@ -551,6 +551,21 @@ def esp_torn(stage):
     robot.sh("grep '16 entries of torn directories were marked' /var/tmp/said")
 
 
+@scenario("boot-unmounted")
+def boot_unmounted(stage):
+    """The boot partition is not mounted, as after a boot that its disk came too late for: the agent
+    mounts it, when it starts and before a trial."""
+    b = stage.generation("b", kernel="2")
+    robot = stage.enter()
+    robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
+    robot.sh("umount /boot && systemctl restart surefootd && ! test -e /boot/loader")
+    robot.until("mountpoint -q /boot", 120)
+    robot.sh("umount /boot")
+    stage.publish(b)
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
 @scenario("grub-unreadable", loader="grub")
 @scenario("unreadable")
 def unreadable(stage):

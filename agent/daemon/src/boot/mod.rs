@@ -7,6 +7,7 @@
 mod check;
 mod deadline;
 mod grub;
+mod mounts;
 mod none;
 mod systemd_boot;
 mod trace;
@@ -178,7 +179,7 @@ pub(crate) enum Step {
     },
     /// Takes both back.
     Forget,
-    /// Readies the loader for NixOS' installer: [`Loader::secure`].
+    /// Readies the robot for NixOS' installer: mounts the boot partition, and [`Loader::secure`].
     Secure {
         /// Whether it has to be secured for what is the default now.
         anew: bool,
@@ -215,8 +216,8 @@ impl Errand {
             Step::Secure { anew } => {
                 // Nobody else's files are taken for leftovers.
                 let _lock = observe::lock_switches().context("another switch runs")?;
-                let loader = loader(place).context("the boot loader is gone")?;
-                loader.secure(*anew)
+                mounts::restore()?;
+                loader(place).map_or(Ok(()), |loader| loader.secure(*anew))
             }
         }
     }
@@ -284,14 +285,16 @@ pub(crate) fn default(place: &Place) -> Option<StorePath> {
 /// # Errors
 /// What [`Step::Secure`] says.
 pub(crate) async fn secure(place: &Place, anew: bool) -> anyhow::Result<()> {
-    if loader(place).is_none_or(|loader| loader.is_secured(anew)) {
+    let is_secured = || loader(place).is_none_or(|loader| loader.is_secured(anew));
+    if mounts::missing().is_empty() && is_secured() {
         return Ok(());
     }
     let step = Step::Secure { anew }.order(place.clone());
     let said = step
         .await
         .context("cannot secure the boot loader's default")?;
-    tracing::info!("secured the boot loader's default {}", said.trim());
+    let said: Vec<&str> = said.lines().collect();
+    tracing::info!("secured the boot loader's default {}", said.join(" "));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ mod fat;
 mod heal;
 mod spare;
 
-use super::{Loader, Mark, check, init_of, program, run, sync_parent};
+use super::{Loader, Mark, check, init_of, mounts, program, run, sync_parent};
 use crate::{config::glob, observe, systemd};
 use anyhow::{Context as _, bail};
 use std::{
@@ -30,9 +30,6 @@ const ONE_SHOT: u64 = 1 << 3;
 const COUNTING: u64 = 1 << 4;
 
 const LOADER: Subject = Subject::Loader;
-
-/// Where the boot partition may be mounted (bootctl(1)).
-const MOUNTS: [&str; 3] = ["boot", "efi", "boot/efi"];
 
 /// systemd-boot on a boot partition.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ struct Order {
 impl SystemdBoot {
     /// Finds it below a root: it says so in its variables, and its partition is mounted.
     pub(super) fn find(root: &Path) -> Option<Self> {
-        let esp = MOUNTS
+        let esp = mounts::POINTS
             .iter()
             .map(|mount| root.join(mount))
             .find(|mount| mount.join("loader/entries").is_dir())?;

@@ -5,7 +5,7 @@
 
 use super::{SystemdBoot, fat};
 use crate::{
-    boot::{program, run},
+    boot::{mounts, program, run},
     observe,
 };
 use anyhow::Context as _;
@@ -61,8 +61,7 @@ impl Ailing {
     pub(super) fn heal(&self) -> anyhow::Result<()> {
         run(program("umount").arg(&self.mount), &[0])?;
         let checked = self.check();
-        let unit = unit(&self.mount);
-        run(program("systemctl").args(["start", &unit]), &[0])?;
+        mounts::start(&self.mount)?;
         println!("({} {})", self.device.display(), checked?);
         Ok(())
     }
@@ -83,13 +82,6 @@ impl Ailing {
             said.lines().last().unwrap_or_default()
         ))
     }
-}
-
-/// The unit of a mount point without special characters, as [`super::MOUNTS`] are
-/// (systemd.unit(5), "String escaping for inclusion in unit names").
-fn unit(mount: &Path) -> String {
-    let name = mount.to_string_lossy();
-    format!("{}.mount", name.trim_matches('/').replace('/', "-"))
 }
 
 #[cfg(test)]
@@ -116,6 +108,5 @@ mod tests {
         assert!(!found(String::new(), String::new()));
         let ailing = ailing(boot, &mounts("vfat", "ro"), "").unwrap();
         assert_eq!(ailing.device, Path::new("/dev/vda1"));
-        assert_eq!(unit(Path::new("/boot/efi")), "boot-efi.mount");
     }
 }
