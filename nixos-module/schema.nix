@@ -6,6 +6,7 @@ let
   inherit (lib.importJSON ./schema.json) tables;
 
   time = "[0-9]+ *(ms|s|min|h|d)";
+  name = "[A-Za-z0-9][A-Za-z0-9._+\\-]{0,99}";
   unitName = "[A-Za-z0-9:_.@\\-]+";
   described = description: type: type // { inherit description; };
   text = description: pattern: described description (types.strMatching pattern);
@@ -22,7 +23,8 @@ let
       if key.minimum == null then types.ints.unsigned else types.ints.between key.minimum key.maximum;
     "number" =
       key: if key.minimum == null then types.number else types.numbers.between key.minimum key.maximum;
-    "name" = _: text "name: A-Z a-z 0-9 . _ + -" "[A-Za-z0-9][A-Za-z0-9._+\\-]{0,99}";
+    "name" = _: text "name: A-Z a-z 0-9 . _ + -" name;
+    "label" = _: text "label such as \"site=hall-3\"" "${name}=${name}";
     "text" = _: text "text of 1 to 200 characters" ".{1,200}";
     "path" = _: types.path;
     # Not a path: that would copy the secret into the store.

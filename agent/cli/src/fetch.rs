@@ -13,7 +13,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
-    release::{MAX_MANIFEST_BYTES, Manifest, Name},
+    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name},
 };
 use surefoot_store::{
     cache::{Cache, place},
@@ -62,6 +62,9 @@ pub(crate) struct Args {
         default_value = "/etc/surefoot/root.json"
     )]
     root: PathBuf,
+    /// A label of the robot, KEY=VALUE; may be given several times.
+    #[arg(long, requires = "repo", value_name = "LABEL")]
+    label: Vec<Label>,
     /// A binary cache, a directory or a URL; may be given several times. Asked in this order, before
     /// those that the closure index names.
     #[arg(long, value_name = "DIR|URL")]
@@ -239,7 +242,7 @@ async fn find_index(args: &Args, from: &[String]) -> anyhow::Result<(ClosureInde
         return Ok((read_index(file)?, None));
     }
     if let (Some(repo), Some(channel), Some(model)) = (&args.repo, &args.channel, &args.model) {
-        let (index, release) = released(repo, channel, model, &args.root).await?;
+        let (index, release) = released(repo, channel, model, &args.label, &args.root).await?;
         return Ok((index, Some(release)));
     }
     let (Some(toplevel), Some(cache)) = (&args.toplevel, from.first()) else {
@@ -273,6 +276,7 @@ async fn released(
     repo: &str,
     channel: &Name,
     model: &Name,
+    labels: &[Label],
     root: &Path,
 ) -> anyhow::Result<(ClosureIndex, Name)> {
     let anchor = crate::repo::read(root).with_context(|| {
@@ -288,7 +292,7 @@ async fn released(
     let name = format!("channels/{channel}.json");
     let manifest = Manifest::parse(&client.target(&name, MAX_MANIFEST_BYTES).await?, channel)?;
     let target = manifest
-        .target(model)
+        .target(model, labels)
         .with_context(|| format!("channel '{channel}' has no release for model '{model}'"))?;
     let bytes = client
         .target(&target.index, MAX_COMPRESSED_INDEX_BYTES)

@@ -2,7 +2,10 @@
 
 use crate::robot::CallError;
 use serde_json::json;
-use std::process::ExitCode;
+use std::{
+    os::unix::process::ExitStatusExt as _,
+    process::{ExitCode, ExitStatus},
+};
 
 /// Refused by a gate or a policy, not by a fault: exit 3.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,21 @@ pub(crate) struct Usage(pub(crate) String);
 #[error("")]
 pub(crate) struct Told;
 
+/// A command that was run in between ended like this: exit as it did.
+#[derive(Debug, thiserror::Error)]
+#[error("exit status {0}")]
+pub(crate) struct Exited(pub(crate) u8);
+
+impl Exited {
+    /// As a shell says it: 128 and the signal, if one ended it.
+    pub(crate) fn of(status: ExitStatus) -> Self {
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal));
+        Self(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
+}
+
 /// Prints the error of a command that did not end well and gives its exit code.
 ///
 /// With `--json`, standard output gets `{"error": …, "exit": N}`; people read standard error.
@@ -26,6 +44,9 @@ pub(crate) fn report(result: anyhow::Result<()>, json: bool) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
+    if let Some(Exited(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     let code = code(&error);
     if error.is::<Told>() {
         return ExitCode::from(code);

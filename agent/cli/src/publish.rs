@@ -12,7 +12,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::ClosureIndex,
-    release::{self, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System},
+    release::{self, Label, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System},
 };
 use surefoot_store::{
     Error, Kind,
@@ -40,6 +40,11 @@ pub(crate) struct Args {
     /// The robots that it is for; may be given several times.
     #[arg(long, required = true)]
     model: Vec<Name>,
+    /// Only robots with this label, KEY=VALUE; may be given several times. Of one key any value will
+    /// do, and each key counts. To offer it to all, publish the system again under another name:
+    /// where it runs already it is not tried again.
+    #[arg(long, value_name = "LABEL")]
+    only: Vec<Label>,
     /// The binary cache that holds the closure, a directory or a URL. Those given after it go into
     /// the closure index as further places to look.
     #[arg(long, required = true, value_name = "DIR|URL")]
@@ -132,6 +137,7 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
             Reboot::Always => RebootPolicy::Always,
         },
         systems,
+        only: args.only.clone(),
         recalled: None,
     });
     let mut bytes = serde_json::to_vec_pretty(&manifest)?;
@@ -320,6 +326,7 @@ mod tests {
                 notes: String::new(),
                 reboot: RebootPolicy::Auto,
                 systems: BTreeMap::new(),
+                only: Vec::new(),
                 recalled: None,
             });
             assert_eq!(next_id(&manifest, now).unwrap().as_str(), next);

@@ -4,6 +4,7 @@ mod client;
 mod dead;
 mod doctor;
 mod follow;
+mod lease;
 mod show;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,11 @@ pub(crate) enum Command {
     Hold(Hold),
     /// End holds: your own, or as a technician everybody's.
     Resume(Socket),
+    /// Say for some time whether the robot is busy: then nothing is switched and nothing reboots.
+    ///
+    /// For the robot's own software. With a command: for as long as it runs; it is not started
+    /// while an update is under way (exit status 3), and its exit status is passed on.
+    Lease(lease::Args),
     /// Say what happened, newest first.
     History(History),
     /// Look the robot over: would it come back from a bad system, can it be updated?
@@ -80,6 +86,9 @@ pub(crate) struct Rollback {
     /// [default: the one before, or out of the running trial]
     #[arg(long, value_name = "GENERATION")]
     to: Option<RollbackTo>,
+    /// Although a lease says that the robot is busy.
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     socket: Socket,
 }
@@ -149,6 +158,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
         Command::Resume(Socket { socket }) => {
             done(Agent::connect(&socket)?.call("Resume", json!({}))?, json)
         }
+        Command::Lease(args) => lease::run(args, json),
         Command::Doctor(Socket { socket }) => doctor::run(&socket, json),
         Command::History(args) => {
             let mut agent = Agent::connect(&args.socket.socket)?;
@@ -164,7 +174,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
 
 fn rollback(args: &Rollback, json: bool) -> anyhow::Result<()> {
     let to = args.to.as_ref().map(ToString::to_string);
-    let parameters = json!({ "why": args.why.as_str(), "to": to });
+    let parameters = json!({ "why": args.why.as_str(), "to": to, "force": args.force });
     let answer = Agent::connect(&args.socket.socket)
         .and_then(|mut agent| agent.call("Rollback", parameters));
     match answer {

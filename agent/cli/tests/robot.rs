@@ -20,12 +20,21 @@ struct Agent {
 }
 
 fn agent(connections: Vec<Vec<Vec<Value>>>) -> Agent {
+    agent_with(connections, |_, _| ())
+}
+
+/// The same, with something to do after each connection: its directory, and how many there were.
+fn agent_with(
+    connections: Vec<Vec<Vec<Value>>>,
+    after: impl Fn(&Path, usize) + Send + 'static,
+) -> Agent {
     let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_owned();
     let socket = dir.path().join("control.socket");
     let listener = UnixListener::bind(&socket).unwrap();
     let thread = std::thread::spawn(move || {
         let mut calls = Vec::new();
-        for answers in connections {
+        for (n, answers) in connections.into_iter().enumerate() {
             let mut stream = BufReader::new(listener.accept().unwrap().0);
             for answers in answers {
                 let mut call = Vec::new();
@@ -40,6 +49,7 @@ fn agent(connections: Vec<Vec<Vec<Value>>>) -> Agent {
                     stream.get_mut().write_all(b"\0").unwrap();
                 }
             }
+            after(&place, n + 1);
         }
         calls
     });
@@ -95,7 +105,19 @@ fn what_is_asked_is_what_was_typed() {
         ),
         (
             &["rollback", "--why", "it drops things", "--to", "2026.10"],
-            json!({ "method": "io.surefoot.Agent.Rollback", "parameters": { "why": "it drops things", "to": "2026.10" } }),
+            json!({ "method": "io.surefoot.Agent.Rollback", "parameters": { "why": "it drops things", "to": "2026.10", "force": false } }),
+        ),
+        (
+            &["lease", "gripper", "--why", "a crate"],
+            json!({ "method": "io.surefoot.Agent.Lease", "parameters": { "name": "gripper", "busy": true, "seconds": 30, "why": "a crate" } }),
+        ),
+        (
+            &["lease", "gripper", "--free", "--ttl", "1min"],
+            json!({ "method": "io.surefoot.Agent.Lease", "parameters": { "name": "gripper", "busy": false, "seconds": 60, "why": null } }),
+        ),
+        (
+            &["lease", "gripper", "--end"],
+            json!({ "method": "io.surefoot.Agent.EndLease", "parameters": { "name": "gripper" } }),
         ),
         (
             &["resume"],
@@ -108,6 +130,65 @@ fn what_is_asked_is_what_was_typed() {
         assert_eq!(stdout, "so be it\n");
         assert_eq!(agent.thread.join().unwrap(), std::slice::from_ref(call));
     }
+}
+
+/// The methods that were called.
+fn methods(calls: &[Value]) -> Vec<&str> {
+    let names = calls.iter().map(|call| call["method"].as_str().unwrap());
+    names.map(|name| name.rsplit('.').next().unwrap()).collect()
+}
+
+/// `surefoot lease arm -- sh -c SCRIPT`, with the options before the command.
+fn leased(agent: &Agent, script: &str) -> assert_cmd::assert::Assert {
+    let socket = agent.socket.to_str().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surefoot"));
+    let words = [
+        "lease", "arm", "--ttl", "3s", "--socket", socket, "--", "/bin/sh", "-c", script,
+    ];
+    command.args(words).assert()
+}
+
+#[test]
+fn a_command_runs_with_its_lease_and_hands_its_exit_status_on() {
+    let twice = || {
+        agent(vec![
+            vec![vec![message("busy")]],
+            vec![vec![message("ended")]],
+        ])
+    };
+    for (script, status) in [("exit 7", 7), (":", 0), ("kill -9 $$", 137)] {
+        let agent = twice();
+        leased(&agent, script).code(status);
+        assert_eq!(
+            methods(&agent.thread.join().unwrap()),
+            ["Lease", "EndLease"]
+        );
+    }
+}
+
+#[test]
+fn a_lease_is_renewed_while_its_command_runs() {
+    let said = || vec![vec![message("busy")]];
+    let connections = vec![said(), said(), said(), said()];
+    let agent = agent_with(connections, |dir, served| {
+        if served == 3 {
+            fs::write(dir.join("go"), "\n").unwrap();
+        }
+    });
+    // The command ends once it was renewed twice.
+    let go = agent.dir.path().join("go");
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    leased(&agent, &format!("read -r _ <'{}'", go.display())).success();
+    let calls = agent.thread.join().unwrap();
+    assert_eq!(methods(&calls), ["Lease", "Lease", "Lease", "EndLease"]);
+}
+
+#[test]
+fn a_command_is_not_run_while_the_robot_may_not_be_busy() {
+    let refusal = json!({ "error": "io.surefoot.Agent.Refused", "parameters": { "why": "an update is under way" } });
+    let agent = agent(vec![vec![vec![refusal]]]);
+    let (_, stderr) = out(&leased(&agent, "echo it ran >&2").code(3));
+    assert_eq!(stderr, "surefoot: an update is under way\n");
 }
 
 #[test]

@@ -5,8 +5,11 @@
 //! explained here are explained there.
 
 use crate::{
-    StorePath, hold,
+    StorePath,
+    gate::{Closed, Stage},
+    hold,
     journal::{self, Cause, What},
+    lease,
     release::Name,
     time::Instant,
     units::MAX_DURATION,
@@ -213,6 +216,58 @@ impl Hold {
     }
 }
 
+/// What the robot's software says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// What it speaks of.
+    pub name: Name,
+    /// Who said so.
+    pub owner: String,
+    /// Whether the robot must not be touched.
+    pub busy: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Until it is not believed any more.
+    pub seconds_left: u64,
+}
+
+impl Lease {
+    /// A lease as it is now.
+    #[must_use]
+    pub fn new(lease: &lease::Lease, now: Instant) -> Self {
+        Self {
+            name: lease.name.clone(),
+            owner: lease.owner.clone(),
+            busy: lease.busy,
+            why: lease.why.clone(),
+            seconds_left: lease.until.since(now).as_secs(),
+        }
+    }
+}
+
+/// A gate that keeps the robot from a step of its update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Which step.
+    pub stage: Stage,
+    /// Which gate.
+    pub gate: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Gate {
+    /// A gate that is closed for a stage.
+    #[must_use]
+    pub fn new(stage: Stage, closed: Closed) -> Self {
+        let Closed { gate, why } = closed;
+        Self { stage, gate, why }
+    }
+}
+
 /// What a check of the repository found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -272,6 +327,8 @@ pub struct Status {
     pub version: String,
     /// The robot's model.
     pub model: String,
+    /// The robot's labels, `KEY=VALUE`.
+    pub labels: Vec<String>,
     /// The channel that it follows.
     pub channel: String,
     /// The repository's URL.
@@ -303,6 +360,10 @@ pub struct Status {
     pub blocked: Vec<Blocked>,
     /// Who keeps the robot from switching.
     pub holds: Vec<Hold>,
+    /// What the robot's software says of itself.
+    pub leases: Vec<Lease>,
+    /// The gates that keep the robot from its next step.
+    pub gates: Vec<Gate>,
     /// The last check of the repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_check: Option<Check>,
@@ -326,6 +387,9 @@ impl Status {
         aged.next_check_seconds = later(self.next_check_seconds);
         for hold in &mut aged.holds {
             hold.seconds_left = later(hold.seconds_left);
+        }
+        for lease in &mut aged.leases {
+            lease.seconds_left = lease.seconds_left.saturating_sub(by.as_secs());
         }
         aged
     }
@@ -460,6 +524,18 @@ pub fn hold_time(seconds: i64) -> Result<Duration, InputError> {
         .ok_or_else(|| InputError("a hold lasts 1 second to 10 years".into()))
 }
 
+/// How long a lease is believed.
+///
+/// # Errors
+/// [`InputError`] unless it is 1 second to [`lease::MAX_TTL`].
+pub fn lease_time(seconds: i64) -> Result<Duration, InputError> {
+    u64::try_from(seconds)
+        .ok()
+        .map(Duration::from_secs)
+        .filter(|time| !time.is_zero() && *time <= lease::MAX_TTL)
+        .ok_or_else(|| InputError("a lease lasts 1 second to 1 hour; renew it".into()))
+}
+
 /// A value from outside that does not do, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -514,6 +590,7 @@ mod tests {
             let _ = text.parse::<Why>();
             let _ = text.parse::<RollbackTo>();
             let _ = hold_time(seconds);
+            let _ = lease_time(seconds);
         }
     }
 }

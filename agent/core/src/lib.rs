@@ -8,16 +8,18 @@
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (whether one is needed), [`switch`] (what an exit code means), [`hold`],
-//!   [`retry`] (every delay);
+//!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay);
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`], [`finding`].
 
 pub mod closure;
 pub mod control;
 pub mod finding;
+pub mod gate;
 pub mod hash;
 pub mod health;
 pub mod hold;
 pub mod journal;
+pub mod lease;
 pub mod machine;
 pub mod reboot;
 pub mod release;

@@ -10,6 +10,7 @@
 mod boot;
 mod commit;
 mod fetch;
+mod gates;
 mod requests;
 mod revert;
 mod start;
@@ -17,12 +18,14 @@ mod trial;
 
 use crate::{
     StorePath,
+    gate::{Closed, Stage},
     health::{Failure, Report},
     hold::{Expiry, Hold},
     journal::{
         Attempts, Blocked, Cause, Evidence, Generation, Journal, MAX_BLOCKED, MAX_HISTORY, Mode,
         Origin, Phase, Record, State, What,
     },
+    lease::{Lease, Leases},
     reboot,
     release::{Name, Target},
     resolver::{Resolution, World, resolve},
@@ -32,7 +35,7 @@ use crate::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Reboots that a revert may cause before it gives up and says so: no boot loop outlives this.
 pub const MAX_REBOOTS: u32 = 3;
@@ -75,6 +78,10 @@ pub struct Policy {
     pub revert_attempts: u32,
     /// Delay between tries of a commit or a revert.
     pub retry_delay: Duration,
+    /// Leases that must say that the robot is free.
+    pub leases: Vec<Name>,
+    /// Time between two looks at gates that said no.
+    pub gate_interval: Duration,
     /// What happens when somebody switched by hand.
     pub drift: DriftPolicy,
     /// Earlier systems that are kept for a rollback.
@@ -119,6 +126,13 @@ pub enum Event {
     Started(World),
     /// A time returned by [`Machine::deadline`] has come.
     Tick,
+    /// The gates of a stage were asked: these say no.
+    Gates {
+        /// Which stage.
+        stage: Stage,
+        /// Empty if it may go on.
+        closed: Vec<Closed>,
+    },
     /// The repository was read: this is what the robot should run, if anything.
     Polled(Option<Target>),
     /// The repository could not be read, or nothing in it is to be believed.
@@ -178,6 +192,8 @@ pub enum Request {
     Rollback {
         /// Which system; `None` for the newest fallback.
         to: Option<StorePath>,
+        /// Although leases say that the robot is busy.
+        force: bool,
         /// Why, in their words.
         why: String,
         /// Who.
@@ -191,6 +207,26 @@ pub enum Request {
         why: String,
         /// Who.
         by: String,
+    },
+    /// Say whether the robot is busy, for some time.
+    Lease {
+        /// What speaks.
+        name: Name,
+        /// Whether the robot must not be touched.
+        busy: bool,
+        /// Why, in their words.
+        why: Option<String>,
+        /// How long it is believed.
+        ttl: Duration,
+        /// Who.
+        by: String,
+    },
+    /// Say nothing more.
+    EndLease {
+        /// Which one.
+        name: Name,
+        /// Whose it must be; `None` for anybody's.
+        by: Option<String>,
     },
     /// End a hold.
     Resume {
@@ -216,9 +252,11 @@ pub enum Refusal {
 /// Something to be done. Each is answered by the event in brackets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
+    /// Ask the gates of a stage that are outside: holds and leases are known here (`Gates`).
+    AskGates(Stage),
     /// Read the repository (`Polled`, `PollFailed`).
     Poll,
-    /// Bring a closure into the store (`Fetched`, `FetchFailed`).
+    /// Bring a closure into the store (`Fetched`, `FetchFailed`; `Gates`, if one closes on the way).
     Fetch(Target),
     /// Stop bringing it; what was verified stays staged.
     CancelFetch,
@@ -318,6 +356,9 @@ struct Memory {
     soak: Soak,
     drift: Option<StorePath>,
     problem: Option<String>,
+    /// The outer gates that said no when they were asked last.
+    closed: BTreeMap<Stage, Vec<Closed>>,
+    leases: Leases,
     /// The switcher said that this system needs a reboot.
     other_init: Option<StorePath>,
 }
@@ -332,12 +373,46 @@ struct Soak {
 }
 
 impl Machine {
-    /// A machine that goes on from a journal. Feed it [`Event::Started`] first.
+    /// A machine that goes on from a journal, and from what was said in this boot. Feed it
+    /// [`Event::Started`] first.
     #[must_use]
-    pub fn new(journal: Journal) -> Self {
+    pub fn new(journal: Journal, leases: Leases) -> Self {
         Self {
             journal,
-            memory: Memory::default(),
+            memory: Memory {
+                leases,
+                ..Memory::default()
+            },
+        }
+    }
+
+    /// What the robot's software says. It has to outlast a restart of the agent.
+    #[must_use]
+    pub const fn leases(&self) -> &Leases {
+        &self.memory.leases
+    }
+
+    /// The gates that keep the robot from its next step, holds aside.
+    #[must_use]
+    pub fn closed(&self, policy: &Policy, now: Instant) -> BTreeMap<Stage, Vec<Closed>> {
+        let mut closed = self.memory.closed.clone();
+        if let Some(stage) = self.next_stage() {
+            let busy = self.memory.leases.closed(&policy.leases, now);
+            closed.entry(stage).or_default().splice(0..0, busy);
+        }
+        closed.retain(|_, gates| !gates.is_empty());
+        closed
+    }
+
+    /// What waits for a moment at which the robot may be touched.
+    fn next_stage(&self) -> Option<Stage> {
+        match self.journal.state {
+            State::Ready { .. } => Some(Stage::Activate),
+            State::Trial {
+                phase: Phase::Staged,
+                ..
+            } => Some(Stage::Reboot),
+            _ => None,
         }
     }
 
@@ -388,7 +463,7 @@ impl Machine {
             State::Idle | State::Fetching { .. } => times.push(self.next_poll_if_free()),
             State::Ready { .. } => {
                 times.push(self.next_poll_if_free());
-                times.extend(self.journal.holds.iter().map(Hold::ends));
+                times.extend(self.ends());
             }
             State::Trial {
                 phase: Phase::Soaking { deadline },
@@ -402,10 +477,17 @@ impl Machine {
             State::Trial {
                 phase: Phase::Staged,
                 ..
-            } => times.extend(self.journal.holds.iter().map(Hold::ends)),
+            } => times.extend(self.ends()),
             State::Trial { .. } | State::Committing { .. } | State::Reverting { .. } => {}
         }
         times.into_iter().flatten().min()
+    }
+
+    /// When holds and leases end.
+    fn ends(&self) -> impl Iterator<Item = Option<Instant>> {
+        let holds = self.journal.holds.iter().map(Hold::ends);
+        let leases = self.memory.leases.iter().map(|lease| Some(lease.until));
+        holds.chain(leases)
     }
 
     fn next_poll_if_free(&self) -> Option<Instant> {
@@ -448,6 +530,7 @@ impl Decision<'_> {
         match event {
             Event::Started(world) => self.started(&world),
             Event::Tick => self.tick(),
+            Event::Gates { stage, closed } => self.gates(stage, closed),
             Event::Polled(target) => self.polled(target),
             Event::PollFailed(why) => self.poll_failed(why),
             Event::Observed(world) => {
@@ -506,6 +589,7 @@ impl Decision<'_> {
     fn tick(&mut self) {
         let now = self.cx.now;
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let freed = self.expire();
         let retry = due(self.machine.memory.retry);
         if retry {
             self.machine.memory.retry = None;
@@ -514,23 +598,20 @@ impl Decision<'_> {
         match self.machine.journal.state.clone() {
             State::Idle if retry || poll => self.poll(),
             State::Idle => {}
-            State::Fetching { target } => {
+            State::Fetching { .. } => {
                 if retry {
-                    self.effects.push(Effect::Fetch(target));
+                    self.effects.push(Effect::AskGates(Stage::Download));
                 }
                 if poll {
                     self.poll();
                 }
             }
-            State::Ready { target } => {
-                if retry {
-                    self.effects.push(Effect::Inspect(target));
+            State::Ready { .. } => {
+                if retry || freed {
+                    self.begin_if_free();
                 }
                 if poll {
                     self.poll();
-                }
-                if self.expire_holds() {
-                    self.begin_if_free();
                 }
             }
             State::Trial {
@@ -558,11 +639,7 @@ impl Decision<'_> {
             State::Trial {
                 phase: Phase::Staged,
                 ..
-            } => {
-                if self.expire_holds() {
-                    self.begin_if_free();
-                }
-            }
+            } if retry || freed => self.begin_if_free(),
             State::Trial {
                 phase: Phase::Booting,
                 ..
@@ -583,6 +660,10 @@ impl Decision<'_> {
         self.machine.memory.retry = None;
         self.machine.memory.rebooting = false;
         self.machine.memory.soak = Soak::default();
+        self.machine
+            .memory
+            .closed
+            .retain(|stage, _| *stage == Stage::Check);
         if !matches!(self.machine.journal.state, State::Idle) {
             self.machine.memory.problem = None;
         }

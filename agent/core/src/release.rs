@@ -79,6 +79,62 @@ impl fmt::Debug for Name {
 )]
 pub struct NameError(String);
 
+/// Something that tells robots of one model apart, as `KEY=VALUE`: `site=hall-3`. Both are
+/// [`Name`]s.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Label {
+    /// What it is about.
+    pub key: Name,
+    /// What it says.
+    pub value: Name,
+}
+
+impl FromStr for Label {
+    type Err = LabelError;
+
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let (key, value) = text
+            .split_once('=')
+            .ok_or_else(|| LabelError::Shape(text.chars().take(120).collect()))?;
+        Ok(Self {
+            key: key.parse()?,
+            value: value.parse()?,
+        })
+    }
+}
+
+impl TryFrom<String> for Label {
+    type Error = LabelError;
+
+    fn try_from(text: String) -> Result<Self, LabelError> {
+        text.parse()
+    }
+}
+
+impl From<Label> for String {
+    fn from(label: Label) -> Self {
+        label.to_string()
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.key, self.value)
+    }
+}
+
+/// A text that cannot be a [`Label`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// There is no `=`.
+    #[error("'{0}' is no label; write KEY=VALUE, such as site=hall-3")]
+    Shape(String),
+    /// One of its parts is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
 /// Everything a channel offers, oldest release first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -87,8 +143,8 @@ pub struct Manifest {
     pub spec: u32,
     /// The channel's name: must be the one that was asked for.
     pub channel: Name,
-    /// The releases, oldest first. The last one that is not recalled and has the robot's model
-    /// counts.
+    /// The releases, oldest first. The last one that is not recalled, has the robot's model and
+    /// is for its labels counts.
     pub releases: Vec<Release>,
 }
 
@@ -106,6 +162,10 @@ pub struct Release {
     /// Whether it wants a reboot although nothing in it demands one.
     #[serde(default)]
     pub reboot: RebootPolicy,
+    /// Robots that it is for: for each key that stands here, those with one of its values. Empty:
+    /// for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<Label>,
     /// The system of each model.
     pub systems: BTreeMap<Name, System>,
     /// Set when the release was called back: it is not tried any more.
@@ -163,6 +223,17 @@ pub struct Target {
     pub reboot: RebootPolicy,
 }
 
+impl Release {
+    /// Whether it is for a robot with these labels.
+    #[must_use]
+    pub fn is_for(&self, labels: &[Label]) -> bool {
+        self.only.iter().all(|wanted| {
+            let same = self.only.iter().filter(|other| other.key == wanted.key);
+            same.into_iter().any(|label| labels.contains(label))
+        })
+    }
+}
+
 impl Manifest {
     /// Reads a manifest whose bytes are already trusted.
     ///
@@ -197,14 +268,14 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// The release that a robot of this model should run: the newest one that has a system for it
-    /// and was not recalled.
+    /// The release that a robot of this model with these labels should run: the newest one that has a
+    /// system for it, is for its labels and was not recalled.
     #[must_use]
-    pub fn target(&self, model: &Name) -> Option<Target> {
+    pub fn target(&self, model: &Name, labels: &[Label]) -> Option<Target> {
         self.releases
             .iter()
             .rev()
-            .filter(|release| release.recalled.is_none())
+            .filter(|release| release.recalled.is_none() && release.is_for(labels))
             .find_map(|release| {
                 release.systems.get(model).map(|system| Target {
                     release: release.id.clone(),
@@ -260,6 +331,7 @@ mod tests {
             created: Timestamp::UNIX_EPOCH,
             notes: String::new(),
             reboot: RebootPolicy::Auto,
+            only: Vec::new(),
             systems: models
                 .iter()
                 .map(|(m, c)| (m.parse().unwrap(), system(*c)))
@@ -283,14 +355,52 @@ mod tests {
     #[test]
     fn the_newest_release_of_the_model_counts() {
         let mut manifest = manifest();
-        assert_eq!(manifest.target(&name("picker")).unwrap().release, name("2"));
-        assert_eq!(manifest.target(&name("mower")).unwrap().release, name("1"));
-        assert_eq!(manifest.target(&name("digger")), None);
+        assert_eq!(
+            manifest.target(&name("picker"), &[]).unwrap().release,
+            name("2")
+        );
+        assert_eq!(
+            manifest.target(&name("mower"), &[]).unwrap().release,
+            name("1")
+        );
+        assert_eq!(manifest.target(&name("digger"), &[]), None);
         manifest.releases[1].recalled = Some(Recall {
             why: "drops things".into(),
             at: Timestamp::UNIX_EPOCH,
         });
-        assert_eq!(manifest.target(&name("picker")).unwrap().release, name("1"));
+        assert_eq!(
+            manifest.target(&name("picker"), &[]).unwrap().release,
+            name("1")
+        );
+    }
+
+    #[test]
+    fn a_release_may_be_for_some_labels_only() {
+        let labels = |texts: &[&str]| -> Vec<Label> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let mut manifest = manifest();
+        manifest.releases[1].only = labels(&["site=lab", "site=hall-3", "arm=ur10"]);
+        for (robot, release) in [
+            (&[][..], "1"),
+            (&["site=lab"], "1"),
+            (&["arm=ur10", "site=hall-2"], "1"),
+            (&["arm=ur10", "site=hall-3"], "2"),
+            (&["arm=ur10", "site=lab", "x=y"], "2"),
+        ] {
+            let target = manifest.target(&name("picker"), &labels(robot)).unwrap();
+            assert_eq!(target.release, name(release), "{robot:?}");
+        }
+        for (text, word) in [
+            ("site", "KEY=VALUE"),
+            ("=x", "is no name"),
+            ("a=b=c", "is no name"),
+        ] {
+            let error = text.parse::<Label>().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        let text = serde_json::to_string(&manifest.releases[1].only).unwrap();
+        assert_eq!(text, r#"["site=lab","site=hall-3","arm=ur10"]"#);
     }
 
     #[test]

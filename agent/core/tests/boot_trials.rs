@@ -323,6 +323,7 @@ fn a_restarted_agent_goes_on_with_the_trial() {
 #[test]
 fn a_person_may_end_a_trial_but_not_stop_a_reboot() {
     let rollback = || Request::Rollback {
+        force: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),
@@ -377,6 +378,7 @@ fn robot_on_b() -> Robot {
 
 fn roll_back(robot: &mut Robot) -> String {
     let answer = robot.ask(Request::Rollback {
+        force: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),

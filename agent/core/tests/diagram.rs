@@ -62,6 +62,7 @@ fn transitions() -> BTreeSet<(String, String, String)> {
         &|r| r.power_cut(),
         &|r| {
             r.feed(Event::Asked(Request::Rollback {
+                force: false,
                 to: None,
                 why: "x".into(),
                 by: "ada".into(),

@@ -28,6 +28,7 @@ fn update_to(robot: &mut Robot, c: char) {
 
 fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
     let answer = robot.ask(Request::Rollback {
+        force: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),
@@ -250,6 +251,7 @@ fn what_was_collected_before_its_trial_is_fetched_again() {
 
 fn rollback_as(robot: &mut Robot, by: &str) -> Result<String, Refusal> {
     robot.ask(Request::Rollback {
+        force: false,
         to: None,
         why: "x".into(),
         by: by.into(),

@@ -6,8 +6,10 @@ use common::{Fate, Robot, policy, release, system};
 use proptest::prelude::*;
 use std::time::Duration;
 use surefoot_core::{
+    gate::{Closed, Stage},
     health::{Failure, Report},
     journal::{Journal, State, What},
+    lease::Leases,
     machine::{Context, DriftPolicy, Effect, Event, Machine, Request},
     reboot::Reason,
     resolver::{SwitchUnit, Trace, World},
@@ -22,6 +24,8 @@ enum Fault {
     Rollback,
     Hold,
     Resume,
+    Lease,
+    Gate(Stage),
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
@@ -31,7 +35,13 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::Rollback),
         1 => Just(Fault::Hold),
         1 => Just(Fault::Resume),
+        1 => Just(Fault::Lease),
+        1 => stage().prop_map(Fault::Gate),
     ]
+}
+
+fn stage() -> impl Strategy<Value = Stage> {
+    proptest::sample::select(Stage::ALL.to_vec())
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -99,15 +109,22 @@ proptest! {
                 Fault::Kill => robot.kill(),
                 Fault::PowerCut => robot.power_cut(),
                 Fault::Rollback => robot.feed(Event::Asked(Request::Rollback {
-                    to: None, why: "x".into(), by: "ada".into(),
+                    force: false, to: None, why: "x".into(), by: "ada".into(),
                 })),
                 Fault::Hold => robot.feed(Event::Asked(Request::Hold {
                     length: Some(Duration::from_secs(100)), why: "x".into(), by: "ada".into(),
                 })),
+                Fault::Lease => {
+                    robot.start();
+                    let _ = robot.lease(true, 100);
+                }
+                Fault::Gate(stage) if robot.closed.remove(&stage) => {}
+                Fault::Gate(stage) => drop(robot.closed.insert(stage)),
                 Fault::Resume => robot.feed(Event::Asked(Request::Resume { by: None })),
             }
             robot.start();
         }
+        robot.closed.clear();
         robot.settle();
         let confirmed = robot.confirmed().clone();
         prop_assert_eq!(&robot.default, &confirmed, "{}", robot.log.join("\n"));
@@ -211,8 +228,31 @@ fn event() -> impl Strategy<Value = Event> {
             },
             pending: vec![],
         })),
+        (stage(), any::<bool>()).prop_map(|(stage, open)| Event::Gates {
+            stage,
+            closed: if open {
+                vec![]
+            } else {
+                vec![Closed {
+                    gate: "g".into(),
+                    why: "w".into(),
+                }]
+            },
+        }),
+        (any::<bool>(), 1..1_000_u64).prop_map(|(busy, seconds)| Event::Asked(Request::Lease {
+            name: "arm".parse().expect("a name"),
+            busy,
+            why: None,
+            ttl: Duration::from_secs(seconds),
+            by: "ros".into(),
+        })),
+        Just(Event::Asked(Request::EndLease {
+            name: "arm".parse().expect("a name"),
+            by: None,
+        })),
         Just(Event::Asked(Request::Update)),
         Just(Event::Asked(Request::Rollback {
+            force: false,
             to: None,
             why: "x".into(),
             by: "ada".into()
@@ -238,7 +278,7 @@ proptest! {
         let policy = policy();
         let boot = BootId("boot-1".into());
         let mut now = Instant(0);
-        let mut machine = Machine::new(Journal::default());
+        let mut machine = Machine::new(Journal::default(), Leases::default());
         let mut on_disk = machine.journal().clone();
         for (event, wait) in events {
             now = now + Duration::from_millis(wait);
@@ -264,6 +304,9 @@ proptest! {
                         prop_assert_eq!(after.state.target(), Some(target));
                     }
                     Effect::Reboot(_) => prop_assert!(after.holds.is_empty()),
+                    Effect::ArmDeadMan { .. } | Effect::AimBoot { .. } => {
+                        prop_assert_eq!(machine.leases().closed(&policy.leases, now), []);
+                    }
                     _ => {}
                 }
             }

@@ -7,7 +7,7 @@ use crate::{
     activate, boot,
     config::Config,
     control::{Asked, Desk, Published, Refused, Roles},
-    disk::{self, StateDir},
+    disk::{self, RuntimeDir, StateDir},
     doctor::{Patient, Practice},
     effects::{Work, Worker},
     fault, observe,
@@ -19,6 +19,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_core::{
     StorePath,
     control::{Knowledge, RollbackTo},
+    gate,
     journal::{Journal, State},
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request},
     resolver::SwitchUnit,
@@ -54,6 +55,7 @@ pub(crate) enum End {
 pub(crate) struct Agent {
     machine: Machine,
     state: StateDir,
+    runtime: RuntimeDir,
     config: Arc<Config>,
     policy: Policy,
     boot: BootId,
@@ -82,6 +84,9 @@ impl Agent {
         once: bool,
     ) -> anyhow::Result<Self> {
         let journal = state.load()?;
+        let boot = observe::boot_id();
+        let runtime = RuntimeDir::new(&config);
+        let leases = runtime.load(&boot);
         let (work, queue) = mpsc::unbounded_channel();
         let (events_in, events) = mpsc::unbounded_channel();
         let (progress_in, progress) = watch::channel(progress::Status::default());
@@ -97,12 +102,13 @@ impl Agent {
         tokio::spawn(worker.run());
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
-            machine: Machine::new(journal),
+            machine: Machine::new(journal, leases),
             state,
+            runtime,
             policy: Policy::from(&*config),
             roles: watch::Sender::new(roles(&config)),
             config,
-            boot: observe::boot_id(),
+            boot,
             work,
             events,
             progress,
@@ -276,6 +282,12 @@ impl Agent {
             effects,
             answer,
         } = decided;
+        if machine.leases() != self.machine.leases()
+            && let Err(error) = self.runtime.save(&self.boot, machine.leases())
+        {
+            // Then a restart of the agent forgets them.
+            tracing::error!("{error:#}");
+        }
         self.machine = machine;
         for effect in effects {
             match effect {
@@ -316,6 +328,9 @@ impl Agent {
                     },
                 };
                 self.last_check = Some(LastCheck::new(Ok(offer)));
+            }
+            Event::Gates { stage, closed } if !closed.is_empty() => {
+                tracing::debug!(%stage, "waiting: {}", gate::summary(closed));
             }
             Event::PollFailed(why) => {
                 tracing::warn!("check failed: {why}");
@@ -369,6 +384,7 @@ impl Agent {
         let status = status::of(
             &self.machine,
             &self.config,
+            &self.policy,
             self.last_check.as_ref(),
             self.meter.progress(),
             self.knowledge.borrow().clone(),

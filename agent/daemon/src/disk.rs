@@ -1,8 +1,10 @@
 //! What the agent keeps on the disk: its lock, its journal, and the roots that keep its systems
 //! from the garbage collector.
 
+use crate::{config::Config, observe};
 use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
@@ -13,6 +15,8 @@ use std::{
 use surefoot_core::{
     StorePath,
     journal::{Journal, JournalError, MAX_JOURNAL_BYTES},
+    lease::Leases,
+    time::BootId,
 };
 
 /// Where the roots lie: Nix follows every link below `/nix/var/nix/gcroots` (Nix manual,
@@ -21,6 +25,57 @@ pub(crate) const ROOTS_DIR: &str = "/nix/var/nix/gcroots/surefoot";
 
 /// The journal's file, in the state directory.
 pub(crate) const JOURNAL: &str = "journal.json";
+
+/// Where what lasts as long as a boot is kept.
+#[derive(Debug)]
+pub(crate) struct RuntimeDir(PathBuf);
+
+/// What the robot's software said, and in which boot.
+#[derive(Debug, Serialize, Deserialize)]
+struct Said {
+    boot: BootId,
+    leases: Leases,
+}
+
+impl RuntimeDir {
+    /// That of the unit (`systemd.exec(5)`, `RuntimeDirectory=`), else where the socket is.
+    pub(crate) fn new(config: &Config) -> Self {
+        let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+        let beside = || config.socket.parent().unwrap_or(Path::new("/run")).into();
+        Self(given.unwrap_or_else(beside))
+    }
+
+    fn leases(&self) -> PathBuf {
+        self.0.join("leases.json")
+    }
+
+    /// What was said in this boot. What cannot be read was not said.
+    pub(crate) fn load(&self, boot: &BootId) -> Leases {
+        let said = observe::read(&self.leases());
+        let said = said.and_then(|text| serde_json::from_str::<Said>(&text).ok());
+        let said = said.filter(|said| said.boot == *boot);
+        said.map(|said| said.leases).unwrap_or_default()
+    }
+
+    /// Keeps it, for a restart of the agent. It need not outlast the power.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn save(&self, boot: &BootId, leases: &Leases) -> anyhow::Result<()> {
+        let said = Said {
+            boot: boot.clone(),
+            leases: leases.clone(),
+        };
+        let path = self.leases();
+        let write = || -> anyhow::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
+            file.write_all(&serde_json::to_vec(&said)?)?;
+            file.persist(&path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+}
 
 /// The state directory, held by one agent at a time.
 #[derive(Debug)]

@@ -3,13 +3,14 @@
 //! What takes long runs beside the queue; what must be done before the next thing is waited for.
 
 use crate::{
-    activate, boot, config::Config, disk::StateDir, doctor, fault, fetching, health, observe,
-    repository::Repository, systemd,
+    activate, boot, config::Config, disk::StateDir, doctor, fault, fetching, gates, health,
+    observe, repository::Repository, systemd,
 };
 use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_core::{
     control::Knowledge,
+    gate::Stage,
     machine::{Effect, Event},
     reboot,
     release::Target,
@@ -90,6 +91,11 @@ impl Worker {
                 config.repository.clone(),
                 config.channel.clone(),
                 config.model.clone(),
+                config
+                    .labels
+                    .iter()
+                    .map(|label| label.0.clone())
+                    .collect::<Vec<_>>(),
                 config.root.clone(),
                 config.ca_file.clone(),
                 config.poll.timeout,
@@ -116,15 +122,28 @@ impl Worker {
         tracing::debug!(?effect, "effect");
         let tools = self.tools.clone();
         match effect {
+            Effect::AskGates(stage) => {
+                tokio::spawn(async move {
+                    let closed = gates::closed(&tools.config.gates, stage).await;
+                    fault::point("after", "ask-gates");
+                    tools.say(Event::Gates { stage, closed });
+                });
+            }
             Effect::Poll => {
                 tokio::spawn(async move { tools.poll().await });
             }
             Effect::Fetch(target) => {
                 self.cancel_fetch();
                 let task = tokio::spawn(async move {
-                    let event = match tools.fetch(&target).await {
-                        Ok(()) => Event::Fetched,
-                        Err(error) => Event::FetchFailed(format!("{error:#}")),
+                    let stage = Stage::Download;
+                    let event = tokio::select! {
+                        fetched = tools.fetch(&target) => match fetched {
+                            Ok(()) => Event::Fetched,
+                            Err(error) => Event::FetchFailed(format!("{error:#}")),
+                        },
+                        closed = gates::close(&tools.config.gates, stage) => {
+                            Event::Gates { stage, closed }
+                        }
                     };
                     fault::point("after", "fetch");
                     tools.say(event);
@@ -230,6 +249,7 @@ impl Worker {
 /// An effect's name at its fault points.
 const fn name(effect: &Effect) -> &'static str {
     match effect {
+        Effect::AskGates(_) => "ask-gates",
         Effect::Poll => "poll",
         Effect::Fetch(_) => "fetch",
         Effect::CancelFetch => "cancel-fetch",

@@ -1,9 +1,9 @@
 //! Bringing a closure, as it is configured.
 
 use crate::config::{Config, Fetch, Secret, Signatures};
-use jiff::{Zoned, civil::Time};
+use jiff::{Zoned, civil::DateTime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-use surefoot_core::{StorePath, closure::ClosureIndex, release::Name};
+use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
 use surefoot_store::{
     Error,
     access::{Access, By},
@@ -48,7 +48,9 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
     request.reserve = fetch.reserve.0;
     request.staging_limit = fetch.staging.0;
     request.memory = fetch.memory.0;
-    request.bandwidth.set(limit(fetch, Zoned::now().time()).0);
+    request
+        .bandwidth
+        .set(limit(fetch, Zoned::now().datetime()).0);
     let http = &mut request.http;
     http.ca_files.extend(config.ca_file.clone());
     http.netrc_file = fetch.netrc_file.as_ref().map(Secret::file);
@@ -88,7 +90,7 @@ pub(crate) async fn hold(config: &Config, system: &StorePath) -> Result<Option<C
 async fn keep_to_windows(fetch: &Fetch, bandwidth: &Bandwidth) -> Result<Report, Error> {
     loop {
         tokio::time::sleep(LOOK).await;
-        let (limit, window) = limit(fetch, Zoned::now().time());
+        let (limit, window) = limit(fetch, Zoned::now().datetime());
         if limit != bandwidth.get() {
             tracing::info!(?window, "the bandwidth is {limit} B/s now; 0 is all of it");
             bandwidth.set(limit);
@@ -97,16 +99,9 @@ async fn keep_to_windows(fetch: &Fetch, bandwidth: &Bandwidth) -> Result<Report,
 }
 
 /// Bytes a second at a time of the day, 0 being as many as come, and the window that says so.
-fn limit(fetch: &Fetch, now: Time) -> (u64, Option<&Name>) {
-    let within = |from: Time, to: Time| {
-        if from <= to {
-            from <= now && now < to
-        } else {
-            from <= now || now < to
-        }
-    };
+fn limit(fetch: &Fetch, now: DateTime) -> (u64, Option<&Name>) {
     let mut windows = fetch.window.iter();
-    let window = windows.find(|window| within(window.from.0, window.to.0));
+    let window = windows.find(|window| in_window(&[], window.from.0, window.to.0, now));
     window.map_or((fetch.limit.0, None), |window| {
         (window.limit.0, Some(&window.name))
     })
@@ -134,7 +129,7 @@ mod tests {
             (13, 59, 10),
             (14, 0, 1024),
         ] {
-            let now = jiff::civil::time(hour, minute, 0, 0);
+            let now = jiff::civil::date(2026, 11, 24).at(hour, minute, 0, 0);
             assert_eq!(limit(&config.fetch, now).0, bytes, "{now}");
         }
     }

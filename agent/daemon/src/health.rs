@@ -2,7 +2,7 @@
 
 use crate::{
     activate, boot,
-    config::{self, CommandCheck, HttpCheck, TcpCheck},
+    config::{self, CommandCheck, Exec, HttpCheck, TcpCheck},
     observe,
     repository::Repository,
     systemd,
@@ -143,20 +143,32 @@ fn own_unit(unit: &str) -> bool {
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {
-    let name = format!("command {}", check.name);
-    let (program, args) = check.exec.0.split_first()?;
+    let ended = run(&check.exec, check.timeout).await;
+    ended.err().map(|(message, journal)| Failure {
+        check: format!("command {}", check.name),
+        message,
+        journal,
+    })
+}
+
+/// Runs a program that must exit with 0.
+///
+/// # Errors
+/// How it ended instead, and its last lines.
+pub(crate) async fn run(exec: &Exec, limit: Duration) -> Result<(), (String, Vec<String>)> {
+    // It is never empty.
+    let (program, args) = exec.0.split_first().unwrap_or((&exec.0[0], &[]));
     let mut command = Command::new(program);
     command
         .args(args)
         .env("PATH", systemd::PATH)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = match within(check.timeout, command.output()).await {
-        Ok(output) => output,
-        Err(why) => return Some(failure(name, why)),
-    };
+    let output = within(limit, command.output())
+        .await
+        .map_err(|why| (why, Vec::new()))?;
     if output.status.success() {
-        return None;
+        return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
@@ -165,11 +177,7 @@ async fn command(check: &CommandCheck) -> Option<Failure> {
         .map(|line| line.chars().take(500).collect())
         .collect();
     let tail = lines.len().saturating_sub(JOURNAL_LINES);
-    Some(Failure {
-        check: name,
-        message: output.status.to_string(),
-        journal: lines[tail..].to_vec(),
-    })
+    Err((output.status.to_string(), lines[tail..].to_vec()))
 }
 
 async fn tcp(check: &TcpCheck) -> Option<Failure> {

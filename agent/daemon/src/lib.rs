@@ -19,6 +19,7 @@ mod fault;
 mod fetching;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod gates;
 mod health;
 mod observe;
 mod repository;
@@ -166,6 +167,8 @@ async fn roll_back(
     let said = agent
         .run_once(Request::Rollback {
             to,
+            // Nobody could renew a lease while there is no agent.
+            force: true,
             why: why.to_string(),
             by: "root".to_owned(),
         })

@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
     control::{ClockState, Knowledge},
-    release::{MAX_MANIFEST_BYTES, Manifest, Name, Target},
+    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
 use surefoot_trust::{Client, Clock, Error};
 use tokio::sync::{Mutex, watch};
@@ -24,6 +24,7 @@ pub(crate) struct Repository {
     client: Arc<Mutex<Client>>,
     channel: Name,
     model: Name,
+    labels: Vec<Label>,
     limit: Duration,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     anchor: Vec<u8>,
@@ -82,6 +83,7 @@ impl Repository {
             client,
             channel: config.channel.clone(),
             model: config.model.clone(),
+            labels: config.labels.iter().map(|label| label.0.clone()).collect(),
             limit: config.poll.timeout * POLL_LIMIT,
             knowledge,
             anchor,
@@ -120,7 +122,7 @@ impl Repository {
             };
             let manifest = Manifest::parse(&bytes, &self.channel)
                 .with_context(|| format!("{name} in the repository"))?;
-            Ok(manifest.target(&self.model))
+            Ok(manifest.target(&self.model, &self.labels))
         })
         .await
     }

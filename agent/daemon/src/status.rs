@@ -2,12 +2,13 @@
 
 use crate::{config::Config, observe};
 use jiff::Timestamp;
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use surefoot_core::{
     StorePath,
-    control::{Check, CheckResult, Hold, Knowledge, Progress, Status, System},
+    control::{Check, CheckResult, Gate, Hold, Knowledge, Lease, Progress, Status, System},
+    gate::{self, Closed, Stage},
     journal::{Journal, Phase, State},
-    machine::Machine,
+    machine::{Machine, Policy},
     release::Name,
     time::Instant,
 };
@@ -88,18 +89,23 @@ impl Meter {
 pub(crate) fn of(
     machine: &Machine,
     config: &Config,
+    policy: &Policy,
     last_check: Option<&LastCheck>,
     progress: Option<Progress>,
     knowledge: Option<Knowledge>,
 ) -> Status {
     let (journal, now) = (machine.journal(), observe::now());
+    let closed = machine.closed(policy, now);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: config.model.to_string(),
+        labels: (config.labels.iter())
+            .map(|label| label.0.to_string())
+            .collect(),
         channel: config.channel.to_string(),
         repository: config.repository.to_string(),
         state: (&journal.state).into(),
-        doing: doing(machine, config, last_check),
+        doing: doing(machine, config, last_check, &closed),
         checking: machine.polling(),
         running: observe::system(observe::CURRENT).map(|path| known(journal, path)),
         booted: observe::system(observe::BOOTED).map(|path| known(journal, path)),
@@ -112,6 +118,12 @@ pub(crate) fn of(
             .holds
             .iter()
             .map(|hold| Hold::new(hold, now))
+            .collect(),
+        leases: (machine.leases().iter())
+            .map(|lease| Lease::new(lease, now))
+            .collect(),
+        gates: (closed.into_iter())
+            .flat_map(|(stage, closed)| closed.into_iter().map(move |gate| Gate::new(stage, gate)))
             .collect(),
         last_check: last_check.map(|check| Check {
             when: Some(check.at),
@@ -162,7 +174,12 @@ fn target(journal: &Journal) -> Option<System> {
 }
 
 /// One sentence for people and for `systemctl status`.
-fn doing(machine: &Machine, config: &Config, last_check: Option<&LastCheck>) -> String {
+fn doing(
+    machine: &Machine,
+    config: &Config,
+    last_check: Option<&LastCheck>,
+    closed: &BTreeMap<Stage, Vec<Closed>>,
+) -> String {
     let journal = machine.journal();
     let name = |release: Option<String>| {
         release.map_or_else(|| "a system".to_owned(), |r| format!("release {r}"))
@@ -172,10 +189,12 @@ fn doing(machine: &Machine, config: &Config, last_check: Option<&LastCheck>) -> 
         .problem()
         .map(|problem| format!("; {problem}"))
         .unwrap_or_default();
+    let waits = |stage| closed.get(&stage).map(|closed| gate::summary(closed));
     match &journal.state {
         State::Idle if machine.drift().is_some() => {
             "somebody switched by hand; updates wait until that is settled".to_owned()
         }
+        State::Idle if let Some(why) = waits(Stage::Check) => format!("waiting to check: {why}"),
         State::Idle => match machine.problem() {
             Some(problem) => format!("waiting: {problem}"),
             None => match last_check.map(|check| &check.result) {
@@ -189,13 +208,19 @@ fn doing(machine: &Machine, config: &Config, last_check: Option<&LastCheck>) -> 
                 _ => "up to date".to_owned(),
             },
         },
-        State::Fetching { .. } => format!("fetching {release}{problem}"),
+        State::Fetching { .. } => match waits(Stage::Download) {
+            Some(why) => format!("{release} waits to be fetched: {why}"),
+            None => format!("fetching {release}{problem}"),
+        },
         State::Ready { .. } => match journal.holds.first() {
             Some(hold) => format!(
                 "{release} waits: {} holds it back ({})",
                 hold.owner, hold.why
             ),
-            None => format!("{release} is here{problem}"),
+            None => match waits(Stage::Activate) {
+                Some(why) => format!("{release} waits: {why}"),
+                None => format!("{release} is here{problem}"),
+            },
         },
         State::Trial { phase, .. } => match phase {
             Phase::Arming | Phase::Staging { .. } | Phase::Aiming => {
@@ -206,7 +231,10 @@ fn doing(machine: &Machine, config: &Config, last_check: Option<&LastCheck>) -> 
                     "{release} waits for a reboot: {} holds it back ({})",
                     hold.owner, hold.why
                 ),
-                None => format!("{release} waits for a reboot"),
+                None => match waits(Stage::Reboot) {
+                    Some(why) => format!("{release} waits for a reboot: {why}"),
+                    None => format!("{release} waits for a reboot"),
+                },
             },
             Phase::Booting => format!("rebooting to try {release}"),
             Phase::Switching { .. } => format!("switching to {release} on trial"),

@@ -358,6 +358,14 @@ fn running_jobs(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Starts a unit that exists, and waits until it is up.
+///
+/// # Errors
+/// It cannot be, or not in time.
+pub(crate) async fn start_unit(unit: &str) -> anyhow::Result<()> {
+    systemctl(&["start", "--", unit]).await.map(drop)
+}
+
 /// Reboots the robot.
 ///
 /// # Errors

@@ -17,7 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 use surefoot_core::{
-    control::{Blocked, CheckResult, Progress, State, Status},
+    control::{Blocked, CheckResult, Gate, Progress, State, Status},
+    gate::Stage,
     release::Name,
 };
 
@@ -130,7 +131,12 @@ pub(super) fn ended(before: &Status, now: &Status) -> Option<Outcome> {
     let given_up =
         |blocked: &&Blocked| !before.blocked.contains(blocked) || Some(&blocked.system) == target;
     let path = |status: &Status| status.confirmed.as_ref().map(|s| s.system.clone());
+    // While the repository is being asked, what gates said of that is old.
+    let shut = |gate: &Gate| gate.stage != Stage::Check || !now.checking;
     match now.state {
+        _ if now.gates.iter().any(shut) => Some(Outcome::Held {
+            why: now.doing.clone(),
+        }),
         State::Ready if !now.holds.is_empty() => Some(Outcome::Held {
             why: now
                 .holds

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
 use surefoot_core::{
     control::{
-        Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Progress, State,
-        Status, System,
+        Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Lease, Progress,
+        State, Status, System,
     },
     journal::What,
     units::{short_bytes, short_duration},
@@ -22,11 +22,15 @@ pub(super) fn status(status: &Status, style: Style) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<10}")));
     };
+    let labels: String = (status.labels.iter())
+        .map(|label| format!(" {label}"))
+        .collect();
+    let robot = format!("{}{labels}", status.model);
     row(
         "Robot",
         format!(
             "{} on channel {} of {}",
-            clean(&status.model),
+            clean(&robot),
             clean(&status.channel),
             clean(&status.repository)
         ),
@@ -71,6 +75,19 @@ pub(super) fn status(status: &Status, style: Style) -> String {
     }
     for hold in &status.holds {
         row("Held", style.busy(&self::hold(hold)));
+    }
+    for lease in &status.leases {
+        let text = self::lease(lease);
+        row("Lease", if lease.busy { style.busy(&text) } else { text });
+    }
+    for gate in &status.gates {
+        let text = format!(
+            "to {}: {} ({})",
+            gate.stage,
+            clean(&gate.gate),
+            clean(&gate.why)
+        );
+        row("Waits", style.busy(&text));
     }
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&clean(drift)));
@@ -145,6 +162,20 @@ fn hold(hold: &Hold) -> String {
         None => "until somebody resumes".into(),
     };
     format!("by {} {until}: {}", clean(&hold.owner), clean(&hold.why))
+}
+
+fn lease(lease: &Lease) -> String {
+    let left = short_duration(Duration::from_secs(lease.seconds_left));
+    let word = if lease.busy { "busy" } else { "free" };
+    let mut text = format!(
+        "{} by {} is {word} for {left}",
+        lease.name,
+        clean(&lease.owner)
+    );
+    if let Some(why) = &lease.why {
+        let _ = write!(text, ": {}", clean(why));
+    }
+    text
 }
 
 /// The last check of the repository and the next.

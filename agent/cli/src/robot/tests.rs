@@ -7,9 +7,11 @@ use crate::style::Style;
 use surefoot_core::{
     StorePath,
     control::{
-        Blocked, Check, CheckResult, Failure, HistoryEntry, Hold, Progress, State, Status, System,
+        Blocked, Check, CheckResult, Failure, Gate, HistoryEntry, Hold, Lease, Progress, State,
+        Status, System,
     },
     finding::{Finding, Subject},
+    gate::Stage,
     journal::{Cause, What},
 };
 
@@ -113,6 +115,19 @@ fn busy() -> Status {
                 seconds_left: None,
             },
         ],
+        labels: vec!["site=hall-3".into(), "arm=ur10".into()],
+        leases: vec![Lease {
+            name: "gripper".parse().unwrap(),
+            owner: "ros".into(),
+            busy: true,
+            why: Some("a crate".into()),
+            seconds_left: 21,
+        }],
+        gates: vec![Gate {
+            stage: Stage::Download,
+            gate: "window".into(),
+            why: "it is Mon 12:30 and not within night".into(),
+        }],
         last_check: Some(Check {
             when: None,
             result: CheckResult::Failed,
@@ -219,7 +234,19 @@ fn the_end_of_an_update_is_known() {
         state: State::Ready,
         ..quiet()
     };
-    assert_eq!(end(ready), None);
+    assert_eq!(end(ready.clone()), None);
+    let gated = |stage, checking| Status {
+        gates: vec![Gate {
+            stage,
+            gate: "battery".into(),
+            why: "low".into(),
+        }],
+        checking,
+        ..ready.clone()
+    };
+    let activate = gated(Stage::Activate, true);
+    assert!(matches!(end(activate), Some(Outcome::Held { .. })));
+    assert_eq!(end(gated(Stage::Check, true)), None);
 
     let drift = Status {
         drift: busy().drift,

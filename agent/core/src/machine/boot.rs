@@ -37,8 +37,21 @@ impl Decision<'_> {
 
     /// It has a boot entry: aims at it, if nobody minds a reboot.
     pub(super) fn staged(&mut self) {
-        self.expire_holds();
-        let free = self.machine.journal.holds.is_empty();
+        if let State::Trial { phase, .. } = &mut self.machine.journal.state {
+            // It may have been aimed at before a restart of the agent.
+            if *phase == Phase::Aiming || *phase == Phase::Booting {
+                self.effects.push(Effect::DisarmDeadMan);
+            }
+            *phase = Phase::Staged;
+            self.begin_if_free();
+        }
+    }
+
+    /// Nobody minds: the next boot is to be the trial's.
+    pub(super) fn aim(&mut self) {
+        if self.kept() {
+            return;
+        }
         let within = self.cx.policy.boot_deadline + DEAD_MAN_MARGIN;
         let State::Trial {
             system,
@@ -49,34 +62,23 @@ impl Decision<'_> {
         else {
             return;
         };
-        if free {
-            *phase = Phase::Aiming;
-            self.effects.push(Effect::AimBoot {
-                system: system.clone(),
-                previous: previous.clone(),
-                within,
-            });
-        } else {
-            *phase = Phase::Staged;
-            // It may have been aimed at before a restart of the agent.
-            self.effects.push(Effect::DisarmDeadMan);
-        }
+        *phase = Phase::Aiming;
+        self.effects.push(Effect::AimBoot {
+            system: system.clone(),
+            previous: previous.clone(),
+            within,
+        });
     }
 
     /// The next boot is the trial's: makes it happen, unless somebody holds the robot since then.
     pub(super) fn aimed(&mut self) {
-        let State::Trial {
+        if let State::Trial {
             phase: phase @ Phase::Aiming,
             ..
         } = &mut self.machine.journal.state
-        else {
-            return;
-        };
-        if self.machine.journal.holds.is_empty() {
+        {
             *phase = Phase::Booting;
             self.boot_trial();
-        } else {
-            self.staged();
         }
     }
 
@@ -92,7 +94,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn boot_trial(&mut self) {
-        if !self.machine.journal.holds.is_empty() {
+        if self.kept() {
             self.staged();
         } else if let State::Trial { system, .. } = &self.machine.journal.state {
             self.reboot(format!("trying {system}"));

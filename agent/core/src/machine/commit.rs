@@ -83,7 +83,7 @@ impl Decision<'_> {
     /// The boot loader starts the system that a person went back to: reboots into it, at a permitted
     /// moment. Whoever reboots the robot before that arrives there, too.
     pub(super) fn reboot_into(&mut self) {
-        self.expire_holds();
+        self.expire();
         let State::Committing { goal, .. } = &self.machine.journal.state else {
             return;
         };

@@ -7,7 +7,7 @@ impl Decision<'_> {
         if !self.machine.memory.polling {
             self.machine.memory.polling = true;
             self.machine.memory.next_poll = None;
-            self.effects.push(Effect::Poll);
+            self.effects.push(Effect::AskGates(Stage::Check));
         }
     }
 
@@ -93,18 +93,14 @@ impl Decision<'_> {
 
     pub(super) fn fetch(&mut self, target: Target) {
         self.machine.memory.fetch_failures = 0;
-        self.go(State::Fetching {
-            target: target.clone(),
-        });
-        self.effects.push(Effect::Fetch(target));
+        self.go(State::Fetching { target });
+        self.effects.push(Effect::AskGates(Stage::Download));
     }
 
     pub(super) fn fetched(&mut self) {
         if let State::Fetching { target } = self.machine.journal.state.clone() {
-            self.go(State::Ready {
-                target: target.clone(),
-            });
-            self.effects.push(Effect::Inspect(target));
+            self.go(State::Ready { target });
+            self.begin_if_free();
         }
     }
 

@@ -1,12 +1,27 @@
 //! What people and programs ask for.
 
 use super::*;
+use crate::gate;
 
 impl Decision<'_> {
     pub(super) fn asked(&mut self, request: Request) -> Answer {
         match request {
             Request::Update => self.asked_update(),
-            Request::Rollback { to, why, by } => self.asked_rollback(to, why, by),
+            Request::Rollback { to, force, why, by } => self.asked_rollback(to, force, why, by),
+            Request::Lease {
+                name,
+                busy,
+                why,
+                ttl,
+                by,
+            } => self.asked_lease(Lease {
+                name,
+                owner: by,
+                busy,
+                why,
+                until: self.cx.now + ttl,
+            }),
+            Request::EndLease { name, by } => self.asked_end_lease(&name, by.as_deref()),
             Request::Hold { length, why, by } => {
                 let expiry = length.map(|length| Expiry {
                     length,
@@ -27,7 +42,7 @@ impl Decision<'_> {
                 })
             }
             Request::Resume { by } => {
-                self.expire_holds();
+                self.expire();
                 let holds = &mut self.machine.journal.holds;
                 let before = holds.len();
                 holds.retain(|hold| by.as_ref().is_some_and(|by| *by != hold.owner));
@@ -51,7 +66,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn asked_update(&mut self) -> Answer {
-        self.expire_holds();
+        self.expire();
         if let Some(hold) = self.machine.journal.holds.first() {
             return Err(Refusal::Refused(format!(
                 "{} holds updates: {}",
@@ -64,6 +79,8 @@ impl Decision<'_> {
                  confirmed system"
             )));
         }
+        // What they said before is no answer.
+        self.machine.memory.closed.clear();
         match &self.machine.journal.state {
             State::Idle => {
                 self.machine.memory.retry = None;
@@ -73,18 +90,23 @@ impl Decision<'_> {
             State::Fetching { target } => {
                 let target = target.clone();
                 if self.machine.memory.retry.take().is_some() {
-                    self.effects.push(Effect::Fetch(target.clone()));
+                    self.effects.push(Effect::AskGates(Stage::Download));
                 }
                 self.poll();
                 Ok(format!("release {} is being fetched", target.release))
             }
-            state => Ok(format!("an update is under way ({})", state.name())),
+            state => {
+                let answer = format!("an update is under way ({})", state.name());
+                self.begin_if_free();
+                Ok(answer)
+            }
         }
     }
 
     pub(super) fn asked_rollback(
         &mut self,
         to: Option<StorePath>,
+        force: bool,
         why: String,
         by: String,
     ) -> Answer {
@@ -116,17 +138,31 @@ impl Decision<'_> {
             State::Idle
             | State::Fetching { .. }
             | State::Ready { .. }
-            | State::Trial { target: None, .. } => self.roll_back(to, why, by),
+            | State::Trial { target: None, .. } => self.roll_back(to, force, why, by),
         }
     }
 
-    pub(super) fn roll_back(&mut self, to: Option<StorePath>, why: String, by: String) -> Answer {
-        self.expire_holds();
+    pub(super) fn roll_back(
+        &mut self,
+        to: Option<StorePath>,
+        force: bool,
+        why: String,
+        by: String,
+    ) -> Answer {
+        self.expire();
         let mut holds = self.machine.journal.holds.iter();
         if let Some(hold) = holds.find(|h| h.owner != by) {
             return Err(Refusal::Refused(format!(
                 "{} holds the robot: {}; `surefoot resume` ends the hold",
                 hold.owner, hold.why
+            )));
+        }
+        let busy = self.busy();
+        if !force && !busy.is_empty() {
+            return Err(Refusal::Refused(format!(
+                "the robot is busy: {}; look whether it may be touched, and if so, `surefoot rollback \
+                 --force`",
+                gate::summary(&busy)
             )));
         }
         let journal = &self.machine.journal;

@@ -94,7 +94,7 @@ impl Decision<'_> {
 
     /// Only a reboot leads back: the boot loader still starts the system before the trial.
     pub(super) fn reboot_to_revert(&mut self, why: String) {
-        self.expire_holds();
+        self.expire();
         let State::Reverting {
             order,
             attempts,

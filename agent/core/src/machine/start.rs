@@ -126,11 +126,15 @@ impl Decision<'_> {
 
     /// Switches to the confirmed system again.
     pub(super) fn restore(&mut self, why: &str) {
-        self.expire_holds();
-        if let Some(hold) = self.machine.journal.holds.first() {
+        self.expire();
+        let holds = self.machine.journal.holds.iter();
+        let holds = holds.map(|hold| format!("the hold of {}", hold.owner));
+        let leases = self.busy().into_iter().map(|closed| closed.to_string());
+        let kept: Vec<String> = holds.chain(leases).collect();
+        if !kept.is_empty() {
             self.machine.memory.problem = Some(format!(
-                "{why}; the confirmed system will be put back when the hold of {} ends",
-                hold.owner
+                "{why}; the confirmed system will be put back when this has ended: {}",
+                kept.join(", ")
             ));
             return;
         }

@@ -36,8 +36,7 @@ impl Decision<'_> {
             self.drifted(current);
             return;
         }
-        self.expire_holds();
-        if !self.machine.journal.holds.is_empty() {
+        if self.kept() {
             return;
         }
         let reasons: Vec<String> = reboot.iter().map(ToString::to_string).collect();
@@ -74,30 +73,6 @@ impl Decision<'_> {
             mode: Mode::Live,
             phase: Phase::Arming,
         });
-    }
-
-    /// Looks again at what waits, now that nobody holds it back: the robot may have changed since.
-    pub(super) fn begin_if_free(&mut self) {
-        if !self.machine.journal.holds.is_empty() {
-            return;
-        }
-        match &self.machine.journal.state {
-            State::Ready { target } => self.effects.push(Effect::Inspect(target.clone())),
-            State::Trial {
-                phase: Phase::Staged,
-                ..
-            } => self.staged(),
-            _ => {}
-        }
-    }
-
-    /// Drops the holds that have ended; says whether there were any.
-    pub(super) fn expire_holds(&mut self) -> bool {
-        let now = self.cx.now;
-        let holds = &mut self.machine.journal.holds;
-        let before = holds.len();
-        holds.retain(|hold| hold.ends().is_none_or(|end| end > now));
-        holds.len() < before
     }
 
     pub(super) fn dead_man_armed(&mut self) {
@@ -157,10 +132,8 @@ impl Decision<'_> {
                 // Nothing was activated: try it by booting it.
                 self.effects.push(Effect::DisarmDeadMan);
                 self.machine.memory.other_init = Some(system);
-                self.go(State::Ready {
-                    target: target.clone(),
-                });
-                self.effects.push(Effect::Inspect(target));
+                self.go(State::Ready { target });
+                self.begin_if_free();
             }
             State::Trial { .. } => self.revert(Evidence::of_switch(outcome, log, failures)),
             State::Committing { reboot: true, .. } if outcome.activated() => self.reboot_into(),

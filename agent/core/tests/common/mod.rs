@@ -11,8 +11,10 @@ use std::{
 };
 use surefoot_core::{
     StorePath,
+    gate::{Closed, Stage},
     health::{Failure, REPOSITORY, Report},
     journal::{Cause, Journal, Mode, Phase, State},
+    lease::Leases,
     machine::{Answer, Context, DriftPolicy, Effect, Event, Machine, Policy, Request},
     reboot::Reason,
     release::{RebootPolicy, Target},
@@ -52,6 +54,8 @@ pub fn policy() -> Policy {
         commit_attempts: 3,
         revert_attempts: 3,
         retry_delay: Duration::from_secs(10),
+        leases: Vec::new(),
+        gate_interval: Duration::from_secs(30),
         drift: DriftPolicy::Report,
         keep: 2,
     }
@@ -129,6 +133,10 @@ pub struct Robot {
     pub needs_reboot: BTreeSet<StorePath>,
     /// Everything that was done, for people who read failures.
     pub log: Vec<String>,
+    /// Gates that say no when they are asked.
+    pub closed: BTreeSet<Stage>,
+    /// What was said in this boot.
+    pub leases: Leases,
     pub answers: Vec<Answer>,
     /// (state, event, next state)
     pub transitions: BTreeSet<(String, String, String)>,
@@ -171,6 +179,8 @@ impl Robot {
             outcomes: BTreeMap::new(),
             needs_reboot: BTreeSet::new(),
             log: Vec::new(),
+            closed: BTreeSet::new(),
+            leases: Leases::default(),
             answers: Vec::new(),
             transitions: BTreeSet::new(),
             seed: 7,
@@ -211,7 +221,7 @@ impl Robot {
     pub fn start(&mut self) {
         if self.machine.is_none() {
             self.log.push("start".into());
-            self.machine = Some(Machine::new(self.journal.clone()));
+            self.machine = Some(Machine::new(self.journal.clone(), self.leases.clone()));
             let world = self.world();
             self.feed(Event::Started(world));
         }
@@ -300,6 +310,7 @@ impl Robot {
                 }
             }
         }
+        self.leases = Leases::default();
         self.dead_man = None;
         self.boot_deadline = None;
         self.unit = None;
@@ -373,12 +384,30 @@ impl Robot {
                 .insert((before, name.clone(), after.clone()));
         }
         self.log.push(format!("{name} -> {after}"));
+        self.leases = decided.machine.leases().clone();
         self.machine = Some(decided.machine);
         self.answers.extend(decided.answer);
         for effect in decided.effects {
             self.carry_out(effect);
         }
         self.check();
+    }
+
+    /// Whether a lease says so; a switch that runs already goes on.
+    fn is_busy(&self) -> bool {
+        let policy = &self.policy;
+        !self.leases.closed(&policy.leases, self.now).is_empty()
+    }
+
+    /// The robot's software says whether it is busy.
+    pub fn lease(&mut self, busy: bool, seconds: u64) -> Answer {
+        self.ask(Request::Lease {
+            name: "gripper".parse().unwrap(),
+            busy,
+            why: busy.then(|| "carries glass".into()),
+            ttl: Duration::from_secs(seconds),
+            by: "ros".into(),
+        })
     }
 
     pub fn ask(&mut self, request: Request) -> Answer {
@@ -389,6 +418,10 @@ impl Robot {
     fn carry_out(&mut self, effect: Effect) {
         self.log.push(format!("  {effect:?}"));
         let answer = match effect {
+            Effect::AskGates(stage) => Event::Gates {
+                stage,
+                closed: self.closed.contains(&stage).then(no).into_iter().collect(),
+            },
             Effect::Poll => {
                 let world = self.world();
                 self.pending
@@ -452,6 +485,8 @@ impl Robot {
                     "unit is not in the journal"
                 );
                 if let State::Trial { mode, previous, .. } = &self.journal.state {
+                    let open = *mode == Mode::Boot || !self.is_busy();
+                    assert!(open, "switches although the robot is busy");
                     if *mode == Mode::Live {
                         assert!(self.dead_man.is_some(), "switches without a dead-man timer");
                         assert_eq!(
@@ -521,6 +556,7 @@ impl Robot {
             Effect::Reboot(_) => {
                 assert!(self.journal.holds.is_empty(), "reboots against a hold");
                 if let State::Trial { phase, system, .. } = &self.journal.state {
+                    assert!(!self.is_busy(), "reboots although the robot is busy");
                     assert_eq!(*phase, Phase::Booting);
                     assert_eq!(self.one_shot.as_ref(), Some(system), "reboots into nothing");
                 }
@@ -675,10 +711,19 @@ impl Robot {
     }
 }
 
+fn no() -> Closed {
+    Closed {
+        gate: "command docked".into(),
+        why: "it is not".into(),
+    }
+}
+
 pub fn name_of(event: &Event) -> String {
     match event {
         Event::Started(_) => "Started",
         Event::Tick => "Tick",
+        Event::Gates { closed, .. } if closed.is_empty() => "Gates(open)",
+        Event::Gates { .. } => "Gates(closed)",
         Event::Polled(_) => "Polled",
         Event::PollFailed(_) => "PollFailed",
         Event::Observed(_) => "Observed",
@@ -695,6 +740,8 @@ pub fn name_of(event: &Event) -> String {
         Event::Probed(_) => "Probed",
         Event::Asked(Request::Update) => "Asked(Update)",
         Event::Asked(Request::Rollback { .. }) => "Asked(Rollback)",
+        Event::Asked(Request::Lease { .. }) => "Asked(Lease)",
+        Event::Asked(Request::EndLease { .. }) => "Asked(EndLease)",
         Event::Asked(Request::Hold { .. }) => "Asked(Hold)",
         Event::Asked(Request::Resume { .. }) => "Asked(Resume)",
     }

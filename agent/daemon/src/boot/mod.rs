@@ -179,7 +179,7 @@ pub(crate) enum Step {
     },
     /// Takes both back.
     Forget,
-    /// Readies the robot for NixOS' installer: mounts the boot partition, and [`Loader::secure`].
+    /// Readies the loader for NixOS' installer: [`Loader::secure`].
     Secure {
         /// Whether it has to be secured for what is the default now.
         anew: bool,
@@ -216,8 +216,8 @@ impl Errand {
             Step::Secure { anew } => {
                 // Nobody else's files are taken for leftovers.
                 let _lock = observe::lock_switches().context("another switch runs")?;
-                mounts::restore()?;
-                loader(place).map_or(Ok(()), |loader| loader.secure(*anew))
+                let loader = loader(place).context("the boot loader is gone")?;
+                loader.secure(*anew)
             }
         }
     }
@@ -285,16 +285,15 @@ pub(crate) fn default(place: &Place) -> Option<StorePath> {
 /// # Errors
 /// What [`Step::Secure`] says.
 pub(crate) async fn secure(place: &Place, anew: bool) -> anyhow::Result<()> {
-    let is_secured = || loader(place).is_none_or(|loader| loader.is_secured(anew));
-    if mounts::missing().is_empty() && is_secured() {
+    mounts::restore().await?;
+    if loader(place).is_none_or(|loader| loader.is_secured(anew)) {
         return Ok(());
     }
     let step = Step::Secure { anew }.order(place.clone());
     let said = step
         .await
         .context("cannot secure the boot loader's default")?;
-    let said: Vec<&str> = said.lines().collect();
-    tracing::info!("secured the boot loader's default {}", said.join(" "));
+    tracing::info!("secured the boot loader's default {}", said.trim());
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Drift, Exec, GroupName, HttpUrl, Loader, Secret, Setting, Signatures,
-        TimeOfDay, UnitGlob, UnitName,
+        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Loader, Secret, Setting,
+        Signatures, Stage, TimeOfDay, UnitGlob, UnitName,
     },
 };
 use reqwest::Url;
@@ -28,6 +28,9 @@ settings! {
         channel: Name;
         /// The model of this robot. A release has one system for each model.
         model: Name;
+        /// What tells this robot apart from others of its model, as `KEY=VALUE`. A release may be
+        /// published for some values only: for one site, say, or for the robots in the lab.
+        labels: Vec<Label> = [];
         /// The trust anchor: the root metadata that this robot came with, which names the keys of
         /// the fleet. Later roots are followed from it, so it never needs to be replaced.
         root: PathBuf = "/etc/surefoot/root.json";
@@ -44,6 +47,8 @@ settings! {
         poll: Poll,
         /// See there.
         fetch: Fetch,
+        /// See there.
+        gates: Gates,
         /// See there.
         trial: Trial,
         /// See there.
@@ -153,6 +158,80 @@ settings! {
         s3_credentials: Option<Secret>;
         /// Region to sign for.
         s3_region: Name = "us-east-1";
+    }
+}
+
+settings! {
+    /// What keeps the robot from an update for now, besides the holds of people. Once a trial has begun
+    /// nothing keeps it from going back.
+    table Gates = "gates"
+    keys {
+        /// Leases by which the robot's own software must say that the robot is free (`surefoot lease`)
+        /// before anything is switched or rebooted. One that is silent means busy. Any other
+        /// lease that says "busy" counts as well, but not its silence.
+        leases: Vec<Name> = [];
+        /// Time between two looks at gates that said no, and at those of a download under way.
+        interval: Duration = "30s" in "1s" to "1h";
+    }
+    tables {
+        /// See there.
+        battery: Battery,
+    }
+    lists {
+        /// See there.
+        window: GateWindow,
+        /// See there.
+        command: GateCommand,
+    }
+}
+
+settings! {
+    /// The battery, as the kernel knows it (`/sys/class/power_supply`). Where it does not, a command
+    /// can ask.
+    table Battery = "gates.battery"
+    keys {
+        /// The least charge of every battery, in percent; 0: they are not asked.
+        percent: u32 = 0 in 0 to 100;
+        /// Whether any charge will do on mains power.
+        mains: bool = false;
+        /// What it keeps the robot from: `"check"` (asking the repository), `"download"`,
+        /// `"activate"` (switching, and preparing to), `"reboot"` (into a trial).
+        stages: Vec<Stage> = ["activate", "reboot"];
+    }
+}
+
+settings! {
+    /// A time of the day at which a stage may begin, by the robot's local time. A stage without
+    /// windows may begin at any time; one that has some waits for one of them, and for a clock that
+    /// something keeps.
+    entry GateWindow = "gates.window"
+    keys {
+        /// As for health checks.
+        name: Name;
+        /// As for the battery.
+        stages: Vec<Stage> = ["activate", "reboot"];
+        /// The days on which it begins; none: all of them.
+        days: Vec<Day> = [];
+        /// When it begins.
+        from: TimeOfDay;
+        /// When it ends; it may lie on the next day.
+        to: TimeOfDay;
+    }
+}
+
+settings! {
+    /// A program that must exit with 0 before a stage may begin. The last line that it prints
+    /// otherwise is the reason. One that does not end in time says no.
+    entry GateCommand = "gates.command"
+    keys {
+        /// As for health checks.
+        name: Name;
+        /// As for the battery.
+        stages: Vec<Stage> = ["activate", "reboot"];
+        /// As for health checks.
+        exec: Exec;
+        /// When it is killed and says no.
+        timeout: Duration = "30s" in "100ms" to "1h";
     }
 }
 
@@ -294,7 +373,8 @@ settings! {
     keys {
         /// Members may also update, roll back, hold and resume.
         technician_group: Option<GroupName>;
-        /// The robot's own software: members may hold, and resume their own holds.
+        /// The robot's own software: members may hold, say by leases whether the robot is busy, and
+        /// end their own holds and leases.
         app_group: Option<GroupName>;
     }
 }

@@ -20,6 +20,8 @@ impl From<&Config> for Policy {
             commit_attempts: config.commit.attempts,
             revert_attempts: config.revert.attempts,
             retry_delay: config.trial.retry_delay,
+            leases: config.gates.leases.clone(),
+            gate_interval: config.gates.interval,
             drift: match config.trial.drift {
                 Drift::Report => DriftPolicy::Report,
                 Drift::Adopt => DriftPolicy::Adopt,

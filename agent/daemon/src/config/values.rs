@@ -1,8 +1,13 @@
 //! The types that a setting can have, and how each is read from TOML.
 
+use jiff::civil::Weekday;
 use reqwest::Url;
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
-use surefoot_core::{release::Name, units};
+use surefoot_core::{
+    gate,
+    release::{self, Name},
+    units,
+};
 use toml::de::DeValue;
 
 /// A type of settings.
@@ -118,6 +123,19 @@ impl Setting for Name {
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
         text(value)?.parse().map_err(why)
+    }
+}
+
+/// See [`release::Label`].
+#[derive(Debug, Clone)]
+pub(crate) struct Label(pub(crate) release::Label);
+
+impl Setting for Label {
+    const KIND: &'static str = "label";
+    const EXPECTS: &'static str = "a label such as \"site=hall-3\"";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        text(value)?.parse().map(Self).map_err(why)
     }
 }
 
@@ -557,6 +575,65 @@ choice! {
         Adopt = "adopt",
         /// Go back to what was confirmed.
         Restore = "restore",
+    }
+}
+
+choice! {
+    /// A step of an update that gates are asked before.
+    Stage {
+        /// The repository is asked.
+        Check = "check",
+        /// Store paths are brought.
+        Download = "download",
+        /// What runs is changed, or made ready to be changed by a reboot.
+        Activate = "activate",
+        /// The robot reboots into a trial.
+        Reboot = "reboot",
+    }
+}
+
+impl From<Stage> for gate::Stage {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Check => Self::Check,
+            Stage::Download => Self::Download,
+            Stage::Activate => Self::Activate,
+            Stage::Reboot => Self::Reboot,
+        }
+    }
+}
+
+choice! {
+    /// A day of the week.
+    Day {
+        /// Monday.
+        Mon = "mon",
+        /// Tuesday.
+        Tue = "tue",
+        /// Wednesday.
+        Wed = "wed",
+        /// Thursday.
+        Thu = "thu",
+        /// Friday.
+        Fri = "fri",
+        /// Saturday.
+        Sat = "sat",
+        /// Sunday.
+        Sun = "sun",
+    }
+}
+
+impl From<Day> for Weekday {
+    fn from(day: Day) -> Self {
+        match day {
+            Day::Mon => Self::Monday,
+            Day::Tue => Self::Tuesday,
+            Day::Wed => Self::Wednesday,
+            Day::Thu => Self::Thursday,
+            Day::Fri => Self::Friday,
+            Day::Sat => Self::Saturday,
+            Day::Sun => Self::Sunday,
+        }
     }
 }
 

@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use surefoot_core::{
     StorePath,
-    control::{HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, hold_time},
+    control::{
+        HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, hold_time, lease_time,
+    },
     finding::Finding,
     machine::{Refusal, Request},
+    release::{Name, NameError},
 };
 use tokio::sync::oneshot;
 
@@ -161,7 +164,7 @@ async fn agent(
 ) -> Result<Answer, Error> {
     let least = match method {
         "Status" | "Watch" | "History" | "Doctor" => Role::Anyone,
-        "Hold" | "Resume" => Role::App,
+        "Hold" | "Resume" | "Lease" | "EndLease" => Role::App,
         "Update" | "Rollback" => Role::Technician,
         _ => return Err(no_method(full_name)),
     };
@@ -223,7 +226,25 @@ async fn agent(
                     Some(find(&to, &desk.published.borrow().status)?)
                 }
             },
+            force: parameters.flag("force")?.unwrap_or_default(),
             by: caller.name().await,
+        },
+        "Lease" => Request::Lease {
+            name: parameters.name("name")?,
+            busy: parameters
+                .flag("busy")?
+                .ok_or_else(|| Error::parameter("busy", "it must be said"))?,
+            ttl: lease_time(parameters.whole("seconds")?.unwrap_or_default())
+                .map_err(|error| Error::parameter("seconds", &error.to_string()))?,
+            why: match parameters.text("why")? {
+                None => None,
+                Some(text) => Some(as_why(&text)?),
+            },
+            by: caller.name().await,
+        },
+        "EndLease" => Request::EndLease {
+            name: parameters.name("name")?,
+            by: own(role, caller).await,
         },
         "Hold" => Request::Hold {
             why: parameters.why()?,
@@ -238,16 +259,27 @@ async fn agent(
         },
         // What remains is "Resume": a technician ends every hold, the robot's software its own.
         _ => Request::Resume {
-            by: match role {
-                Role::App => Some(caller.name().await),
-                _ => None,
-            },
+            by: own(role, caller).await,
         },
     };
     parameters.end()?;
     tracing::info!(%caller, method, "asked");
     let message = ask(desk, request).await?;
     Ok(Answer::Reply(Reply::Done { message }))
+}
+
+/// Whose things a caller may end: `None` for everybody's.
+async fn own(role: Role, caller: &Caller) -> Option<String> {
+    match role {
+        Role::App => Some(caller.name().await),
+        _ => None,
+    }
+}
+
+fn as_why(text: &str) -> Result<String, Error> {
+    text.parse()
+        .map(|why: Why| why.as_str().to_owned())
+        .map_err(|error| Error::parameter("why", &format!("{error}")))
 }
 
 /// Hands a request to the agent and waits for its answer.
@@ -320,11 +352,22 @@ impl Parameters {
         }
     }
 
-    fn why(&mut self) -> Result<String, Error> {
-        let text = self.text("why")?.unwrap_or_default();
+    fn flag(&mut self, name: &str) -> Result<Option<bool>, Error> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(Error::parameter(name, "it must be true or false")),
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Result<Name, Error> {
+        let text = self.text(name)?.unwrap_or_default();
         text.parse()
-            .map(|why: Why| why.as_str().to_owned())
-            .map_err(|error| Error::parameter("why", &format!("{error}")))
+            .map_err(|error: NameError| Error::parameter(name, &error.to_string()))
+    }
+
+    fn why(&mut self) -> Result<String, Error> {
+        as_why(&self.text("why")?.unwrap_or_default())
     }
 
     /// What nobody asked for is not passed over: it may be a slip of the pen in a rollback.

@@ -17,10 +17,11 @@ use std::{
 use surefoot_core::{
     StorePath,
     control::{
-        Blocked, Check, CheckResult, ClockState, Failure, HistoryEntry, Hold, Knowledge, Progress,
-        State, Status, System,
+        Blocked, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, Hold, Knowledge,
+        Lease, Progress, State, Status, System,
     },
     finding::{Finding, Subject},
+    gate::Stage,
     journal::{Cause, What},
     machine::{Refusal, Request},
 };
@@ -67,6 +68,7 @@ fn full() -> Status {
     Status {
         version: "0.1.0".into(),
         model: "picker".into(),
+        labels: vec!["site=hall-3".into()],
         channel: "stable".into(),
         repository: "https://updates.example.org/fleet".into(),
         state: State::Trial,
@@ -90,6 +92,18 @@ fn full() -> Status {
             }],
             log: vec!["starting the following units".into()],
             when: Some(jiff::Timestamp::UNIX_EPOCH),
+        }],
+        leases: vec![Lease {
+            name: "gripper".parse().unwrap(),
+            owner: "ros".into(),
+            busy: true,
+            why: Some("a vase".into()),
+            seconds_left: 9,
+        }],
+        gates: vec![Gate {
+            stage: Stage::Activate,
+            gate: "battery".into(),
+            why: "3 %, below 40 %".into(),
         }],
         holds: vec![Hold {
             owner: "alice".into(),
@@ -304,6 +318,7 @@ async fn what_is_asked_reaches_the_agent() {
     let (_, request) = house.asked("Rollback", why, done()).await;
     let expected = Request::Rollback {
         to: Some(path("1")),
+        force: false,
         why: "drops things".into(),
         by: me.clone(),
     };
@@ -315,7 +330,26 @@ async fn what_is_asked_reaches_the_agent() {
     let expected = Request::Hold {
         length: Some(Duration::from_secs(60)),
         why: "a vase".into(),
+        by: me.clone(),
+    };
+    assert_eq!(request, expected);
+
+    let said = json!({ "name": "gripper", "busy": true, "seconds": 30 });
+    let (_, request) = house.asked("Lease", said, done()).await;
+    let expected = Request::Lease {
+        name: "gripper".parse().unwrap(),
+        busy: true,
+        why: None,
+        ttl: Duration::from_secs(30),
         by: me,
+    };
+    assert_eq!(request, expected);
+    let (_, request) = house
+        .asked("EndLease", json!({ "name": "gripper" }), done())
+        .await;
+    let expected = Request::EndLease {
+        name: "gripper".parse().unwrap(),
+        by: None,
     };
     assert_eq!(request, expected);
 

@@ -1,0 +1,143 @@
+//! `surefoot lease`: the robot's own software says whether it is busy.
+
+use super::{Done, Socket, client::Agent, done};
+use crate::outcome::Exited;
+use anyhow::Context as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::{Value, json};
+use std::{path::PathBuf, process::ExitStatus, time::Duration};
+use surefoot_core::{control::Why, release::Name, units::parse_duration};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{SignalKind, signal},
+};
+
+/// Arguments of `surefoot lease`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What speaks, e.g. gripper or mission.
+    name: Name,
+    /// Say that the robot is free: what a lease that the configuration requires must say again and
+    /// again.
+    #[arg(long, conflicts_with = "end")]
+    free: bool,
+    /// Say nothing more.
+    #[arg(long)]
+    end: bool,
+    /// How long it is believed, at most 1h; say it again before.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    ttl: Duration,
+    /// Why, for people.
+    #[arg(long, value_name = "TEXT")]
+    why: Option<Why>,
+    #[command(flatten)]
+    socket: Socket,
+    /// Say it for as long as this command runs, and end with its exit status.
+    #[arg(last = true, value_name = "COMMAND", conflicts_with = "end")]
+    command: Vec<String>,
+}
+
+/// A lease that is renewed.
+#[derive(Debug, Clone)]
+struct Lease {
+    socket: PathBuf,
+    name: Name,
+    said: Value,
+}
+
+/// Runs it.
+pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+    let lease = Lease {
+        said: json!({
+            "name": args.name,
+            "busy": !args.free,
+            "seconds": args.ttl.as_secs().max(1),
+            "why": args.why.as_ref().map(Why::as_str),
+        }),
+        name: args.name,
+        socket: args.socket.socket,
+    };
+    if args.end {
+        return done(lease.end()?, json);
+    }
+    let said = lease.say()?;
+    let Some((program, arguments)) = args.command.split_first() else {
+        return done(said, json);
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let status = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(lease.held_while(command, args.ttl / 3));
+    // The robot is not to wait for the end of its time; the command's end is what counts.
+    if let Err(error) = lease.end() {
+        eprintln!("surefoot: {error}");
+    }
+    let status = status.with_context(|| format!("cannot run {program}"))?;
+    match Exited::of(status) {
+        Exited(0) => Ok(()),
+        exited => Err(exited.into()),
+    }
+}
+
+impl Lease {
+    fn say(&self) -> anyhow::Result<Done> {
+        Ok(Agent::connect(&self.socket)?.call("Lease", self.said.clone())?)
+    }
+
+    fn end(&self) -> anyhow::Result<Done> {
+        let parameters = json!({ "name": self.name });
+        Ok(Agent::connect(&self.socket)?.call("EndLease", parameters)?)
+    }
+
+    /// Renews it until a command has ended. What would end this program is handed on to the command,
+    /// so that it never runs on without its lease.
+    async fn held_while(
+        &self,
+        mut command: Command,
+        every: Duration,
+    ) -> std::io::Result<ExitStatus> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut child = command.spawn()?;
+        let mut renewal = tokio::time::interval(every);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renewal.tick().await;
+        let mut silent = false;
+        loop {
+            tokio::select! {
+                status = child.wait() => return status,
+                _ = terminate.recv() => pass_on(&child, Signal::SIGTERM),
+                // A terminal sends it to the command as well.
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => pass_on(&child, Signal::SIGHUP),
+                _ = renewal.tick() => {
+                    let lease = self.clone();
+                    let renewed = tokio::task::spawn_blocking(move || lease.say()).await;
+                    let failed = match renewed {
+                        Ok(Ok(_)) => None,
+                        Ok(Err(error)) => Some(error.to_string()),
+                        Err(error) => Some(error.to_string()),
+                    };
+                    if let Some(why) = failed.as_ref().filter(|_| !silent) {
+                        eprintln!("surefoot: the lease '{}' could not be renewed: {why}", self.name);
+                    }
+                    silent = failed.is_some();
+                }
+            }
+        }
+    }
+}
+
+fn pass_on(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid {
+        // It may just have ended.
+        let _ = kill(Pid::from_raw(pid), signal);
+    }
+}

@@ -1,0 +1,218 @@
+//! What keeps a robot from a step, and lets it go on.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{Robot, release, system};
+use surefoot_core::{
+    gate::{Closed, Stage},
+    journal::{Phase, State},
+    machine::{Event, Refusal, Request},
+};
+
+/// A robot on `a` that is offered `b`, which needs a reboot if asked for.
+fn robot(reboot: bool) -> Robot {
+    let mut robot = Robot::new();
+    robot.start();
+    robot.settle();
+    robot.published = Some(release('b'));
+    if reboot {
+        robot.needs_reboot.insert(system('b'));
+    }
+    robot
+}
+
+fn update(robot: &mut Robot) {
+    let _ = robot.ask(Request::Update);
+    for _ in 0..20 {
+        robot.advance();
+    }
+}
+
+fn gates(robot: &Robot) -> String {
+    let machine = robot.machine.as_ref().unwrap();
+    let closed = machine.closed(&robot.policy, robot.now);
+    let texts = closed.iter().flat_map(|(stage, closed)| {
+        closed
+            .iter()
+            .map(move |closed| format!("{stage}: {closed}"))
+    });
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+fn is_staged(robot: &Robot) -> bool {
+    matches!(
+        robot.state(),
+        State::Trial {
+            phase: Phase::Staged,
+            ..
+        }
+    )
+}
+
+fn stands_on_b(robot: &mut Robot) {
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log.join("\n"));
+    assert_eq!(gates(robot), "");
+}
+
+#[test]
+fn each_stage_waits_for_its_gates() {
+    for (stage, state) in [
+        (Stage::Check, "idle"),
+        (Stage::Download, "fetching"),
+        (Stage::Activate, "ready"),
+        (Stage::Reboot, "trial"),
+    ] {
+        let mut robot = robot(true);
+        robot.closed.insert(stage);
+        update(&mut robot);
+        assert_eq!(robot.state().name(), state);
+        assert_eq!(
+            gates(&robot),
+            format!("{stage}: command docked (it is not)")
+        );
+        assert_eq!(robot.boots, 1);
+        robot.closed.clear();
+        robot.settle_until(|robot| *robot.confirmed() == system('b'));
+        stands_on_b(&mut robot);
+    }
+}
+
+#[test]
+fn a_gate_that_closes_stops_the_download() {
+    let mut robot = robot(false);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.log.iter().any(|line| line.contains("Fetch(")));
+    robot.closed.insert(Stage::Download);
+    robot.feed(Event::Gates {
+        stage: Stage::Download,
+        closed: vec![Closed {
+            gate: "window night".into(),
+            why: "it is day".into(),
+        }],
+    });
+    for _ in 0..20 {
+        robot.advance();
+    }
+    assert_eq!(robot.state().name(), "fetching");
+    robot.closed.clear();
+    stands_on_b(&mut robot);
+}
+
+#[test]
+fn nothing_begins_while_a_lease_says_busy() {
+    for reboot in [false, true] {
+        let mut robot = robot(reboot);
+        robot.lease(true, 300).unwrap();
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.state().name() == "ready");
+        assert_eq!(
+            gates(&robot),
+            "activate: lease gripper (busy: carries glass)"
+        );
+        // What was said outlasts the agent.
+        robot.kill();
+        robot.start();
+        for _ in 0..4 {
+            robot.advance();
+        }
+        assert_eq!(robot.current, system('a'));
+        robot.lease(true, 300).unwrap();
+        let end = Request::EndLease {
+            name: "gripper".parse().unwrap(),
+            by: Some("ros".into()),
+        };
+        robot.ask(end.clone()).unwrap();
+        stands_on_b(&mut robot);
+        assert!(matches!(robot.ask(end), Err(Refusal::NothingToDo(_))));
+    }
+}
+
+#[test]
+fn a_busy_lease_lapses() {
+    let mut robot = robot(false);
+    robot.lease(true, 100).unwrap();
+    let _ = robot.ask(Request::Update);
+    let said = robot.now;
+    stands_on_b(&mut robot);
+    assert!(robot.now.since(said).as_secs() >= 100);
+}
+
+#[test]
+fn a_required_lease_that_is_silent_means_busy() {
+    let mut robot = robot(false);
+    robot.policy.leases = vec!["gripper".parse().unwrap()];
+    update(&mut robot);
+    assert_eq!(
+        gates(&robot),
+        "activate: lease gripper (silent, which means busy)"
+    );
+    robot.lease(true, 10).unwrap();
+    for _ in 0..20 {
+        robot.advance();
+    }
+    assert_eq!(robot.state().name(), "ready");
+    robot.lease(false, 1_000).unwrap();
+    stands_on_b(&mut robot);
+}
+
+#[test]
+fn whoever_gets_busy_before_the_reboot_is_waited_for() {
+    let mut robot = robot(true);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| {
+        matches!(
+            robot.state(),
+            State::Trial {
+                phase: Phase::Aiming,
+                ..
+            }
+        )
+    });
+    robot.lease(true, 100).unwrap();
+    robot.advance();
+    assert!(is_staged(&robot));
+    assert_eq!(robot.one_shot, None, "the next boot still is the trial's");
+    stands_on_b(&mut robot);
+}
+
+#[test]
+fn nobody_gets_busy_during_a_trial() {
+    let mut robot = robot(false);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "trial");
+    let refused = robot.lease(true, 100).unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Refused(why) if why.contains("under way")),
+        "{refused}"
+    );
+    robot.lease(false, 100).unwrap();
+    stands_on_b(&mut robot);
+    robot.lease(true, 100).unwrap();
+}
+
+#[test]
+fn a_person_may_roll_a_busy_robot_back_by_force() {
+    let mut robot = robot(false);
+    update(&mut robot);
+    stands_on_b(&mut robot);
+    robot.lease(true, 1_000).unwrap();
+    let rollback = |force| Request::Rollback {
+        to: None,
+        force,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    };
+    let Err(Refusal::Refused(why)) = robot.ask(rollback(false)) else {
+        panic!("it was not refused")
+    };
+    assert!(
+        why.contains("lease gripper (busy: carries glass)") && why.contains("--force"),
+        "{why}"
+    );
+    robot.ask(rollback(true)).unwrap();
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+}

@@ -1,0 +1,209 @@
+//! Asking the gates outside: time windows, the battery, commands.
+
+use crate::{
+    clock,
+    config::{Battery, GateCommand, Gates, Stage as Setting},
+    health, observe,
+};
+use jiff::{Zoned, civil::DateTime};
+use std::path::Path;
+use surefoot_core::gate::{Closed, Stage, in_window};
+
+/// Where the kernel shows batteries and chargers (Documentation/ABI/testing/sysfs-class-power).
+const SUPPLIES: &str = "/sys/class/power_supply";
+
+/// The gates of a stage that say no.
+pub(crate) async fn closed(config: &Gates, stage: Stage) -> Vec<Closed> {
+    let commands = config
+        .command
+        .iter()
+        .filter(|gate| has(&gate.stages, stage));
+    let commands = futures_util::future::join_all(commands.map(command)).await;
+    // Asked last, since commands may have taken long.
+    let now = clock::now().synced.then(|| Zoned::now().datetime());
+    let battery = battery(&config.battery, stage, Path::new(SUPPLIES));
+    (window(config, stage, now).into_iter())
+        .chain(battery)
+        .chain(commands.into_iter().flatten())
+        .collect()
+}
+
+/// Waits until a gate of a stage closes.
+pub(crate) async fn close(config: &Gates, stage: Stage) -> Vec<Closed> {
+    loop {
+        tokio::time::sleep(config.interval).await;
+        let closed = closed(config, stage).await;
+        if !closed.is_empty() {
+            return closed;
+        }
+    }
+}
+
+fn has(stages: &[Setting], stage: Stage) -> bool {
+    stages.iter().any(|known| Stage::from(*known) == stage)
+}
+
+/// Whether none of the stage's windows is open now; `None`: nobody knows the time.
+fn window(config: &Gates, stage: Stage, now: Option<DateTime>) -> Option<Closed> {
+    let mut windows = (config.window.iter())
+        .filter(|window| has(&window.stages, stage))
+        .peekable();
+    windows.peek()?;
+    let why = match now {
+        None => "nothing keeps the robot's clock, so nobody knows whether it is time".to_owned(),
+        Some(now) => {
+            let mut closed = Vec::new();
+            for window in windows {
+                let days: Vec<_> = window.days.iter().map(|day| (*day).into()).collect();
+                if in_window(&days, window.from.0, window.to.0, now) {
+                    return None;
+                }
+                closed.push(window.name.to_string());
+            }
+            format!(
+                "it is {} and not within {}",
+                now.strftime("%a %H:%M"),
+                closed.join(" or ")
+            )
+        }
+    };
+    Some(Closed {
+        gate: "window".to_owned(),
+        why,
+    })
+}
+
+/// Whether a battery is too low. One that cannot be read is.
+fn battery(config: &Battery, stage: Stage, supplies: &Path) -> Option<Closed> {
+    if config.percent == 0 || !has(&config.stages, stage) {
+        return None;
+    }
+    let (mut lowest, mut mains) = (None, false);
+    for supply in std::fs::read_dir(supplies).into_iter().flatten().flatten() {
+        let read = |name: &str| {
+            let text = observe::read(&supply.path().join(name))?;
+            Some(text.trim().to_owned())
+        };
+        match read("type").as_deref() {
+            // That of a mouse or a remote control drives nobody.
+            Some("Battery") if read("scope").as_deref() != Some("Device") => {
+                let charge = read("capacity").and_then(|text| text.parse::<u32>().ok());
+                let charge = charge.unwrap_or(0);
+                lowest = Some(lowest.map_or(charge, |lowest: u32| lowest.min(charge)));
+            }
+            Some("Mains" | "USB") => mains |= read("online").as_deref() == Some("1"),
+            _ => {}
+        }
+    }
+    let why = match lowest {
+        _ if config.mains && mains => return None,
+        Some(charge) if charge >= config.percent => return None,
+        Some(charge) => format!("{charge} %, below {} %", config.percent),
+        None => "the kernel knows of none; take a command gate instead".to_owned(),
+    };
+    Some(Closed {
+        gate: "battery".to_owned(),
+        why,
+    })
+}
+
+async fn command(gate: &GateCommand) -> Option<Closed> {
+    let ended = health::run(&gate.exec, gate.timeout).await;
+    ended.err().map(|(message, lines)| Closed {
+        gate: format!("command {}", gate.name),
+        why: lines.into_iter().next_back().unwrap_or(message),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{MINIMAL, good};
+    use jiff::civil::date;
+    use std::fs;
+
+    #[test]
+    fn a_stage_with_windows_waits_for_one_of_them() {
+        let config = good(&[
+            MINIMAL,
+            "[[gates.window]]\nname = 'night'\nfrom = '22:00'\nto = '05:00'\n\
+             [[gates.window]]\nname = 'noon'\nstages = ['reboot']\ndays = ['mon']\n\
+             from = '12:00'\nto = '13:00'\n",
+        ]);
+        // A Monday.
+        let at = |hour| Some(date(2026, 11, 23).at(hour, 30, 0, 0));
+        let why = |stage, now| window(&config.gates, stage, now).map(|closed| closed.why);
+        assert_eq!(why(Stage::Check, at(12)), None);
+        assert_eq!(why(Stage::Activate, at(23)), None);
+        assert_eq!(why(Stage::Reboot, at(12)), None);
+        assert_eq!(
+            why(Stage::Activate, at(12)).unwrap(),
+            "it is Mon 12:30 and not within night"
+        );
+        assert_eq!(
+            why(Stage::Reboot, at(13)).unwrap(),
+            "it is Mon 13:30 and not within night or noon"
+        );
+        assert!(why(Stage::Activate, None).unwrap().contains("clock"));
+        assert_eq!(why(Stage::Download, None), None);
+    }
+
+    #[test]
+    fn a_battery_that_is_low_or_silent_says_no() {
+        let root = tempfile::tempdir().unwrap();
+        let supply = |name: &str, files: &[(&str, &str)]| {
+            fs::create_dir_all(root.path().join(name)).unwrap();
+            for (file, text) in files {
+                fs::write(root.path().join(name).join(file), format!("{text}\n")).unwrap();
+            }
+        };
+        let config = good(&[MINIMAL, "[gates.battery]\npercent = 40\nmains = true\n"]);
+        let config = config.gates.battery;
+        let why = |stage| battery(&config, stage, root.path()).map(|closed| closed.why);
+        assert!(why(Stage::Reboot).unwrap().contains("knows of none"));
+        assert_eq!(why(Stage::Download), None);
+        supply(
+            "mouse",
+            &[("type", "Battery"), ("scope", "Device"), ("capacity", "3")],
+        );
+        supply("BAT0", &[("type", "Battery"), ("capacity", "40")]);
+        supply("AC", &[("type", "Mains"), ("online", "0")]);
+        assert_eq!(why(Stage::Reboot), None);
+        supply("BAT1", &[("type", "Battery"), ("capacity", "39")]);
+        assert_eq!(why(Stage::Activate).unwrap(), "39 %, below 40 %");
+        supply("AC", &[("online", "1")]);
+        assert_eq!(why(Stage::Activate), None);
+        supply("AC", &[("online", "0")]);
+        supply("BAT1", &[("capacity", "unknown")]);
+        assert_eq!(why(Stage::Activate).unwrap(), "0 %, below 40 %");
+    }
+
+    #[tokio::test]
+    async fn commands_say_no_in_their_own_words() {
+        let config = good(&[
+            MINIMAL,
+            "[[gates.command]]\nname = 'docked'\nstages = ['check', 'download']\n\
+             exec = ['/bin/sh', '-c', 'echo looking; echo it is not in its dock; exit 1']\n\
+             [[gates.command]]\nname = 'mute'\nstages = ['download']\n\
+             exec = ['/bin/sh', '-c', 'exit 3']\n\
+             [[gates.command]]\nname = 'fine'\nstages = ['check']\nexec = ['/bin/sh', '-c', ':']\n\
+             [[gates.command]]\nname = 'hangs'\nstages = ['reboot']\ntimeout = '100ms'\n\
+             exec = ['/bin/sh', '-c', 'sleep 60']\n",
+        ]);
+        let all = async |stage| {
+            let closed = closed(&config.gates, stage).await;
+            closed.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let docked = "command docked (it is not in its dock)";
+        assert_eq!(all(Stage::Check).await, [docked]);
+        assert_eq!(
+            all(Stage::Download).await,
+            [docked, "command mute (exit status: 3)"]
+        );
+        assert_eq!(
+            all(Stage::Reboot).await,
+            ["command hangs (no answer within 100 ms)"]
+        );
+        assert!(all(Stage::Activate).await.is_empty());
+    }
+}
