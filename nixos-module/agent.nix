@@ -55,6 +55,7 @@ in
       repository = mkIf (cfg.repository != null) cfg.repository;
       channel = mkIf (cfg.channel != null) cfg.channel;
       model = mkIf (cfg.model != null) cfg.model;
+      labels = mkIf (cfg.labels != null) cfg.labels;
     };
 
     environment.etc."surefoot/config.toml".source = configFile;

@@ -229,6 +229,11 @@ in
         empty list that it is built into the kernel. Loaded late, it does not undo a new kernel that hangs
         before systemd runs.
       ''
+      ++ optional (settings.gates.leases != [ ] && settings.control.app_group == null) ''
+        services.surefoot: the robot's software is to say by leases that the robot is free
+        (settings.gates.leases), but settings.control.app_group names nobody who may: only root and
+        technicians can, and the robot waits for them.
+      ''
       ++ optional (settings.fetch.signatures == "nix" && cfg.trustedPublicKeys == [ ]) ''
         services.surefoot: the Nix daemon is to check signatures (settings.fetch.signatures = "nix"), but
         services.surefoot.trustedPublicKeys names no key of yours: it will refuse what your cache signed.

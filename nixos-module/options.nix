@@ -42,6 +42,10 @@ in
       example = "picker";
       description = "The model of this robot: a release has one system for each model.";
     };
+    labels = shortcut "labels" {
+      example = [ "site=hall-3" ];
+      description = "What tells this robot apart from others of its model: a release may be for some values only.";
+    };
 
     trustAnchor = mkOption {
       type = types.nullOr types.path;

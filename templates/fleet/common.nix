@@ -13,6 +13,18 @@
         soak = "5min";
         deadline = "20min";
       };
+      # Switch at night only, and only while the robot's own software says that it is free:
+      # `surefoot lease mission --free`.
+      gates = {
+        leases = [ "mission" ];
+        window = [
+          {
+            name = "night";
+            from = "22:00";
+            to = "05:00";
+          }
+        ];
+      };
       control = {
         technician_group = "technicians";
         app_group = "robot";

@@ -60,7 +60,8 @@ in
         }
       ];
     };
-    # The robot's own software may hold updates while it works.
+    # The robot's own software may hold updates while it works, and say when it is busy:
+    # `surefoot lease gripper -- COMMAND`.
     settings.control.app_group = "ros";
   };
 

@@ -371,6 +371,53 @@ map unitFile unitFiles
       crypttabExtraOpts = [ "tpm2-device=auto" ];
     };
   })) [ ])
+  (warned "a lease that nobody may speak by" "names nobody who may" {
+    services.surefoot.settings.gates.leases = [ "gripper" ];
+  })
+  (equal "labels and gates reach the agent"
+    (
+      let
+        found =
+          (robot {
+            services.surefoot = {
+              labels = [ "site=hall-3" ];
+              settings = {
+                control.app_group = "robot";
+                gates = {
+                  leases = [ "gripper" ];
+                  battery.percent = 40;
+                  window = [
+                    {
+                      name = "night";
+                      from = "22:00";
+                      to = "05:00";
+                    }
+                  ];
+                };
+              };
+            };
+          }).config.services.surefoot.settings;
+      in
+      [
+        found.labels
+        found.gates.leases
+        found.gates.battery.stages
+        (lib.head found.gates.window).stages
+      ]
+    )
+    [
+      [ "site=hall-3" ]
+      [ "gripper" ]
+      [
+        "activate"
+        "reboot"
+      ]
+      [
+        "activate"
+        "reboot"
+      ]
+    ]
+  )
   (warned "a greedy garbage collector" "nix.gc.options" {
     nix.gc = {
       automatic = true;
@@ -393,5 +440,12 @@ map unitFile unitFiles
     ];
   })
   (rejected "a URL with a query" { repository = lib.mkForce "https://a/?b"; })
+  (rejected "a label without a value" { labels = [ "hall-3" ]; })
+  (rejected "an unknown stage" {
+    gates.battery = {
+      percent = 40;
+      stages = [ "switch" ];
+    };
+  })
   (rejected "a unit without its type" { health.required_units = [ "nginx" ]; })
 ]

@@ -55,8 +55,12 @@ fn describe(table: &Table, text: &mut String) {
 
 /// Type, default and range, in one line.
 fn facts(key: &Key) -> String {
+    let article = match (key.list, key.choices.is_empty()) {
+        (true, _) => "List of: ",
+        (false, true) => "",
+        (false, false) => "One of ",
+    };
     let mut facts = if key.choices.is_empty() {
-        let article = if key.list { "List of: " } else { "" };
         format!("{article}{}", key.kind)
     } else {
         let words: Vec<String> = key
@@ -64,7 +68,7 @@ fn facts(key: &Key) -> String {
             .iter()
             .map(|word| format!("`\"{word}\"`"))
             .collect();
-        format!("One of {}", words.join(", "))
+        format!("{article}{}", words.join(", "))
     };
     match (key.default, key.optional) {
         (Some(default), _) => {

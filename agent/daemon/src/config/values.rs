@@ -483,6 +483,7 @@ impl<T: Setting> Setting for Option<T> {
 
 impl<T: Setting> Setting for Vec<T> {
     const KIND: &'static str = T::KIND;
+    const CHOICES: &'static [&'static str] = T::CHOICES;
     const EXPECTS: &'static str = T::EXPECTS;
     const LIST: bool = true;
 
