@@ -1,6 +1,6 @@
 //! `surefoot fetch`: what the daemon does to bring a closure, by hand.
 
-use crate::outcome::Usage;
+use crate::{net::NetArgs, outcome::Usage};
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -18,12 +18,13 @@ use surefoot_core::{
 use surefoot_store::{
     cache::{Cache, place},
     fetch::{self, Report, Request, SignaturePolicy},
-    http::Http,
+    http::{self, Http},
     index,
     nix_daemon::default_socket,
     plan::Plan,
     progress::{Progress, Status},
 };
+use surefoot_trust::Sender;
 
 /// Without a terminal, how often a line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -101,7 +102,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    net: crate::net::NetArgs,
+    net: NetArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -242,7 +243,8 @@ async fn find_index(args: &Args, from: &[String]) -> anyhow::Result<(ClosureInde
         return Ok((read_index(file)?, None));
     }
     if let (Some(repo), Some(channel), Some(model)) = (&args.repo, &args.channel, &args.model) {
-        let (index, release) = released(repo, channel, model, &args.label, &args.root).await?;
+        let (index, release) =
+            released(repo, channel, model, &args.label, &args.root, &args.net).await?;
         return Ok((index, Some(release)));
     }
     let (Some(toplevel), Some(cache)) = (&args.toplevel, from.first()) else {
@@ -278,6 +280,7 @@ async fn released(
     model: &Name,
     labels: &[Label],
     root: &Path,
+    net: &NetArgs,
 ) -> anyhow::Result<(ClosureIndex, Name)> {
     let anchor = crate::repo::read(root).with_context(|| {
         format!(
@@ -286,7 +289,8 @@ async fn released(
         )
     })?;
     let state = tempfile::tempdir()?;
-    let config = surefoot_trust::Config::new(&place(repo), anchor, state.path().into());
+    let mut config = surefoot_trust::Config::new(&place(repo), anchor, state.path().into());
+    config.http.sender = Some(Sender(Arc::new(http::sender(net.options()))));
     let mut client = surefoot_trust::Client::new(config)?;
     client.refresh(jiff::Timestamp::now()).await?;
     let name = format!("channels/{channel}.json");

@@ -98,6 +98,7 @@ impl Worker {
                     .collect::<Vec<_>>(),
                 config.root.clone(),
                 config.ca_file.clone(),
+                fetching::http(config),
                 config.poll.timeout,
             )
         };

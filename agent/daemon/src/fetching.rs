@@ -9,6 +9,7 @@ use surefoot_store::{
     access::{Access, By},
     bandwidth::Bandwidth,
     fetch::{self, Report, Request, SignaturePolicy},
+    http::Options,
     nix_daemon::Connection,
     progress::Progress,
 };
@@ -51,7 +52,14 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
     request
         .bandwidth
         .set(limit(fetch, Zoned::now().datetime()).0);
-    let http = &mut request.http;
+    request.http = http(config);
+    request
+}
+
+/// How web servers are spoken to, and what they are shown: those of caches and of the repository.
+pub(crate) fn http(config: &Config) -> Options {
+    let fetch = &config.fetch;
+    let mut http = Options::default();
     http.ca_files.extend(config.ca_file.clone());
     http.netrc_file = fetch.netrc_file.as_ref().map(Secret::file);
     http.client_certificate = fetch.client_certificate.as_ref().map(|certificate| {
@@ -71,7 +79,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
             })
         })
         .collect();
-    request
+    http
 }
 
 /// Keeps a system, and so all that it refers to, from being collected as long as the connection is

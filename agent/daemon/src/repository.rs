@@ -1,6 +1,6 @@
 //! The signed repository, as the agent sees it.
 
-use crate::{clock, config::Config};
+use crate::{clock, config::Config, fetching};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -9,7 +9,8 @@ use surefoot_core::{
     control::{ClockState, Knowledge},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
-use surefoot_trust::{Client, Clock, Error};
+use surefoot_store::http;
+use surefoot_trust::{Client, Clock, Error, Sender};
 use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -199,9 +200,13 @@ fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Co
     let anchor = read_anchor(&config.root)?;
     let mut trust =
         surefoot_trust::Config::new(config.repository.as_str(), anchor, state_dir.join("trust"));
-    trust.http.connect_timeout = config.poll.timeout;
     trust.http.window = config.poll.timeout;
-    trust.http.ca_files.extend(config.ca_file.clone());
+    let options = http::Options {
+        connect_timeout: config.poll.timeout,
+        stall_timeout: config.poll.timeout,
+        ..fetching::http(config)
+    };
+    trust.http.sender = Some(Sender(Arc::new(http::sender(options))));
     Ok(trust)
 }
 

@@ -16,7 +16,8 @@ use std::{
     fs::File,
     io::Read as _,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    pin::Pin,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -217,6 +218,30 @@ impl Http {
                 after: self.options.stall_timeout,
             }),
         }
+    }
+}
+
+/// The answer to a request up to its body, or why there is none.
+pub type Sending = Pin<Box<dyn Future<Output = std::result::Result<Response, String>> + Send>>;
+
+/// Makes what sends GET requests as those for caches, for whoever reads other files from such servers.
+/// It is made of closures alone, so that they need not know this crate.
+pub fn sender(
+    options: Options,
+) -> impl Fn() -> Box<dyn Fn(Url, HeaderMap) -> Sending + Send + Sync> + Send + Sync {
+    move || {
+        let http = Arc::new(Http::new(options.clone()));
+        Box::new(move |url, headers| {
+            let http = Arc::clone(&http);
+            Box::pin(async move {
+                let shown = url.to_string();
+                let answer = http.get(url, &shown, &headers).await;
+                answer.map_err(|error| match error {
+                    Error::Http { why, .. } => why,
+                    error => error.to_string(),
+                })
+            })
+        })
     }
 }
 

@@ -33,4 +33,4 @@ pub use editor::Editor;
 pub use error::Error;
 pub use keyring::{Keyring, Passphrase};
 pub use names::Limits;
-pub use transport::HttpOptions;
+pub use transport::{HttpOptions, Send, Sender, Sending};

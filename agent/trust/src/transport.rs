@@ -2,9 +2,33 @@
 
 use crate::{Error, files, local::Validators, names};
 use bytes::Bytes;
-use reqwest::{StatusCode, Url, header, redirect::Policy};
-use std::{path::PathBuf, time::Duration};
+use reqwest::{
+    StatusCode, Url,
+    header::{self, HeaderMap},
+    redirect::Policy,
+};
+use std::{fmt, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
+
+/// Sends a GET request with these headers to a URL and follows redirections: gives the answer up to
+/// its body, or why there is none.
+pub type Send = Box<dyn Fn(Url, HeaderMap) -> Sending + std::marker::Send + Sync>;
+
+/// See [`Send`].
+pub type Sending =
+    Pin<Box<dyn Future<Output = Result<reqwest::Response, String>> + std::marker::Send>>;
+
+/// Makes what sends requests instead of the transport's own client: one that shows keys to servers
+/// that do not serve everybody, say. It is made when it is first needed, and let go of with its
+/// connections.
+#[derive(Clone)]
+pub struct Sender(pub Arc<dyn Fn() -> Send + std::marker::Send + Sync>);
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sender")
+    }
+}
 
 /// How to speak HTTP.
 #[derive(Debug, Clone)]
@@ -20,6 +44,8 @@ pub struct HttpOptions {
     pub ca_files: Vec<PathBuf>,
     /// `User-Agent`.
     pub user_agent: String,
+    /// Who sends requests, if it is not to be a client with these certificates and this user agent.
+    pub sender: Option<Sender>,
 }
 
 impl Default for HttpOptions {
@@ -30,6 +56,7 @@ impl Default for HttpOptions {
             min_bytes_per_window: 3_000,
             ca_files: Vec::new(),
             user_agent: concat!("surefoot/", env!("CARGO_PKG_VERSION")).to_owned(),
+            sender: None,
         }
     }
 }
@@ -92,21 +119,26 @@ impl Base {
 }
 
 /// A client that is made when it is first needed, and can be let go of to save memory.
-#[derive(Debug)]
 pub(crate) struct Transport {
     options: HttpOptions,
-    http: Option<reqwest::Client>,
+    send: Option<Send>,
     /// Bytes of bodies received since the start.
     pub(crate) received: u64,
     /// Nothing is waited for any longer than this, however it trickles.
     until: Option<(Instant, Duration)>,
 }
 
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.options.fmt(f)
+    }
+}
+
 impl Transport {
     pub(crate) fn new(options: HttpOptions) -> Self {
         Self {
             options,
-            http: None,
+            send: None,
             received: 0,
             until: None,
         }
@@ -119,7 +151,7 @@ impl Transport {
 
     /// Closes connections and forgets certificates, and the limit.
     pub(crate) fn close(&mut self) {
-        self.http = None;
+        self.send = None;
         self.until = None;
     }
 
@@ -165,23 +197,26 @@ impl Transport {
             url: url.to_owned(),
             why,
         };
-        let mut request = self.client()?.get(url);
-        match validators {
+        let parsed = Url::parse(url).map_err(|error| fail(error.to_string()))?;
+        let known = match validators {
             Some(Validators {
                 etag: Some(etag), ..
-            }) => request = request.header(header::IF_NONE_MATCH, etag),
+            }) => Some((header::IF_NONE_MATCH, etag)),
             Some(Validators {
                 last_modified: Some(time),
                 ..
-            }) => request = request.header(header::IF_MODIFIED_SINCE, time),
-            _ => {}
-        }
+            }) => Some((header::IF_MODIFIED_SINCE, time)),
+            _ => None,
+        };
+        // What came as a header can go back as one.
+        let known = known.and_then(|(name, value)| Some((name, value.parse().ok()?)));
+        let request = self.send()?(parsed, known.into_iter().collect());
         let window = self.options.window;
         let deadline = Instant::now() + self.options.connect_timeout + window;
-        let mut response = timeout_at(deadline, request.send())
+        let mut response = timeout_at(deadline, request)
             .await
             .map_err(|_| fail(format!("no answer within {} s", window.as_secs())))?
-            .map_err(|e| fail(plain(&e)))?;
+            .map_err(fail)?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if validators.is_some() => return Ok(Answer::NotModified),
@@ -230,34 +265,40 @@ impl Transport {
         Ok(Answer::Bytes(bytes, validators))
     }
 
-    fn client(&mut self) -> Result<&reqwest::Client, Error> {
-        if self.http.is_none() {
-            let mut builder = reqwest::Client::builder()
-                .user_agent(&self.options.user_agent)
-                .connect_timeout(self.options.connect_timeout)
-                .redirect(Policy::limited(5));
-            for path in &self.options.ca_files {
-                let pem = files::read(path, 1 << 20)?.ok_or_else(|| Error::NotFound {
-                    url: path.display().to_string(),
-                })?;
-                let certificates =
-                    reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| Error::Transport {
-                        url: path.display().to_string(),
-                        why: format!("no certificates in PEM: {}", plain(&e)),
-                    })?;
-                builder = builder.tls_certs_merge(certificates);
-            }
-            let client = builder.build().map_err(|e| Error::Transport {
-                url: "HTTP".to_owned(),
-                why: plain(&e),
-            })?;
-            self.http = Some(client);
-        }
-        self.http.as_ref().ok_or_else(|| Error::Transport {
-            url: "HTTP".to_owned(),
-            why: "no client".to_owned(),
-        })
+    fn send(&mut self) -> Result<&Send, Error> {
+        let send = match (self.send.take(), &self.options.sender) {
+            (Some(send), _) => send,
+            (None, Some(sender)) => (sender.0)(),
+            (None, None) => own_client(&self.options)?,
+        };
+        Ok(self.send.insert(send))
     }
+}
+
+fn own_client(options: &HttpOptions) -> Result<Send, Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(&options.user_agent)
+        .connect_timeout(options.connect_timeout)
+        .redirect(Policy::limited(5));
+    for path in &options.ca_files {
+        let pem = files::read(path, 1 << 20)?.ok_or_else(|| Error::NotFound {
+            url: path.display().to_string(),
+        })?;
+        let certificates =
+            reqwest::Certificate::from_pem_bundle(&pem).map_err(|e| Error::Transport {
+                url: path.display().to_string(),
+                why: format!("no certificates in PEM: {}", plain(&e)),
+            })?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    let client = builder.build().map_err(|e| Error::Transport {
+        url: "HTTP".to_owned(),
+        why: plain(&e),
+    })?;
+    Ok(Box::new(move |url, headers| {
+        let request = client.get(url).headers(headers).send();
+        Box::pin(async move { request.await.map_err(|error| plain(&error)) })
+    }))
 }
 
 /// The error with its causes, without the URL, which is said anyway.

@@ -566,6 +566,28 @@ def boot_unmounted(stage):
     stage.stands_on(b)
 
 
+@scenario("lease-busy")
+def lease_busy(stage):
+    """The robot's software says that it is busy: no reboot until it says that it is not, and a restart of
+    the agent makes no difference."""
+    b = stage.generation("b", kernel="2")
+    robot = stage.enter()
+
+    def say(method, parameters):
+        call = json.dumps({"name": "gripper", **parameters})
+        robot.sh(f"varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.{method} '{call}'")
+
+    say("Lease", {"busy": True, "seconds": 3600, "why": "a crate"})
+    stage.publish(b)
+    stage.waits_because("busy: a crate")
+    robot.sh("systemctl restart surefootd")
+    stage.waits_because("busy: a crate")
+    expect(robot.boots == 0 and stage.next_boot() == stage.a, "something was touched")
+    say("EndLease", {})
+    stage.confirms(b)
+    stage.stands_on(b)
+
+
 @scenario("grub-unreadable", loader="grub")
 @scenario("unreadable")
 def unreadable(stage):

@@ -26,9 +26,8 @@ fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {
          exec = ['/bin/sh', '-c', 'test -e /run/docked || { echo not in its dock; exit 1; }']\n",
     )?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
-    let closed = |stage: &str, gate: &str, why: &str| {
-        json!([{ "stage": stage, "gate": gate, "why": why }])
-    };
+    let closed =
+        |stage: &str, gate: &str, why: &str| json!([{ "stage": stage, "gate": gate, "why": why }]);
     let docked = closed("download", "command docked", "not in its dock");
     let status = robot.until_status("the download to wait", |now| now["gates"] == docked)?;
     assert_eq!(

@@ -112,11 +112,11 @@ settings! {
         /// Memory for decompressors, all together. A file that needs more is unpacked while no other
         /// is, and then takes what it needs: `xz -9` 65 MiB, `xz -6` and `zstd -19` 9 MiB.
         memory: Bytes = "24MiB";
-        /// PEM file of the certificate to show to caches.
+        /// PEM file of the certificate to show to caches and to the repository.
         client_certificate: Option<Secret>;
         /// PEM file of its private key, if it is another one.
         client_key: Option<Secret>;
-        /// File with logins for caches, in the form of `~/.netrc`.
+        /// File with logins for caches and for the repository, in the form of `~/.netrc`.
         netrc_file: Option<Secret>;
     }
     lists {
@@ -143,13 +143,13 @@ settings! {
 }
 
 settings! {
-    /// What to show to caches that do not serve everybody, besides the logins of `fetch.netrc_file`.
+    /// What to show to caches or a repository that do not serve everybody, besides the logins of `fetch.netrc_file`.
     /// Each has either `headers` or `s3_credentials`.
     entry Access = "fetch.access"
     keys {
         /// As for health checks.
         name: Name;
-        /// For caches below this URL.
+        /// For what lies below this URL.
         url: HttpUrl;
         /// File of headers, `Name: value` in each line: a token in `Authorization`, say.
         headers: Option<Secret>;
