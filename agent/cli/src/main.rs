@@ -31,7 +31,7 @@ enum Command {
     /// Bring a closure into the local Nix store, as the daemon does.
     Fetch(Box<fetch::Args>),
     /// Add a release to a channel of a signed repository.
-    Publish(publish::Args),
+    Publish(Box<publish::Args>),
     /// Make and keep a signed repository: a directory of static files.
     #[command(subcommand)]
     Repo(repo::Command),
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Robot(command) => robot::run(command, cli.json),
         Command::Fetch(args) => fetch::run(*args, cli.json),
-        Command::Publish(args) => publish::run(args, cli.json),
+        Command::Publish(args) => publish::run(*args, cli.json),
         Command::Repo(command) => repo::run(command, cli.json),
         Command::Shell(command) => shell::run(command, Cli::command()),
     };

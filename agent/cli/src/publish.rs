@@ -1,6 +1,6 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
-use crate::outcome::Usage;
+use crate::{net::NetArgs, outcome::Usage};
 use anyhow::{Context as _, ensure};
 use indicatif::BinaryBytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -69,6 +69,8 @@ pub(crate) struct Args {
     /// trusted-public-keys.
     #[arg(long, value_name = "NAME:BASE64")]
     trusted_public_key: Vec<PublicKey>,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -227,7 +229,7 @@ async fn closures(args: &Args) -> anyhow::Result<Vec<Closure>> {
         .iter()
         .map(|text| Cache::new(&place(text)))
         .collect::<Result<Vec<_>, _>>()?;
-    let (Some(cache), http) = (caches.first(), Http::default()) else {
+    let (Some(cache), http) = (caches.first(), Http::new(args.net.options())) else {
         return Ok(Vec::new());
     };
     cache.check(&http).await?;
