@@ -391,6 +391,7 @@ impl Status {
         for lease in &mut aged.leases {
             lease.seconds_left = lease.seconds_left.saturating_sub(by.as_secs());
         }
+        aged.leases.retain(|lease| lease.seconds_left > 0);
         aged
     }
 }

@@ -120,6 +120,7 @@ pub(crate) fn of(
             .map(|hold| Hold::new(hold, now))
             .collect(),
         leases: (machine.leases().iter())
+            .filter(|lease| now < lease.until)
             .map(|lease| Lease::new(lease, now))
             .collect(),
         gates: (closed.into_iter())

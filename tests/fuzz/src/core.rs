@@ -18,7 +18,7 @@ pub fn manifest(bytes: &[u8]) {
         let again = serde_json::to_vec(&manifest).expect("it can be written");
         let again = Manifest::parse(&again, &name).expect("it can be read");
         assert_eq!(again, manifest);
-        let _ = manifest.target(&name, &[]);
+        let _ = manifest.target(&name, &["site=lab".parse().expect("a label")]);
     }
 }
 

@@ -2,7 +2,11 @@
 
 use crate::{observe, systemd};
 use std::{collections::BTreeMap, path::Path};
-use surefoot_core::finding::{Finding, Subject};
+use surefoot_core::{
+    control::Status,
+    finding::{Finding, Subject},
+    release::Name,
+};
 
 const UNIT: &str = "surefootd.service";
 const AGENT: Subject = Subject::Agent;
@@ -36,6 +40,32 @@ pub(super) async fn findings(runs: bool) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// Leases that have to say that the robot is free: one that nobody ever takes keeps it from every update.
+pub(super) fn leases(required: &[Name], status: &Status) -> Vec<Finding> {
+    let judge = |name: &Name| {
+        let what = format!("lease {name}");
+        match status.leases.iter().find(|lease| lease.name == *name) {
+            Some(lease) => {
+                let word = if lease.busy { "busy" } else { "free" };
+                Finding::ok(
+                    AGENT,
+                    what,
+                    format!("{} says that the robot is {word}", lease.owner),
+                )
+            }
+            None => Finding::warn(
+                AGENT,
+                what,
+                "silent, which means busy: nothing is switched",
+                format!(
+                    "have the robot's software say again and again: surefoot lease {name} --free"
+                ),
+            ),
+        }
+    };
+    required.iter().map(judge).collect()
 }
 
 /// Judges its unit by what systemd says and by the unit's file.
@@ -93,6 +123,26 @@ fn judge(said: &BTreeMap<String, String>, file: &str) -> Vec<Finding> {
 mod tests {
     use super::*;
     use surefoot_core::finding::{Level, worst};
+
+    #[test]
+    fn a_lease_that_nobody_takes_is_warned_of() {
+        let lease = surefoot_core::control::Lease {
+            name: "arm".parse().unwrap(),
+            owner: "ros".into(),
+            busy: false,
+            why: None,
+            seconds_left: 9,
+        };
+        let status = Status {
+            leases: vec![lease],
+            ..Status::default()
+        };
+        let required = ["arm", "gripper"].map(|name| name.parse().unwrap());
+        let found = leases(&required, &status);
+        assert_eq!(found[0].found, "ros says that the robot is free");
+        assert_eq!(found[1].level, surefoot_core::finding::Level::Warn);
+        assert!(leases(&[], &status).is_empty());
+    }
 
     #[test]
     fn the_unit_of_the_package_is_found_well_and_a_weaker_one_is_not() {

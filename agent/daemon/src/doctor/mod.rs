@@ -69,6 +69,9 @@ impl Patient {
         findings.extend(store::findings(self));
         findings.extend(trust::findings(self));
         findings.extend(agent);
+        if let Some(status) = &self.status {
+            findings.extend(agent::leases(&self.config.gates.leases, status));
+        }
         findings
     }
 }
