@@ -507,7 +507,7 @@ def entry_lost(stage):
     so is every other of NixOS. The spare entry comes up, and the update goes on as ever."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
-    robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
+    robot.until(SPARE, 120)
     robot.sh("cd /boot/loader && for entry in entries/nixos-*; do : >$entry; done && : >loader.conf.tmp && sync"
              " && systemctl reboot")
     robot.wait_boot()
@@ -531,13 +531,17 @@ os.pwrite(disk, bytes(512), torn[len(torn) // 2])
 """
 
 
+# Its name depends on the default.
+SPARE = "grep -qs 'spare entry' /boot/loader/entries/*.conf"
+
+
 @scenario("esp-torn")
 def esp_torn(stage):
     """A power cut lost a sector in the middle of a directory on the boot partition, and Linux made it
     read-only: checked and mended, which the check of FAT alone does not do."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
-    robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
+    robot.until(SPARE, 120)
     robot.put("/run/tear.py", TEAR)
     robot.sh("cd /boot/loader/entries && for n in $(seq 10 59); do echo >torn-$n.conf; done && cd / && sync"
              " && umount /boot && python3 /run/tear.py && systemctl start boot.mount")
@@ -557,7 +561,7 @@ def boot_unmounted(stage):
     mounts it, when it starts and before a trial."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
-    robot.until("test -e /boot/loader/entries/surefoot.conf", 120)
+    robot.until(SPARE, 120)
     robot.sh("umount /boot && systemctl restart surefootd")
     robot.until("mountpoint -q /boot", 120)
     robot.sh("umount /boot")
