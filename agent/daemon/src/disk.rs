@@ -250,6 +250,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_belongs_to_its_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir(dir.path().to_owned());
+        let boot = |name: &str| BootId(name.into());
+        assert_eq!(runtime.load(&boot("1")), Leases::default());
+        let mut leases = Leases::default();
+        let lease = surefoot_core::lease::Lease {
+            name: "gripper".parse().unwrap(),
+            owner: "ros".into(),
+            busy: true,
+            why: Some("a crate".into()),
+            until: surefoot_core::time::Instant(7),
+        };
+        leases.put(lease).unwrap();
+        runtime.save(&boot("1"), &leases).unwrap();
+        assert_eq!(runtime.load(&boot("1")), leases);
+        assert_eq!(runtime.load(&boot("2")), Leases::default());
+        fs::write(runtime.leases(), "{").unwrap();
+        assert_eq!(runtime.load(&boot("1")), Leases::default());
+    }
+
+    #[test]
     fn a_second_agent_is_told_who_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let first = StateDir::open(dir.path()).unwrap();
