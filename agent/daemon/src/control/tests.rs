@@ -661,6 +661,13 @@ async fn as_user(house: &mut House, groups: &[u32], calls: &[(&str, Value)]) -> 
         .collect()
 }
 
+/// Whether a directory lets everybody through.
+fn may_be_entered(directory: &std::path::Path) -> bool {
+    let mode = std::fs::metadata(directory)
+        .map(|m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()));
+    mode.is_ok_and(|mode| mode & 0o001 != 0)
+}
+
 #[tokio::test]
 async fn who_may_do_what_is_what_the_kernel_says() {
     if !nix::unistd::geteuid().is_root() {
@@ -668,6 +675,11 @@ async fn who_may_do_what_is_what_the_kernel_says() {
         return;
     }
     let mut house = house();
+    // A builder's directory is its own.
+    if !house._dir.path().ancestors().skip(1).all(may_be_entered) {
+        eprintln!("skipped: nobody else can reach the socket");
+        return;
+    }
     let calls = [
         ("Status", json!({})),
         ("Hold", json!({ "why": "x" })),
