@@ -195,10 +195,10 @@ fn doing(
         State::Idle if machine.drift().is_some() => {
             "somebody switched by hand; updates wait until that is settled".to_owned()
         }
-        State::Idle if let Some(why) = waits(Stage::Check) => format!("waiting to check: {why}"),
-        State::Idle => match machine.problem() {
-            Some(problem) => format!("waiting: {problem}"),
-            None => match last_check.map(|check| &check.result) {
+        State::Idle => match (waits(Stage::Check), machine.problem()) {
+            (Some(why), _) => format!("waiting to check: {why}"),
+            (None, Some(problem)) => format!("waiting: {problem}"),
+            (None, None) => match last_check.map(|check| &check.result) {
                 Some(Ok(Offer::Nothing)) => format!(
                     "channel {} has nothing for model {}; waiting for a release",
                     config.channel, config.model
