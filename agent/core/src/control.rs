@@ -518,10 +518,7 @@ impl fmt::Display for Why {
 /// # Errors
 /// [`InputError`] unless it is 1 second to ten years.
 pub fn hold_time(seconds: i64) -> Result<Duration, InputError> {
-    u64::try_from(seconds)
-        .ok()
-        .map(Duration::from_secs)
-        .filter(|time| !time.is_zero() && *time <= MAX_DURATION)
+    time_up_to(MAX_DURATION, seconds)
         .ok_or_else(|| InputError("a hold lasts 1 second to 10 years".into()))
 }
 
@@ -530,11 +527,15 @@ pub fn hold_time(seconds: i64) -> Result<Duration, InputError> {
 /// # Errors
 /// [`InputError`] unless it is 1 second to [`lease::MAX_TTL`].
 pub fn lease_time(seconds: i64) -> Result<Duration, InputError> {
+    time_up_to(lease::MAX_TTL, seconds)
+        .ok_or_else(|| InputError("a lease lasts 1 second to 1 hour; renew it".into()))
+}
+
+fn time_up_to(longest: Duration, seconds: i64) -> Option<Duration> {
     u64::try_from(seconds)
         .ok()
         .map(Duration::from_secs)
-        .filter(|time| !time.is_zero() && *time <= lease::MAX_TTL)
-        .ok_or_else(|| InputError("a lease lasts 1 second to 1 hour; renew it".into()))
+        .filter(|time| !time.is_zero() && *time <= longest)
 }
 
 /// A value from outside that does not do, and why.

@@ -41,7 +41,7 @@ impl fmt::Display for Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Closed {
-    /// Which one: `lease gripper`, `battery`, `window night`, `command docked`.
+    /// Which one: `lease gripper`, `window`, `battery`, `command docked`.
     pub gate: String,
     /// Why, in a few words.
     pub why: String,

@@ -188,7 +188,7 @@ mod tests {
              exec = ['/bin/sh', '-c', 'exit 3']\n\
              [[gates.command]]\nname = 'fine'\nstages = ['check']\nexec = ['/bin/sh', '-c', ':']\n\
              [[gates.command]]\nname = 'hangs'\nstages = ['reboot']\ntimeout = '100ms'\n\
-             exec = ['/bin/sh', '-c', 'sleep 60']\n",
+             exec = ['/bin/sh', '-c', 'exec sleep 60']\n",
         ]);
         let all = async |stage| {
             let closed = closed(&config.gates, stage).await;

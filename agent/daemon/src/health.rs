@@ -156,8 +156,9 @@ async fn command(check: &CommandCheck) -> Option<Failure> {
 /// # Errors
 /// How it ended instead, and its last lines.
 pub(crate) async fn run(exec: &Exec, limit: Duration) -> Result<(), (String, Vec<String>)> {
-    // It is never empty.
-    let (program, args) = exec.0.split_first().unwrap_or((&exec.0[0], &[]));
+    let Some((program, args)) = exec.0.split_first() else {
+        return Err(("there is no program".to_owned(), Vec::new()));
+    };
     let mut command = Command::new(program);
     command
         .args(args)

@@ -58,6 +58,19 @@ impl Fleet {
         Ok(fleet)
     }
 
+    /// A fleet and its robot, configured by these lines: it runs release 1.0 and has adopted it.
+    ///
+    /// # Errors
+    /// When a part cannot be made, or the robot does not get there.
+    pub fn with_robot(configuration: &str) -> Result<(Self, Robot, String)> {
+        let fleet = Self::new()?;
+        let first = fleet.toplevel("1.0").build(&fleet.farm)?;
+        let mut robot = fleet.robot(&first, configuration)?;
+        robot.start()?;
+        robot.until_confirmed(&first)?;
+        Ok((fleet, robot, first))
+    }
+
     /// The configuration of the server with nothing wrong: to come back to after a fault.
     pub fn locations(&self) -> String {
         locations(self.directory.path())
@@ -129,7 +142,7 @@ impl Fleet {
     /// # Errors
     /// When `surefoot publish` fails.
     pub fn publish(&self, path: &str, release: &str) -> Result<()> {
-        self.publish_for(path, release, MODEL)
+        self.publish_with(path, release, &["--model", MODEL])
     }
 
     /// Publishes what is in the cache for robots of another model.
@@ -137,15 +150,19 @@ impl Fleet {
     /// # Errors
     /// When `surefoot publish` fails.
     pub fn publish_for(&self, path: &str, release: &str, model: &str) -> Result<()> {
-        let mut publish = self.surefoot(&["publish", "--channel", CHANNEL, "--model", model])?;
-        publish.args([
-            "--cache",
-            "http://127.0.0.1/cache",
-            "--release",
-            release,
-            "--repo",
-        ]);
-        rig::run(publish.arg(self.repository()).arg(path))?;
+        self.publish_with(path, release, &["--model", model])
+    }
+
+    /// Publishes what is in the cache with these options, the models among them.
+    ///
+    /// # Errors
+    /// When `surefoot publish` fails.
+    pub fn publish_with(&self, path: &str, release: &str, options: &[&str]) -> Result<()> {
+        let mut publish = self.surefoot(&["publish", "--channel", CHANNEL])?;
+        publish
+            .args(["--cache", "http://127.0.0.1/cache", "--release", release])
+            .args(options);
+        rig::run(publish.arg("--repo").arg(self.repository()).arg(path))?;
         Ok(())
     }
 

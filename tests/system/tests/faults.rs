@@ -5,15 +5,6 @@ use anyhow::Result;
 use serde_json::json;
 use surefoot_tests::{Fleet, Robot};
 
-fn fleet(configuration: &str) -> Result<(Fleet, Robot, String)> {
-    let fleet = Fleet::new()?;
-    let first = fleet.toplevel("1.0").build(&fleet.farm)?;
-    let mut robot = fleet.robot(&first, configuration)?;
-    robot.start()?;
-    robot.until_confirmed(&first)?;
-    Ok((fleet, robot, first))
-}
-
 /// Ends the agent for good at its next visit to a fault point, once.
 fn set_fault(robot: &Robot, point: &str) -> Result<()> {
     robot.sh(&format!(
@@ -34,7 +25,7 @@ fn until_hit(robot: &Robot, point: &str) -> Result<()> {
 /// Pulls the plug at each of the points on the way to a good release of its own: the robot starts
 /// from what its loader says, which is a confirmed system, and gets there all the same.
 fn good_releases_survive_power_cuts(points: &[&str]) -> Result<()> {
-    let (fleet, mut robot, mut confirmed) = fleet("")?;
+    let (fleet, mut robot, mut confirmed) = Fleet::with_robot("")?;
     for point in points {
         set_fault(&robot, point)?;
         let next = fleet.release(&fleet.toplevel(point))?;
@@ -74,7 +65,7 @@ fn power_cuts_in_the_commit_cost_nothing() -> Result<()> {
 #[test]
 fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
     let quick = "[trial]\nswitch_timeout = \"10s\"\n[health]\nsoak = \"3s\"\ndeadline = \"4s\"\n";
-    let (fleet, robot, first) = fleet(quick)?;
+    let (fleet, robot, first) = Fleet::with_robot(quick)?;
     set_fault(&robot, "after-switch")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     until_hit(&robot, "after-switch")?;
@@ -92,7 +83,7 @@ fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
 
 #[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
-    let (fleet, robot, _) = fleet("")?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     let output = robot.try_sh("surefootd")?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -107,7 +98,7 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() -> Result<()> {
 
 #[test]
 fn a_nix_daemon_that_is_gone_is_waited_for() -> Result<()> {
-    let (fleet, robot, first) = fleet("")?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     robot.sh("systemctl stop nix-daemon.socket nix-daemon.service")?;
     robot.sh("mv /nix/var/nix/daemon-socket/socket /nix/var/nix/daemon-socket/gone || true")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
@@ -122,7 +113,7 @@ fn a_nix_daemon_that_is_gone_is_waited_for() -> Result<()> {
 
 #[test]
 fn a_full_disk_is_waited_out() -> Result<()> {
-    let (fleet, robot, first) = fleet("")?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     robot.sh("systemctl stop surefootd.service
          mkdir -p /var/lib/surefoot/staging
          mount -t tmpfs -o size=4M,mode=700 tmpfs /var/lib/surefoot/staging
@@ -140,7 +131,7 @@ fn a_full_disk_is_waited_out() -> Result<()> {
 
 #[test]
 fn a_store_without_room_is_refused_before_the_first_byte() -> Result<()> {
-    let (mut fleet, robot, first) = fleet("[fetch]\nreserve = \"900TiB\"\n")?;
+    let (mut fleet, robot, first) = Fleet::with_robot("[fetch]\nreserve = \"900TiB\"\n")?;
     fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_status("the refusal", |status| {
         let doing = status["doing"].to_string();
@@ -158,7 +149,7 @@ fn a_store_without_room_is_refused_before_the_first_byte() -> Result<()> {
 
 #[test]
 fn a_server_that_is_gone_is_waited_for() -> Result<()> {
-    let (mut fleet, robot, first) = fleet("")?;
+    let (mut fleet, robot, first) = Fleet::with_robot("")?;
     fleet.server.stop();
     robot.until_status("the failed check", |status| {
         status["lastCheck"]["result"] == "failed"
@@ -191,7 +182,7 @@ fn a_server_that_is_gone_is_waited_for() -> Result<()> {
 
 #[test]
 fn a_switch_by_hand_is_noticed_and_nothing_is_done_by_surprise() -> Result<()> {
-    let (fleet, robot, first) = fleet("")?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.toplevel("by-hand").build(&fleet.farm)?;
     fleet.push(&second)?;
     robot.sh(&format!("nix copy --from http://127.0.0.1/cache {second}"))?;

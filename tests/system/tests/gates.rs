@@ -2,25 +2,11 @@
 
 use anyhow::Result;
 use serde_json::json;
-use surefoot_tests::{
-    Fleet, Robot,
-    fleet::{CHANNEL, MODEL},
-    rig,
-};
-
-/// A fleet and its robot, which runs release 1.0 and has adopted it.
-fn fleet(configuration: &str) -> Result<(Fleet, Robot, String)> {
-    let fleet = Fleet::new()?;
-    let first = fleet.toplevel("1.0").build(&fleet.farm)?;
-    let mut robot = fleet.robot(&first, configuration)?;
-    robot.start()?;
-    robot.until_confirmed(&first)?;
-    Ok((fleet, robot, first))
-}
+use surefoot_tests::{Fleet, fleet::MODEL};
 
 #[test]
 fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {
-    let (fleet, robot, first) = fleet(
+    let (fleet, robot, first) = Fleet::with_robot(
         "[gates]\ninterval = '1s'\nleases = ['gripper']\n\
          [[gates.command]]\nname = 'docked'\nstages = ['download']\n\
          exec = ['/bin/sh', '-c', 'test -e /run/docked || { echo not in its dock; exit 1; }']\n",
@@ -57,16 +43,13 @@ fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {
 
 #[test]
 fn a_release_reaches_the_robots_with_its_labels_only() -> Result<()> {
-    let (fleet, robot, _) = fleet("labels = ['site=hall-2', 'arm=ur10']\n")?;
+    let (fleet, robot, _) = Fleet::with_robot("labels = ['site=hall-2', 'arm=ur10']\n")?;
     let publish = |name: &str, only: &[&str]| -> Result<String> {
         let path = fleet.toplevel(name).build(&fleet.farm)?;
         fleet.push(&path)?;
-        let mut publish = fleet.surefoot(&["publish", "--channel", CHANNEL, "--model", MODEL])?;
-        publish.args(["--cache", "http://127.0.0.1/cache", "--release", name]);
-        for label in only {
-            publish.args(["--only", label]);
-        }
-        rig::run(publish.arg("--repo").arg(fleet.repository()).arg(&path))?;
+        let only = only.iter().flat_map(|label| ["--only", label]);
+        let options: Vec<&str> = ["--model", MODEL].into_iter().chain(only).collect();
+        fleet.publish_with(&path, name, &options)?;
         Ok(path)
     };
     let here = publish("1.1", &["site=hall-1", "site=hall-2"])?;

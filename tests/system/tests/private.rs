@@ -1,11 +1,7 @@
 //! A fleet that does not show its files to everybody.
 
 use anyhow::Result;
-use surefoot_tests::{
-    Fleet,
-    fleet::{CHANNEL, MODEL},
-    rig,
-};
+use surefoot_tests::{Fleet, fleet::MODEL};
 
 #[test]
 fn a_login_opens_the_repository_and_the_cache() -> Result<()> {
@@ -33,10 +29,8 @@ fn a_login_opens_the_repository_and_the_cache() -> Result<()> {
     fleet.push(&third)?;
     let netrc = passwords.with_file_name("netrc");
     std::fs::write(&netrc, "machine 127.0.0.1 login robot password s3cr3t\n")?;
-    let mut publish = fleet.surefoot(&["publish", "--channel", CHANNEL, "--model", MODEL])?;
-    publish.args(["--cache", "http://127.0.0.1/cache", "--release", "1.2"]);
-    publish.arg("--netrc-file").arg(&netrc);
-    rig::run(publish.arg("--repo").arg(fleet.repository()).arg(&third))?;
+    let login = ["--model", MODEL, "--netrc-file", &netrc.to_string_lossy()];
+    fleet.publish_with(&third, "1.2", &login)?;
     robot.sh("sed -i s/wrong/s3cr3t/ /etc/surefoot/netrc")?;
     robot.until_confirmed(&third)?;
     assert!(!robot.journal().contains("s3cr3t"));

@@ -9,7 +9,7 @@ use surefoot_tests::{
 
 /// A fleet and its robot, which runs release 1.0 and has adopted it.
 fn fleet() -> Result<(Fleet, Robot, String)> {
-    fleet_from("1.0", |first| first)
+    Fleet::with_robot("")
 }
 
 fn fleet_from(name: &str, make: impl Fn(Toplevel) -> Toplevel) -> Result<(Fleet, Robot, String)> {
