@@ -387,11 +387,11 @@ fn verify(info: &PathInfo, path: &Path, memory: &Memory) -> Result<()> {
     nar::check(info, file)
 }
 
-/// Runs something that blocks where it may. It begins at once.
-pub(crate) fn blocking<T: Send + 'static>(
+/// Runs something that blocks where it may.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> impl Future<Output = Result<T>> {
-    written(tokio::task::spawn_blocking(work))
+) -> Result<T> {
+    written(tokio::task::spawn_blocking(work)).await
 }
 
 async fn written<T>(work: JoinHandle<Result<T>>) -> Result<T> {

@@ -20,8 +20,9 @@ use crate::{
     progress::{Meter, Progress, Teller},
     queue::{Queue, Turn},
     staging::{Key, Staging, sync_file_system},
+    turns::MANY,
 };
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -29,10 +30,7 @@ use std::{
     time::Duration,
 };
 use surefoot_core::{StorePath, closure::ClosureIndex, store_path::STORE_DIR};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
@@ -287,15 +285,6 @@ async fn bring(
         );
     }
     let memory = Memory::new(request.memory);
-    let (imported, mut valid) = mpsc::unbounded_channel();
-    let importer = Importer::new(
-        request,
-        board,
-        Arc::clone(&staging),
-        memory.clone(),
-        imported,
-    );
-    let importer = Arc::new(importer);
     let work = Work {
         wanted,
         connections: request.connections.clamp(1, 64),
@@ -304,37 +293,23 @@ async fn bring(
             mirrors: caches.into_iter().map(Mirror::new).collect(),
             limiter: Limiter::new(request.bandwidth.clone()),
             staging: Arc::clone(&staging),
-            memory,
+            memory: memory.clone(),
             found,
             index: Arc::clone(index),
             retry: request.retry,
             teller,
         },
-        importer: Arc::clone(&importer),
+        importer: Importer::new(request, board, Arc::clone(&staging), memory, teller),
     };
-    let (_goes_on, stop) = oneshot::channel();
     let all = async {
-        tokio::try_join!(work.downloads(), Arc::clone(&importer).spawn(stop))?;
-        importer.clean().await
-    };
-    let tell = async {
-        while let Some(at) = valid.recv().await {
-            teller.meter.imported(index.paths[at].nar_size);
-            teller.tell();
-        }
-        // It is in the importer, which is here.
-        std::future::pending().await
+        let imports = (0..MANY).map(|_| work.importer.run());
+        tokio::try_join!(work.downloads(), try_join_all(imports))?;
+        work.importer.clean().await
     };
     tokio::select! {
-        done = all => done?,
-        error = sync_often(&staging) => return Err(error),
-        () = tell => {}
+        done = all => done,
+        error = sync_often(&staging) => Err(error),
     }
-    while let Ok(at) = valid.try_recv() {
-        teller.meter.imported(index.paths[at].nar_size);
-    }
-    teller.tell();
-    Ok(())
 }
 
 struct Work<'a> {
@@ -342,7 +317,7 @@ struct Work<'a> {
     wanted: Vec<usize>,
     connections: usize,
     downloader: Downloader<'a>,
-    importer: Arc<Importer>,
+    importer: Importer<'a>,
 }
 
 impl Work<'_> {

@@ -8,11 +8,11 @@ use crate::{
     memory::Memory,
     nar,
     nix_daemon::{CheckSignatures, Connection, Payload},
+    progress::Teller,
     room::Room,
     staging::{Key, SMALL, Staging},
-    turns::{MANY, Turns},
+    turns::Turns,
 };
-use futures_util::future::try_join_all;
 use std::{
     fs::File,
     io::{BufRead, BufReader},
@@ -21,8 +21,7 @@ use std::{
 };
 use surefoot_core::closure::{ClosureIndex, PathInfo};
 use tokio::{
-    runtime::Builder,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
     time::Instant,
 };
 
@@ -30,16 +29,15 @@ use tokio::{
 const FRAMES: usize = 4;
 
 /// What all importers of a fetch share.
-pub(crate) struct Importer {
+pub(crate) struct Importer<'a> {
     pub(crate) socket: PathBuf,
     pub(crate) check: CheckSignatures,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) staging: Arc<Staging>,
+    pub(crate) teller: Teller<'a>,
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) room: Room,
     pub(crate) memory: Memory,
-    /// Hears of each path that has become valid.
-    imported: mpsc::UnboundedSender<usize>,
     /// Small files that were imported and are still to be removed, and their bytes. Many at a time
     /// and late: ext4 looks for a new file's inode beyond all those that were freed in the last
     /// seconds, which would make each file slower to create than the one before, in the store too.
@@ -54,13 +52,13 @@ pub(crate) struct Importer {
     idle: Mutex<Vec<Connection>>,
 }
 
-impl Importer {
+impl<'a> Importer<'a> {
     pub(crate) fn new(
         request: &Request,
         board: Board,
         staging: Arc<Staging>,
         memory: Memory,
-        imported: mpsc::UnboundedSender<usize>,
+        teller: Teller<'a>,
     ) -> Self {
         Self {
             socket: request.daemon_socket.clone(),
@@ -70,9 +68,9 @@ impl Importer {
             },
             index: Arc::clone(&request.index),
             staging,
+            teller,
             room: Room::new(request.staging_limit),
             memory,
-            imported,
             litter: Mutex::default(),
             litter_limit: request.staging_limit / 8,
             board: Mutex::new(board),
@@ -96,32 +94,8 @@ impl Importer {
         self.changed.notify_waiters();
     }
 
-    /// Imports until every path is valid, something fails, or nobody wants it any more (`stop` is
-    /// gone). It does so on a thread of its own: while the daemon waits for us, between one path's end
-    /// and the next one's, nothing happens, so that must not take its turn among the downloads.
-    pub(crate) fn spawn(
-        self: Arc<Self>,
-        stop: oneshot::Receiver<()>,
-    ) -> impl Future<Output = Result<()>> {
-        blocking(move || {
-            let runtime = Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(Error::io("watch", &self.socket))?;
-            let outcome = runtime.block_on(async {
-                let imports = (0..MANY).map(|_| self.run());
-                tokio::select! {
-                    done = try_join_all(imports) => done.map(drop),
-                    _ = stop => Err(Error::Cancelled),
-                }
-            });
-            // What still unpacks ends by itself.
-            runtime.shutdown_background();
-            outcome
-        })
-    }
-
-    async fn run(&self) -> Result<()> {
+    /// Imports until every path is valid, or something fails. Several run at once.
+    pub(crate) async fn run(&self) -> Result<()> {
         loop {
             let turn = self.turns.import().await;
             let changed = self.changed.notified();
@@ -148,8 +122,8 @@ impl Importer {
             self.idle().push(connection);
             self.board().imported(at);
             self.changed.notify_waiters();
-            // Without a listener this is about to be stopped.
-            let _ = self.imported.send(at);
+            self.teller.meter.imported(self.index.paths[at].nar_size);
+            self.teller.tell();
             self.forget(at).await?;
         }
     }
