@@ -110,13 +110,13 @@ let
             f"surefoot status --json | jq -e '.blocked | any(.system == \"{system}\")'", timeout=300)
 
     def repository(where="/srv"):
-        server.succeed(f"surefoot repo init {where}/fleet --keys-dir /root/keys")
+        server.succeed(f"surefoot repo init {where}/fleet --keys-dir /var/keys")
 
     def publish(system, where="/srv", cache="http://server/cache"):
         server.succeed(
             f"nix --extra-experimental-features nix-command copy --no-check-sigs --to 'file://{where}/cache?compression=zstd' {system}")
         server.succeed(
-            f"surefoot publish --repo {where}/fleet --keys-dir /root/keys --channel stable --model robot --cache {cache} {system}")
+            f"surefoot publish --repo {where}/fleet --keys-dir /var/keys --channel stable --model robot --cache {cache} {system}")
 
     def trust():
         root = server.succeed("cat /srv/fleet/metadata/1.root.json")

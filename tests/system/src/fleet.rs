@@ -64,11 +64,20 @@ impl Fleet {
     /// When a part cannot be made, or the robot does not get there.
     pub fn with_robot(configuration: &str) -> Result<(Self, Robot, String)> {
         let fleet = Self::new()?;
-        let first = fleet.toplevel("1.0").build(&fleet.farm)?;
-        let mut robot = fleet.robot(&first, configuration)?;
-        robot.start()?;
-        robot.until_confirmed(&first)?;
+        let (robot, first) = fleet.adopted(&fleet.toplevel("1.0"), configuration)?;
         Ok((fleet, robot, first))
+    }
+
+    /// A robot, configured by these lines, that runs a system and has adopted it.
+    ///
+    /// # Errors
+    /// When the system cannot be made, or the robot does not get there.
+    pub fn adopted(&self, system: &Toplevel, configuration: &str) -> Result<(Robot, String)> {
+        let path = system.build(&self.farm)?;
+        let mut robot = self.robot(&path, configuration)?;
+        robot.start()?;
+        robot.until_confirmed(&path)?;
+        Ok((robot, path))
     }
 
     /// The configuration of the server with nothing wrong: to come back to after a fault.

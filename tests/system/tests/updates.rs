@@ -3,27 +3,13 @@
 use anyhow::Result;
 use serde_json::json;
 use surefoot_tests::{
-    Fleet, Robot, Toplevel,
+    Fleet, Toplevel,
     fleet::{CHANNEL, MODEL},
 };
 
-/// A fleet and its robot, which runs release 1.0 and has adopted it.
-fn fleet() -> Result<(Fleet, Robot, String)> {
-    Fleet::with_robot("")
-}
-
-fn fleet_from(name: &str, make: impl Fn(Toplevel) -> Toplevel) -> Result<(Fleet, Robot, String)> {
-    let fleet = Fleet::new()?;
-    let first = make(fleet.toplevel(name)).build(&fleet.farm)?;
-    let mut robot = fleet.robot(&first, "")?;
-    robot.start()?;
-    robot.until_confirmed(&first)?;
-    Ok((fleet, robot, first))
-}
-
 #[test]
 fn a_good_release_is_confirmed_and_stays() -> Result<()> {
-    let (fleet, mut robot, first) = fleet()?;
+    let (fleet, mut robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["confirmed"]["release"], "1.1");
@@ -39,7 +25,7 @@ fn a_good_release_is_confirmed_and_stays() -> Result<()> {
 
 #[test]
 fn a_fleet_without_a_release_is_no_failure() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     // Not even the channel is there.
     let waiting = robot.until_status("a look at the empty repository", |status| {
         status["lastCheck"]["result"] == "upToDate"
@@ -55,7 +41,7 @@ fn a_fleet_without_a_release_is_no_failure() -> Result<()> {
 
 #[test]
 fn a_bad_release_is_reverted_and_blocked_with_evidence_until_there_is_another() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     let bad = fleet.release(&fleet.toplevel("1.1").service("fails"))?;
     let blocked = robot.until_blocked("1.1", &first)?;
     assert_eq!(blocked["system"], bad);
@@ -87,7 +73,7 @@ fn a_bad_release_is_reverted_and_blocked_with_evidence_until_there_is_another() 
 
 #[test]
 fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     fleet.release(&fleet.toplevel("late").service("exits"))?;
     robot.until("test $(cat /etc/robot/generation) = late && systemctl is-active robot.service")?;
     robot.sh("touch /run/robot/exit")?;
@@ -109,7 +95,7 @@ fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
 
 #[test]
 fn a_failed_activation_is_reverted() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     fleet.release(&fleet.toplevel("1.1").expression("activateFails", "true"))?;
     robot.until_blocked("1.1", &first)?;
     fleet.release(&fleet.toplevel("1.2").expression("checkFails", "true"))?;
@@ -121,7 +107,8 @@ fn a_failed_activation_is_reverted() -> Result<()> {
 fn robots_without_store_path_in_their_nixos_rebuild_are_updated_too() -> Result<()> {
     for flavour in ["old", "none"] {
         let make = |toplevel: Toplevel| toplevel.text("nixosRebuild", flavour);
-        let (fleet, robot, first) = fleet_from(flavour, make)?;
+        let fleet = Fleet::new()?;
+        let (robot, first) = fleet.adopted(&make(fleet.toplevel(flavour)), "")?;
         fleet.release(&make(fleet.toplevel("bad").service("fails")))?;
         robot.until_blocked("bad", &first)?;
         let good = fleet.release(&make(fleet.toplevel("good")))?;
@@ -132,7 +119,7 @@ fn robots_without_store_path_in_their_nixos_rebuild_are_updated_too() -> Result<
 
 #[test]
 fn a_hold_keeps_a_release_waiting() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     robot.call("Hold", &json!({ "why": "surgery" }))?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     let status = robot.until_status("the release to wait", |status| status["state"] == "ready")?;
@@ -149,7 +136,7 @@ fn a_hold_keeps_a_release_waiting() -> Result<()> {
 
 #[test]
 fn a_release_that_was_collected_while_it_waited_is_fetched_again() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     robot.call("Hold", &json!({ "why": "surgery" }))?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_status("the release to wait", |status| status["state"] == "ready")?;
@@ -162,7 +149,7 @@ fn a_release_that_was_collected_while_it_waited_is_fetched_again() -> Result<()>
 
 #[test]
 fn a_rollback_goes_back_and_blocks_what_is_left() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
     robot.call("Rollback", &json!({ "why": "it grips badly" }))?;
@@ -178,7 +165,7 @@ fn a_rollback_goes_back_and_blocks_what_is_left() -> Result<()> {
 
 #[test]
 fn a_rollback_works_with_the_daemon_dead() -> Result<()> {
-    let (fleet, robot, first) = fleet()?;
+    let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
     robot.sh("systemctl stop surefootd.service surefootd.socket")?;
@@ -191,7 +178,7 @@ fn a_rollback_works_with_the_daemon_dead() -> Result<()> {
 
 #[test]
 fn another_switch_is_waited_for() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     let lock = "/run/nixos/switch-to-configuration.lock";
     robot.sh(&format!(
         "mkdir -p /run/nixos; systemd-run --quiet --unit=other flock {lock} sleep infinity"
@@ -208,7 +195,7 @@ fn another_switch_is_waited_for() -> Result<()> {
 
 #[test]
 fn the_agent_updates_itself() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     let newer = fleet.farm.agent("2")?;
     let second = fleet.release(&Toplevel::named("1.1").with(&newer))?;
     robot.until_confirmed(&second)?;
@@ -220,7 +207,7 @@ fn the_agent_updates_itself() -> Result<()> {
 
 #[test]
 fn a_switch_that_restarts_the_agent_is_seen_through() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     // As somebody would package it who has not read what its unit says.
     let naive = fleet.farm.agent_with("naive", |unit| {
         unit.replace("X-RestartIfChanged=false\n", "")
@@ -234,7 +221,7 @@ fn a_switch_that_restarts_the_agent_is_seen_through() -> Result<()> {
 
 #[test]
 fn a_switch_that_outlives_the_agent_is_found_again() -> Result<()> {
-    let (fleet, robot, _) = fleet()?;
+    let (fleet, robot, _) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1").expression("activateHangs", "true"))?;
     robot.until("test -s /run/nixos/start-list")?;
     robot.sh("systemctl restart surefootd.service")?;
