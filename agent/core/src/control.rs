@@ -8,8 +8,9 @@ use crate::{
     StorePath,
     gate::{Closed, Stage},
     hold,
-    journal::{self, Cause, What},
+    journal::{self, What},
     lease,
+    machine::state::{self, Cause},
     release::Name,
     time::Instant,
     units::MAX_DURATION,
@@ -52,15 +53,15 @@ pub enum State {
     Reverting,
 }
 
-impl From<&journal::State> for State {
-    fn from(state: &journal::State) -> Self {
+impl From<&state::State> for State {
+    fn from(state: &state::State) -> Self {
         match state {
-            journal::State::Idle => Self::Idle,
-            journal::State::Fetching { .. } => Self::Fetching,
-            journal::State::Ready { .. } => Self::Ready,
-            journal::State::Trial { .. } => Self::Trial,
-            journal::State::Committing { .. } => Self::Committing,
-            journal::State::Reverting { .. } => Self::Reverting,
+            state::State::Idle => Self::Idle,
+            state::State::Fetching { .. } => Self::Fetching,
+            state::State::Ready { .. } => Self::Ready,
+            state::State::Trial { .. } => Self::Trial,
+            state::State::Committing { .. } => Self::Committing,
+            state::State::Reverting { .. } => Self::Reverting,
         }
     }
 }
@@ -92,8 +93,8 @@ pub struct System {
     pub since: Option<Timestamp>,
 }
 
-impl From<&journal::Generation> for System {
-    fn from(generation: &journal::Generation) -> Self {
+impl From<&state::Generation> for System {
+    fn from(generation: &state::Generation) -> Self {
         Self {
             system: generation.system.clone(),
             release: generation.release.clone(),

@@ -6,7 +6,8 @@
 
 use crate::{
     StorePath,
-    journal::{Cause, Journal, Mode, Phase, State},
+    journal::Journal,
+    machine::state::{Cause, Mode, Phase, State},
     switch::{Action, Outcome},
     time::BootId,
 };

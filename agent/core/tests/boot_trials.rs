@@ -7,8 +7,11 @@ mod common;
 use common::{Fate, Robot, release, system};
 use std::time::Duration;
 use surefoot_core::{
-    journal::{Cause, Mode, Phase, State, What},
-    machine::Request,
+    journal::What,
+    machine::{
+        Request,
+        state::{Cause, Mode, Phase, State},
+    },
     release::Target,
     switch::{Action, Outcome},
 };

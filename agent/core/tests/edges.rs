@@ -7,8 +7,11 @@ mod common;
 use common::{Robot, release, system};
 use std::time::Duration;
 use surefoot_core::{
-    journal::{Cause, Journal, Phase, State, What},
-    machine::{DriftPolicy, Event, MAX_REBOOTS, Refusal, Request},
+    journal::{Journal, What},
+    machine::{
+        DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
+        state::{Cause, Phase, State},
+    },
     switch::Outcome,
 };
 

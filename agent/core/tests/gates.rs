@@ -7,8 +7,10 @@ mod common;
 use common::{Robot, release, system};
 use surefoot_core::{
     gate::{Closed, Stage},
-    journal::{Phase, State},
-    machine::{Event, Refusal, Request},
+    machine::{
+        Event, Refusal, Request,
+        state::{Phase, State},
+    },
 };
 
 /// A robot on `a` that is offered `b`, which needs a reboot if asked for.

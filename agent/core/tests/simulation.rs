@@ -8,9 +8,9 @@ use std::time::Duration;
 use surefoot_core::{
     gate::{Closed, Stage},
     health::{Failure, Report},
-    journal::{Journal, State, What},
+    journal::{Journal, What},
     lease::Leases,
-    machine::{Context, DriftPolicy, Effect, Event, Machine, Request},
+    machine::{Context, DriftPolicy, Effect, Event, Machine, Request, state::State},
     reboot::Reason,
     resolver::{SwitchUnit, Trace, World},
     switch::Outcome,

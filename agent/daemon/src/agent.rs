@@ -20,8 +20,8 @@ use surefoot_core::{
     StorePath,
     control::{Knowledge, RollbackTo},
     gate,
-    journal::{Journal, State},
-    machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request},
+    journal::Journal,
+    machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
     resolver::SwitchUnit,
     time::BootId,
 };

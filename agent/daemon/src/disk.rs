@@ -243,7 +243,7 @@ pub(crate) fn root(dir: &Path, roots: &BTreeMap<String, StorePath>) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::journal::State;
+    use surefoot_core::machine::state::State;
 
     fn system(c: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-s", c.to_string().repeat(32))).unwrap()

@@ -7,8 +7,11 @@ use surefoot_core::{
     StorePath,
     control::{Check, CheckResult, Gate, Hold, Knowledge, Lease, Progress, Status, System},
     gate::{self, Closed, Stage},
-    journal::{Journal, Phase, State},
-    machine::{Machine, Policy},
+    journal::Journal,
+    machine::{
+        Machine, Policy,
+        state::{Phase, State},
+    },
     release::Name,
     time::Instant,
 };

@@ -12,7 +12,8 @@ use surefoot_core::{
     },
     finding::{Finding, Subject},
     gate::Stage,
-    journal::{Cause, What},
+    journal::What,
+    machine::state::Cause,
 };
 
 const PLAIN: Style = Style { on: false };

@@ -9,7 +9,7 @@
 use super::{DEAD_MAN_MARGIN, Decision, Effect};
 use crate::{
     StorePath,
-    journal::{Cause, Evidence, Mode, Phase, State},
+    machine::state::{Cause, Evidence, Mode, Phase, State},
     release::Target,
     resolver::Trace,
     switch::{Action, Kind, Order},

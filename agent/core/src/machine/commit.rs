@@ -1,6 +1,13 @@
 //! The commit: only forward.
 
-use super::*;
+use super::{Decision, Effect};
+use crate::{
+    StorePath,
+    journal::What,
+    machine::state::{Cause, Evidence, Generation, Origin, State},
+    release::Target,
+    switch::{Action, Kind},
+};
 
 impl Decision<'_> {
     pub(super) fn commit(

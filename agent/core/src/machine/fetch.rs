@@ -1,6 +1,7 @@
 //! Polling the repository and bringing what it offers.
 
-use super::*;
+use super::{Decision, Effect};
+use crate::{gate::Stage, machine::state::State, release::Target, retry, time::Instant};
 
 impl Decision<'_> {
     pub(super) fn poll(&mut self) {

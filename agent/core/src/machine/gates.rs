@@ -1,6 +1,12 @@
 //! What keeps the robot from the next step: holds, leases, and the gates outside.
 
-use super::*;
+use super::{Answer, Decision, Effect, Refusal};
+use crate::{
+    gate::{Closed, Stage},
+    lease::Lease,
+    machine::state::{Phase, State},
+    release::Name,
+};
 
 impl Decision<'_> {
     /// The outer gates of a stage have answered.

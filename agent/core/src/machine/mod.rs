@@ -9,292 +9,35 @@
 
 mod boot;
 mod commit;
+mod context;
+mod effect;
+mod event;
 mod fetch;
 mod gates;
 mod requests;
 mod revert;
 mod start;
+pub mod state;
 mod trial;
+
+pub use context::{Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE};
+pub use effect::Effect;
+pub use event::{Answer, Event, Refusal, Request};
 
 use crate::{
     StorePath,
     gate::{Closed, Stage},
-    health::{Failure, Report},
-    hold::{Expiry, Hold},
-    journal::{
-        Attempts, Blocked, Cause, Evidence, Generation, Journal, MAX_BLOCKED, MAX_HISTORY, Mode,
-        Origin, Phase, Record, State, What,
-    },
-    lease::{Lease, Leases},
-    reboot,
+    health::Report,
+    hold::Hold,
+    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
+    lease::Leases,
     release::{Name, Target},
-    resolver::{Resolution, World, resolve},
-    retry,
-    switch::{Action, Kind, Order, Outcome},
-    time::{BootId, Instant},
+    resolver::resolve,
+    switch::{Action, Kind, Order},
+    time::Instant,
 };
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
-
-/// Reboots that a revert may cause before it gives up and says so: no boot loop outlives this.
-pub const MAX_REBOOTS: u32 = 3;
-
-/// What the dead-man timer allows on top of the switch and the health deadline, so that it never
-/// fires into an agent that is just deciding.
-pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
-
-/// How long a reboot that was ordered may take to happen before it is ordered again.
-pub const REBOOT_PATIENCE: Duration = Duration::from_secs(300);
-
-/// What the configuration says about decisions.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// Time between two polls.
-    pub poll_interval: Duration,
-    /// How far polls spread around the interval, 0 to 1.
-    pub jitter: f64,
-    /// First delay after a failure.
-    pub backoff_base: Duration,
-    /// Longest delay after failures.
-    pub backoff_max: Duration,
-    /// How long a trial must stay healthy without a break.
-    pub soak: Duration,
-    /// Within which time after the switch it must have done so.
-    pub health_deadline: Duration,
-    /// Time between two looks at the health.
-    pub health_interval: Duration,
-    /// Unhealthy looks in a row that end a trial early, 1 or more.
-    pub max_failures: u32,
-    /// How long one switch may take.
-    pub switch_timeout: Duration,
-    /// Time from the start of a boot on trial within which it must have proven itself.
-    pub boot_deadline: Duration,
-    /// Trials of one release that may end without a verdict, 1 or more.
-    pub trial_attempts: u32,
-    /// Tries of a commit, 1 or more.
-    pub commit_attempts: u32,
-    /// Tries of a revert before a reboot, 1 or more.
-    pub revert_attempts: u32,
-    /// Delay between tries of a commit or a revert.
-    pub retry_delay: Duration,
-    /// Leases that must say that the robot is free.
-    pub leases: Vec<Name>,
-    /// Time between two looks at gates that said no.
-    pub gate_interval: Duration,
-    /// What happens when somebody switched by hand.
-    pub drift: DriftPolicy,
-    /// Earlier systems that are kept for a rollback.
-    pub keep: usize,
-}
-
-/// What happens when another system runs than the confirmed one, and it was not the agent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DriftPolicy {
-    /// Say so, and wait with updates until it is settled: nothing by surprise.
-    #[default]
-    Report,
-    /// Confirm it once it stayed healthy for the soak time.
-    Adopt,
-    /// Switch back to the confirmed system.
-    Restore,
-}
-
-/// What a decision may depend on besides the journal and the event.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    /// Now.
-    pub now: Instant,
-    /// This boot.
-    pub boot: &'a BootId,
-    /// The wall clock, for people; `None` if it is known to be wrong.
-    pub wall: Option<Timestamp>,
-    /// A fresh random number.
-    pub random: u64,
-    /// The kept systems that only a boot leads to from what was booted. Needed where a person goes
-    /// back to one.
-    pub by_boot: &'a [StorePath],
-    /// The configuration.
-    pub policy: &'a Policy,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    /// The agent started and looked around. Always the first event.
-    Started(World),
-    /// A time returned by [`Machine::deadline`] has come.
-    Tick,
-    /// The gates of a stage were asked: these say no.
-    Gates {
-        /// Which stage.
-        stage: Stage,
-        /// Empty if it may go on.
-        closed: Vec<Closed>,
-    },
-    /// The repository was read: this is what the robot should run, if anything.
-    Polled(Option<Target>),
-    /// The repository could not be read, or nothing in it is to be believed.
-    PollFailed(String),
-    /// The robot was looked at again.
-    Observed(World),
-    /// The whole closure is in the store, and rooted.
-    Fetched,
-    /// It could not be brought. Never the release's fault: a cache may be wrong today.
-    FetchFailed(String),
-    /// The new system was compared with what runs.
-    Inspected {
-        /// What runs now: where a revert will go.
-        current: StorePath,
-        /// Why it cannot be tried live; empty if it can.
-        reboot: Vec<reboot::Reason>,
-        /// Why it must not be tried on this robot at all, if so: its own fault.
-        unfit: Option<String>,
-        /// Why the robot cannot boot it on trial now, if so: not the release's fault.
-        no_boot: Option<String>,
-    },
-    /// The new system could not be looked at.
-    InspectFailed(String),
-    /// The new system is not in the store any more: somebody collected it.
-    Vanished,
-    /// The dead-man timer is armed.
-    DeadManArmed,
-    /// It could not be armed.
-    DeadManFailed(String),
-    /// The next boot is the trial's: its deadline and the loader's one-shot are set and read back.
-    BootAimed,
-    /// They could not be set.
-    AimFailed(String),
-    /// A switch ended.
-    SwitchEnded {
-        /// The unit of its order; an answer of another one is ignored.
-        unit: String,
-        /// How.
-        outcome: Outcome,
-        /// Its last lines.
-        log: Vec<String>,
-        /// Units that are failed now, if it went wrong.
-        failures: Vec<Failure>,
-    },
-    /// A round of health checks is done.
-    Probed(Report),
-    /// A person or program asks for something.
-    Asked(Request),
-}
-
-/// What people and programs ask for. Whether they may was decided before.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Request {
-    /// Look for an update now.
-    Update,
-    /// Go back to an earlier confirmed system, or end a trial.
-    Rollback {
-        /// Which system; `None` for the newest fallback.
-        to: Option<StorePath>,
-        /// Although leases say that the robot is busy.
-        force: bool,
-        /// Why, in their words.
-        why: String,
-        /// Who.
-        by: String,
-    },
-    /// Switch nothing for now.
-    Hold {
-        /// For how long; `None` until somebody resumes.
-        length: Option<Duration>,
-        /// Why, in their words.
-        why: String,
-        /// Who.
-        by: String,
-    },
-    /// Say whether the robot is busy, for some time.
-    Lease {
-        /// What speaks.
-        name: Name,
-        /// Whether the robot must not be touched.
-        busy: bool,
-        /// Why, in their words.
-        why: Option<String>,
-        /// How long it is believed.
-        ttl: Duration,
-        /// Who.
-        by: String,
-    },
-    /// Say nothing more.
-    EndLease {
-        /// Which one.
-        name: Name,
-        /// Whose it must be; `None` for anybody's.
-        by: Option<String>,
-    },
-    /// End a hold.
-    Resume {
-        /// Whose; `None` for everybody's.
-        by: Option<String>,
-    },
-}
-
-/// The answer to a [`Request`].
-pub type Answer = Result<String, Refusal>;
-
-/// Why a request was not granted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// A gate or the present state says no.
-    #[error("{0}")]
-    Refused(String),
-    /// There is nothing that it could do.
-    #[error("{0}")]
-    NothingToDo(String),
-}
-
-/// Something to be done. Each is answered by the event in brackets.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Effect {
-    /// Ask the gates of a stage that are outside: holds and leases are known here (`Gates`).
-    AskGates(Stage),
-    /// Read the repository (`Polled`, `PollFailed`).
-    Poll,
-    /// Bring a closure into the store (`Fetched`, `FetchFailed`; `Gates`, if one closes on the way).
-    Fetch(Target),
-    /// Stop bringing it; what was verified stays staged.
-    CancelFetch,
-    /// Compare a system with the running one (`Inspected`, `InspectFailed`, `Vanished`).
-    Inspect(Target),
-    /// Arm a timer outside the agent that reverts to `system` after `after`, and reboots if that
-    /// fails (`DeadManArmed`, `DeadManFailed`).
-    ArmDeadMan {
-        /// Where it reverts to.
-        system: StorePath,
-        /// When, from now.
-        after: Duration,
-    },
-    /// Take back every guard of a trial: the dead-man timer, a boot's deadline, and a one-shot that
-    /// the boot loader has not used. None is fine.
-    DisarmDeadMan,
-    /// Make `system` what the next boot starts, once, and have it reset the robot `within` this time
-    /// after its start unless the agent disarms that: outside the agent, and not relying on what
-    /// `system` contains. The loader's default must be `previous` (`BootAimed`, `AimFailed`).
-    AimBoot {
-        /// What is tried.
-        system: StorePath,
-        /// What every other boot starts.
-        previous: StorePath,
-        /// Its deadline, from the start of its kernel.
-        within: Duration,
-    },
-    /// Carry out a switch, or wait for it if its unit exists already (`SwitchEnded`).
-    Switch(Order),
-    /// Look at the health, this system being the one that has to run (`Probed`).
-    Probe(StorePath),
-    /// End a switch that still runs; nobody waits for its answer any more.
-    StopSwitch(String),
-    /// Reboot: the boot loader's default is the confirmed system.
-    Reboot(String),
-    /// Exit if the confirmed system has another agent: systemd starts that one.
-    Renew,
-}
+use state::{Cause, Evidence, Generation, Phase, State};
+use std::collections::BTreeMap;
 
 /// A decision whose journal is not yet on disk.
 #[derive(Debug)]

@@ -1,7 +1,14 @@
 //! What people and programs ask for.
 
-use super::*;
-use crate::gate;
+use super::{Answer, Decision, Effect, Refusal, Request};
+use crate::{
+    StorePath,
+    gate::{self, Stage},
+    hold::{Expiry, Hold},
+    lease::Lease,
+    machine::state::{Cause, Evidence, Generation, Origin, Phase, State},
+    switch::Action,
+};
 
 impl Decision<'_> {
     pub(super) fn asked(&mut self, request: Request) -> Answer {

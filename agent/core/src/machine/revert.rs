@@ -1,6 +1,12 @@
 //! The way back, to the system that ran before.
 
-use super::*;
+use super::{Decision, Effect, MAX_REBOOTS, REBOOT_PATIENCE};
+use crate::{
+    StorePath,
+    journal::What,
+    machine::state::{Evidence, Mode, Phase, State},
+    switch::{Action, Kind, Order},
+};
 
 impl Decision<'_> {
     /// Leaves the trial for the system that ran before it.

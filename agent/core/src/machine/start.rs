@@ -1,6 +1,13 @@
 //! Starting and finding one's feet: what a look at the robot leads to.
 
-use super::*;
+use super::{Decision, DriftPolicy, Effect};
+use crate::{
+    StorePath,
+    journal::What,
+    machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State},
+    resolver::{Resolution, World, resolve},
+    switch::Action,
+};
 
 impl Decision<'_> {
     pub(super) fn started(&mut self, world: &World) {

@@ -1,6 +1,15 @@
 //! The trial: begun if nobody holds it back, proven by its health, or left.
 
-use super::*;
+use super::{DEAD_MAN_MARGIN, Decision, Effect};
+use crate::{
+    StorePath,
+    health::{Failure, Report},
+    journal::{Attempts, What},
+    machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State},
+    reboot,
+    release::Name,
+    switch::{Action, Kind, Outcome},
+};
 
 impl Decision<'_> {
     pub(super) fn inspected(

@@ -25,7 +25,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     finding::Finding,
-    journal::{Mode, State},
+    machine::state::{Mode, State},
     resolver::{Trace, World},
 };
 

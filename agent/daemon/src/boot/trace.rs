@@ -6,7 +6,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
 };
-use surefoot_core::{journal::Cause, resolver::Trace, time::BootId};
+use surefoot_core::{machine::state::Cause, resolver::Trace, time::BootId};
 
 /// The deadline's mark, in the state directory: it writes this before it reboots.
 pub(super) const DEADLINE: &str = "boot-trial.deadline";

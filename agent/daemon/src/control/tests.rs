@@ -22,8 +22,8 @@ use surefoot_core::{
     },
     finding::{Finding, Subject},
     gate::Stage,
-    journal::{Cause, What},
-    machine::{Refusal, Request},
+    journal::What,
+    machine::{Refusal, Request, state::Cause},
 };
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},

@@ -1,0 +1,93 @@
+//! What decisions depend on besides the journal and the event: the time, the boot, chance, and the
+//! configuration.
+
+use crate::{
+    StorePath,
+    release::Name,
+    time::{BootId, Instant},
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Reboots that a revert may cause before it gives up and says so: no boot loop outlives this.
+pub const MAX_REBOOTS: u32 = 3;
+
+/// What the dead-man timer allows on top of the switch and the health deadline, so that it never
+/// fires into an agent that is just deciding.
+pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
+
+/// How long a reboot that was ordered may take to happen before it is ordered again.
+pub const REBOOT_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What the configuration says about decisions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// Time between two polls.
+    pub poll_interval: Duration,
+    /// How far polls spread around the interval, 0 to 1.
+    pub jitter: f64,
+    /// First delay after a failure.
+    pub backoff_base: Duration,
+    /// Longest delay after failures.
+    pub backoff_max: Duration,
+    /// How long a trial must stay healthy without a break.
+    pub soak: Duration,
+    /// Within which time after the switch it must have done so.
+    pub health_deadline: Duration,
+    /// Time between two looks at the health.
+    pub health_interval: Duration,
+    /// Unhealthy looks in a row that end a trial early, 1 or more.
+    pub max_failures: u32,
+    /// How long one switch may take.
+    pub switch_timeout: Duration,
+    /// Time from the start of a boot on trial within which it must have proven itself.
+    pub boot_deadline: Duration,
+    /// Trials of one release that may end without a verdict, 1 or more.
+    pub trial_attempts: u32,
+    /// Tries of a commit, 1 or more.
+    pub commit_attempts: u32,
+    /// Tries of a revert before a reboot, 1 or more.
+    pub revert_attempts: u32,
+    /// Delay between tries of a commit or a revert.
+    pub retry_delay: Duration,
+    /// Leases that must say that the robot is free.
+    pub leases: Vec<Name>,
+    /// Time between two looks at gates that said no.
+    pub gate_interval: Duration,
+    /// What happens when somebody switched by hand.
+    pub drift: DriftPolicy,
+    /// Earlier systems that are kept for a rollback.
+    pub keep: usize,
+}
+
+/// What happens when another system runs than the confirmed one, and it was not the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftPolicy {
+    /// Say so, and wait with updates until it is settled: nothing by surprise.
+    #[default]
+    Report,
+    /// Confirm it once it stayed healthy for the soak time.
+    Adopt,
+    /// Switch back to the confirmed system.
+    Restore,
+}
+
+/// What a decision may depend on besides the journal and the event.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// Now.
+    pub now: Instant,
+    /// This boot.
+    pub boot: &'a BootId,
+    /// The wall clock, for people; `None` if it is known to be wrong.
+    pub wall: Option<Timestamp>,
+    /// A fresh random number.
+    pub random: u64,
+    /// The kept systems that only a boot leads to from what was booted. Needed where a person goes
+    /// back to one.
+    pub by_boot: &'a [StorePath],
+    /// The configuration.
+    pub policy: &'a Policy,
+}

@@ -1,0 +1,51 @@
+//! What the machine wants done. Each effect is answered by an event, or by none.
+
+use crate::{StorePath, gate::Stage, release::Target, switch::Order};
+use std::time::Duration;
+
+/// Something to be done. Each is answered by the event in brackets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Ask the gates of a stage that are outside: holds and leases are known here (`Gates`).
+    AskGates(Stage),
+    /// Read the repository (`Polled`, `PollFailed`).
+    Poll,
+    /// Bring a closure into the store (`Fetched`, `FetchFailed`; `Gates`, if one closes on the way).
+    Fetch(Target),
+    /// Stop bringing it; what was verified stays staged.
+    CancelFetch,
+    /// Compare a system with the running one (`Inspected`, `InspectFailed`, `Vanished`).
+    Inspect(Target),
+    /// Arm a timer outside the agent that reverts to `system` after `after`, and reboots if that
+    /// fails (`DeadManArmed`, `DeadManFailed`).
+    ArmDeadMan {
+        /// Where it reverts to.
+        system: StorePath,
+        /// When, from now.
+        after: Duration,
+    },
+    /// Take back every guard of a trial: the dead-man timer, a boot's deadline, and a one-shot that
+    /// the boot loader has not used. None is fine.
+    DisarmDeadMan,
+    /// Make `system` what the next boot starts, once, and have it reset the robot `within` this time
+    /// after its start unless the agent disarms that: outside the agent, and not relying on what
+    /// `system` contains. The loader's default must be `previous` (`BootAimed`, `AimFailed`).
+    AimBoot {
+        /// What is tried.
+        system: StorePath,
+        /// What every other boot starts.
+        previous: StorePath,
+        /// Its deadline, from the start of its kernel.
+        within: Duration,
+    },
+    /// Carry out a switch, or wait for it if its unit exists already (`SwitchEnded`).
+    Switch(Order),
+    /// Look at the health, this system being the one that has to run (`Probed`).
+    Probe(StorePath),
+    /// End a switch that still runs; nobody waits for its answer any more.
+    StopSwitch(String),
+    /// Reboot: the boot loader's default is the confirmed system.
+    Reboot(String),
+    /// Exit if the confirmed system has another agent: systemd starts that one.
+    Renew,
+}

@@ -1,0 +1,142 @@
+//! What the machine is told: what happened, and what people and programs ask for.
+
+use crate::{
+    StorePath,
+    gate::{Closed, Stage},
+    health::{Failure, Report},
+    reboot,
+    release::{Name, Target},
+    resolver::World,
+    switch::Outcome,
+};
+use std::time::Duration;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The agent started and looked around. Always the first event.
+    Started(World),
+    /// A time returned by [`Machine::deadline`](super::Machine::deadline) has come.
+    Tick,
+    /// The gates of a stage were asked: these say no.
+    Gates {
+        /// Which stage.
+        stage: Stage,
+        /// Empty if it may go on.
+        closed: Vec<Closed>,
+    },
+    /// The repository was read: this is what the robot should run, if anything.
+    Polled(Option<Target>),
+    /// The repository could not be read, or nothing in it is to be believed.
+    PollFailed(String),
+    /// The robot was looked at again.
+    Observed(World),
+    /// The whole closure is in the store, and rooted.
+    Fetched,
+    /// It could not be brought. Never the release's fault: a cache may be wrong today.
+    FetchFailed(String),
+    /// The new system was compared with what runs.
+    Inspected {
+        /// What runs now: where a revert will go.
+        current: StorePath,
+        /// Why it cannot be tried live; empty if it can.
+        reboot: Vec<reboot::Reason>,
+        /// Why it must not be tried on this robot at all, if so: its own fault.
+        unfit: Option<String>,
+        /// Why the robot cannot boot it on trial now, if so: not the release's fault.
+        no_boot: Option<String>,
+    },
+    /// The new system could not be looked at.
+    InspectFailed(String),
+    /// The new system is not in the store any more: somebody collected it.
+    Vanished,
+    /// The dead-man timer is armed.
+    DeadManArmed,
+    /// It could not be armed.
+    DeadManFailed(String),
+    /// The next boot is the trial's: its deadline and the loader's one-shot are set and read back.
+    BootAimed,
+    /// They could not be set.
+    AimFailed(String),
+    /// A switch ended.
+    SwitchEnded {
+        /// The unit of its order; an answer of another one is ignored.
+        unit: String,
+        /// How.
+        outcome: Outcome,
+        /// Its last lines.
+        log: Vec<String>,
+        /// Units that are failed now, if it went wrong.
+        failures: Vec<Failure>,
+    },
+    /// A round of health checks is done.
+    Probed(Report),
+    /// A person or program asks for something.
+    Asked(Request),
+}
+
+/// What people and programs ask for. Whether they may was decided before.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Look for an update now.
+    Update,
+    /// Go back to an earlier confirmed system, or end a trial.
+    Rollback {
+        /// Which system; `None` for the newest fallback.
+        to: Option<StorePath>,
+        /// Although leases say that the robot is busy.
+        force: bool,
+        /// Why, in their words.
+        why: String,
+        /// Who.
+        by: String,
+    },
+    /// Switch nothing for now.
+    Hold {
+        /// For how long; `None` until somebody resumes.
+        length: Option<Duration>,
+        /// Why, in their words.
+        why: String,
+        /// Who.
+        by: String,
+    },
+    /// Say whether the robot is busy, for some time.
+    Lease {
+        /// What speaks.
+        name: Name,
+        /// Whether the robot must not be touched.
+        busy: bool,
+        /// Why, in their words.
+        why: Option<String>,
+        /// How long it is believed.
+        ttl: Duration,
+        /// Who.
+        by: String,
+    },
+    /// Say nothing more.
+    EndLease {
+        /// Which one.
+        name: Name,
+        /// Whose it must be; `None` for anybody's.
+        by: Option<String>,
+    },
+    /// End a hold.
+    Resume {
+        /// Whose; `None` for everybody's.
+        by: Option<String>,
+    },
+}
+
+/// The answer to a [`Request`].
+pub type Answer = Result<String, Refusal>;
+
+/// Why a request was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A gate or the present state says no.
+    #[error("{0}")]
+    Refused(String),
+    /// There is nothing that it could do.
+    #[error("{0}")]
+    NothingToDo(String),
+}
