@@ -5,11 +5,7 @@
 
 use crate::{boot, observe, systemd};
 use anyhow::Context as _;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 use surefoot_core::{
     StorePath,
     resolver::SwitchUnit,
@@ -72,7 +68,7 @@ systemctl reboot
 /// Starts the switch of an order, or finds the one that was started before, and waits for its end.
 ///
 /// Never fails: what goes wrong is an [`Outcome`].
-pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<String>) {
+pub(crate) async fn switch(order: &Order, place: &boot::Settings) -> (Outcome, Vec<String>) {
     match look(order).await {
         Ok(SwitchUnit::Gone) => {
             if let Err(error) = begin(order, place).await {
@@ -103,7 +99,7 @@ pub(crate) async fn switch(order: &Order, place: &boot::Place) -> (Outcome, Vec<
 }
 
 /// Starts the switch of an order on a robot whose boot loader is ready for it.
-async fn begin(order: &Order, place: &boot::Place) -> anyhow::Result<()> {
+async fn begin(order: &Order, place: &boot::Settings) -> anyhow::Result<()> {
     if order.action == Action::Stage {
         boot::secure(place, false).await?;
     } else {
@@ -185,7 +181,7 @@ fn read_back(
     order: &Order,
     outcome: Outcome,
     mut log: Vec<String>,
-    place: &boot::Place,
+    place: &boot::Settings,
 ) -> (Outcome, Vec<String>) {
     let mut outcome = outcome;
     if outcome.activated() {
@@ -321,15 +317,4 @@ pub(crate) async fn let_dead_man_finish() -> anyhow::Result<()> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
-}
-
-/// Whether a system can be switched to at all.
-///
-/// # Errors
-/// What is missing.
-pub(crate) fn check(system: &StorePath) -> anyhow::Result<()> {
-    match observe::missing_parts(Path::new(&system.to_string())) {
-        Some(missing) => anyhow::bail!(missing),
-        None => Ok(()),
-    }
 }

@@ -127,7 +127,7 @@ impl Agent {
         let mut world = observe::world(order.as_ref())
             .await
             .context("cannot look at the robot")?;
-        let place = boot::Place::new(&agent.config);
+        let place = boot::Settings::new(&agent.config);
         if world.switch != SwitchUnit::Running {
             boot::try_secure(&place, false).await;
         }

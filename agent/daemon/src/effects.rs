@@ -169,7 +169,7 @@ impl Worker {
                 tools.say(event);
             }
             Effect::DisarmDeadMan => {
-                let place = boot::Place::new(&tools.config);
+                let place = boot::Settings::new(&tools.config);
                 for result in [
                     activate::disarm_dead_man().await,
                     boot::disarm(&place).await,
@@ -185,12 +185,12 @@ impl Worker {
                 previous,
                 within,
             } => {
-                let step = boot::Step::Aim {
+                let step = boot::Task::Aim {
                     system,
                     previous,
                     within: within.as_secs(),
                 };
-                let event = match step.order(boot::Place::new(&tools.config)).await {
+                let event = match step.order(boot::Settings::new(&tools.config)).await {
                     Ok(_) => Event::BootAimed,
                     Err(error) => Event::AimFailed(format!("{error:#}")),
                 };
@@ -199,7 +199,7 @@ impl Worker {
             }
             Effect::Switch(order) => {
                 tokio::spawn(async move {
-                    let place = boot::Place::new(&tools.config);
+                    let place = boot::Settings::new(&tools.config);
                     let (outcome, log) = activate::switch(&order, &place).await;
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()

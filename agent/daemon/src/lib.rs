@@ -66,7 +66,7 @@ struct Cli {
 
     /// What the daemon has done in a unit of its own, with more rights than it has itself
     #[arg(long, value_name = "JSON", hide = true)]
-    boot_step: Option<boot::Errand>,
+    boot_step: Option<boot::BootStep>,
 }
 
 /// The program `surefootd`: reads its arguments, and does what they say.
@@ -76,8 +76,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = cli.config.answer() {
         return code;
     }
-    if let Some(errand) = &cli.boot_step {
-        return match errand.run() {
+    if let Some(step) = &cli.boot_step {
+        return match step.run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error:#}");

@@ -4,7 +4,7 @@
 //! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
-use super::{program, replace, sync_parent};
+use super::files::{program, replace, sync_parent};
 use crate::systemd;
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};

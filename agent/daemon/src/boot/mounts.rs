@@ -3,7 +3,7 @@
 //! NixOS' usual fstab has `nofail` for it, so a disk that comes late leaves a robot that runs and
 //! cannot install anything: neither commit nor revert. Nobody will come, so it is mounted here.
 
-use super::{program, run};
+use super::files::{program, run};
 use crate::systemd;
 use anyhow::Context as _;
 use std::path::Path;

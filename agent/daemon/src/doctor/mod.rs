@@ -50,7 +50,7 @@ impl Patient {
 
     /// Looks at everything, changing nothing.
     pub(crate) async fn examine(&self) -> Vec<Finding> {
-        let place = boot::Place::new(&self.config);
+        let place = boot::Settings::new(&self.config);
         let (loader, watchdog, agent) = tokio::join!(
             boot::findings(place, None, self.confirmed.clone()),
             watchdog::findings(self.config.boot.require_watchdog),
@@ -146,7 +146,7 @@ pub(crate) async fn obstacle(
     system: &StorePath,
     previous: &StorePath,
 ) -> Option<String> {
-    let place = boot::Place::new(config);
+    let place = boot::Settings::new(config);
     // What can be put right is, before it is an obstacle.
     boot::try_secure(&place, false).await;
     let look = boot::findings(place, Some(system.clone()), Some(previous.clone()));

@@ -4,8 +4,13 @@
 //! the time of the trial. Its agent, and the boot's deadline, put the one before back; a system that
 //! does not get as far as systemd stays the default, and somebody has to come by.
 
-use super::{Loader, Mark, run};
-use crate::systemd;
+use crate::{
+    boot::{
+        files::run,
+        loader::{Loader, Mark},
+    },
+    systemd,
+};
 use std::{path::PathBuf, process::Command};
 use surefoot_core::{
     StorePath,

@@ -9,7 +9,7 @@
 //! kernel in every entry that it finds): that is taken away before it runs.
 
 use super::{Entry, SystemdBoot};
-use crate::{boot::replace, observe};
+use crate::{boot::files::replace, observe};
 use anyhow::{Context as _, ensure};
 use std::{fs, path::PathBuf};
 

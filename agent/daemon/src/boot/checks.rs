@@ -1,6 +1,6 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
-use super::{Loader, Place, SLACK, copy_of, deadline, loader};
+use super::{deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
 use crate::{config, observe};
 use anyhow::Context as _;
 use std::{fs, path::Path};
@@ -11,17 +11,21 @@ use surefoot_core::{
 
 const LOADER: Subject = Subject::Loader;
 
+/// Room that must be left on the boot partition beside a kernel and an initrd, bytes: the entry,
+/// and what the file system needs to rename files.
+const SLACK: u64 = 1 << 20;
+
 /// Looks at the loader, the boot partition and the place of the deadline's units.
 ///
 /// `system` is what would be tried; without it there has to be room for a kernel and an initrd like
 /// those that were booted. `previous` is where a failed trial has to end, if that is known.
 pub(super) fn look(
-    place: &Place,
+    settings: &Settings,
     system: Option<&StorePath>,
     previous: Option<&StorePath>,
 ) -> Vec<Finding> {
-    let Some(loader) = loader(place) else {
-        return vec![no_loader(place.loader)];
+    let Some(loader) = loaders::find(settings) else {
+        return vec![no_loader(settings.loader)];
     };
     let mut findings = loader.check();
     findings.extend(previous.map(|previous| default(&*loader, previous)));
@@ -132,18 +136,4 @@ fn free(place: &Path) -> anyhow::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(place)
         .with_context(|| format!("cannot see how full {} is", place.display()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
-}
-
-/// Whether root can write there: not on a file system that is mounted read-only, or became so after
-/// an error.
-pub(super) fn writable(what: &str, path: &Path) -> Finding {
-    match nix::unistd::access(path, nix::unistd::AccessFlags::W_OK) {
-        Ok(()) => Finding::ok(LOADER, what, format!("{} can be written", path.display())),
-        Err(error) => Finding::fail(
-            LOADER,
-            what,
-            format!("{} cannot be written: {}", path.display(), error.desc()),
-            "mount it read-write; after an error of the file system, check it first (fsck)",
-        ),
-    }
 }

@@ -5,7 +5,10 @@
 
 use super::{SystemdBoot, fat};
 use crate::{
-    boot::{mounts, program, run},
+    boot::{
+        files::{program, run},
+        mounts,
+    },
     observe,
 };
 use anyhow::Context as _;

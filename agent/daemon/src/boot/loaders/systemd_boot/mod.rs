@@ -10,8 +10,15 @@ mod fat;
 mod heal;
 mod spare;
 
-use super::{Loader, Mark, check, init_of, mounts, program, run, sync_parent};
-use crate::{config::glob, observe, systemd};
+use crate::{
+    boot::{
+        files::{program, run, sync_parent},
+        loader::{Loader, Mark, init_of, writable},
+        mounts,
+    },
+    config::glob,
+    observe, systemd,
+};
 use anyhow::{Context as _, bail};
 use std::{
     fs,
@@ -365,7 +372,7 @@ impl Loader for SystemdBoot {
 
     fn check(&self) -> Vec<Finding> {
         vec![
-            check::writable("boot partition", &self.esp),
+            writable("boot partition", &self.esp),
             variables_writable(&observe::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
             self.one_shot_works(),
             bootctl(),

@@ -4,8 +4,13 @@
 //! GRUB must be able to clear it, or every boot is the trial's: it writes to plain partitions only,
 //! not to LVM, RAID, btrfs or ZFS (GRUB manual, "Environment block").
 
-use super::{Loader, Mark, check, init_of, replace};
-use crate::observe;
+use crate::{
+    boot::{
+        files::replace,
+        loader::{Loader, Mark, init_of, writable},
+    },
+    observe,
+};
 use anyhow::{Context as _, bail, ensure};
 use std::{
     fs,
@@ -222,7 +227,7 @@ impl Loader for Grub {
                 block,
                 "make a new one with grub-editenv",
             ),
-            check::writable("GRUB's directory", &self.directory),
+            writable("GRUB's directory", &self.directory),
             judge(
                 "GRUB's menu",
                 self.clears(),

@@ -1,0 +1,27 @@
+//! What the configuration says of booting, and where what is remembered of it lies.
+
+use crate::config;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What every step of a boot on trial needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// The boot loader that the configuration names.
+    pub(super) loader: config::Loader,
+    /// Whether systems are tried by a boot where nothing can start one once.
+    pub(super) accept_no_fallback: bool,
+    /// The state directory.
+    pub(super) state_dir: PathBuf,
+}
+
+impl Settings {
+    /// As the configuration says.
+    pub(crate) fn new(config: &config::Config) -> Self {
+        Self {
+            loader: config.boot.loader,
+            accept_no_fallback: config.boot.accept_no_fallback,
+            state_dir: config.state_dir.clone(),
+        }
+    }
+}
