@@ -17,12 +17,13 @@ use surefoot_core::{
 };
 use surefoot_store::{
     cache::{Cache, place},
-    fetch::{self, Report, Request, SignaturePolicy},
+    fetch::{self, FetchReport},
     http::{self, Http},
     index,
     nix_daemon::default_socket,
-    plan::Plan,
+    plan::FetchPlan,
     progress::{Progress, Status},
+    request::{FetchRequest, SignaturePolicy},
 };
 use surefoot_trust::Sender;
 
@@ -134,7 +135,7 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
         Usage("the closure index names no cache; give one with --from".into())
     );
     let index = Arc::new(index);
-    let mut request = Request::new(Arc::clone(&index), caches, args.staging, args.gc_root);
+    let mut request = FetchRequest::new(Arc::clone(&index), caches, args.staging, args.gc_root);
     request.connections = args.connections.into();
     request.sync = !args.no_sync;
     request.http = args.net.options();
@@ -312,7 +313,7 @@ async fn released(
     Ok((index, target.release))
 }
 
-fn say_plan(index: &ClosureIndex, release: Option<&Name>, plan: &Plan) {
+fn say_plan(index: &ClosureIndex, release: Option<&Name>, plan: &FetchPlan) {
     if let Some(release) = release {
         println!("Release {release}");
     }
@@ -336,7 +337,7 @@ fn say_plan(index: &ClosureIndex, release: Option<&Name>, plan: &Plan) {
     }
 }
 
-fn say_report(gc_root: &Path, report: &Report) {
+fn say_report(gc_root: &Path, report: &FetchReport) {
     println!(
         "Fetched {} paths, {} in {:.1} s ({} were there); resumed {}, wasted {}",
         report.fetched,

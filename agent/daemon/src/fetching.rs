@@ -8,10 +8,11 @@ use surefoot_store::{
     Error,
     access::{Access, By},
     bandwidth::Bandwidth,
-    fetch::{self, Report, Request, SignaturePolicy},
+    fetch::{self, FetchReport},
     http::Options,
     nix_daemon::Connection,
     progress::Progress,
+    request::{FetchRequest, SignaturePolicy},
 };
 
 /// How often the clock is asked whether a window begins or ends.
@@ -26,7 +27,7 @@ pub(crate) async fn run(
     index: ClosureIndex,
     staging: PathBuf,
     progress: &dyn Progress,
-) -> Result<Report, Error> {
+) -> Result<FetchReport, Error> {
     let request = request(config, index, staging);
     tokio::select! {
         result = fetch::run(&request, progress) => result,
@@ -34,12 +35,12 @@ pub(crate) async fn run(
     }
 }
 
-fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> Request {
+fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchRequest {
     let fetch = &config.fetch;
     let mut caches: Vec<String> = fetch.caches.iter().map(ToString::to_string).collect();
     caches.extend(index.caches.iter().cloned());
     let root = std::path::Path::new(crate::disk::ROOTS_DIR).join("next");
-    let mut request = Request::new(Arc::new(index), caches, staging, root);
+    let mut request = FetchRequest::new(Arc::new(index), caches, staging, root);
     request.connections = fetch.connections as usize;
     request.daemon_socket = fetch.daemon_socket();
     request.signatures = match fetch.signatures {
@@ -95,7 +96,7 @@ pub(crate) async fn hold(config: &Config, system: &StorePath) -> Result<Option<C
 }
 
 /// Ends never.
-async fn keep_to_windows(fetch: &Fetch, bandwidth: &Bandwidth) -> Result<Report, Error> {
+async fn keep_to_windows(fetch: &Fetch, bandwidth: &Bandwidth) -> Result<FetchReport, Error> {
     loop {
         tokio::time::sleep(LOOK).await;
         let (limit, window) = limit(fetch, Zoned::now().datetime());

@@ -5,31 +5,27 @@
 //! connection that stays open.
 
 use crate::{
-    bandwidth::{Bandwidth, Limiter},
-    board::Board,
+    bandwidth::Limiter,
+    blocking::blocking,
     cache::Cache,
-    download::{Downloader, blocking},
+    download::{
+        Downloader, Substituter,
+        budget::MemoryBudget,
+        order::{DownloadOrder, NextDownload},
+    },
     error::{Error, Result},
     gc_root,
-    http::{self, Http},
-    import::Importer,
-    memory::Memory,
-    mirror::{Mirror, Retry},
-    nix_daemon::{Connection, default_socket},
-    plan::Plan,
+    http::Http,
+    import::{Importer, concurrency::MANY, scheduler::Scheduler},
+    nix_daemon::Connection,
+    plan::FetchPlan,
     progress::{Meter, Progress, Teller},
-    queue::{Queue, Turn},
-    staging::{Key, Staging, sync_file_system},
-    turns::MANY,
+    request::FetchRequest,
+    staging::{Staging, StagingKey, sync_file_system},
 };
 use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
-use surefoot_core::{StorePath, closure::ClosureIndex, store_path::STORE_DIR};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use surefoot_core::{StorePath, closure::ClosureIndex};
 use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.
@@ -37,88 +33,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(5);
 /// How long to wait for a fetch that was just cancelled to let go of the staging area.
 const STAGING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whose word makes a path good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SignaturePolicy {
-    /// The index pins every byte, and the Nix daemon checks its own signatures besides, against
-    /// its `trusted-public-keys`.
-    #[default]
-    Nix,
-    /// The signed index alone. The daemon allows it to trusted users only.
-    Manifest,
-}
-
-/// What to fetch, from where and how.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// The closure. Its bytes are trusted.
-    pub index: Arc<ClosureIndex>,
-    /// Base URLs of binary caches, in order of preference; [`ClosureIndex::caches`] is not added.
-    pub caches: Vec<String>,
-    /// The staging directory; made if it is not there. One fetch at a time may use it.
-    pub staging: PathBuf,
-    /// Downloads at a time, 1 to 64. Others are taken as the nearest of these.
-    pub connections: usize,
-    /// Bytes a second; may be changed while the fetch runs.
-    pub bandwidth: Bandwidth,
-    /// Compressed bytes that may lie in staging at a time; at least one path always may.
-    pub staging_limit: u64,
-    /// Bytes of memory for decompressors, all together. One that needs more works while no other
-    /// does, and then this is exceeded: `xz -9` takes 65 MiB, `xz -6` and `zstd -19` 9 MiB.
-    pub memory: u64,
-    /// Bytes to leave free on the file systems of staging and store.
-    pub reserve: u64,
-    /// Whose word makes a path good.
-    pub signatures: SignaturePolicy,
-    /// The symlink that will keep the closure in the store.
-    pub gc_root: PathBuf,
-    /// The Nix daemon's socket.
-    pub daemon_socket: PathBuf,
-    /// Where the store's files lie, for the check of free space and the final sync. Skipped if it
-    /// is not there.
-    pub store_dir: PathBuf,
-    /// Whether the store's file system is synced before the fetch counts as done. Nix registers a
-    /// path before its files are on the disk, unless `fsync-store-paths` is set.
-    pub sync: bool,
-    /// How often to try again.
-    pub retry: Retry,
-    /// How to speak HTTP.
-    pub http: http::Options,
-}
-
-impl Request {
-    /// A request with everything else as usual: 24 connections (Nix takes up to 25), all of the bandwidth,
-    /// 256 MiB of staging, 24 MiB for decompressors, no reserve, Nix signatures checked, the usual daemon and store.
-    #[must_use]
-    pub fn new(
-        index: Arc<ClosureIndex>,
-        caches: Vec<String>,
-        staging: PathBuf,
-        gc_root: PathBuf,
-    ) -> Self {
-        Self {
-            index,
-            caches,
-            staging,
-            connections: 24,
-            bandwidth: Bandwidth::default(),
-            staging_limit: 256 << 20,
-            memory: 24 << 20,
-            reserve: 0,
-            signatures: SignaturePolicy::Nix,
-            gc_root,
-            daemon_socket: default_socket(),
-            store_dir: STORE_DIR.into(),
-            sync: true,
-            retry: Retry::default(),
-            http: http::Options::default(),
-        }
-    }
-}
-
 /// What a fetch did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct FetchReport {
     /// Paths of the closure.
     pub paths: u64,
     /// Paths that were missing and are valid now.
@@ -143,7 +60,7 @@ pub struct Report {
 ///
 /// # Errors
 /// The index is bad, the daemon is gone, or there is no room: see [`Error`].
-pub async fn plan(request: &Request) -> Result<Plan> {
+pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
     request.index.check()?;
     let mut daemon = Connection::open(&request.daemon_socket).await?;
     let valid = daemon.valid_paths(&all_paths(&request.index)).await?;
@@ -157,17 +74,17 @@ pub async fn plan(request: &Request) -> Result<Plan> {
 ///
 /// # Errors
 /// [`Error::is_retryable`] says whether the same call may succeed later.
-pub async fn run(request: &Request, progress: &dyn Progress) -> Result<Report> {
+pub async fn run(request: &FetchRequest, progress: &dyn Progress) -> Result<FetchReport> {
     prepare(request).await?.run(progress).await
 }
 
 /// A fetch that has not moved a byte yet.
 #[derive(Debug)]
-pub struct Prepared<'a> {
-    request: &'a Request,
+pub struct PreparedFetch<'a> {
+    request: &'a FetchRequest,
     caches: Vec<Cache>,
     /// What the fetch will cost.
-    pub plan: Plan,
+    pub plan: FetchPlan,
     valid: HashSet<StorePath>,
     /// Holds temporary roots until the end.
     daemon: Connection,
@@ -178,7 +95,7 @@ pub struct Prepared<'a> {
 ///
 /// # Errors
 /// As [`plan`].
-pub async fn prepare(request: &Request) -> Result<Prepared<'_>> {
+pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
     let start = Instant::now();
     let index = &request.index;
     index.check()?;
@@ -193,7 +110,7 @@ pub async fn prepare(request: &Request) -> Result<Prepared<'_>> {
     let present: Vec<&StorePath> = valid.iter().collect();
     daemon.add_temp_roots(&present).await?;
     let valid = daemon.valid_paths(&present).await?;
-    Ok(Prepared {
+    Ok(PreparedFetch {
         request,
         caches,
         plan: look(request, &valid).await?,
@@ -203,12 +120,12 @@ pub async fn prepare(request: &Request) -> Result<Prepared<'_>> {
     })
 }
 
-impl Prepared<'_> {
+impl PreparedFetch<'_> {
     /// Goes on, as [`run`].
     ///
     /// # Errors
     /// As there.
-    pub async fn run(self, progress: &dyn Progress) -> Result<Report> {
+    pub async fn run(self, progress: &dyn Progress) -> Result<FetchReport> {
         let Self {
             request,
             caches,
@@ -225,7 +142,7 @@ impl Prepared<'_> {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
             tokio::try_join!(
-                bring(request, caches, Board::new(index, &valid), teller),
+                bring(request, caches, Scheduler::new(index, &valid), teller),
                 daemon.add_temp_roots(&missing),
             )?;
         }
@@ -236,7 +153,7 @@ impl Prepared<'_> {
         }
         gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
         let status = meter.status();
-        Ok(Report {
+        Ok(FetchReport {
             paths: index.paths.len() as u64,
             fetched: status.paths_done,
             already_present: plan.already_present,
@@ -254,8 +171,8 @@ fn all_paths(index: &ClosureIndex) -> Vec<&StorePath> {
     index.paths.iter().map(|info| &info.path).collect()
 }
 
-async fn look(request: &Request, valid: &HashSet<StorePath>) -> Result<Plan> {
-    let plan = Plan::new(&request.index, valid, &request.staging);
+async fn look(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result<FetchPlan> {
+    let plan = FetchPlan::new(&request.index, valid, &request.staging);
     let store = if request.store_dir.is_dir() {
         &request.store_dir
     } else {
@@ -267,15 +184,18 @@ async fn look(request: &Request, valid: &HashSet<StorePath>) -> Result<Plan> {
 
 /// Downloads and imports what is missing.
 async fn bring(
-    request: &Request,
+    request: &FetchRequest,
     caches: Vec<Cache>,
-    board: Board,
+    scheduler: Scheduler,
     teller: Teller<'_>,
 ) -> Result<()> {
     let index = &request.index;
-    let wanted = board.wanted();
+    let wanted = scheduler.wanted();
     let staging = Arc::new(open_staging(&request.staging).await?);
-    let keys: HashSet<Key> = wanted.iter().map(|&at| Key::of(&index.paths[at])).collect();
+    let keys: HashSet<StagingKey> = wanted
+        .iter()
+        .map(|&at| StagingKey::of(&index.paths[at]))
+        .collect();
     let cleaned = Arc::clone(&staging);
     let (freed, found) = blocking(move || cleaned.keep_only(&keys)).await?;
     if freed > 0 {
@@ -284,13 +204,13 @@ async fn bring(
             "removed what earlier fetches had left in staging"
         );
     }
-    let memory = Memory::new(request.memory);
+    let memory = MemoryBudget::new(request.memory);
     let work = Work {
         wanted,
         connections: request.connections.clamp(1, 64),
         downloader: Downloader {
             http: Http::new(request.http.clone()),
-            mirrors: caches.into_iter().map(Mirror::new).collect(),
+            substituters: caches.into_iter().map(Substituter::new).collect(),
             limiter: Limiter::new(request.bandwidth.clone()),
             staging: Arc::clone(&staging),
             memory: memory.clone(),
@@ -299,7 +219,7 @@ async fn bring(
             retry: request.retry,
             teller,
         },
-        importer: Importer::new(request, board, Arc::clone(&staging), memory, teller),
+        importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, teller),
     };
     let all = async {
         let imports = (0..MANY).map(|_| work.importer.run());
@@ -322,31 +242,31 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn downloads(&self) -> Result<()> {
-        let (index, room) = (&*self.downloader.index, &self.importer.room);
-        let mut queue = Queue::new(index, &self.wanted, self.connections);
+        let (index, budget) = (&*self.downloader.index, &self.importer.budget);
+        let mut order = DownloadOrder::new(index, &self.wanted, self.connections);
         let mut running = FuturesUnordered::new();
         loop {
             while running.len() < self.connections {
-                let Some(turn) = queue.next(index, room) else {
+                let Some(next) = order.next(index, budget) else {
                     break;
                 };
-                running.push(self.download(turn));
+                running.push(self.download(next));
             }
             match running.next().await {
-                Some(done) => queue.done(done?),
+                Some(done) => order.done(done?),
                 None => return Ok(()),
             }
         }
     }
 
-    async fn download(&self, turn: Turn) -> Result<usize> {
-        let at = match turn {
-            Turn::Now(at) => {
+    async fn download(&self, next: NextDownload) -> Result<usize> {
+        let at = match next {
+            NextDownload::InOrder(at) => {
                 let info = &self.downloader.index.paths[at];
-                self.importer.room.take(info).await;
+                self.importer.budget.take(info).await;
                 at
             }
-            Turn::Ahead(at) => at,
+            NextDownload::Ahead(at) => at,
         };
         self.downloader.download(at).await?;
         self.importer.staged(at);
@@ -393,7 +313,7 @@ mod tests {
             caches: vec![],
             paths: vec![],
         });
-        let request = Request::new(index, vec![], "/x".into(), "/y".into());
+        let request = FetchRequest::new(index, vec![], "/x".into(), "/y".into());
         send(&run(&request, &()));
         send(&plan(&request));
     }

@@ -3,6 +3,7 @@
 //! Source: Nix `src/libstore/gc.cc` (`addPermRoot`, `addIndirectRoot`, `findRoots`).
 
 use crate::{
+    blocking::blocking,
     error::{Error, Result},
     nix_daemon::Connection,
 };
@@ -26,7 +27,7 @@ const ROOTS: &str = "/nix/var/nix/gcroots/";
 pub async fn set(link: &Path, target: &StorePath, daemon: &mut Connection) -> Result<()> {
     let link = absolute(link).map_err(Error::io("find", link))?;
     let (at, to) = (link.clone(), PathBuf::from(target.to_string()));
-    crate::download::blocking(move || place(&at, &to)).await?;
+    blocking(move || place(&at, &to)).await?;
     if !link.to_string_lossy().contains(ROOTS) {
         daemon.add_indirect_root(&link).await?;
     }

@@ -1,18 +1,18 @@
 //! How a closure reaches the robot's Nix store.
 //!
-//! * [`fetch`]: the whole way, from a closure index to a GC root; [`plan`] says what it will cost,
-//!   [`progress`] how far it is;
+//! * [`fetch`]: the whole way, from a closure index to a GC root; [`request`] says what is to be
+//!   fetched, [`plan`] what it will cost, [`progress`] how far it is;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form;
 //! * [`cache`], [`narinfo`], [`nar`], [`http`], [`headers`]: binary caches and what is in them;
-//! * [`staging`], [`download`]: from a cache to the robot's disk;
+//! * [`staging`]: from a cache to the robot's disk;
 //! * [`nix_daemon`], [`gc_root`]: from there into the store, through the Nix daemon.
 
 pub mod access;
 pub mod bandwidth;
-mod board;
+mod blocking;
 pub mod cache;
-pub mod download;
+mod download;
 pub mod error;
 pub mod fetch;
 #[cfg(feature = "fuzz")]
@@ -22,18 +22,14 @@ pub mod headers;
 pub mod http;
 mod import;
 pub mod index;
-mod memory;
-mod mirror;
 pub mod nar;
 pub mod narinfo;
 pub mod nix_daemon;
 pub mod plan;
 pub mod progress;
-mod queue;
-mod room;
+pub mod request;
 mod sigv4;
 pub mod staging;
-mod turns;
 
+pub use cache::backoff::Retry;
 pub use error::{Error, Kind, Result};
-pub use mirror::Retry;

@@ -12,7 +12,6 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::{Compression, Download, PathInfo},
-    store_path::StorePathError,
 };
 
 /// Larger narinfo files are refused before they are parsed, in bytes. One with 10 000 references
@@ -299,12 +298,6 @@ impl PublicKey {
                         .is_ok()
                 })
         })
-    }
-}
-
-impl From<StorePathError> for NarInfoError {
-    fn from(why: StorePathError) -> Self {
-        bad("StorePath", &why)
     }
 }
 

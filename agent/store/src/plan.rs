@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    staging::{Found, Key, Staging},
+    staging::{Found, Staging, StagingKey},
 };
 use nix::sys::statvfs::statvfs;
 use std::{
@@ -14,7 +14,7 @@ use surefoot_core::{StorePath, closure::ClosureIndex};
 
 /// What a fetch will cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub struct FetchPlan {
     /// Paths that the store lacks, references before referrers.
     pub missing: Vec<StorePath>,
     /// Paths of the closure that are valid in the store already.
@@ -27,7 +27,7 @@ pub struct Plan {
     pub nar_bytes: u64,
 }
 
-impl Plan {
+impl FetchPlan {
     /// Bytes that must still be moved.
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
@@ -51,7 +51,7 @@ impl Plan {
             plan.missing.push(info.path.clone());
             plan.download_bytes = plan.download_bytes.saturating_add(size);
             plan.nar_bytes = plan.nar_bytes.saturating_add(info.nar_size);
-            let staged = match Staging::look(staging, &Key::of(info)) {
+            let staged = match Staging::look(staging, &StagingKey::of(info)) {
                 Found::Nothing => 0,
                 Found::Part(bytes) | Found::Whole(bytes) => bytes.min(size),
             };

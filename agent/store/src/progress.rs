@@ -1,6 +1,6 @@
 //! How far a fetch is: values, for whoever shows them.
 
-use crate::plan::Plan;
+use crate::plan::FetchPlan;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How far a fetch is.
@@ -59,7 +59,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &FetchPlan) -> Self {
         Self {
             total: Status {
                 paths: plan.missing.len() as u64,

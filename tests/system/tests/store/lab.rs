@@ -11,9 +11,10 @@ use surefoot_core::{StorePath, closure::ClosureIndex};
 use surefoot_store::{
     Error, Retry,
     cache::{Cache, place},
-    fetch::{self, Report, Request},
+    fetch::{self, FetchReport},
     http::{Http, Options},
     index,
+    request::FetchRequest,
     staging::Staging,
 };
 use surefoot_tests::{Farm, NixDaemon, Toplevel, rig, toplevel::built};
@@ -69,9 +70,9 @@ impl Lab {
     }
 
     /// A request for the closure from this cache, impatient enough for a test.
-    pub(crate) fn request(&self, cache: &str) -> Request {
+    pub(crate) fn request(&self, cache: &str) -> FetchRequest {
         let at = self.daemon.directory();
-        let mut request = Request::new(
+        let mut request = FetchRequest::new(
             Arc::clone(&self.index),
             vec![cache.to_owned()],
             at.join("staging"),
@@ -97,7 +98,7 @@ impl Lab {
         &self,
         cache: &str,
         change: impl FnOnce(&mut ClosureIndex),
-    ) -> Request {
+    ) -> FetchRequest {
         let mut request = self.request(cache);
         change(Arc::make_mut(&mut request.index));
         request
@@ -157,7 +158,7 @@ impl Lab {
     }
 
     /// Checks that the store has the closure, whole, and that the GC root holds it.
-    pub(crate) fn check_fetched(&self, request: &Request) -> Result<()> {
+    pub(crate) fn check_fetched(&self, request: &FetchRequest) -> Result<()> {
         assert_eq!(
             std::fs::read_link(&request.gc_root)?,
             Path::new(&self.toplevel)
@@ -177,7 +178,7 @@ impl Lab {
     }
 
     /// Checks that a failed fetch left no path that must not be there, and no root.
-    pub(crate) fn check_clean(&self, request: &Request) -> Result<()> {
+    pub(crate) fn check_clean(&self, request: &FetchRequest) -> Result<()> {
         assert!(!request.gc_root.exists(), "a root for what was not fetched");
         let valid = self.daemon.valid_paths()?;
         assert!(!valid.contains(&self.toplevel), "the toplevel is valid");
@@ -186,7 +187,7 @@ impl Lab {
 }
 
 /// What lies in staging, the lock aside.
-pub(crate) fn staged(request: &Request) -> Result<Vec<String>> {
+pub(crate) fn staged(request: &FetchRequest) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(&request.staging)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -198,7 +199,7 @@ pub(crate) fn staged(request: &Request) -> Result<Vec<String>> {
 }
 
 /// Waits until nobody holds the staging area any more.
-pub(crate) fn wait_unlocked(request: &Request) -> Result<()> {
+pub(crate) fn wait_unlocked(request: &FetchRequest) -> Result<()> {
     rig::wait_for("the staging area", || {
         Ok(Staging::open(&request.staging).ok())
     })
@@ -212,7 +213,7 @@ pub(crate) fn index_of(cache: &Path, toplevel: &str) -> Result<ClosureIndex> {
         .context("cannot build the index")
 }
 
-pub(crate) fn run(request: &Request) -> Result<Report, Error> {
+pub(crate) fn run(request: &FetchRequest) -> Result<FetchReport, Error> {
     block_on(fetch::run(request, &()))
 }
 

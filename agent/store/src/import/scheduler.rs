@@ -1,19 +1,19 @@
 //! Which path goes into the store next. A path becomes valid once everything that it refers to is; but
 //! it may be unpacked before, while those are being imported, as long as its end is held back
-//! ([`Board::is_ready`]). Pure bookkeeping, no I/O.
+//! ([`Scheduler::is_ready`]). Pure bookkeeping, no I/O.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use surefoot_core::{StorePath, closure::ClosureIndex};
 
 /// The state of a fetch. Paths are named by their place in the index.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct Scheduler {
     /// How many references of each path are not valid yet.
     waiting: Vec<u32>,
     /// How many of them are not even being imported.
     blocked: Vec<u32>,
     referrers: Vec<Vec<u32>>,
-    stages: Vec<Stage>,
+    states: Vec<PathState>,
     /// Staged, with all references valid.
     ready: BTreeSet<usize>,
     /// Staged, with all references valid or being imported.
@@ -22,7 +22,7 @@ pub(crate) struct Board {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum PathState {
     Wanted,
     Staged,
     Importing,
@@ -32,7 +32,7 @@ enum Stage {
 /// What an importer should do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// Import this one, but hold back its end until [`Board::is_ready`].
+    /// Import this one, but hold back its end until [`Scheduler::is_ready`].
     Import(usize),
     /// Wait for a change.
     Wait,
@@ -40,7 +40,7 @@ pub(crate) enum Next {
     Done,
 }
 
-impl Board {
+impl Scheduler {
     /// `index` must have been checked, `valid` says what the store has already.
     pub(crate) fn new(index: &ClosureIndex, valid: &HashSet<StorePath>) -> Self {
         let count = index.paths.len();
@@ -50,47 +50,49 @@ impl Board {
             .enumerate()
             .map(|(at, info)| (&info.path, at))
             .collect();
-        let mut board = Self {
+        let mut scheduler = Self {
             waiting: vec![0; count],
             blocked: Vec::new(),
             referrers: vec![Vec::new(); count],
-            stages: vec![Stage::Wanted; count],
+            states: vec![PathState::Wanted; count],
             ready: BTreeSet::new(),
             early: BTreeSet::new(),
             left: 0,
         };
         for (at, info) in index.paths.iter().enumerate() {
             if valid.contains(&info.path) {
-                board.stages[at] = Stage::Valid;
+                scheduler.states[at] = PathState::Valid;
                 continue;
             }
-            board.left += 1;
+            scheduler.left += 1;
             for reference in &info.references {
                 match place.get(reference) {
                     // A path may refer to itself.
-                    Some(&target) if target != at && board.stages[target] != Stage::Valid => {
-                        board.waiting[at] += 1;
-                        board.referrers[target].push(at as u32);
+                    Some(&target)
+                        if target != at && scheduler.states[target] != PathState::Valid =>
+                    {
+                        scheduler.waiting[at] += 1;
+                        scheduler.referrers[target].push(at as u32);
                     }
                     _ => {}
                 }
             }
         }
-        board.blocked.clone_from(&board.waiting);
-        board
+        scheduler.blocked.clone_from(&scheduler.waiting);
+        scheduler
     }
 
     /// The paths that must be fetched, references before referrers.
     pub(crate) fn wanted(&self) -> Vec<usize> {
-        (0..self.stages.len())
-            .filter(|&at| self.stages[at] == Stage::Wanted)
+        (0..self.states.len())
+            .filter(|&at| self.states[at] == PathState::Wanted)
             .collect()
     }
 
     /// A path was downloaded and verified.
     pub(crate) fn staged(&mut self, at: usize) {
-        if self.stages[at] == Stage::Wanted {
-            self.stages[at] = Stage::Staged;
+        if self.states[at] == PathState::Wanted {
+            self.states[at] = PathState::Staged;
             self.sort(at);
         }
     }
@@ -109,7 +111,7 @@ impl Board {
         let Some(at) = self.ready.pop_first().or_else(|| self.early.pop_first()) else {
             return Next::Wait;
         };
-        self.stages[at] = Stage::Importing;
+        self.states[at] = PathState::Importing;
         for place in 0..self.referrers[at].len() {
             let referrer = self.referrers[at][place] as usize;
             self.blocked[referrer] -= 1;
@@ -120,7 +122,7 @@ impl Board {
 
     /// A path that was taken is valid in the store.
     pub(crate) fn imported(&mut self, at: usize) {
-        self.stages[at] = Stage::Valid;
+        self.states[at] = PathState::Valid;
         self.left -= 1;
         for referrer in std::mem::take(&mut self.referrers[at]) {
             let referrer = referrer as usize;
@@ -131,7 +133,7 @@ impl Board {
 
     /// Puts a staged path where it belongs now.
     fn sort(&mut self, at: usize) {
-        if self.stages[at] != Stage::Staged {
+        if self.states[at] != PathState::Staged {
         } else if self.waiting[at] == 0 {
             self.early.remove(&at);
             self.ready.insert(at);
@@ -186,26 +188,30 @@ mod tests {
     #[test]
     fn a_path_begins_beside_what_it_refers_to() {
         let index = index(4, &[(1, 0), (2, 1), (2, 0), (2, 2)]);
-        let mut board = Board::new(&index, &HashSet::new());
-        assert_eq!(board.wanted(), [0, 1, 2, 3]);
-        board.staged(2);
-        board.staged(1);
-        assert_eq!(board.take(), Next::Wait, "nothing is under way");
-        board.staged(0);
-        assert_eq!(board.take(), Next::Import(0));
-        assert_eq!(board.take(), Next::Import(1));
-        assert!(board.is_ready(0) && !board.is_ready(1));
-        board.staged(3);
-        assert_eq!(board.take(), Next::Import(3), "what is ready goes first");
-        assert_eq!(board.take(), Next::Import(2));
-        assert_eq!(board.take(), Next::Wait);
+        let mut scheduler = Scheduler::new(&index, &HashSet::new());
+        assert_eq!(scheduler.wanted(), [0, 1, 2, 3]);
+        scheduler.staged(2);
+        scheduler.staged(1);
+        assert_eq!(scheduler.take(), Next::Wait, "nothing is under way");
+        scheduler.staged(0);
+        assert_eq!(scheduler.take(), Next::Import(0));
+        assert_eq!(scheduler.take(), Next::Import(1));
+        assert!(scheduler.is_ready(0) && !scheduler.is_ready(1));
+        scheduler.staged(3);
+        assert_eq!(
+            scheduler.take(),
+            Next::Import(3),
+            "what is ready goes first"
+        );
+        assert_eq!(scheduler.take(), Next::Import(2));
+        assert_eq!(scheduler.take(), Next::Wait);
         for at in [0, 1, 3] {
-            board.imported(at);
+            scheduler.imported(at);
         }
-        assert!(board.is_ready(2));
-        assert_eq!(board.take(), Next::Wait);
-        board.imported(2);
-        assert_eq!(board.take(), Next::Done);
+        assert!(scheduler.is_ready(2));
+        assert_eq!(scheduler.take(), Next::Wait);
+        scheduler.imported(2);
+        assert_eq!(scheduler.take(), Next::Done);
     }
 
     proptest! {
@@ -225,8 +231,8 @@ mod tests {
                     valid.insert(info.path.clone());
                 }
             }
-            let mut board = Board::new(&index, &valid);
-            let mut wanted = board.wanted();
+            let mut scheduler = Scheduler::new(&index, &valid);
+            let mut wanted = scheduler.wanted();
             prop_assert_eq!(wanted.len() + valid.len(), count);
             // Three importers and a downloader, in any order.
             let mut lanes: [Option<usize>; 3] = [None; 3];
@@ -235,22 +241,22 @@ mod tests {
             loop {
                 let choice = choices.next().unwrap() as usize;
                 if choice % 5 < 2 && !wanted.is_empty() {
-                    board.staged(wanted.remove(choice % wanted.len()));
+                    scheduler.staged(wanted.remove(choice % wanted.len()));
                     continue;
                 }
                 let lane = &mut lanes[choice % 3];
                 match *lane {
                     // Its end is held back.
-                    Some(at) if !board.is_ready(at) => idle += 1,
+                    Some(at) if !scheduler.is_ready(at) => idle += 1,
                     Some(at) => {
                         let info = &index.paths[at];
                         let whole = |r: &StorePath| *r == info.path || valid.contains(r);
                         prop_assert!(info.references.iter().all(whole), "too early");
                         prop_assert!(valid.insert(info.path.clone()), "twice");
-                        board.imported(at);
+                        scheduler.imported(at);
                         *lane = None;
                     }
-                    None => match board.take() {
+                    None => match scheduler.take() {
                         Next::Done => break,
                         Next::Wait => idle += 1,
                         Next::Import(at) => *lane = Some(at),

@@ -36,9 +36,9 @@ pub struct Staging {
 /// The name of one file in staging: the digest of what it holds, and the hash part of the path that
 /// it is for, since several paths may have the same file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key(String);
+pub struct StagingKey(String);
 
-impl Key {
+impl StagingKey {
     /// The compressed file's digest where the index says it; else the NAR's, with the compression.
     #[must_use]
     pub fn of(info: &PathInfo) -> Self {
@@ -102,7 +102,7 @@ impl Staging {
 
     /// What is there of a file, by its size alone: enough to say what a fetch will cost.
     #[must_use]
-    pub fn look(dir: &Path, key: &Key) -> Found {
+    pub fn look(dir: &Path, key: &StagingKey) -> Found {
         let size = |path: PathBuf| fs::metadata(path).ok().map(|data| data.len());
         if let Some(size) = size(dir.join(&key.0)) {
             Found::Whole(size)
@@ -115,11 +115,11 @@ impl Staging {
 
     /// Where the complete file lies.
     #[must_use]
-    pub fn path(&self, key: &Key) -> PathBuf {
+    pub fn path(&self, key: &StagingKey) -> PathBuf {
         self.dir.join(&key.0)
     }
 
-    fn side(&self, key: &Key, suffix: &str) -> PathBuf {
+    fn side(&self, key: &StagingKey, suffix: &str) -> PathBuf {
         self.dir.join(format!("{}.{suffix}", key.0))
     }
 
@@ -127,7 +127,7 @@ impl Staging {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn partial(&self, key: &Key) -> Result<Partial> {
+    pub fn partial(&self, key: &StagingKey) -> Result<Partial> {
         let path = self.side(key, "part");
         let mut file = OpenOptions::new()
             .create(true)
@@ -154,7 +154,7 @@ impl Staging {
     }
 
     /// Begins a file of at most [`SMALL`] bytes, of which nothing is there. Does not block.
-    pub(crate) fn small(&self, key: &Key) -> Partial {
+    pub(crate) fn small(&self, key: &StagingKey) -> Partial {
         Partial {
             bytes: Bytes::Memory(Vec::new()),
             digest: sha2::Sha256::new(),
@@ -170,7 +170,7 @@ impl Staging {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn recheck(&self, key: &Key) -> Result<Option<(Sha256, u64)>> {
+    pub fn recheck(&self, key: &StagingKey) -> Result<Option<(Sha256, u64)>> {
         let path = self.path(key);
         match File::open(&path) {
             Ok(mut file) => {
@@ -186,7 +186,7 @@ impl Staging {
     ///
     /// # Errors
     /// What the file system says, unless it says that the file is not there.
-    pub fn forget(&self, key: &Key) -> Result<()> {
+    pub fn forget(&self, key: &StagingKey) -> Result<()> {
         for path in [
             self.path(key),
             self.side(key, "part"),
@@ -206,7 +206,7 @@ impl Staging {
     ///
     /// # Errors
     /// What the file system says, unless it says that the file is not there.
-    pub(crate) fn forget_whole(&self, key: &Key) -> Result<()> {
+    pub(crate) fn forget_whole(&self, key: &StagingKey) -> Result<()> {
         let path = self.path(key);
         match fs::remove_file(&path) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => {
@@ -221,7 +221,7 @@ impl Staging {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn keep_only(&self, keys: &HashSet<Key>) -> Result<(u64, HashSet<Key>)> {
+    pub fn keep_only(&self, keys: &HashSet<StagingKey>) -> Result<(u64, HashSet<StagingKey>)> {
         let (mut freed, mut found) = (0, HashSet::new());
         let entries = fs::read_dir(&self.dir).map_err(Error::io("list", &self.dir))?;
         for entry in entries {
@@ -235,7 +235,7 @@ impl Staging {
             if !ours {
                 continue;
             }
-            if let Some(key) = keys.get(&Key(stem.into())) {
+            if let Some(key) = keys.get(&StagingKey(stem.into())) {
                 found.insert(key.clone());
                 continue;
             }
@@ -441,7 +441,7 @@ mod tests {
     fn a_beginning_survives_and_is_completed() {
         let dir = tempfile::tempdir().unwrap();
         let info = info(b"hello world");
-        let key = Key::of(&info);
+        let key = StagingKey::of(&info);
         let staging = Staging::open(dir.path()).unwrap();
         let mut partial = staging.partial(&key).unwrap();
         partial
@@ -476,7 +476,7 @@ mod tests {
         let (one, mut other) = (info(b"empty"), info(b"empty"));
         other.path = StorePath::from_base_name(&format!("{}-y", "1".repeat(32))).unwrap();
         assert_eq!(one.download, other.download);
-        assert_ne!(Key::of(&one), Key::of(&other));
+        assert_ne!(StagingKey::of(&one), StagingKey::of(&other));
     }
 
     #[test]
@@ -495,7 +495,7 @@ mod tests {
     fn only_what_is_wanted_stays() {
         let dir = tempfile::tempdir().unwrap();
         let staging = Staging::open(dir.path()).unwrap();
-        let (wanted, old) = (Key::of(&info(b"new")), Key::of(&info(b"old")));
+        let (wanted, old) = (StagingKey::of(&info(b"new")), StagingKey::of(&info(b"old")));
         for key in [&wanted, &old] {
             staging.partial(key).unwrap().write(b"12345").unwrap();
         }
@@ -514,7 +514,7 @@ mod tests {
     fn starting_over_starts_over() {
         let dir = tempfile::tempdir().unwrap();
         let staging = Staging::open(dir.path()).unwrap();
-        let key = Key::of(&info(b"b"));
+        let key = StagingKey::of(&info(b"b"));
         for mut partial in [staging.partial(&key).unwrap(), staging.small(&key)] {
             partial.write(b"aaaa").unwrap();
             partial.reset().unwrap();

@@ -1,18 +1,20 @@
 //! Staged NARs into the store, through the Nix daemon.
 
+pub(crate) mod concurrency;
+pub(crate) mod scheduler;
+
 use crate::{
-    board::{Board, Next},
-    download::blocking,
+    blocking::blocking,
+    download::budget::{MemoryBudget, StagingBudget},
     error::{Error, Result},
-    fetch::{Request, SignaturePolicy},
-    memory::Memory,
     nar,
     nix_daemon::{CheckSignatures, Connection, Payload},
     progress::Teller,
-    room::Room,
-    staging::{Key, SMALL, Staging},
-    turns::Turns,
+    request::{FetchRequest, SignaturePolicy},
+    staging::{SMALL, Staging, StagingKey},
 };
+use concurrency::Concurrency;
+use scheduler::{Next, Scheduler};
 use std::{
     fs::File,
     io::{BufRead, BufReader},
@@ -36,28 +38,28 @@ pub(crate) struct Importer<'a> {
     pub(crate) staging: Arc<Staging>,
     pub(crate) teller: Teller<'a>,
     /// KiB of staging that are free; the downloads take from it.
-    pub(crate) room: Room,
-    pub(crate) memory: Memory,
+    pub(crate) budget: StagingBudget,
+    pub(crate) memory: MemoryBudget,
     /// Small files that were imported and are still to be removed, and their bytes. Many at a time
     /// and late: ext4 looks for a new file's inode beyond all those that were freed in the last
     /// seconds, which would make each file slower to create than the one before, in the store too.
-    litter: Mutex<(Vec<Key>, u64)>,
+    litter: Mutex<(Vec<StagingKey>, u64)>,
     /// Bytes of litter that may lie around.
     litter_limit: u64,
-    board: Mutex<Board>,
+    scheduler: Mutex<Scheduler>,
     changed: Notify,
-    turns: Turns,
-    /// Connections that nobody uses. No more are opened than importers have a turn: each is a
+    concurrency: Concurrency,
+    /// Connections that nobody uses. No more are opened than paths are imported at once: each is a
     /// process of the daemon's, with a cache of its own that has to be filled.
     idle: Mutex<Vec<Connection>>,
 }
 
 impl<'a> Importer<'a> {
     pub(crate) fn new(
-        request: &Request,
-        board: Board,
+        request: &FetchRequest,
+        scheduler: Scheduler,
         staging: Arc<Staging>,
-        memory: Memory,
+        memory: MemoryBudget,
         teller: Teller<'a>,
     ) -> Self {
         Self {
@@ -69,19 +71,21 @@ impl<'a> Importer<'a> {
             index: Arc::clone(&request.index),
             staging,
             teller,
-            room: Room::new(request.staging_limit),
+            budget: StagingBudget::new(request.staging_limit),
             memory,
             litter: Mutex::default(),
             litter_limit: request.staging_limit / 8,
-            board: Mutex::new(board),
+            scheduler: Mutex::new(scheduler),
             changed: Notify::new(),
-            turns: Turns::new(),
+            concurrency: Concurrency::new(),
             idle: Mutex::default(),
         }
     }
 
-    fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        self.scheduler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -90,22 +94,22 @@ impl<'a> Importer<'a> {
 
     /// A path is in staging, verified.
     pub(crate) fn staged(&self, at: usize) {
-        self.board().staged(at);
+        self.scheduler().staged(at);
         self.changed.notify_waiters();
     }
 
     /// Imports until every path is valid, or something fails. Several run at once.
     pub(crate) async fn run(&self) -> Result<()> {
         loop {
-            let turn = self.turns.import().await;
+            let permit = self.concurrency.importer().await;
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            let next = self.board().take();
+            let next = self.scheduler().take();
             let at = match next {
                 Next::Done => return Ok(()),
                 Next::Wait => {
-                    drop(turn);
+                    drop(permit);
                     changed.await;
                     continue;
                 }
@@ -120,7 +124,7 @@ impl<'a> Importer<'a> {
             };
             self.import(&mut connection, at).await?;
             self.idle().push(connection);
-            self.board().imported(at);
+            self.scheduler().imported(at);
             self.changed.notify_waiters();
             self.teller.meter.imported(self.index.paths[at].nar_size);
             self.teller.tell();
@@ -134,7 +138,7 @@ impl<'a> Importer<'a> {
             let changed = self.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if self.board().is_ready(at) {
+            if self.scheduler().is_ready(at) {
                 return;
             }
             changed.await;
@@ -144,7 +148,7 @@ impl<'a> Importer<'a> {
     /// What is in the store need not be in staging.
     async fn forget(&self, at: usize) -> Result<()> {
         let info = &self.index.paths[at];
-        let (key, size) = (Key::of(info), info.download.size(info.nar_size));
+        let (key, size) = (StagingKey::of(info), info.download.size(info.nar_size));
         let keys = if size > SMALL {
             vec![key]
         } else {
@@ -160,7 +164,7 @@ impl<'a> Importer<'a> {
         if !keys.is_empty() {
             self.remove(keys).await?;
         }
-        self.room.give(at, info);
+        self.budget.give(at, info);
         Ok(())
     }
 
@@ -171,7 +175,7 @@ impl<'a> Importer<'a> {
         self.remove(litter.0).await
     }
 
-    async fn remove(&self, keys: Vec<Key>) -> Result<()> {
+    async fn remove(&self, keys: Vec<StagingKey>) -> Result<()> {
         let staging = Arc::clone(&self.staging);
         blocking(move || keys.iter().try_for_each(|key| staging.forget_whole(key))).await
     }
@@ -188,7 +192,7 @@ impl<'a> Importer<'a> {
         );
         let unpacking = blocking(move || unpack(&index.paths[at], &staging, &memory, &unpacked));
         let feed = async {
-            let mut turn = None;
+            let mut permit = None;
             let last = match unpacking.await {
                 Ok(mut last) => {
                     let end = Payload::split_end(&mut last);
@@ -196,7 +200,7 @@ impl<'a> Importer<'a> {
                     let _ = frames.send(Ok(last)).await;
                     let ready = async {
                         self.ready(at).await;
-                        turn = Some((self.turns.end().await, Instant::now()));
+                        permit = Some((self.concurrency.registration().await, Instant::now()));
                     };
                     tokio::select! {
                         () = ready => {}
@@ -208,7 +212,7 @@ impl<'a> Importer<'a> {
             };
             let _ = frames.send(last).await;
             drop(frames);
-            turn
+            permit
         };
         let add = async {
             let outcome = connection.add_multiple(self.check, &mut payload).await;
@@ -216,10 +220,10 @@ impl<'a> Importer<'a> {
             outcome
         };
         // The unpacking ends by itself once nobody listens; and only then may the file be removed.
-        let (outcome, turn) = tokio::join!(add, feed);
-        if let Some((_turn, since)) = turn {
+        let (outcome, permit) = tokio::join!(add, feed);
+        if let Some((_permit, since)) = permit {
             let size = self.index.paths[at].nar_size;
-            self.turns.took(size, since.elapsed());
+            self.concurrency.registered(size, since.elapsed());
         }
         outcome
     }
@@ -230,11 +234,11 @@ impl<'a> Importer<'a> {
 fn unpack(
     info: &PathInfo,
     staging: &Staging,
-    memory: &Memory,
+    memory: &MemoryBudget,
     frames: &mpsc::Sender<Result<Vec<u8>>>,
 ) -> Result<Vec<u8>> {
     let mut frame = Payload::start(1);
-    let path = staging.path(&Key::of(info));
+    let path = staging.path(&StagingKey::of(info));
     let file = File::open(&path).map_err(Error::io("open", &path))?;
     Payload::path(info, &mut frame);
     let mut file = BufReader::with_capacity(nar::PIECE, file);

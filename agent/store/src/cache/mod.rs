@@ -4,6 +4,8 @@
 //! Source: Nix `src/libstore/binary-cache-store.cc`, `http-binary-cache-store.cc`,
 //! `local-binary-cache-store.cc`.
 
+pub(crate) mod backoff;
+
 use crate::{
     error::{Error, Result},
     headers::{content_range, retry_after, validator},

@@ -1,16 +1,22 @@
 //! One NAR from a cache into staging: resumed, retried, checked while it streams.
 
+pub(crate) mod budget;
+pub(crate) mod order;
+
 use crate::{
     bandwidth::Limiter,
-    cache::{Cache, Resume},
+    blocking::{blocking, written},
+    cache::{
+        Cache, Resume,
+        backoff::{Backoff, Retry},
+    },
     error::{Error, Kind, Result},
     http::Http,
-    memory::Memory,
-    mirror::{Mirror, Retry},
     nar,
     progress::Teller,
-    staging::{Key, Partial, SMALL, Staging},
+    staging::{Partial, SMALL, Staging, StagingKey},
 };
+use budget::MemoryBudget;
 use std::{
     collections::HashSet,
     fs::File,
@@ -31,15 +37,30 @@ const RUN: usize = 256 << 10;
 pub(crate) struct Downloader<'a> {
     pub(crate) http: Http,
     /// In order of preference.
-    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) substituters: Vec<Substituter>,
     pub(crate) limiter: Limiter,
     pub(crate) staging: Arc<Staging>,
-    pub(crate) memory: Memory,
+    pub(crate) memory: MemoryBudget,
     /// What lay in staging at the start, whole or in part.
-    pub(crate) found: HashSet<Key>,
+    pub(crate) found: HashSet<StagingKey>,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) retry: Retry,
     pub(crate) teller: Teller<'a>,
+}
+
+/// A cache to download from.
+pub(crate) struct Substituter {
+    cache: Cache,
+    backoff: Backoff,
+}
+
+impl Substituter {
+    pub(crate) fn new(cache: Cache) -> Self {
+        Self {
+            cache,
+            backoff: Backoff::default(),
+        }
+    }
 }
 
 /// One download under way.
@@ -103,7 +124,7 @@ impl Downloader<'_> {
     /// the index says.
     pub(crate) async fn download(&self, at: usize) -> Result<()> {
         let info = &self.index.paths[at];
-        let key = Key::of(info);
+        let key = StagingKey::of(info);
         let found = self.found.contains(&key);
         if found && self.is_staged(at, &key).await? {
             return Ok(());
@@ -124,22 +145,22 @@ impl Downloader<'_> {
         };
         self.teller.meter.resumed(job.resumed);
         let mut best = job.resumed;
-        let mut out = vec![false; self.mirrors.len()];
+        let mut out = vec![false; self.substituters.len()];
         let mut failures = 0;
         let mut worst: Option<Error> = None;
         while let Some(at) = self.choose(&out).await {
-            let mirror = &self.mirrors[at];
-            let Err(error) = self.attempt(&mut job, &mirror.cache).await else {
-                mirror.succeeded();
+            let Substituter { cache, backoff } = &self.substituters[at];
+            let Err(error) = self.attempt(&mut job, cache).await else {
+                backoff.succeeded();
                 return Ok(());
             };
-            tracing::debug!(path = %info.path, cache = %mirror.cache, %error, "a download failed");
+            tracing::debug!(path = %info.path, %cache, %error, "a download failed");
             match error.kind() {
                 Kind::Disk => return Err(error),
                 Kind::Missing | Kind::Usage => out[at] = true,
                 // Unless the fault may lie in what was there before.
                 Kind::Wrong => out[at] = job.pure,
-                Kind::Network | Kind::Server | Kind::Daemon => mirror.failed(&error, &self.retry),
+                Kind::Network | Kind::Server | Kind::Daemon => backoff.failed(&error, &self.retry),
             }
             let len = job.partial().len();
             if len > best {
@@ -169,8 +190,8 @@ impl Downloader<'_> {
     async fn choose(&self, out: &[bool]) -> Option<usize> {
         loop {
             let mut soonest: Option<Instant> = None;
-            for (at, mirror) in self.mirrors.iter().enumerate() {
-                match mirror.rests_until() {
+            for (at, substituter) in self.substituters.iter().enumerate() {
+                match substituter.backoff.rests_until() {
                     _ if out[at] => {}
                     None => return Some(at),
                     Some(until) => soonest = Some(soonest.map_or(until, |soon| soon.min(until))),
@@ -185,7 +206,7 @@ impl Downloader<'_> {
     }
 
     /// Whether the file lies in staging already, and is still what the index says.
-    async fn is_staged(&self, at: usize, key: &Key) -> Result<bool> {
+    async fn is_staged(&self, at: usize, key: &StagingKey) -> Result<bool> {
         let (staging, index, key) = (
             Arc::clone(&self.staging),
             Arc::clone(&self.index),
@@ -365,7 +386,7 @@ impl Downloader<'_> {
     }
 
     fn names(&self) -> String {
-        let names = self.mirrors.iter().map(|mirror| mirror.cache.to_string());
+        let names = self.substituters.iter().map(|one| one.cache.to_string());
         names.collect::<Vec<_>>().join(", ")
     }
 }
@@ -380,27 +401,9 @@ fn weight(error: &Error) -> u8 {
 }
 
 /// Checks the NAR in a file.
-fn verify(info: &PathInfo, path: &Path, memory: &Memory) -> Result<()> {
+fn verify(info: &PathInfo, path: &Path, memory: &MemoryBudget) -> Result<()> {
     let file = File::open(path).map_err(Error::io("open", path))?;
     let mut file = BufReader::with_capacity(nar::PIECE, file);
     let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
     nar::check(info, file)
-}
-
-/// Runs something that blocks where it may.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    written(tokio::task::spawn_blocking(work)).await
-}
-
-async fn written<T>(work: JoinHandle<Result<T>>) -> Result<T> {
-    match work.await {
-        Ok(result) => result,
-        Err(gone) => match gone.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Blocking work is cancelled only when the runtime shuts down.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! When the daemon has the end of a path it registers it, in a transaction; where two of its
 //! processes do so at once, one of them sleeps for up to 100 ms (Nix `src/libstore/sqlite.cc`,
-//! `handleSQLiteBusy`): so that goes by turns. But with `fsync-store-paths` it first waits for the
+//! `handleSQLiteBusy`): so that goes one after another. But with `fsync-store-paths` it first waits for the
 //! disk, several times longer than all else takes, and such waits go well side by side. It does not
 //! say which it is; how long the first small paths take does.
 
@@ -12,10 +12,10 @@ use std::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Importers that work at once, with as many connections: while one registers, the others unpack.
+/// Paths that are imported at once, over as many connections: while one registers, the others unpack.
 const FEW: usize = 3;
 
-/// Importers that work at once when the daemon waits for the disk.
+/// Paths that are imported at once when the daemon waits for the disk.
 pub(crate) const MANY: usize = 8;
 
 /// How many small paths tell which it is, and what counts as small, bytes of NAR.
@@ -25,35 +25,38 @@ const SMALL: u64 = 64 << 10;
 /// A small path's end takes one or two milliseconds, with waiting for a disk ten and more.
 const SLOW: Duration = Duration::from_millis(8);
 
-/// Hands out turns.
+/// Leave to go on. The semaphores are never closed, so there always is one.
+pub(crate) type Permit<'a> = Option<SemaphorePermit<'a>>;
+
+/// Says how many may import, and how many may give an end, at a time.
 #[derive(Debug)]
-pub(crate) struct Turns {
+pub(crate) struct Concurrency {
     importers: Semaphore,
-    ends: Semaphore,
+    registrations: Semaphore,
     samples: Mutex<Vec<Duration>>,
 }
 
-impl Turns {
+impl Concurrency {
     pub(crate) fn new() -> Self {
         Self {
             importers: Semaphore::new(FEW),
-            ends: Semaphore::new(1),
+            registrations: Semaphore::new(1),
             samples: Mutex::default(),
         }
     }
 
-    /// A turn to import a path.
-    pub(crate) async fn import(&self) -> SemaphorePermit<'_> {
-        acquire(&self.importers).await
+    /// Waits until another path may be imported; held until it is, or until there is none.
+    pub(crate) async fn importer(&self) -> Permit<'_> {
+        self.importers.acquire().await.ok()
     }
 
-    /// A turn to give the end of a path, held until the daemon has answered.
-    pub(crate) async fn end(&self) -> SemaphorePermit<'_> {
-        acquire(&self.ends).await
+    /// Waits until the end of a path may be given; held until the daemon has answered.
+    pub(crate) async fn registration(&self) -> Permit<'_> {
+        self.registrations.acquire().await.ok()
     }
 
     /// The daemon took this long to answer to the end of a path of this size.
-    pub(crate) fn took(&self, nar_size: u64, time: Duration) {
+    pub(crate) fn registered(&self, nar_size: u64, time: Duration) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if nar_size > SMALL || samples.len() == SAMPLES {
             return;
@@ -61,15 +64,8 @@ impl Turns {
         samples.push(time);
         if samples.len() == SAMPLES && waits_for_the_disk(&mut samples) {
             self.importers.add_permits(MANY - FEW);
-            self.ends.add_permits(MANY - 1);
+            self.registrations.add_permits(MANY - 1);
         }
-    }
-}
-
-async fn acquire(semaphore: &Semaphore) -> SemaphorePermit<'_> {
-    match semaphore.acquire().await {
-        Ok(permit) => permit,
-        Err(_) => unreachable!("it is never closed"),
     }
 }
 
@@ -83,10 +79,10 @@ fn waits_for_the_disk(times: &mut [Duration]) -> bool {
 mod tests {
     use super::*;
 
-    fn free(turns: &Turns) -> (usize, usize) {
+    fn free(concurrency: &Concurrency) -> (usize, usize) {
         (
-            turns.importers.available_permits(),
-            turns.ends.available_permits(),
+            concurrency.importers.available_permits(),
+            concurrency.registrations.available_permits(),
         )
     }
 
@@ -94,18 +90,18 @@ mod tests {
     fn only_a_daemon_that_waits_for_the_disk_gets_many_at_once() {
         let fast = Duration::from_millis(2);
         for (time, expected) in [(fast, (FEW, 1)), (SLOW, (MANY, MANY))] {
-            let turns = Turns::new();
+            let concurrency = Concurrency::new();
             // Big paths take their time anyway, and a few small ones say nothing.
             for _ in 0..SAMPLES {
-                turns.took(SMALL + 1, SLOW);
+                concurrency.registered(SMALL + 1, SLOW);
             }
-            turns.took(SMALL, SLOW);
-            turns.took(0, fast);
-            assert_eq!(free(&turns), (FEW, 1));
+            concurrency.registered(SMALL, SLOW);
+            concurrency.registered(0, fast);
+            assert_eq!(free(&concurrency), (FEW, 1));
             for _ in 0..2 * SAMPLES {
-                turns.took(100, time);
+                concurrency.registered(100, time);
             }
-            assert_eq!(free(&turns), expected);
+            assert_eq!(free(&concurrency), expected);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! Caches in order of preference, and which of them are being left alone.
+//! How long a cache that failed is left alone.
 
-use crate::{cache::Cache, error::Error};
+use crate::error::Error;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -8,18 +8,15 @@ use std::{
 use surefoot_core::retry::backoff;
 use tokio::time::Instant;
 
-/// One cache, as all downloads of a fetch see it.
-#[derive(Debug)]
-pub(crate) struct Mirror {
-    pub(crate) cache: Cache,
-    state: Mutex<State>,
-}
+/// Whether one cache is being left alone, by all downloads of a fetch.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff(Mutex<Failures>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
-    /// Failures in a row.
-    failures: u32,
-    /// Until when it is left alone.
+struct Failures {
+    /// How many there were in a row.
+    count: u32,
+    /// Until when the cache is left alone.
     resting: Option<Instant>,
 }
 
@@ -49,26 +46,21 @@ impl Default for Retry {
     }
 }
 
-impl Mirror {
-    pub(crate) fn new(cache: Cache) -> Self {
-        Self {
-            cache,
-            state: Mutex::default(),
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Backoff {
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When it may be asked again.
     pub(crate) fn rests_until(&self) -> Option<Instant> {
-        self.state().resting.filter(|until| *until > Instant::now())
+        self.failures()
+            .resting
+            .filter(|until| *until > Instant::now())
     }
 
     /// It served something.
     pub(crate) fn succeeded(&self) {
-        *self.state() = State::default();
+        *self.failures() = Failures::default();
     }
 
     /// It failed: all downloads leave it alone for a while. Those that fail while it rests had
@@ -79,15 +71,15 @@ impl Mirror {
             _ => Duration::ZERO,
         };
         let now = Instant::now();
-        let mut state = self.state();
-        let mut until = state.resting.unwrap_or(now);
+        let mut failures = self.failures();
+        let mut until = failures.resting.unwrap_or(now);
         if until <= now {
-            state.failures = state.failures.saturating_add(1);
-            until = now + backoff(state.failures, retry.base, retry.max, fastrand::u64(..));
+            failures.count = failures.count.saturating_add(1);
+            until = now + backoff(failures.count, retry.base, retry.max, fastrand::u64(..));
         }
         // Years would not fit into an instant on every system.
         let asked = now + asked.min(Duration::from_secs(86_400));
-        state.resting = Some(until.max(asked));
+        failures.resting = Some(until.max(asked));
     }
 }
 
@@ -105,29 +97,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_failing_cache_rests_longer_each_time() {
-        let mirror = Mirror::new(Cache::new("http://cache").unwrap());
+        let backoff = Backoff::default();
         let retry = Retry::default();
         let mut last = Duration::ZERO;
         for failures in 1..12 {
-            assert_eq!(mirror.rests_until(), None);
+            assert_eq!(backoff.rests_until(), None);
             // Twelve downloads fail at once: that is one failure.
             for _ in 0..12 {
-                mirror.failed(&status(None), &retry);
+                backoff.failed(&status(None), &retry);
             }
-            let rest = mirror.rests_until().unwrap() - Instant::now();
+            let rest = backoff.rests_until().unwrap() - Instant::now();
             let full = (retry.base * (1 << (failures - 1))).min(retry.max);
             assert!(rest <= full && rest >= full / 2, "{failures}: {rest:?}");
             assert!(rest >= last / 2);
             last = rest;
             tokio::time::sleep(rest).await;
         }
-        mirror.succeeded();
-        mirror.failed(&status(Some(7)), &retry);
+        backoff.succeeded();
+        backoff.failed(&status(Some(7)), &retry);
         assert_eq!(
-            mirror.rests_until().unwrap() - Instant::now(),
+            backoff.rests_until().unwrap() - Instant::now(),
             Duration::from_secs(7)
         );
-        mirror.failed(&status(Some(u64::MAX)), &retry);
-        assert!(mirror.rests_until().unwrap() - Instant::now() <= Duration::from_secs(86_400));
+        backoff.failed(&status(Some(u64::MAX)), &retry);
+        assert!(backoff.rests_until().unwrap() - Instant::now() <= Duration::from_secs(86_400));
     }
 }

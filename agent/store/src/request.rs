@@ -1,0 +1,84 @@
+//! What is to be fetched, from where, and how.
+
+use crate::{bandwidth::Bandwidth, cache::backoff::Retry, http, nix_daemon::default_socket};
+use std::{path::PathBuf, sync::Arc};
+use surefoot_core::{closure::ClosureIndex, store_path::STORE_DIR};
+
+/// Whose word makes a path good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignaturePolicy {
+    /// The index pins every byte, and the Nix daemon checks its own signatures besides, against
+    /// its `trusted-public-keys`.
+    #[default]
+    Nix,
+    /// The signed index alone. The daemon allows it to trusted users only.
+    Manifest,
+}
+
+/// What to fetch, from where and how.
+#[derive(Debug, Clone)]
+pub struct FetchRequest {
+    /// The closure. Its bytes are trusted.
+    pub index: Arc<ClosureIndex>,
+    /// Base URLs of binary caches, in order of preference; [`ClosureIndex::caches`] is not added.
+    pub caches: Vec<String>,
+    /// The staging directory; made if it is not there. One fetch at a time may use it.
+    pub staging: PathBuf,
+    /// Downloads at a time, 1 to 64. Others are taken as the nearest of these.
+    pub connections: usize,
+    /// Bytes a second; may be changed while the fetch runs.
+    pub bandwidth: Bandwidth,
+    /// Compressed bytes that may lie in staging at a time; at least one path always may.
+    pub staging_limit: u64,
+    /// Bytes of memory for decompressors, all together. One that needs more works while no other
+    /// does, and then this is exceeded: `xz -9` takes 65 MiB, `xz -6` and `zstd -19` 9 MiB.
+    pub memory: u64,
+    /// Bytes to leave free on the file systems of staging and store.
+    pub reserve: u64,
+    /// Whose word makes a path good.
+    pub signatures: SignaturePolicy,
+    /// The symlink that will keep the closure in the store.
+    pub gc_root: PathBuf,
+    /// The Nix daemon's socket.
+    pub daemon_socket: PathBuf,
+    /// Where the store's files lie, for the check of free space and the final sync. Skipped if it
+    /// is not there.
+    pub store_dir: PathBuf,
+    /// Whether the store's file system is synced before the fetch counts as done. Nix registers a
+    /// path before its files are on the disk, unless `fsync-store-paths` is set.
+    pub sync: bool,
+    /// How often to try again.
+    pub retry: Retry,
+    /// How to speak HTTP.
+    pub http: http::Options,
+}
+
+impl FetchRequest {
+    /// A request with everything else as usual: 24 connections (Nix takes up to 25), all of the bandwidth,
+    /// 256 MiB of staging, 24 MiB for decompressors, no reserve, Nix signatures checked, the usual daemon and store.
+    #[must_use]
+    pub fn new(
+        index: Arc<ClosureIndex>,
+        caches: Vec<String>,
+        staging: PathBuf,
+        gc_root: PathBuf,
+    ) -> Self {
+        Self {
+            index,
+            caches,
+            staging,
+            connections: 24,
+            bandwidth: Bandwidth::default(),
+            staging_limit: 256 << 20,
+            memory: 24 << 20,
+            reserve: 0,
+            signatures: SignaturePolicy::Nix,
+            gc_root,
+            daemon_socket: default_socket(),
+            store_dir: STORE_DIR.into(),
+            sync: true,
+            retry: Retry::default(),
+            http: http::Options::default(),
+        }
+    }
+}
