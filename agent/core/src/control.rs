@@ -13,11 +13,11 @@ use crate::{
     machine::state::{self, Cause},
     release::Name,
     time::Instant,
-    units::MAX_DURATION,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, time::Duration};
+use surefoot_base::units::MAX_DURATION;
 
 /// The interface `io.surefoot.Agent`, in Varlink's interface definition language.
 pub const INTERFACE: &str = include_str!("io.surefoot.Agent.varlink");

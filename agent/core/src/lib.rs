@@ -28,7 +28,6 @@ pub mod retry;
 pub mod store_path;
 pub mod switch;
 pub mod time;
-pub mod units;
 
 pub use hash::Sha256;
 pub use store_path::StorePath;

@@ -1,6 +1,7 @@
 //! Manifests, indexes, the journal, and the small texts that they are made of.
 
 use std::path::Path;
+use surefoot_base::units::{parse_bytes, parse_duration};
 use surefoot_core::{
     Sha256, StorePath,
     closure::ClosureIndex,
@@ -8,7 +9,6 @@ use surefoot_core::{
     hash::{nix32_decode, nix32_encode},
     journal::Journal,
     release::{Manifest, Name},
-    units::{parse_bytes, parse_duration},
 };
 
 /// The manifest of a channel: what was read is written and read again as the same.

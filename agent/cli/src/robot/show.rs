@@ -3,13 +3,13 @@
 use crate::style::{Style, clean};
 use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
+use surefoot_base::units::{short_bytes, short_duration};
 use surefoot_core::{
     control::{
         Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Lease, Progress,
         State, Status, System,
     },
     journal::What,
-    units::{short_bytes, short_duration},
 };
 
 /// Lines of a unit's journal that are shown; the rest is in `--json`.

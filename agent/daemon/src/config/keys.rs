@@ -407,7 +407,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
             what: What::Impossible(message),
         });
     };
-    let text = surefoot_core::units::format_duration;
+    let text = surefoot_base::units::format_duration;
     let (poll, health) = (&config.poll, &config.health);
     if poll.backoff_base > poll.backoff_max {
         say(
@@ -543,7 +543,7 @@ fn checks(config: &Config, values: &Values<'_>) -> Vec<Problem> {
                 entry.set("timeout"),
                 What::Impossible(format!(
                     "health.{list}: the timeout of '{name}' must be shorter than health.deadline ({})",
-                    surefoot_core::units::format_duration(health.deadline)
+                    surefoot_base::units::format_duration(health.deadline)
                 )),
             );
         }

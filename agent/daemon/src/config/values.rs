@@ -3,10 +3,10 @@
 use jiff::civil::Weekday;
 use reqwest::Url;
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
+use surefoot_base::units;
 use surefoot_core::{
     gate,
     release::{self, Name},
-    units,
 };
 use toml::de::DeValue;
 

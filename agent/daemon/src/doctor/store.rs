@@ -3,10 +3,10 @@
 use super::Patient;
 use crate::disk;
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
+use surefoot_base::units::short_bytes;
 use surefoot_core::{
     StorePath,
     finding::{Finding, Subject},
-    units::short_bytes,
 };
 
 const STORE: Subject = Subject::Store;

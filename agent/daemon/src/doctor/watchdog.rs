@@ -2,10 +2,8 @@
 
 use crate::{observe, systemd};
 use std::{fs, path::Path, time::Duration};
-use surefoot_core::{
-    finding::{Finding, Subject},
-    units::{format_duration, parse_duration},
-};
+use surefoot_base::units::{format_duration, parse_duration};
+use surefoot_core::finding::{Finding, Subject};
 
 const WATCHDOG: Subject = Subject::Watchdog;
 

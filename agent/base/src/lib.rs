@@ -1,0 +1,13 @@
+//! Small things that all parts of Surefoot use, and that know nothing of updates.
+//!
+//! - [`mod@file`]: files that are there whole or not at all, and readers with limits
+//! - [`space`]: how much room a file system has left
+//! - [`program`]: programs that end in time
+//! - [`glob`]: patterns of the shell
+//! - [`units`]: sizes and durations as people write them
+
+pub mod file;
+pub mod glob;
+pub mod program;
+pub mod space;
+pub mod units;
