@@ -15,10 +15,10 @@ use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name},
 };
+use surefoot_http::{Http, client};
 use surefoot_store::{
     cache::{Cache, place},
     fetch::{self, FetchReport},
-    http::{self, Http},
     index,
     nix_daemon::default_socket,
     plan::FetchPlan,
@@ -291,7 +291,7 @@ async fn released(
     })?;
     let state = tempfile::tempdir()?;
     let mut config = surefoot_trust::Config::new(&place(repo), anchor, state.path().into());
-    config.http.sender = Some(Sender(Arc::new(http::sender(net.options()))));
+    config.http.sender = Some(Sender(Arc::new(client::sender(net.options()))));
     let mut client = surefoot_trust::Client::new(config)?;
     client.refresh(jiff::Timestamp::now()).await?;
     let name = format!("channels/{channel}.json");

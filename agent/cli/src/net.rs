@@ -1,9 +1,9 @@
 //! Options of commands that read from web servers.
 
 use std::path::PathBuf;
-use surefoot_store::{
+use surefoot_http::{
+    Options,
     access::{Access, By},
-    http::Options,
 };
 
 /// How to reach caches.

@@ -14,10 +14,10 @@ use surefoot_core::{
     closure::ClosureIndex,
     release::{self, Label, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System},
 };
+use surefoot_http::Http;
 use surefoot_store::{
     Error, Kind,
     cache::{Cache, place},
-    http::Http,
     index::{self, Packed},
     narinfo::PublicKey,
     nix_daemon::{Connection, default_socket},

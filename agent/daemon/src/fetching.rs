@@ -4,12 +4,14 @@ use crate::config::{Config, Fetch, Secret, Signatures};
 use jiff::{Zoned, civil::DateTime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
+use surefoot_http::{
+    Options,
+    access::{Access, By},
+    pace::Bandwidth,
+};
 use surefoot_store::{
     Error,
-    access::{Access, By},
-    bandwidth::Bandwidth,
     fetch::{self, FetchReport},
-    http::Options,
     nix_daemon::Connection,
     progress::Progress,
     request::{FetchRequest, SignaturePolicy},

@@ -9,7 +9,7 @@ use surefoot_core::{
     control::{ClockState, Knowledge},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
-use surefoot_store::http;
+use surefoot_http::{Options, client::sender};
 use surefoot_trust::{Client, Clock, Error, Sender};
 use tokio::sync::{Mutex, watch};
 
@@ -201,12 +201,12 @@ fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Co
     let mut trust =
         surefoot_trust::Config::new(config.repository.as_str(), anchor, state_dir.join("trust"));
     trust.http.window = config.poll.timeout;
-    let options = http::Options {
+    let options = Options {
         connect_timeout: config.poll.timeout,
         stall_timeout: config.poll.timeout,
         ..fetching::http(config)
     };
-    trust.http.sender = Some(Sender(Arc::new(http::sender(options))));
+    trust.http.sender = Some(Sender(Arc::new(sender(options))));
     Ok(trust)
 }
 

@@ -27,22 +27,9 @@ pub enum Kind {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The transfer failed below HTTP's own answers.
-    #[error("{url} cannot be read: {why}")]
-    Http {
-        /// Where, without credentials.
-        url: String,
-        /// The chain of causes.
-        why: String,
-    },
-    /// The server sent nothing for too long.
-    #[error("{url} sent nothing for {} s", .after.as_secs())]
-    Stalled {
-        /// Where, without credentials.
-        url: String,
-        /// How long was waited.
-        after: Duration,
-    },
+    /// The transfer failed below HTTP's own answers, or the client cannot be made.
+    #[error(transparent)]
+    Http(#[from] surefoot_http::Error),
     /// The answer ended before all of it was there.
     #[error("{url} ended after {got} of {expected} bytes")]
     Truncated {
@@ -87,9 +74,6 @@ pub enum Error {
         /// Its `StoreDir`.
         found: String,
     },
-    /// The HTTP client cannot be made.
-    #[error("the HTTP client cannot be set up: {0}")]
-    Client(String),
     /// A narinfo cannot be read.
     #[error("the narinfo {url} is bad: {why}")]
     NarInfo {
@@ -235,10 +219,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Http { .. } | Self::Stalled { .. } | Self::Truncated { .. } => Kind::Network,
+            Self::Http(error) if error.is_usage() => Kind::Usage,
+            Self::Http(_) | Self::Truncated { .. } => Kind::Network,
             Self::Status { .. } | Self::Resting(_) => Kind::Server,
             Self::Missing { .. } => Kind::Missing,
-            Self::Url(_) | Self::Client(_) | Self::NotInStore(_) => Kind::Usage,
+            Self::Url(_) | Self::NotInStore(_) => Kind::Usage,
             Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,
             Self::DaemonGone { .. } | Self::DaemonProtocol { .. } | Self::Cancelled => Kind::Daemon,
             Self::Daemon(message) => Self::daemon_kind(message),

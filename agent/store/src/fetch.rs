@@ -5,7 +5,6 @@
 //! connection that stays open.
 
 use crate::{
-    bandwidth::Limiter,
     blocking::blocking,
     cache::Cache,
     download::{
@@ -15,7 +14,6 @@ use crate::{
     },
     error::{Error, Result},
     gc_root,
-    http::Http,
     import::{Importer, concurrency::MANY, scheduler::Scheduler},
     nix_daemon::Connection,
     plan::FetchPlan,
@@ -26,6 +24,7 @@ use crate::{
 use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
 use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex};
+use surefoot_http::{Http, pace::Limiter};
 use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.

@@ -5,7 +5,6 @@
 use crate::{
     cache::Cache,
     error::{Error, Result},
-    http::Http,
     narinfo::{NarInfo, PublicKey},
     nix_daemon::{Connection, ValidPath},
 };
@@ -19,6 +18,7 @@ use surefoot_core::{
     Sha256, StorePath,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES, PathInfo, SPEC},
 };
+use surefoot_http::Http;
 
 /// Narinfos that are asked for at a time.
 const REQUESTS: usize = 16;

@@ -4,22 +4,16 @@
 //!   fetched, [`plan`] what it will cost, [`progress`] how far it is;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form;
-//! * [`cache`], [`narinfo`], [`nar`], [`http`], [`headers`]: binary caches and what is in them;
+//! * [`cache`], [`narinfo`], [`nar`]: binary caches and what is in them;
 //! * [`staging`]: from a cache to the robot's disk;
 //! * [`nix_daemon`], [`gc_root`]: from there into the store, through the Nix daemon.
 
-pub mod access;
-pub mod bandwidth;
 mod blocking;
 pub mod cache;
 mod download;
 pub mod error;
 pub mod fetch;
-#[cfg(feature = "fuzz")]
-pub mod fuzz;
 pub mod gc_root;
-pub mod headers;
-pub mod http;
 mod import;
 pub mod index;
 pub mod nar;
@@ -28,7 +22,6 @@ pub mod nix_daemon;
 pub mod plan;
 pub mod progress;
 pub mod request;
-mod sigv4;
 pub mod staging;
 
 pub use cache::backoff::Retry;

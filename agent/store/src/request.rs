@@ -1,8 +1,9 @@
 //! What is to be fetched, from where, and how.
 
-use crate::{bandwidth::Bandwidth, cache::backoff::Retry, http, nix_daemon::default_socket};
+use crate::{cache::backoff::Retry, nix_daemon::default_socket};
 use std::{path::PathBuf, sync::Arc};
 use surefoot_core::{closure::ClosureIndex, store_path::STORE_DIR};
+use surefoot_http::{Options, pace::Bandwidth};
 
 /// Whose word makes a path good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,7 +51,7 @@ pub struct FetchRequest {
     /// How often to try again.
     pub retry: Retry,
     /// How to speak HTTP.
-    pub http: http::Options,
+    pub http: Options,
 }
 
 impl FetchRequest {
@@ -78,7 +79,7 @@ impl FetchRequest {
             store_dir: STORE_DIR.into(),
             sync: true,
             retry: Retry::default(),
-            http: http::Options::default(),
+            http: Options::default(),
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Binary caches and the Nix daemon.
 
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
 use std::path::Path;
 use surefoot_core::{
     Sha256, StorePath,
     closure::{Compression, Download, PathInfo},
 };
-use surefoot_store::{
+use surefoot_http::{
+    header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER},
     headers::{content_range, retry_after, validator},
+};
+use surefoot_store::{
     nar::verified,
     narinfo::{NarInfo, PublicKey},
     nix_daemon::{CheckSignatures, Connection, Payload},
@@ -20,7 +22,7 @@ use tokio::{
 /// Files with logins, tokens and keys, and what is signed by them.
 pub fn access(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        surefoot_store::fuzz::access(text);
+        surefoot_http::access::fuzz(text);
     }
 }
 

@@ -8,17 +8,16 @@ pub(crate) mod backoff;
 
 use crate::{
     error::{Error, Result},
-    headers::{content_range, retry_after, validator},
-    http::Http,
     narinfo::{MAX_NARINFO_BYTES, NarInfo},
 };
 use bytes::{Bytes, BytesMut};
-use reqwest::{
-    StatusCode, Url,
-    header::{HeaderMap, HeaderValue, IF_RANGE, RANGE},
-};
 use std::{fmt, io, path::PathBuf};
 use surefoot_core::{StorePath, store_path::STORE_DIR};
+use surefoot_http::{
+    Http, Response, StatusCode, Url,
+    header::{HeaderMap, HeaderValue, IF_RANGE, RANGE},
+    headers::{content_range, retry_after, validator},
+};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// Pieces in which files are read from a disk, bytes.
@@ -122,7 +121,7 @@ impl Cache {
             return Ok(None);
         };
         let mut all = Vec::new();
-        while let Some(piece) = body.piece(http).await? {
+        while let Some(piece) = body.piece().await? {
             if all.len() + piece.len() > max {
                 return Err(Error::TooLong {
                     url: self.shown(name),
@@ -220,7 +219,7 @@ pub struct Body {
 
 #[derive(Debug)]
 enum Source {
-    Web(Box<reqwest::Response>),
+    Web(Box<Response>),
     Disk(tokio::fs::File),
 }
 
@@ -229,9 +228,9 @@ impl Body {
     ///
     /// # Errors
     /// The transfer broke off or stalled.
-    pub async fn piece(&mut self, http: &Http) -> Result<Option<Bytes>> {
+    pub async fn piece(&mut self) -> Result<Option<Bytes>> {
         match &mut self.source {
-            Source::Web(response) => http.patiently(&self.url, response.chunk()).await,
+            Source::Web(response) => Ok(response.piece().await?),
             Source::Disk(file) => {
                 let mut piece = BytesMut::with_capacity(PIECE);
                 file.read_buf(&mut piece)
@@ -253,10 +252,10 @@ async fn open_web(http: &Http, url: Url, shown: String, resume: &Resume) -> Resu
         StatusCode::PARTIAL_CONTENT => match content_range(headers) {
             Some((start, total)) if start == resume.offset => (start, total),
             _ => {
-                return Err(Error::Http {
-                    url: shown,
-                    why: "it sends another range than it was asked for".into(),
-                });
+                return Err(unreadable(
+                    &shown,
+                    &"it sends another range than it was asked for",
+                ));
             }
         },
         // What is there is not shorter than the file: the caller's check decides what it is worth.
@@ -328,11 +327,12 @@ async fn open_disk(path: PathBuf, shown: String, resume: &Resume) -> Result<Opti
     }
 }
 
-fn unreadable(url: &str, why: &io::Error) -> Error {
-    Error::Http {
+fn unreadable(url: &str, why: &dyn fmt::Display) -> Error {
+    surefoot_http::Error::Transfer {
         url: url.to_owned(),
         why: why.to_string(),
     }
+    .into()
 }
 
 #[cfg(test)]

@@ -4,14 +4,12 @@ pub(crate) mod budget;
 pub(crate) mod order;
 
 use crate::{
-    bandwidth::Limiter,
     blocking::{blocking, written},
     cache::{
         Cache, Resume,
         backoff::{Backoff, Retry},
     },
     error::{Error, Kind, Result},
-    http::Http,
     nar,
     progress::Teller,
     staging::{Partial, SMALL, Staging, StagingKey},
@@ -25,6 +23,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
+use surefoot_http::{Http, pace::Limiter};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -290,7 +289,7 @@ impl Downloader<'_> {
             job.write(move |partial| partial.set_origin(&origin, validator.as_deref(), size));
         let mut run: Vec<u8> = Vec::new();
         let outcome = loop {
-            let piece = match body.piece(&self.http).await {
+            let piece = match body.piece().await {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),

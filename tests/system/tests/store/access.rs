@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
-use surefoot_store::access::{Access, By};
+use surefoot_http::access::{Access, By};
 use surefoot_tests::{Fault, Faulty, rig};
 
 const SECRET: &str = "s3cr3t-of-the-fleet";
@@ -89,13 +89,7 @@ fn no_error_shows_a_secret() -> Result<()> {
     for error in errors {
         assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
     }
-    assert!(
-        !format!(
-            "{:?}",
-            surefoot_store::http::Http::new(request.http.clone())
-        )
-        .is_empty()
-    );
+    assert!(!format!("{:?}", surefoot_http::Http::new(request.http.clone())).is_empty());
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 use surefoot_core::{StorePath, closure::ClosureIndex};
+use surefoot_http::{Http, Options};
 use surefoot_store::{
     Error, Retry,
     cache::{Cache, place},
     fetch::{self, FetchReport},
-    http::{Http, Options},
     index,
     request::FetchRequest,
     staging::Staging,

@@ -4,10 +4,10 @@ use crate::lab::{self, Lab};
 use anyhow::Result;
 use std::{path::Path, process::Command};
 use surefoot_core::closure::ClosureIndex;
+use surefoot_http::Http;
 use surefoot_store::{
     Error,
     cache::{Cache, place},
-    http::Http,
     index,
     nix_daemon::Connection,
 };

@@ -38,14 +38,16 @@ const BURST: Duration = Duration::from_millis(200);
 
 /// Spends the bandwidth: one for each fetch.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub struct Limiter {
     bandwidth: Bandwidth,
     /// When all bytes that came so far have been paid for.
     paid: Mutex<Option<Instant>>,
 }
 
 impl Limiter {
-    pub(crate) fn new(bandwidth: Bandwidth) -> Self {
+    /// Nothing is spent yet.
+    #[must_use]
+    pub fn new(bandwidth: Bandwidth) -> Self {
         Self {
             bandwidth,
             paid: Mutex::new(None),
@@ -54,7 +56,7 @@ impl Limiter {
 
     /// Waits until bytes that have just come may have come. Meanwhile nothing more is read, and TCP
     /// slows the server down.
-    pub(crate) async fn spend(&self, bytes: u64) {
+    pub async fn spend(&self, bytes: u64) {
         let rate = self.bandwidth.get();
         if rate == 0 {
             return;

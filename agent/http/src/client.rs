@@ -2,69 +2,27 @@
 //! roots, and one that only speaks plain HTTP does not read them.
 
 use crate::{
-    access::{Access, Keyring},
+    access::Credentials,
     error::{Error, Result},
+    file,
+    options::Options,
 };
+use bytes::Bytes;
 use reqwest::{
-    ClientBuilder, Identity, NoProxy, Proxy, Response, StatusCode, Url,
+    ClientBuilder, Identity, NoProxy, Proxy, StatusCode, Url,
     header::{DATE, HeaderMap, LOCATION},
     redirect::Policy,
 };
 use std::{
     error::Error as _,
     fmt::Write as _,
-    fs::File,
-    io::Read as _,
-    path::{Path, PathBuf},
     pin::Pin,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-/// Files of certificates, keys and tokens above this size are refused, bytes.
-const MAX_FILE: u64 = 1 << 20;
 /// So many redirections are followed.
 const MAX_REDIRECTIONS: usize = 5;
-
-/// How to speak HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// How long a connection may take, TLS included.
-    pub connect_timeout: Duration,
-    /// How long a server may stay silent, before its answer or within it.
-    pub stall_timeout: Duration,
-    /// PEM files of certificate authorities to trust beside the system's.
-    pub ca_files: Vec<PathBuf>,
-    /// URL of a proxy for all requests; `None`: what `http_proxy`, `https_proxy`, `all_proxy` and
-    /// `no_proxy` of the environment say. Its login is taken from the URL or the netrc file.
-    pub proxy: Option<String>,
-    /// Hosts, domains and networks (`10.0.0.0/8`) that are reached without [`Self::proxy`].
-    pub no_proxy: Vec<String>,
-    /// PEM files of this client's certificate chain and of its private key; may be the same file.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-    /// A netrc file with logins by host.
-    pub netrc_file: Option<PathBuf>,
-    /// What to show to servers that do not serve everybody. The first that fits counts, and goes
-    /// before logins.
-    pub access: Vec<Access>,
-}
-
-impl Default for Options {
-    /// 15 s to connect, 20 s of silence, the system's certificate authorities and the
-    /// environment's proxies, and nothing to show.
-    fn default() -> Self {
-        Self {
-            connect_timeout: Duration::from_secs(15),
-            stall_timeout: Duration::from_secs(20),
-            ca_files: Vec::new(),
-            proxy: None,
-            no_proxy: Vec::new(),
-            client_certificate: None,
-            netrc_file: None,
-            access: Vec::new(),
-        }
-    }
-}
 
 /// Clients and their connections.
 #[derive(Debug, Default)]
@@ -72,7 +30,7 @@ pub struct Http {
     options: Options,
     plain: OnceLock<reqwest::Client>,
     secure: OnceLock<reqwest::Client>,
-    keyring: OnceLock<Keyring>,
+    credentials: OnceLock<Credentials>,
 }
 
 impl Http {
@@ -85,24 +43,21 @@ impl Http {
         }
     }
 
-    /// See [`Options::stall_timeout`].
-    #[must_use]
-    pub fn stall_timeout(&self) -> Duration {
-        self.options.stall_timeout
-    }
-
-    /// Sends a GET request with what its server wants to see, and follows redirections. `shown` is
-    /// the URL for errors.
-    pub(crate) async fn get(&self, url: Url, shown: &str, headers: &HeaderMap) -> Result<Response> {
-        let keyring = self.keyring()?;
+    /// Sends a GET request with what its server wants to see, and follows redirections: gives the
+    /// answer up to its body. `shown` is the URL for errors.
+    ///
+    /// # Errors
+    /// [`Error::Transfer`], [`Error::Stalled`]; what is configured cannot be used.
+    pub async fn get(&self, url: Url, shown: &str, headers: &HeaderMap) -> Result<Response> {
+        let credentials = self.credentials()?;
         let (mut url, mut redirections, mut again) = (url, 0, true);
         loop {
             let mut all = headers.clone();
-            keyring.show(&url, &mut all)?;
+            credentials.show(&url, &mut all)?;
             let request = self.client(&url)?.get(url.clone()).headers(all);
-            let response = self.patiently(shown, request.send()).await?;
+            let response = patiently(self.options.stall_timeout, shown, request.send()).await?;
             let text = |name| response.headers().get(name)?.to_str().ok();
-            let fail = |why: &str| Error::Http {
+            let fail = |why: &str| Error::Transfer {
                 url: shown.to_owned(),
                 why: why.to_owned(),
             };
@@ -123,21 +78,29 @@ impl Http {
                 }
                 // A signature from another time.
                 StatusCode::FORBIDDEN
-                    if again && text(DATE).is_some_and(|date| keyring.learn_time(&url, date)) =>
+                    if again
+                        && text(DATE).is_some_and(|date| credentials.learn_time(&url, date)) =>
                 {
                     again = false;
                 }
-                _ => return Ok(response),
+                _ => {
+                    return Ok(Response {
+                        response,
+                        url: shown.to_owned(),
+                        stall_timeout: self.options.stall_timeout,
+                    });
+                }
             }
         }
     }
 
-    fn keyring(&self) -> Result<&Keyring> {
-        if let Some(keyring) = self.keyring.get() {
-            return Ok(keyring);
+    fn credentials(&self) -> Result<&Credentials> {
+        if let Some(credentials) = self.credentials.get() {
+            return Ok(credentials);
         }
-        let keyring = Keyring::load(&self.options)?;
-        Ok(self.keyring.get_or_init(|| keyring))
+        let credentials =
+            Credentials::load(self.options.netrc_file.as_deref(), &self.options.access)?;
+        Ok(self.credentials.get_or_init(|| credentials))
     }
 
     fn client(&self, url: &Url) -> Result<&reqwest::Client> {
@@ -163,17 +126,17 @@ impl Http {
 
     fn secure(&self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
         for path in &self.options.ca_files {
-            let certificates = reqwest::Certificate::from_pem_bundle(&read_small(path)?);
+            let certificates = reqwest::Certificate::from_pem_bundle(&file::read(path)?);
             builder = builder.tls_certs_merge(certificates.map_err(|error| {
                 let (path, why) = (path.display(), causes(&error));
                 Error::Client(format!("{path}: no certificates in PEM: {why}"))
             })?);
         }
         if let Some((certificate, key)) = &self.options.client_certificate {
-            let mut pem = read_small(key)?;
+            let mut pem = file::read(key)?;
             if certificate != key {
                 pem.push(b'\n');
-                pem.extend(read_small(certificate)?);
+                pem.extend(file::read(certificate)?);
             }
             // The error might show what is in the file.
             builder = builder.identity(Identity::from_pem(&pem).map_err(|_| {
@@ -194,35 +157,80 @@ impl Http {
         let bad = || Error::Client("the proxy is no http:// or https:// URL".into());
         let url = Url::parse(text).map_err(|_| bad())?;
         let mut proxy = Proxy::all(text).map_err(|_| bad())?;
-        let login = self.keyring()?.login(url.host_str().unwrap_or_default());
+        let login = self
+            .credentials()?
+            .login(url.host_str().unwrap_or_default());
         if let (Some(login), "") = (login, url.username()) {
             proxy = proxy.basic_auth(&login.user, &login.password);
         }
         Ok(builder.proxy(proxy.no_proxy(NoProxy::from_string(&self.options.no_proxy.join(",")))))
     }
+}
 
-    /// Waits for a step of a transfer, at most as long as a server may stay silent.
-    pub(crate) async fn patiently<T>(
-        &self,
-        url: &str,
-        step: impl Future<Output = reqwest::Result<T>>,
-    ) -> Result<T> {
-        match tokio::time::timeout(self.options.stall_timeout, step).await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(Error::Http {
-                url: url.to_owned(),
-                why: causes(&error.without_url()),
-            }),
-            Err(_) => Err(Error::Stalled {
-                url: url.to_owned(),
-                after: self.options.stall_timeout,
-            }),
-        }
+/// The answer to a request, whose body is yet to come.
+#[derive(Debug)]
+pub struct Response {
+    response: reqwest::Response,
+    url: String,
+    stall_timeout: Duration,
+}
+
+impl Response {
+    /// What the server says of it.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// Its headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// Bytes of the body, if the server says it.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// Where it comes from, as errors show it.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The next piece of the body; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Transfer`], [`Error::Stalled`].
+    pub async fn piece(&mut self) -> Result<Option<Bytes>> {
+        patiently(self.stall_timeout, &self.url, self.response.chunk()).await
+    }
+}
+
+/// Waits for a step of a transfer, at most as long as a server may stay silent.
+async fn patiently<T>(
+    stall_timeout: Duration,
+    url: &str,
+    step: impl Future<Output = reqwest::Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(stall_timeout, step).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Error::Transfer {
+            url: url.to_owned(),
+            why: causes(&error.without_url()),
+        }),
+        Err(_) => Err(Error::Stalled {
+            url: url.to_owned(),
+            after: stall_timeout,
+        }),
     }
 }
 
 /// The answer to a request up to its body, or why there is none.
-pub type Sending = Pin<Box<dyn Future<Output = std::result::Result<Response, String>> + Send>>;
+pub type Sending =
+    Pin<Box<dyn Future<Output = std::result::Result<reqwest::Response, String>> + Send>>;
 
 /// Makes what sends GET requests as those for caches, for whoever reads other files from such servers.
 /// It is made of closures alone, so that they need not know this crate.
@@ -236,26 +244,15 @@ pub fn sender(
             Box::pin(async move {
                 let shown = url.to_string();
                 let answer = http.get(url, &shown, &headers).await;
-                answer.map_err(|error| match error {
-                    Error::Http { why, .. } => why,
-                    error => error.to_string(),
-                })
+                answer
+                    .map(|answer| answer.response)
+                    .map_err(|error| match error {
+                        Error::Transfer { why, .. } => why,
+                        error => error.to_string(),
+                    })
             })
         })
     }
-}
-
-/// A small file.
-pub(crate) fn read_small(path: &Path) -> Result<Vec<u8>> {
-    let fail = |why: String| Error::Client(format!("{}: {why}", path.display()));
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|error| fail(error.to_string()))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(fail(format!("it has more than {MAX_FILE} bytes")));
-    }
-    Ok(bytes)
 }
 
 fn unusable(error: reqwest::Error) -> Error {
@@ -263,7 +260,7 @@ fn unusable(error: reqwest::Error) -> Error {
 }
 
 /// The error and what caused it, in one line: reqwest's own text leaves the causes out.
-pub(crate) fn causes(error: &reqwest::Error) -> String {
+fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

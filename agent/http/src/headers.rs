@@ -1,6 +1,7 @@
-//! Headers of HTTP answers: read if they are good, else as if they were not there.
+//! Headers of HTTP answers: read if they are good, else as if they were not there; and those of
+//! requests that are secret.
 
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
 use std::time::Duration;
 
 /// Where the bytes that come begin, and how many the whole has, in a `Content-Range`:
@@ -31,6 +32,13 @@ pub fn validator(headers: &HeaderMap) -> Option<String> {
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
     text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// A header to send that no log shows.
+pub(crate) fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value: HeaderValue = text.parse().ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]

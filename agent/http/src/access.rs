@@ -3,8 +3,10 @@
 
 use crate::{
     error::{Error, Result},
-    http::{Options, read_small},
-    sigv4::{self, Credentials},
+    file,
+    headers::secret,
+    netrc::{self, Login},
+    sigv4::AccessKey,
 };
 use data_encoding::BASE64;
 use jiff::{SignedDuration, Timestamp};
@@ -41,18 +43,9 @@ pub enum By {
     },
 }
 
-/// A login from a netrc file.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    /// `None` for all other hosts.
-    host: Option<String>,
-    pub(crate) user: String,
-    pub(crate) password: String,
-}
-
 /// All that was read.
 #[derive(Default)]
-pub(crate) struct Keyring {
+pub(crate) struct Credentials {
     keys: Vec<(Url, Key)>,
     logins: Vec<Login>,
     /// Seconds by which servers that check signatures are ahead of this machine's clock.
@@ -61,51 +54,52 @@ pub(crate) struct Keyring {
 
 enum Key {
     Headers(HeaderMap),
-    S3(Credentials, String),
+    S3(AccessKey, String),
 }
 
-impl fmt::Debug for Keyring {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Keyring")
+        f.write_str("Credentials")
     }
 }
 
-impl Keyring {
+impl Credentials {
     /// Reads all files.
-    pub(crate) fn load(options: &Options) -> Result<Self> {
-        let mut keyring = Self::default();
-        if let Some(file) = &options.netrc_file {
-            let bad = |_| Error::Client(format!("{}: it is no netrc file", file.display()));
-            keyring.logins = logins(&text(file)?).map_err(bad)?;
+    pub(crate) fn load(netrc_file: Option<&Path>, access: &[Access]) -> Result<Self> {
+        let mut credentials = Self::default();
+        if let Some(file) = netrc_file {
+            let bad = |()| Error::Client(format!("{}: it is no netrc file", file.display()));
+            credentials.logins = netrc::parse(&file::text(file)?).map_err(bad)?;
         }
-        for access in &options.access {
+        for access in access {
             let url = Url::parse(&access.url).map_err(|_| Error::Url(access.url.clone()))?;
             let key = match &access.by {
-                By::Headers(file) => Key::Headers(headers(&text(file)?).ok_or_else(|| {
-                    Error::Client(format!("{}: not lines of 'Name: value'", file.display()))
-                })?),
+                By::Headers(file) => {
+                    Key::Headers(headers(&file::text(file)?).ok_or_else(|| {
+                        Error::Client(format!("{}: not lines of 'Name: value'", file.display()))
+                    })?)
+                }
                 By::S3 {
                     credentials: file,
                     region,
                 } => {
-                    let credentials = Credentials::parse(&text(file)?).ok_or_else(|| {
+                    let key = AccessKey::parse(&file::text(file)?).ok_or_else(|| {
                         Error::Client(format!(
                             "{}: no aws_access_key_id and aws_secret_access_key",
                             file.display()
                         ))
                     })?;
-                    Key::S3(credentials, region.clone())
+                    Key::S3(key, region.clone())
                 }
             };
-            keyring.keys.push((url, key));
+            credentials.keys.push((url, key));
         }
-        Ok(keyring)
+        Ok(credentials)
     }
 
     /// The login for a host.
     pub(crate) fn login(&self, host: &str) -> Option<&Login> {
-        let fits = |login: &&Login| login.host.as_ref().is_none_or(|name| name == host);
-        self.logins.iter().find(fits)
+        netrc::login(&self.logins, host)
     }
 
     /// Adds to the headers of a GET request what its server wants to see.
@@ -113,12 +107,11 @@ impl Keyring {
         let unfit = || Error::Client(format!("what {} wants is no header", host(url)));
         match self.keys.iter().find(|(prefix, _)| covers(prefix, url)) {
             Some((_, Key::Headers(more))) => headers.extend(more.clone()),
-            Some((_, Key::S3(credentials, region))) => {
+            Some((_, Key::S3(key, region))) => {
                 let (now, skew) = (Timestamp::now(), self.skew.load(Relaxed));
                 // Years that no calendar here has are not worth an answer.
                 let theirs = now.checked_add(SignedDuration::from_secs(skew));
-                credentials
-                    .sign(url, region, theirs.unwrap_or(now), headers)
+                key.sign(url, region, theirs.unwrap_or(now), headers)
                     .ok_or_else(unfit)?;
             }
             // A login in the URL itself goes first.
@@ -126,7 +119,7 @@ impl Keyring {
                 if let Some(login) = self.login(host(url)) {
                     let text =
                         BASE64.encode(format!("{}:{}", login.user, login.password).as_bytes());
-                    let value = sigv4::secret(&format!("Basic {text}")).ok_or_else(unfit)?;
+                    let value = secret(&format!("Basic {text}")).ok_or_else(unfit)?;
                     headers.insert(AUTHORIZATION, value);
                 }
             }
@@ -152,12 +145,6 @@ fn host(url: &Url) -> &str {
     url.host_str().unwrap_or_default()
 }
 
-fn text(file: &Path) -> Result<String> {
-    let bytes = read_small(file)?;
-    String::from_utf8(bytes)
-        .map_err(|_| Error::Client(format!("{}: it is not UTF-8", file.display())))
-}
-
 /// Whether a URL lies below another one.
 fn covers(prefix: &Url, url: &Url) -> bool {
     prefix.scheme() == url.scheme()
@@ -176,69 +163,31 @@ fn headers(text: &str) -> Option<HeaderMap> {
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let (name, value) = line.split_once(':')?;
         let name: HeaderName = name.trim().parse().ok()?;
-        headers.insert(name, sigv4::secret(value.trim())?);
+        headers.insert(name, secret(value.trim())?);
     }
     (!headers.is_empty()).then_some(headers)
 }
 
-/// A netrc file's machines, as curl and Nix read it; macros are skipped.
-fn logins(text: &str) -> Result<Vec<Login>, ()> {
-    let mut logins: Vec<Login> = Vec::new();
-    let mut in_macro = false;
-    for line in text.lines().map(str::trim) {
-        if in_macro {
-            in_macro = !line.is_empty();
-            continue;
-        }
-        let line = if line.starts_with('#') { "" } else { line };
-        let mut words = line.split_whitespace();
-        while let Some(word) = words.next() {
-            let mut new = |host| {
-                logins.push(Login {
-                    host,
-                    user: String::new(),
-                    password: String::new(),
-                });
-            };
-            match word {
-                "default" => new(None),
-                "macdef" => {
-                    in_macro = true;
-                    break;
-                }
-                "machine" => new(Some(words.next().ok_or(())?.to_owned())),
-                "login" => logins.last_mut().ok_or(())?.user = words.next().ok_or(())?.into(),
-                "password" => {
-                    logins.last_mut().ok_or(())?.password = words.next().ok_or(())?.into();
-                }
-                "account" => drop(words.next()),
-                _ => return Err(()),
-            }
-        }
-    }
-    Ok(logins)
-}
-
 /// Reads a text as each of the files, and as the path, the date and the signer of a request.
 #[cfg(feature = "fuzz")]
-pub(crate) fn fuzz(text: &str) {
-    if let Ok(logins) = logins(text) {
+pub fn fuzz(text: &str) {
+    if let Ok(logins) = netrc::parse(text) {
         assert!(logins.len() <= text.split_whitespace().count());
     }
     let _ = headers(text);
     let (line, rest) = text.split_once('\n').unwrap_or((text, text));
-    let Some(credentials) = Credentials::parse(rest) else {
+    let Some(key) = AccessKey::parse(rest) else {
         return;
     };
     let Ok(url) = Url::parse("https://cache.example/a/").and_then(|base| base.join(line)) else {
         return;
     };
-    let keyring = Keyring {
-        keys: vec![(url.clone(), Key::S3(credentials, "eu".to_owned()))],
-        ..Keyring::default()
+    let credentials = Credentials {
+        keys: vec![(url.clone(), Key::S3(key, "eu".to_owned()))],
+        ..Credentials::default()
     };
-    keyring.learn_time(&url, line);
-    let _ = keyring.show(&url, &mut HeaderMap::new());
+    credentials.learn_time(&url, line);
+    let _ = credentials.show(&url, &mut HeaderMap::new());
 }
 
 #[cfg(test)]
@@ -249,43 +198,19 @@ mod tests {
     fn a_server_of_the_last_year_that_there_is_does_not_end_the_agent() {
         let url = Url::parse("https://bucket.example/x").unwrap();
         let text = "aws_access_key_id=a\naws_secret_access_key=b\n";
-        let key = Key::S3(Credentials::parse(text).unwrap(), "eu".to_owned());
-        let keyring = Keyring {
+        let key = Key::S3(AccessKey::parse(text).unwrap(), "eu".to_owned());
+        let credentials = Credentials {
             keys: vec![(url.clone(), key)],
-            ..Keyring::default()
+            ..Credentials::default()
         };
         for last in [
             "Thu, 30 Dec 9999 22:00:00 GMT",
             "Sat, 01 Jan 0000 00:00:00 GMT",
         ] {
-            assert!(keyring.learn_time(&url, last), "{last}");
+            assert!(credentials.learn_time(&url, last), "{last}");
             // By the time of the next request this machine's clock may have gone on.
-            keyring.skew.fetch_add(60, Relaxed);
-            keyring.show(&url, &mut HeaderMap::new()).unwrap();
-        }
-    }
-
-    #[test]
-    fn netrc_files_are_read() {
-        let found = logins(
-            "# ours\nmachine a.example login u password p\nmacdef init\nmachine x\n\n\
-             machine b.example\n  login v\n  password q\n  account z\ndefault login d password e\n",
-        )
-        .unwrap();
-        let keyring = Keyring {
-            logins: found,
-            ..Keyring::default()
-        };
-        for (host, user, password) in [
-            ("a.example", "u", "p"),
-            ("b.example", "v", "q"),
-            ("c.example", "d", "e"),
-        ] {
-            let login = keyring.login(host).unwrap();
-            assert_eq!((&*login.user, &*login.password), (user, password));
-        }
-        for bad in ["login u", "machine", "machine a login", "password"] {
-            assert!(logins(bad).is_err(), "{bad}");
+            credentials.skew.fetch_add(60, Relaxed);
+            credentials.show(&url, &mut HeaderMap::new()).unwrap();
         }
     }
 

@@ -3,32 +3,33 @@
 //! Source: Amazon S3 API reference, "Authenticating Requests: Using the Authorization Header
 //! (AWS Signature Version 4)".
 
+use crate::headers::secret;
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use data_encoding::HEXLOWER;
 use jiff::{Timestamp, tz::TimeZone};
 use reqwest::{
     Url,
     header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue},
 };
-use sha2::Digest;
+use sha2::{Digest as _, Sha256};
 use std::{fmt, fmt::Write as _};
-use surefoot_core::Sha256;
 
 /// Who signs.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Credentials {
-    pub(crate) key_id: String,
-    pub(crate) secret: String,
+pub(crate) struct AccessKey {
+    key_id: String,
+    secret: String,
     /// Of temporary credentials.
-    pub(crate) session_token: Option<String>,
+    session_token: Option<String>,
 }
 
-impl fmt::Debug for Credentials {
+impl fmt::Debug for AccessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials")
+        f.write_str("AccessKey")
     }
 }
 
-impl Credentials {
+impl AccessKey {
     /// Reads a file in the form of `~/.aws/credentials`: `key = value` lines, of which the first
     /// profile counts. `None` if the key or its secret is missing.
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -74,7 +75,7 @@ impl Credentials {
         let now = now.to_zoned(TimeZone::UTC);
         let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let date = &time[..8];
-        let nothing = Sha256(sha2::Sha256::digest(b"").into()).hex();
+        let nothing = HEXLOWER.encode(&Sha256::digest(b""));
         headers.insert(HOST, host.parse().ok()?);
         headers.insert("x-amz-date", time.parse().ok()?);
         headers.insert("x-amz-content-sha256", nothing.parse().ok()?);
@@ -92,14 +93,14 @@ impl Credentials {
         let _ = write!(canonical, "\n{names}\n{nothing}");
 
         let scope = format!("{date}/{region}/s3/aws4_request");
-        let canonical = Sha256(sha2::Sha256::digest(&canonical).into()).hex();
+        let canonical = HEXLOWER.encode(&Sha256::digest(&canonical));
         let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{canonical}");
         let mut key = format!("AWS4{}", self.secret).into_bytes();
         for part in [date, region, "s3", "aws4_request", &text] {
             let by = hmac::Key::new(HMAC_SHA256, &key);
             key = hmac::sign(&by, part.as_bytes()).as_ref().to_vec();
         }
-        let signature = data_encoding::HEXLOWER.encode(&key);
+        let signature = HEXLOWER.encode(&key);
         let value = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope},SignedHeaders={names},Signature={signature}",
             self.key_id
@@ -107,13 +108,6 @@ impl Credentials {
         headers.insert(AUTHORIZATION, secret(&value)?);
         Some(())
     }
-}
-
-/// A header that no log shows.
-pub(crate) fn secret(text: &str) -> Option<HeaderValue> {
-    let mut value: HeaderValue = text.parse().ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// The path, with every byte percent-encoded but letters, digits and `-._~/`.
@@ -137,8 +131,8 @@ fn path(url: &Url) -> String {
 mod tests {
     use super::*;
 
-    fn example() -> Credentials {
-        Credentials::parse(
+    fn example() -> AccessKey {
+        AccessKey::parse(
             "[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\n\
              aws_secret_access_key=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\n\
              [other]\naws_access_key_id = OTHER\n",
@@ -168,9 +162,9 @@ mod tests {
     #[test]
     fn files_are_read_and_shown_without_secrets() {
         assert_eq!(example().key_id, "AKIAIOSFODNN7EXAMPLE");
-        assert_eq!(format!("{:?}", example()), "Credentials");
+        assert_eq!(format!("{:?}", example()), "AccessKey");
         for bad in ["", "[default]", "aws_access_key_id = a", "secret"] {
-            assert_eq!(Credentials::parse(bad), None, "{bad}");
+            assert_eq!(AccessKey::parse(bad), None, "{bad}");
         }
     }
 

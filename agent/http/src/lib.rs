@@ -1,0 +1,22 @@
+//! The one HTTP client of Surefoot: what reads caches and repositories asks through it.
+//!
+//! * [`options`]: how to speak HTTP, [`access`]: what to show to servers that do not serve
+//!   everybody, both as values;
+//! * [`client`]: sends requests and follows redirections;
+//! * [`pace`]: the most bytes a second;
+//! * [`headers`]: what answers say of themselves.
+
+pub mod access;
+pub mod client;
+pub mod error;
+mod file;
+pub mod headers;
+mod netrc;
+pub mod options;
+pub mod pace;
+mod sigv4;
+
+pub use client::{Http, Response};
+pub use error::{Error, Result};
+pub use options::Options;
+pub use reqwest::{StatusCode, Url, header};
