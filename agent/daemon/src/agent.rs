@@ -4,14 +4,16 @@
 //! fed from here and nowhere else.
 
 use crate::{
-    activate, boot,
+    boot,
     config::Config,
     control::{Asked, Desk, Published, Refused, Roles},
-    disk::{self, RuntimeDir, StateDir},
     doctor::{Patient, Practice},
-    effects::{Work, Worker},
-    fault, observe,
+    fault,
+    robot::{clock, nixos, process, world},
+    state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
+    switch::dead_man,
+    worker::{Work, Worker},
 };
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -84,7 +86,7 @@ impl Agent {
         once: bool,
     ) -> anyhow::Result<Self> {
         let journal = state.load()?;
-        let boot = observe::boot_id();
+        let boot = clock::boot_id();
         let runtime = RuntimeDir::new(&config);
         let leases = runtime.load(&boot);
         let (work, queue) = mpsc::unbounded_channel();
@@ -120,11 +122,11 @@ impl Agent {
             once,
             renew: false,
         };
-        activate::let_dead_man_finish()
+        dead_man::let_finish()
             .await
             .context("cannot look at the dead-man timer")?;
         let order = agent.machine.journal().state.order().cloned();
-        let mut world = observe::world(order.as_ref())
+        let mut world = world::look(order.as_ref())
             .await
             .context("cannot look at the robot")?;
         let place = boot::Settings::new(&agent.config);
@@ -170,7 +172,7 @@ impl Agent {
                 return Ok(End::Renewed);
             }
             let deadline = self.machine.deadline();
-            let sleep = deadline.map_or(pulse, |at| at.since(observe::now()).min(pulse));
+            let sleep = deadline.map_or(pulse, |at| at.since(clock::since_boot()).min(pulse));
             tokio::select! {
                 event = self.events.recv() => {
                     self.take(event.context("the worker ended")?).await;
@@ -189,7 +191,7 @@ impl Agent {
                     Signal::Reload => self.reload(config_path),
                 },
                 () = tokio::time::sleep(sleep) => {
-                    if deadline.is_some_and(|at| at <= observe::now()) {
+                    if deadline.is_some_and(|at| at <= clock::since_boot()) {
                         self.take(Event::Tick).await;
                     }
                 }
@@ -215,7 +217,7 @@ impl Agent {
             .map(|o| o.system.clone());
         while self.machine.journal().state != State::Idle {
             let deadline = self.machine.deadline();
-            let sleep = deadline.map_or(LONGEST_SLEEP, |at| at.since(observe::now()));
+            let sleep = deadline.map_or(LONGEST_SLEEP, |at| at.since(clock::since_boot()));
             tokio::select! {
                 event = self.events.recv() => {
                     self.take(event.context("the worker ended")?).await;
@@ -225,7 +227,7 @@ impl Agent {
                 }
             }
         }
-        let current = observe::system(observe::CURRENT);
+        let current = nixos::system(nixos::CURRENT);
         anyhow::ensure!(
             wanted.is_none() || current == wanted,
             "it did not work: {current:?} runs; `surefoot history` says more"
@@ -250,12 +252,12 @@ impl Agent {
     async fn take(&mut self, event: Event) -> Option<Answer> {
         self.note(&event);
         let by_boot = match &event {
-            Event::Asked(Request::Rollback { .. }) => observe::by_boot(self.machine.journal()),
+            Event::Asked(Request::Rollback { .. }) => nixos::by_boot(self.machine.journal()),
             _ => Vec::new(),
         };
         let cx = Context {
             by_boot: &by_boot,
-            now: observe::now(),
+            now: clock::since_boot(),
             boot: &self.boot,
             wall: Some(jiff::Timestamp::now()),
             random: fastrand::u64(..),
@@ -294,7 +296,7 @@ impl Agent {
                 Effect::Poll if self.once => {}
                 Effect::Renew => {
                     fault::point("before", "renew");
-                    if let Some(program) = observe::replaced_by() {
+                    if let Some(program) = process::replaced_by() {
                         tracing::info!(program = %program.display(), "another agent takes over");
                         self.renew = true;
                     }
@@ -360,9 +362,9 @@ impl Agent {
         // the journal has let go of it.
         let mut roots = self.machine.journal().roots();
         roots.extend(journal.roots());
-        disk::root(Path::new(disk::ROOTS_DIR), &roots)?;
+        roots::set(Path::new(roots::DIR), &roots)?;
         self.state.save(journal)?;
-        disk::root(Path::new(disk::ROOTS_DIR), &journal.roots())?;
+        roots::set(Path::new(roots::DIR), &journal.roots())?;
         fault::point("after", &name);
         let (from, to) = (self.machine.journal().state.name(), journal.state.name());
         if from != to {
@@ -375,7 +377,7 @@ impl Agent {
     /// Bytes moved: says so, but not for every one.
     fn moved(&mut self) {
         let status = *self.progress.borrow_and_update();
-        if self.meter.take(&status, observe::now()) {
+        if self.meter.take(&status, clock::since_boot()) {
             self.publish();
         }
     }

@@ -41,7 +41,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchReque
     let fetch = &config.fetch;
     let mut caches: Vec<String> = fetch.caches.iter().map(ToString::to_string).collect();
     caches.extend(index.caches.iter().cloned());
-    let root = std::path::Path::new(crate::disk::ROOTS_DIR).join("next");
+    let root = std::path::Path::new(crate::state::roots::DIR).join("next");
     let mut request = FetchRequest::new(Arc::new(index), caches, staging, root);
     request.connections = fetch.connections as usize;
     request.daemon_socket = fetch.daemon_socket();

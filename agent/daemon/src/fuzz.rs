@@ -1,6 +1,6 @@
 //! What reads outside bytes in the daemon, as the fuzz targets call it.
 
-use crate::{boot, config, control, systemd};
+use crate::{boot, config, control, robot};
 
 /// A configuration file.
 pub fn config(text: &str) {
@@ -14,7 +14,7 @@ pub fn loader(bytes: &[u8]) {
 
 /// What systemd's programs print.
 pub fn systemd(text: &str) {
-    systemd::fuzz(text);
+    robot::systemd::fuzz(text);
 }
 
 /// What a technician's program says on the control socket, until it hangs up.

@@ -1,9 +1,8 @@
 //! Asking the gates outside: time windows, the battery, commands.
 
 use crate::{
-    clock,
     config::{Battery, GateCommand, Gates, Stage as Setting},
-    health, observe,
+    robot::{self, clock, health},
 };
 use jiff::{Zoned, civil::DateTime};
 use std::path::Path;
@@ -81,7 +80,7 @@ fn battery(config: &Battery, stage: Stage, supplies: &Path) -> Option<Closed> {
     let (mut lowest, mut mains) = (None, false);
     for supply in std::fs::read_dir(supplies).into_iter().flatten().flatten() {
         let read = |name: &str| {
-            let text = observe::read(&supply.path().join(name))?;
+            let text = robot::read(&supply.path().join(name))?;
             Some(text.trim().to_owned())
         };
         match read("type").as_deref() {

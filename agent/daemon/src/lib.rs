@@ -2,34 +2,36 @@
 //!
 //! A library for the sake of its program and of the fuzz targets alone.
 //!
-//! The daemon decides nothing: `surefoot-core` does. Here are its eyes ([`observe`], [`health`],
-//! [`repository`]), its hands ([`effects`], [`activate`], [`boot`], [`systemd`]), its memory ([`disk`]) and
-//! its voice ([`control`], [`status`], [`doctor`]), and the loop that joins them ([`agent`]).
+//! The daemon decides nothing: `surefoot-core` does. The [`agent`] is the loop that joins it to what it needs:
+//!
+//! - [`robot`]: what is. Systems, units, health, clocks.
+//! - [`state`]: what is remembered, over restarts and power cuts.
+//! - [`switch`] and [`boot`]: what is done, to the running system and to the boot loader.
+//! - [`worker`]: carries out what was decided, by these, by [`fetching`], [`repository`] and [`gates`].
+//! - [`control`], [`status`], [`doctor`]: what people and programs are told.
+//! - [`config`]: what it was told.
 
-mod activate;
 mod agent;
 mod boot;
-mod clock;
 mod config;
 mod control;
-mod disk;
 mod doctor;
-mod effects;
 mod fault;
 mod fetching;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod gates;
-mod health;
-mod observe;
 mod repository;
+mod robot;
+mod state;
 mod status;
-mod systemd;
+mod switch;
+mod worker;
 
 use agent::{Agent, End, Signal};
 use anyhow::Context as _;
 use clap::Parser;
-use disk::StateDir;
+use state::StateDir;
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 use surefoot_core::{
     control::{RollbackTo, Why},

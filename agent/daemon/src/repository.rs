@@ -1,6 +1,6 @@
 //! The signed repository, as the agent sees it.
 
-use crate::{clock, config::Config, fetching};
+use crate::{config::Config, fetching, robot::clock};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{fs, path::Path, sync::Arc, time::Duration};

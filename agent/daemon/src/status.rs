@@ -1,6 +1,9 @@
 //! What the control socket says: the machine's state in words and numbers.
 
-use crate::{config::Config, observe};
+use crate::{
+    config::Config,
+    robot::{clock, nixos},
+};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use surefoot_core::{
@@ -97,7 +100,7 @@ pub(crate) fn of(
     progress: Option<Progress>,
     knowledge: Option<Knowledge>,
 ) -> Status {
-    let (journal, now) = (machine.journal(), observe::now());
+    let (journal, now) = (machine.journal(), clock::since_boot());
     let closed = machine.closed(policy, now);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -110,8 +113,8 @@ pub(crate) fn of(
         state: (&journal.state).into(),
         doing: doing(machine, config, last_check, &closed),
         checking: machine.polling(),
-        running: observe::system(observe::CURRENT).map(|path| known(journal, path)),
-        booted: observe::system(observe::BOOTED).map(|path| known(journal, path)),
+        running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),
+        booted: nixos::system(nixos::BOOTED).map(|path| known(journal, path)),
         confirmed: journal.confirmed.as_ref().map(Into::into),
         fallbacks: journal.fallbacks.iter().map(Into::into).collect(),
         target: target(journal),

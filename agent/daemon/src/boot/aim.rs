@@ -3,7 +3,7 @@
 use super::{
     deadline, files::replace, kernels::check_copy, loader::Mark, loaders, settings::Settings, trace,
 };
-use crate::observe;
+use crate::robot;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path, time::Duration};
@@ -76,6 +76,6 @@ pub(super) fn forget(settings: &Settings) -> anyhow::Result<()> {
 }
 
 pub(super) fn read(settings: &Settings) -> Option<Aim> {
-    let text = observe::read(&settings.state_dir.join(AIM))?;
+    let text = robot::read(&settings.state_dir.join(AIM))?;
     serde_json::from_str(&text).ok()
 }

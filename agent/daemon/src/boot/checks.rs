@@ -1,7 +1,7 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
 use super::{deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
-use crate::{config, observe};
+use crate::{config, robot::nixos};
 use anyhow::Context as _;
 use std::{fs, path::Path};
 use surefoot_core::{
@@ -44,7 +44,7 @@ pub(super) fn look(
     });
     findings.push(match system {
         Some(system) => room(&*loader, Path::new(&system.to_string()), true),
-        None => room(&*loader, Path::new(observe::BOOTED), false),
+        None => room(&*loader, Path::new(nixos::BOOTED), false),
     });
     findings
 }

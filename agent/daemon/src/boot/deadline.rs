@@ -5,13 +5,12 @@
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
 use super::files::{program, replace, sync_parent};
-use crate::systemd;
+use crate::robot::{systemd, units::DEADLINE as NAME};
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
 use surefoot_core::StorePath;
 
 const DIRECTORY: &str = "/etc/systemd/system.control";
-pub(crate) const NAME: &str = "surefoot-deadline";
 
 /// How much later the robot is rebooted without stopping anything, should stopping hang.
 const FORCE_AFTER: Duration = Duration::from_secs(90);

@@ -1,6 +1,6 @@
 //! Programs and files as the steps of a boot on trial use them.
 
-use crate::systemd;
+use crate::robot::systemd;
 use anyhow::{Context as _, ensure};
 use std::{
     fs::{self, File},

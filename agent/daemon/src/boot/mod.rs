@@ -16,7 +16,7 @@ mod settings;
 mod step;
 mod trace;
 
-use crate::{disk, observe};
+use crate::{robot::nixos, state::journal};
 use anyhow::Context as _;
 use std::path::Path;
 use surefoot_core::{
@@ -26,7 +26,6 @@ use surefoot_core::{
     resolver::{Trace, World},
 };
 
-pub(crate) use deadline::NAME as DEADLINE;
 pub(crate) use settings::Settings;
 pub(crate) use step::{BootStep, Task};
 
@@ -108,7 +107,7 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
     world.trace = match mode {
         Mode::Live => {
             // Nothing was aimed at; what was there when the trial began is older than its journal.
-            let old = trace::dumps_until(&dir.join(disk::JOURNAL));
+            let old = trace::dumps_until(&dir.join(journal::FILE));
             trace::find(dir, &old, None, boot, &world.boot).await
         }
         Mode::Boot => match aim::read(settings).filter(|aim| aim.system == *system) {
@@ -135,5 +134,5 @@ pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
             ));
         }
     }
-    observe::missing_parts(Path::new(&new.to_string()))
+    nixos::missing_parts(Path::new(&new.to_string()))
 }

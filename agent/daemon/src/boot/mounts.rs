@@ -4,7 +4,7 @@
 //! cannot install anything: neither commit nor revert. Nobody will come, so it is mounted here.
 
 use super::files::{program, run};
-use crate::systemd;
+use crate::robot::systemd;
 use anyhow::Context as _;
 use std::path::Path;
 

@@ -2,7 +2,7 @@
 //! firmware's variables nor to /etc: done by this program in a transient unit of its own.
 
 use super::{aim, checks, loaders, settings::Settings};
-use crate::{observe, systemd};
+use crate::robot::{nixos, systemd};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl BootStep {
             Task::Forget => aim::forget(settings),
             Task::Secure { anew } => {
                 // Nobody else's files are taken for leftovers.
-                let _lock = observe::lock_switches().context("another switch runs")?;
+                let _lock = nixos::lock_switches().context("another switch runs")?;
                 let loader = loaders::find(settings).context("the boot loader is gone")?;
                 loader.secure(*anew)
             }

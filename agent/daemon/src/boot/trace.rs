@@ -1,6 +1,6 @@
 //! What a boot on trial left behind: who ended it, and its last words.
 
-use crate::{observe, systemd};
+use crate::robot::{self, systemd};
 use std::{
     fs,
     io::Read as _,
@@ -130,7 +130,7 @@ fn reset_by_watchdog(class: &Path) -> bool {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|device| observe::read(&device.path().join("bootstatus")))
+        .filter_map(|device| robot::read(&device.path().join("bootstatus")))
         .filter_map(|text| text.trim().parse::<u32>().ok())
         .any(|status| status & CARD_RESET != 0)
 }

@@ -1,6 +1,6 @@
 //! The agent itself: whether it runs, and whether it would come back.
 
-use crate::{observe, systemd};
+use crate::robot::{self, systemd};
 use std::{collections::BTreeMap, path::Path};
 use surefoot_core::{
     control::Status,
@@ -29,7 +29,7 @@ pub(super) async fn findings(runs: bool) -> Vec<Finding> {
     match systemd::properties(Some(UNIT), names).await {
         Ok(said) => {
             let fragment = said.get("FragmentPath").map(Path::new);
-            let file = fragment.and_then(observe::read).unwrap_or_default();
+            let file = fragment.and_then(robot::read).unwrap_or_default();
             findings.extend(judge(&said, &file));
         }
         Err(error) => findings.push(Finding::warn(

@@ -7,7 +7,7 @@ mod store;
 mod trust;
 mod watchdog;
 
-use crate::{boot, config::Config, disk};
+use crate::{boot, config::Config, state::journal};
 use anyhow::Context as _;
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use surefoot_core::{
@@ -127,7 +127,7 @@ impl Practice {
 /// # Errors
 /// The journal is there but cannot be read.
 pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
-    let path = config.state_dir.join(disk::JOURNAL);
+    let path = config.state_dir.join(journal::FILE);
     let journal = match fs::read(&path) {
         Ok(bytes) => Journal::parse(&bytes).with_context(|| path.display().to_string())?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Journal::default(),

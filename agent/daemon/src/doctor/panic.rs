@@ -1,6 +1,6 @@
 //! What the kernel does when it cannot go on: it has to reboot, and not to limp on or to wait.
 
-use crate::observe;
+use crate::robot;
 use std::path::Path;
 use surefoot_core::finding::{Finding, Subject};
 
@@ -9,10 +9,10 @@ const ADVICE: &str = "services.surefoot.panic of the NixOS module sets it";
 /// Looks at the running kernel's settings and at its command line.
 pub(super) fn findings() -> Vec<Finding> {
     let setting = |name: &str| {
-        let text = observe::read(&Path::new("/proc/sys/kernel").join(name))?;
+        let text = robot::read(&Path::new("/proc/sys/kernel").join(name))?;
         text.trim().parse().ok()
     };
-    let line = observe::read(Path::new("/proc/cmdline")).unwrap_or_default();
+    let line = robot::read(Path::new("/proc/cmdline")).unwrap_or_default();
     judge(setting, &line)
 }
 

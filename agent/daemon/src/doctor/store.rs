@@ -1,7 +1,7 @@
 //! The Nix store: its daemon, its room, and the systems that must stay.
 
 use super::Patient;
-use crate::disk;
+use crate::state::roots;
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
 use surefoot_base::units::short_bytes;
 use surefoot_core::{
@@ -30,7 +30,7 @@ pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
             ),
         },
         room(Path::new("/nix/store"), fetch.reserve.0),
-        kept(Path::new(disk::ROOTS_DIR), &patient.roots),
+        kept(Path::new(roots::DIR), &patient.roots),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! What the robot believes and where that comes from: the anchor, the clock, the repository.
 
 use super::Patient;
-use crate::{clock, repository};
+use crate::{repository, robot::clock};
 use jiff::Timestamp;
 use surefoot_core::{
     control::{CheckResult, ClockState, Knowledge, Status},

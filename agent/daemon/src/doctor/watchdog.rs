@@ -1,6 +1,6 @@
 //! Whether a hang would be noticed: the hardware watchdog, fed by systemd, and armed before it.
 
-use crate::{observe, systemd};
+use crate::robot::{self, systemd};
 use std::{fs, path::Path, time::Duration};
 use surefoot_base::units::{format_duration, parse_duration};
 use surefoot_core::finding::{Finding, Subject};
@@ -35,7 +35,7 @@ impl Device {
         names.sort();
         let path = names.first()?;
         let file = |name: &str| {
-            let text = observe::read(&path.join(name)).unwrap_or_default();
+            let text = robot::read(&path.join(name)).unwrap_or_default();
             text.trim().to_owned()
         };
         Some(Self {

@@ -9,7 +9,7 @@ use crate::{
         files::replace,
         loader::{Loader, Mark, init_of, writable},
     },
-    observe,
+    robot,
 };
 use anyhow::{Context as _, bail, ensure};
 use std::{
@@ -61,7 +61,7 @@ impl Grub {
 
     fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
         let path = self.directory.join("grubenv");
-        let text = observe::read(&path)
+        let text = robot::read(&path)
             .filter(|text| text.len() == BLOCK && text.starts_with(SIGNATURE))
             .with_context(|| {
                 format!(
@@ -331,7 +331,7 @@ fn journaled(kind: &str) -> Finding {
 
 /// Type and device of the file system that a directory lies on.
 fn filesystem(directory: &Path) -> anyhow::Result<(String, String)> {
-    let mounts = observe::read(Path::new("/proc/self/mounts")).unwrap_or_default();
+    let mounts = robot::read(Path::new("/proc/self/mounts")).unwrap_or_default();
     let found = mounts
         .lines()
         .filter_map(|line| {

@@ -9,7 +9,7 @@ use crate::{
         files::run,
         loader::{Loader, Mark},
     },
-    systemd,
+    robot::systemd,
 };
 use std::{path::PathBuf, process::Command};
 use surefoot_core::{

@@ -9,7 +9,7 @@ use crate::{
         files::{program, run},
         mounts,
     },
-    observe,
+    robot,
 };
 use anyhow::Context as _;
 use std::{
@@ -27,7 +27,7 @@ pub(super) struct Ailing {
 impl SystemdBoot {
     /// Whether the boot partition should be writable and is not.
     pub(super) fn ailing(&self) -> Option<Ailing> {
-        let read = |path: &str| observe::read(Path::new(path)).unwrap_or_default();
+        let read = |path: &str| robot::read(Path::new(path)).unwrap_or_default();
         ailing(
             &self.esp,
             &read("/proc/self/mountinfo"),

@@ -17,7 +17,7 @@ use crate::{
         mounts,
     },
     config::glob,
-    observe, systemd,
+    robot::{self, systemd},
 };
 use anyhow::{Context as _, bail};
 use std::{
@@ -132,7 +132,7 @@ impl SystemdBoot {
             else {
                 continue;
             };
-            let text = observe::read(&path).unwrap_or_default();
+            let text = robot::read(&path).unwrap_or_default();
             let key = |name| {
                 let rest = |line: &'_ str| Some(line.trim().strip_prefix(name)?.trim().to_owned());
                 text.lines().find_map(rest)
@@ -173,7 +173,7 @@ impl SystemdBoot {
     fn pattern(&self) -> Option<String> {
         // A variable beats the file (systemd-boot(7)).
         self.variable("LoaderEntryDefault").or_else(|| {
-            let text = observe::read(&self.esp.join("loader/loader.conf"))?;
+            let text = robot::read(&self.esp.join("loader/loader.conf"))?;
             let value = text
                 .lines()
                 .filter_map(|line| line.trim().strip_prefix("default"))
@@ -373,7 +373,7 @@ impl Loader for SystemdBoot {
     fn check(&self) -> Vec<Finding> {
         vec![
             writable("boot partition", &self.esp),
-            variables_writable(&observe::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
+            variables_writable(&robot::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
             self.one_shot_works(),
             bootctl(),
             self.has_spare(),

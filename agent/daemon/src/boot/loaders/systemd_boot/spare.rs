@@ -9,7 +9,7 @@
 //! kernel in every entry that it finds): that is taken away before it runs.
 
 use super::{Entry, SystemdBoot};
-use crate::{boot::files::replace, observe};
+use crate::{boot::files::replace, robot};
 use anyhow::{Context as _, ensure};
 use std::{fs, path::PathBuf};
 
@@ -72,7 +72,7 @@ impl SystemdBoot {
                 .iter()
                 .filter(|entry| entry.spare && entry.path != path);
             plan.remove.extend(stale.map(|entry| entry.path.clone()));
-            if observe::read(&path).as_ref() != Some(&text) {
+            if robot::read(&path).as_ref() != Some(&text) {
                 plan.write = Some((path, text));
             }
         }
@@ -142,7 +142,7 @@ impl SystemdBoot {
             .filter(may_be_taken)
             .map(|entry| entry.order.sort_key.as_str())
             .min();
-        let lines = observe::read(&default.path)?;
+        let lines = robot::read(&default.path)?;
         let mut text = MARK.to_owned();
         for line in lines.lines().map(str::trim) {
             if let Some(title) = line.strip_prefix("title ") {

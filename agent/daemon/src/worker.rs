@@ -3,8 +3,13 @@
 //! What takes long runs beside the queue; what must be done before the next thing is waited for.
 
 use crate::{
-    activate, boot, config::Config, disk::StateDir, doctor, fault, fetching, gates, health,
-    observe, repository::Repository, systemd,
+    boot,
+    config::Config,
+    doctor, fault, fetching, gates,
+    repository::Repository,
+    robot::{health, nixos, systemd, world},
+    state::StateDir,
+    switch::{self, dead_man},
 };
 use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
@@ -161,7 +166,7 @@ impl Worker {
                 tools.say(event);
             }
             Effect::ArmDeadMan { system, after } => {
-                let event = match activate::arm_dead_man(&system, after).await {
+                let event = match dead_man::arm(&system, after).await {
                     Ok(()) => Event::DeadManArmed,
                     Err(error) => Event::DeadManFailed(format!("{error:#}")),
                 };
@@ -170,10 +175,7 @@ impl Worker {
             }
             Effect::DisarmDeadMan => {
                 let place = boot::Settings::new(&tools.config);
-                for result in [
-                    activate::disarm_dead_man().await,
-                    boot::disarm(&place).await,
-                ] {
+                for result in [dead_man::disarm().await, boot::disarm(&place).await] {
                     if let Err(error) = result {
                         tracing::error!("{error:#}");
                     }
@@ -200,7 +202,7 @@ impl Worker {
             Effect::Switch(order) => {
                 tokio::spawn(async move {
                     let place = boot::Settings::new(&tools.config);
-                    let (outcome, log) = activate::switch(&order, &place).await;
+                    let (outcome, log) = switch::switch(&order, &place).await;
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()
                     } else {
@@ -216,15 +218,17 @@ impl Worker {
                 });
             }
             Effect::StopSwitch(unit) => {
-                if let Err(error) = activate::stop(&unit).await {
+                if let Err(error) = switch::stop(&unit).await {
                     tracing::error!(unit, "{error:#}");
                 }
                 fault::point("after", name);
             }
             Effect::Probe(system) => {
                 tokio::spawn(async move {
-                    let report =
-                        health::probe(&tools.config.health, &system, &tools.repository).await;
+                    let report = health::probe(&tools.config.health, &system, async || {
+                        tools.repository.reachable().await
+                    })
+                    .await;
                     fault::point("after", "probe");
                     tools.say(Event::Probed(report));
                 });
@@ -274,10 +278,10 @@ impl Tools {
 
     /// Looks at the robot, then at the repository: drift is known before news.
     async fn poll(&self) {
-        if let Err(error) = activate::forget().await {
+        if let Err(error) = switch::forget().await {
             tracing::warn!("{error:#}");
         }
-        match observe::world(None).await {
+        match world::look(None).await {
             Ok(world) => self.say(Event::Observed(world)),
             Err(error) => tracing::warn!("{error:#}"),
         }
@@ -307,10 +311,10 @@ impl Tools {
             tracing::warn!(system = %target.system, "it is not in the store any more");
             return Ok(Event::Vanished);
         };
-        let current = observe::system(observe::CURRENT)
-            .with_context(|| format!("{} leads to no system", observe::CURRENT))?;
-        let booted = observe::boot_parts(observe::BOOTED.as_ref());
-        let new = observe::boot_parts(target.system.to_string().as_ref());
+        let current = nixos::system(nixos::CURRENT)
+            .with_context(|| format!("{} leads to no system", nixos::CURRENT))?;
+        let booted = nixos::boot_parts(nixos::BOOTED.as_ref());
+        let new = nixos::boot_parts(target.system.to_string().as_ref());
         let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),

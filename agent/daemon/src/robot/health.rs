@@ -1,17 +1,13 @@
 //! Looking at the robot's health.
 
 use crate::{
-    activate, boot,
     config::{self, CommandCheck, Exec, HttpCheck, TcpCheck},
-    observe,
-    repository::Repository,
-    systemd,
+    robot::{nixos, systemd, units},
 };
 use std::{process::Stdio, time::Duration};
 use surefoot_core::{
     StorePath,
     health::{Failure, JOURNAL_LINES, REPOSITORY, Report},
-    switch::Kind,
 };
 use tokio::process::Command;
 
@@ -20,7 +16,7 @@ use tokio::process::Command;
 pub(crate) async fn probe(
     config: &config::Health,
     expected: &StorePath,
-    repository: &Repository,
+    reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
     // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
     let pending = pending(config).await;
@@ -35,8 +31,7 @@ pub(crate) async fn probe(
         if !config.manifest_server {
             return None;
         }
-        repository
-            .reachable()
+        reachable()
             .await
             .err()
             .map(|error| failure(REPOSITORY, format!("not reached: {error:#}")))
@@ -68,7 +63,7 @@ fn failure(check: impl Into<String>, message: impl Into<String>) -> Failure {
 
 /// Whether the system under trial still is what runs.
 fn runs(expected: &StorePath) -> Option<Failure> {
-    let current = observe::system(observe::CURRENT);
+    let current = nixos::system(nixos::CURRENT);
     (current.as_ref() != Some(expected)).then(|| {
         let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
         failure(
@@ -118,7 +113,7 @@ async fn of_units(
     };
     let mut failures = Vec::new();
     for (unit, message) in found {
-        if !own_unit(&unit) && !config.ignore_units.iter().any(|glob| glob.matches(&unit)) {
+        if !units::is_own(&unit) && !config.ignore_units.iter().any(|glob| glob.matches(&unit)) {
             failures.push(unit_failure(&unit, message).await);
         }
     }
@@ -131,15 +126,6 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
         message,
         journal: systemd::journal(unit).await,
     }
-}
-
-/// Units that the agent makes itself; what becomes of them is its own business.
-fn own_unit(unit: &str) -> bool {
-    Kind::ALL
-        .map(Kind::prefix)
-        .into_iter()
-        .chain([activate::DEAD_MAN, boot::DEADLINE])
-        .any(|prefix| unit.starts_with(prefix))
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {
@@ -217,18 +203,5 @@ async fn within<T, E: std::fmt::Display>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {} ms", limit.as_millis())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_agents_own_units_do_not_count() {
-        assert!(own_unit("surefoot-trial-3.service"));
-        assert!(own_unit("surefoot-dead-man.service"));
-        assert!(!own_unit("surefootd.service"));
-        assert!(!own_unit("arm.service"));
     }
 }

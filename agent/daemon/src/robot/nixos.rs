@@ -1,11 +1,10 @@
-//! Looking at the robot: which systems it runs and names, and what a system needs a boot for.
+//! Where NixOS has its systems, its switcher's files and its programs, and what a system consists of.
 
-use crate::activate;
+use crate::robot;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Read as _,
     path::{Path, PathBuf},
 };
 use surefoot_core::{
@@ -13,9 +12,6 @@ use surefoot_core::{
     journal::Journal,
     reboot::{self, BootParts},
     release::RebootPolicy,
-    resolver::{SwitchUnit, Trace, World},
-    switch::Order,
-    time::{BootId, Instant},
 };
 
 /// The system that was booted (nixpkgs `nixos/modules/system/boot/stage-2-init.sh`).
@@ -26,11 +22,8 @@ pub(crate) const CURRENT: &str = "/run/current-system";
 pub(crate) const PROFILE: &str = "/nix/var/nix/profiles/system";
 
 /// Where the switcher keeps its lists and its lock (nixpkgs `switch-to-configuration-ng/src/main.rs`).
-const SWITCHER: &str = "/run/nixos";
+pub(crate) const SWITCHER: &str = "/run/nixos";
 const LOCK: &str = "switch-to-configuration.lock";
-
-/// Files larger than this are not read, bytes.
-const MAX_FILE: u64 = 1 << 20;
 
 /// The store path that a link leads to, however many links away.
 pub(crate) fn system(link: &str) -> Option<StorePath> {
@@ -38,49 +31,9 @@ pub(crate) fn system(link: &str) -> Option<StorePath> {
     StorePath::containing(&target).ok()
 }
 
-/// This boot's name; empty if the kernel does not tell.
-pub(crate) fn boot_id() -> BootId {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    BootId(text.trim().to_owned())
-}
-
-/// Time since the boot, suspend included.
-pub(crate) fn now() -> Instant {
-    use nix::time::{ClockId, clock_gettime};
-    let time =
-        clock_gettime(ClockId::CLOCK_BOOTTIME).or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
-    Instant(time.map_or(0, |time| {
-        let (seconds, nanos) = (time.tv_sec(), time.tv_nsec());
-        u64::try_from(seconds).unwrap_or(0) * 1000 + u64::try_from(nanos).unwrap_or(0) / 1_000_000
-    }))
-}
-
-/// Looks at everything that says which system runs, ran, or will, and at the switch that the
-/// journal names.
-///
-/// # Errors
-/// systemd does not answer.
-pub(crate) async fn world(order: Option<&Order>) -> anyhow::Result<World> {
-    let switch = match order {
-        None => SwitchUnit::Gone,
-        Some(order) => activate::look(order).await?,
-    };
-    Ok(World {
-        boot: boot_id(),
-        booted: system(BOOTED),
-        current: system(CURRENT),
-        profile: system(PROFILE),
-        default: None,
-        trace: Trace::default(),
-        dead_man: activate::dead_man_armed().await?,
-        leftovers: leftovers(Path::new(SWITCHER)),
-        switch,
-    })
-}
-
 /// Whether a switch was cut off: it leaves lists of units that it meant to start, and nobody holds
 /// its lock (nixpkgs `switch-to-configuration-ng/src/main.rs`).
-fn leftovers(dir: &Path) -> bool {
+pub(crate) fn leftovers(dir: &Path) -> bool {
     let listed = ["start-list", "restart-list", "reload-list"]
         .iter()
         .any(|name| fs::metadata(dir.join(name)).is_ok_and(|meta| meta.len() > 0));
@@ -115,8 +68,8 @@ pub(crate) fn boot_parts(toplevel: &Path) -> BootParts {
         kernel: resolved("kernel"),
         initrd: resolved("initrd"),
         modules: resolved("kernel-modules"),
-        params: read(&toplevel.join("kernel-params")),
-        inhibitors: read(&toplevel.join("switch-inhibitors"))
+        params: robot::read(&toplevel.join("kernel-params")),
+        inhibitors: robot::read(&toplevel.join("switch-inhibitors"))
             .and_then(|text| {
                 serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&text).ok()
             })
@@ -127,6 +80,24 @@ pub(crate) fn boot_parts(toplevel: &Path) -> BootParts {
             })
             .unwrap_or_default(),
     }
+}
+
+/// Finds a `nixos-rebuild` that knows `--store-path` (26.05 and newer), by reading it: asking an
+/// older one could make it build something.
+pub(crate) fn rebuild() -> Option<PathBuf> {
+    let program = fs::canonicalize("/run/current-system/sw/bin/nixos-rebuild").ok()?;
+    let package = program.parent()?.parent()?;
+    let mut files = vec![program.clone()];
+    for python in fs::read_dir(package.join("lib")).into_iter().flatten() {
+        let module = python.ok()?.path().join("site-packages/nixos_rebuild");
+        let sources = fs::read_dir(module).into_iter().flatten().flatten();
+        files.extend(sources.map(|file| file.path()));
+    }
+    files
+        .iter()
+        .filter_map(|file| robot::read(file))
+        .any(|text| text.contains("--store-path"))
+        .then_some(program)
 }
 
 /// The systems that are kept for a way back and that only a boot leads to from what was booted.
@@ -140,30 +111,6 @@ pub(crate) fn by_boot(journal: &Journal) -> Vec<StorePath> {
         })
         .cloned()
         .collect()
-}
-
-/// Reads a small file; `None` if it is missing, too large or no text.
-pub(crate) fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = File::open(path).ok()?;
-    let size = file.take(MAX_FILE + 1).read_to_string(&mut text).ok()?;
-    (size as u64 <= MAX_FILE).then_some(text)
-}
-
-/// The agent's own program, if the running system names another one in its unit: then it is time
-/// to let that one go on.
-pub(crate) fn replaced_by() -> Option<PathBuf> {
-    let unit = read(Path::new("/etc/systemd/system/surefootd.service"))
-        .or_else(|| read(Path::new("/run/systemd/system/surefootd.service")))?;
-    let program = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("ExecStart="))?
-        .trim_start_matches(['-', '@', ':', '+', '!'])
-        .split_whitespace()
-        .next()?;
-    let wanted = fs::canonicalize(program).ok()?;
-    let own = fs::canonicalize("/proc/self/exe").ok()?;
-    (wanted != own).then_some(wanted)
 }
 
 /// Fails early, with words, where the robot lacks what every switch needs.
@@ -219,11 +166,5 @@ mod tests {
         assert_eq!(parts.params.as_deref(), Some("debug"));
         assert_eq!(parts.inhibitors["dbus"], "\"broker\"");
         assert_eq!(boot_parts(&dir.path().join("none")), BootParts::default());
-    }
-
-    #[test]
-    fn the_clock_of_a_boot_runs() {
-        assert!(now() > Instant(0));
-        assert!(!boot_id().0.is_empty());
     }
 }

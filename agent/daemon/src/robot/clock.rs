@@ -1,0 +1,58 @@
+//! The robot's clocks: which boot this is, the time since it began, and what time of the day it is.
+
+use jiff::Timestamp;
+use std::fs;
+use surefoot_core::time::{BootId, Instant};
+use surefoot_trust::Now;
+
+/// This boot's name; empty if the kernel does not tell.
+pub(crate) fn boot_id() -> BootId {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    BootId(text.trim().to_owned())
+}
+
+/// Time since the boot, suspend included.
+pub(crate) fn since_boot() -> Instant {
+    use nix::time::{ClockId, clock_gettime};
+    let time =
+        clock_gettime(ClockId::CLOCK_BOOTTIME).or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
+    Instant(time.map_or(0, |time| {
+        let (seconds, nanos) = (time.tv_sec(), time.tv_nsec());
+        u64::try_from(seconds).unwrap_or(0) * 1000 + u64::try_from(nanos).unwrap_or(0) / 1_000_000
+    }))
+}
+
+/// The reading, and whether something keeps the clock: timesyncd, chrony, ntpd and PTP all say so
+/// to the kernel (`adjtimex(2)`), which forgets it at a boot, or when nobody has kept the clock
+/// for long.
+pub(crate) fn now() -> Now {
+    Now {
+        reading: Timestamp::now(),
+        synced: synced(),
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "no safe wrapper exists; the kernel only reads and fills the struct that it is given"
+)]
+fn synced() -> bool {
+    // SAFETY: `timex` is plain numbers, for which all zeros is a value; with `modes` zero the call
+    // changes nothing and writes only into the struct.
+    let (state, status) = unsafe {
+        let mut timex: nix::libc::timex = std::mem::zeroed();
+        (nix::libc::adjtimex(&raw mut timex), timex.status)
+    };
+    (0..nix::libc::TIME_ERROR).contains(&state) && status & nix::libc::STA_UNSYNC == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_of_a_boot_runs() {
+        assert!(since_boot() > Instant(0));
+        assert!(!boot_id().0.is_empty());
+    }
+}

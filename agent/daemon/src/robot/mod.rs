@@ -1,0 +1,23 @@
+//! What the robot is and does at this moment. Nothing here changes it, but for what is asked of
+//! systemd by name.
+
+pub(crate) mod clock;
+pub(crate) mod health;
+pub(crate) mod nixos;
+pub(crate) mod process;
+pub(crate) mod systemd;
+pub(crate) mod units;
+pub(crate) mod world;
+
+use std::{fs::File, io::Read as _, path::Path};
+
+/// Files larger than this are not read, bytes.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Reads a small file; `None` if it is missing, too large or no text.
+pub(crate) fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    let file = File::open(path).ok()?;
+    let size = file.take(MAX_FILE + 1).read_to_string(&mut text).ok()?;
+    (size as u64 <= MAX_FILE).then_some(text)
+}

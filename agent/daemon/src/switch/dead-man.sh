@@ -1,0 +1,11 @@
+#!/bin/sh
+# Ends whatever trial runs, goes back to the system $1, and reboots if that fails.
+echo "surefoot: the agent did not answer in time; going back to $1"
+systemctl stop 'surefoot-trial-*.service' nixos-rebuild-switch-to-configuration.service 2>/dev/null
+for delay in 2 5 10; do
+  "$1/bin/switch-to-configuration" test
+  case $? in 0|4) exit 0 ;; esac
+  sleep $delay
+done
+echo "surefoot: going back failed; rebooting"
+systemctl reboot

@@ -1,0 +1,71 @@
+//! The dead-man timer: it goes back to the system before, outside the agent, should that not answer.
+
+use super::{LOOK_EVERY, forget};
+use crate::robot::{systemd, units::DEAD_MAN, world::dead_man_armed};
+use anyhow::Context as _;
+use std::time::Duration;
+use surefoot_core::StorePath;
+
+/// How long a firing dead-man timer is waited for.
+const FIRING: Duration = Duration::from_secs(60);
+
+/// Ends whatever trial runs, goes back, and reboots if that fails.
+const SCRIPT: &str = include_str!("dead-man.sh");
+
+/// Arms the dead-man timer anew: after this time systemd goes back to `system`, and reboots if that
+/// fails, whatever has become of the agent.
+///
+/// # Errors
+/// systemd refuses.
+pub(crate) async fn arm(system: &StorePath, after: Duration) -> anyhow::Result<()> {
+    disarm().await?;
+    let system = system.to_string();
+    let (unit, delay, path) = (
+        format!("--unit={DEAD_MAN}"),
+        format!("--on-active={}ms", after.as_millis()),
+        format!("--setenv=PATH={system}/sw/bin:{}", systemd::PATH),
+    );
+    let options = [
+        &unit,
+        &delay,
+        &path,
+        "--timer-property=AccuracySec=100ms",
+        "--setenv=NIXOS_NO_CHECK=1",
+        "--description=Surefoot: goes back if the agent does not answer",
+    ];
+    systemd::run(&options, &["/bin/sh", "-c", SCRIPT, "sh", &system]).await?;
+    anyhow::ensure!(dead_man_armed().await?, "systemd did not arm the timer");
+    tracing::info!(system, "dead-man timer armed: {} s", after.as_secs());
+    Ok(())
+}
+
+/// Disarms the dead-man timer, and ends it if it is just firing. What is disarmed is decided: the
+/// switches behind it are forgotten too.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn disarm() -> anyhow::Result<()> {
+    let (timer, service) = (format!("{DEAD_MAN}.timer"), format!("{DEAD_MAN}.service"));
+    systemd::clear(&[&timer, &service])
+        .await
+        .context("cannot disarm the dead-man timer")?;
+    forget().await
+}
+
+/// Waits for a dead-man timer that is just firing, a minute at most: which system runs is only known
+/// when it is done.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn let_finish() -> anyhow::Result<()> {
+    let service = format!("{DEAD_MAN}.service");
+    let end = tokio::time::Instant::now() + FIRING;
+    while tokio::time::Instant::now() < end {
+        let state = systemd::unit(&service).await?.active;
+        if matches!(state.as_str(), "inactive" | "failed") {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

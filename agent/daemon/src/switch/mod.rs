@@ -1,0 +1,173 @@
+//! Carrying out switches, each in a transient unit of its own.
+//!
+//! A transient unit survives the agent, is left alone by the switch that runs in it, and can be
+//! found again by its name.
+
+pub(crate) mod dead_man;
+
+use crate::{
+    boot,
+    robot::{nixos, systemd, world},
+};
+use std::time::Duration;
+use surefoot_core::{
+    resolver::SwitchUnit,
+    switch::{Action, Kind, Order, Outcome},
+};
+
+/// How often a running switch is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The unit that `nixos-rebuild` runs the switcher in (nixpkgs `nixos-rebuild-ng`): it outlives
+/// the program that waits for it, so it has to be ended by name.
+const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
+
+/// How long a switch that is told to stop may take to do so.
+const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
+
+/// Makes a system the profile's, then has a switcher install the boot loader: see there.
+const SET_AND_SWITCH: &str = include_str!("set-and-switch.sh");
+
+/// Starts the switch of an order, or finds the one that was started before, and waits for its end.
+///
+/// Never fails: what goes wrong is an [`Outcome`].
+pub(crate) async fn switch(order: &Order, place: &boot::Settings) -> (Outcome, Vec<String>) {
+    match world::switch_unit(order).await {
+        Ok(SwitchUnit::Gone) => {
+            if let Err(error) = begin(order, place).await {
+                return (Outcome::NotStarted, vec![format!("{error:#}")]);
+            }
+        }
+        Ok(SwitchUnit::Running | SwitchUnit::Ended { .. }) => {
+            tracing::info!(unit = order.unit, "found the switch again");
+        }
+        Err(error) => return (Outcome::NotStarted, vec![format!("{error:#}")]),
+    }
+    loop {
+        match world::switch_unit(order).await {
+            Ok(SwitchUnit::Ended { outcome, log }) => {
+                let (outcome, log) = read_back(order, outcome, log, place);
+                if outcome.activated() && order.action != Action::Test {
+                    boot::try_secure(place, true).await;
+                }
+                return (outcome, log);
+            }
+            Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
+            Ok(SwitchUnit::Running) => {}
+            // systemd restarts itself in the middle of some switches.
+            Err(error) => tracing::warn!(unit = order.unit, "{error:#}"),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Starts the switch of an order on a robot whose boot loader is ready for it.
+async fn begin(order: &Order, place: &boot::Settings) -> anyhow::Result<()> {
+    if order.action == Action::Stage {
+        boot::secure(place, false).await?;
+    } else {
+        // A way back is taken in any case.
+        boot::try_secure(place, false).await;
+    }
+    start(order).await
+}
+
+async fn start(order: &Order) -> anyhow::Result<()> {
+    forget().await?;
+    let system = order.system.to_string();
+    let (unit, timeout, path) = (
+        format!("--unit={}", order.unit),
+        format!("--property=RuntimeMaxSec={}ms", order.timeout.as_millis()),
+        format!("--setenv=PATH={system}/sw/bin:{}", systemd::PATH),
+    );
+    let mut options = vec![
+        unit.as_str(),
+        "--service-type=exec",
+        "--property=RemainAfterExit=yes",
+        STOP_TIMEOUT,
+        timeout.as_str(),
+        path.as_str(),
+    ];
+    if order.no_check {
+        options.push("--setenv=NIXOS_NO_CHECK=1");
+    }
+    let description = format!("--description=Surefoot: {} {system}", order.action);
+    options.push(&description);
+    // The way back takes the shortest way: no program of the system that is being left.
+    let rebuild = if order.no_check {
+        None
+    } else {
+        nixos::rebuild().map(|path| path.to_string_lossy().into_owned())
+    };
+    let action = order.action.to_string();
+    let switcher = format!("{system}/bin/switch-to-configuration");
+    let default = order.default.as_ref().unwrap_or(&order.system).to_string();
+    let remove = order.remove.as_ref().map(ToString::to_string);
+    let set_and = |verb| {
+        let remove = remove.as_deref().unwrap_or_default();
+        let script = ["/bin/sh", "-c", SET_AND_SWITCH, "sh"];
+        [&script[..], &[&system, &default, verb, remove]].concat()
+    };
+    let command = match (&rebuild, order.action) {
+        (_, Action::Boot | Action::Stage) => set_and("boot"),
+        (Some(rebuild), _) => vec![rebuild.as_str(), &action, "--store-path", &system],
+        (None, Action::Test) => vec![switcher.as_str(), &action],
+        (None, Action::Switch) => set_and("switch"),
+    };
+    tracing::info!(unit = order.unit, system, action, "{}", command.join(" "));
+    systemd::run(&options, &command).await
+}
+
+/// Reads back what a switch says it did.
+fn read_back(
+    order: &Order,
+    outcome: Outcome,
+    mut log: Vec<String>,
+    place: &boot::Settings,
+) -> (Outcome, Vec<String>) {
+    let mut outcome = outcome;
+    if outcome.activated() {
+        let links: &[&str] = match order.action {
+            Action::Test => &[nixos::CURRENT],
+            Action::Switch => &[nixos::CURRENT, nixos::PROFILE],
+            Action::Boot | Action::Stage => &[nixos::PROFILE],
+        };
+        for link in links {
+            let found = nixos::system(link);
+            if found.as_ref() != Some(&order.system) {
+                let there = found.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
+                log.push(format!("{link} leads to {there}, not to {}", order.system));
+                outcome = Outcome::Refused;
+            }
+        }
+        // `boot` of a system that is not the profile's says that it is done and does nothing.
+        if order.action != Action::Test
+            && let Some(found) = boot::default(place)
+        {
+            let wanted = order.default.as_ref().unwrap_or(&order.system);
+            if found != *wanted {
+                log.push(format!("the boot loader starts {found}, not {wanted}"));
+                outcome = Outcome::Refused;
+            }
+        }
+    }
+    (outcome, log)
+}
+
+/// Lets systemd forget every switch that ended, now that the journal knows how: a failed unit would
+/// make the next switch say that a unit failed.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn forget() -> anyhow::Result<()> {
+    let units = Kind::ALL.map(|kind| format!("{}*.service", kind.prefix()));
+    systemd::clear(&units.each_ref().map(String::as_str)).await
+}
+
+/// Ends a switch that still runs, wherever it runs.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn stop(unit: &str) -> anyhow::Result<()> {
+    systemd::clear(&[unit, NIXOS_REBUILD_UNIT]).await
+}
