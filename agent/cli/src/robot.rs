@@ -16,8 +16,8 @@ use client::Agent;
 use serde::Deserialize;
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
+use surefoot_api::{HistoryEntry, RollbackTo, SOCKET, Why};
 use surefoot_base::units::parse_duration;
-use surefoot_core::control::{HistoryEntry, RollbackTo, SOCKET, Why};
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]

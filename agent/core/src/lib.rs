@@ -9,11 +9,9 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (whether one is needed), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay);
-//! * what is remembered: [`journal`], and what a look at the robot gave: [`health`], [`finding`].
+//! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
 pub mod closure;
-pub mod control;
-pub mod finding;
 pub mod gate;
 pub mod hash;
 pub mod health;

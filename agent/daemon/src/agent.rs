@@ -18,10 +18,9 @@ use crate::{
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use std::{path::Path, sync::Arc, time::Duration};
+use surefoot_api::{Knowledge, RollbackTo};
 use surefoot_core::{
-    StorePath,
-    control::{Knowledge, RollbackTo},
-    gate,
+    StorePath, gate,
     journal::Journal,
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
     resolver::SwitchUnit,

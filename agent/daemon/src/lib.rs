@@ -33,10 +33,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use state::StateDir;
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
-use surefoot_core::{
-    control::{RollbackTo, Why},
-    machine::{Refusal, Request},
-};
+use surefoot_api::{RollbackTo, Why};
+use surefoot_core::machine::{Refusal, Request};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,

@@ -4,9 +4,9 @@ use crate::{config::Config, fetching, robot::clock};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{fs, path::Path, sync::Arc, time::Duration};
+use surefoot_api::{ClockState, Knowledge};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
-    control::{ClockState, Knowledge},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
 use surefoot_http::{Options, client::sender};

@@ -6,9 +6,9 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
+use surefoot_api::{Check, CheckResult, Gate, Hold, Knowledge, Lease, Progress, Status, System};
 use surefoot_core::{
     StorePath,
-    control::{Check, CheckResult, Gate, Hold, Knowledge, Lease, Progress, Status, System},
     gate::{self, Closed, Stage},
     journal::Journal,
     machine::{

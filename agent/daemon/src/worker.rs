@@ -13,8 +13,8 @@ use crate::{
 };
 use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
+use surefoot_api::Knowledge;
 use surefoot_core::{
-    control::Knowledge,
     gate::Stage,
     machine::{Effect, Event},
     reboot,

@@ -1,11 +1,11 @@
 //! Manifests, indexes, the journal, and the small texts that they are made of.
 
 use std::path::Path;
+use surefoot_api::{RollbackTo, Why, hold_time};
 use surefoot_base::units::{parse_bytes, parse_duration};
 use surefoot_core::{
     Sha256, StorePath,
     closure::ClosureIndex,
-    control::{RollbackTo, Why, hold_time},
     hash::{nix32_decode, nix32_encode},
     journal::Journal,
     release::{Manifest, Name},

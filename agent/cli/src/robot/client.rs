@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use surefoot_core::control::{INTERFACE_NAME, MAX_REPLY_BYTES};
+use surefoot_api::{INTERFACE_NAME, MAX_REPLY_BYTES};
 
 /// How long the agent may take to answer: a little more than it gives itself.
 const ANSWER: Duration = Duration::from_secs(40);

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
-use surefoot_core::finding::Finding;
+use surefoot_api::finding::Finding;
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.

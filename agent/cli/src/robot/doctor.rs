@@ -11,7 +11,7 @@ use crate::{
 use serde::Deserialize;
 use serde_json::json;
 use std::{fmt::Write, path::Path};
-use surefoot_core::finding::{Finding, Level, Subject, worst};
+use surefoot_api::finding::{Finding, Level, Subject, worst};
 
 #[derive(Debug, Deserialize)]
 struct Answer {

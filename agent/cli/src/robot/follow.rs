@@ -16,11 +16,8 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use surefoot_core::{
-    control::{Blocked, CheckResult, Gate, Progress, State, Status},
-    gate::Stage,
-    release::Name,
-};
+use surefoot_api::{Blocked, CheckResult, Gate, Progress, State, Status};
+use surefoot_core::{gate::Stage, release::Name};
 
 /// How long an agent may be away: after a commit it makes room for its successor.
 const AWAY: Duration = Duration::from_secs(90);

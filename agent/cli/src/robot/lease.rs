@@ -9,8 +9,9 @@ use nix::{
 };
 use serde_json::{Value, json};
 use std::{path::PathBuf, process::ExitStatus, time::Duration};
+use surefoot_api::Why;
 use surefoot_base::units::parse_duration;
-use surefoot_core::{control::Why, release::Name};
+use surefoot_core::release::Name;
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},

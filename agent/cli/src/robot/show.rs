@@ -3,14 +3,12 @@
 use crate::style::{Style, clean};
 use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
-use surefoot_base::units::{short_bytes, short_duration};
-use surefoot_core::{
-    control::{
-        Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Lease, Progress,
-        State, Status, System,
-    },
-    journal::What,
+use surefoot_api::{
+    Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Lease, Progress, State,
+    Status, System,
 };
+use surefoot_base::units::{short_bytes, short_duration};
+use surefoot_core::journal::What;
 
 /// Lines of a unit's journal that are shown; the rest is in `--json`.
 const JOURNAL_LINES: usize = 5;

@@ -4,17 +4,12 @@ use super::{
     show,
 };
 use crate::style::Style;
-use surefoot_core::{
-    StorePath,
-    control::{
-        Blocked, Check, CheckResult, Failure, Gate, HistoryEntry, Hold, Lease, Progress, State,
-        Status, System,
-    },
+use surefoot_api::{
+    Blocked, Check, CheckResult, Failure, Gate, HistoryEntry, Hold, Lease, Progress, State, Status,
+    System,
     finding::{Finding, Subject},
-    gate::Stage,
-    journal::What,
-    machine::state::Cause,
 };
+use surefoot_core::{StorePath, gate::Stage, journal::What, machine::state::Cause};
 
 const PLAIN: Style = Style { on: false };
 

@@ -4,10 +4,8 @@ use super::{deadline, kernels::copy_of, loader::Loader, loaders, settings::Setti
 use crate::{config, robot::nixos};
 use anyhow::Context as _;
 use std::{fs, path::Path};
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject},
-};
+use surefoot_api::finding::{Finding, Subject};
+use surefoot_core::StorePath;
 
 const LOADER: Subject = Subject::Loader;
 

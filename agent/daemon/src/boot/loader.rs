@@ -3,10 +3,8 @@
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject},
-};
+use surefoot_api::finding::{Finding, Subject};
+use surefoot_core::StorePath;
 
 /// A boot loader that can start a system once and then its default again.
 pub(super) trait Loader {

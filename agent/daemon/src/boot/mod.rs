@@ -19,9 +19,9 @@ mod trace;
 use crate::{robot::nixos, state::journal};
 use anyhow::Context as _;
 use std::path::Path;
+use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
-    finding::Finding,
     machine::state::{Mode, State},
     resolver::{Trace, World},
 };

@@ -7,12 +7,12 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use surefoot_api::{
+    HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, finding::Finding, hold_time,
+    lease_time,
+};
 use surefoot_core::{
     StorePath,
-    control::{
-        HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, hold_time, lease_time,
-    },
-    finding::Finding,
     machine::{Refusal, Request},
     release::{Name, NameError},
 };

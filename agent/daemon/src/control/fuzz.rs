@@ -4,7 +4,8 @@ use super::{Asked, Desk, Published, Roles, client::converse, roles::Caller, wire
 use crate::doctor::Practice;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
-use surefoot_core::{control::Status, machine::Request};
+use surefoot_api::Status;
+use surefoot_core::machine::Request;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{mpsc, watch},

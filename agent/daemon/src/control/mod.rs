@@ -23,10 +23,8 @@ pub(crate) use server::serve;
 
 use crate::doctor::Practice;
 use std::sync::Arc;
-use surefoot_core::{
-    control::{HistoryEntry, Status},
-    machine,
-};
+use surefoot_api::{HistoryEntry, Status};
+use surefoot_core::machine;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,

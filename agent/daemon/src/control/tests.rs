@@ -14,13 +14,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use surefoot_api::{
+    Blocked, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, Hold, Knowledge, Lease,
+    Progress, State, Status, System,
+    finding::{Finding, Subject},
+};
 use surefoot_core::{
     StorePath,
-    control::{
-        Blocked, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, Hold, Knowledge,
-        Lease, Progress, State, Status, System,
-    },
-    finding::{Finding, Subject},
     gate::Stage,
     journal::What,
     machine::{Refusal, Request, state::Cause},

@@ -7,7 +7,7 @@
 use super::{roles::Caller, server::WRITE};
 use serde::Serialize;
 use std::{io, os::fd::AsFd};
-use surefoot_core::control::MAX_CALL_BYTES;
+use surefoot_api::MAX_CALL_BYTES;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::UnixStream,

@@ -2,11 +2,11 @@
 
 use crate::robot::{self, systemd};
 use std::{collections::BTreeMap, path::Path};
-use surefoot_core::{
-    control::Status,
+use surefoot_api::{
+    Status,
     finding::{Finding, Subject},
-    release::Name,
 };
+use surefoot_core::release::Name;
 
 const UNIT: &str = "surefootd.service";
 const AGENT: Subject = Subject::Agent;
@@ -122,11 +122,11 @@ fn judge(said: &BTreeMap<String, String>, file: &str) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::{Level, worst};
+    use surefoot_api::finding::{Level, worst};
 
     #[test]
     fn a_lease_that_nobody_takes_is_warned_of() {
-        let lease = surefoot_core::control::Lease {
+        let lease = surefoot_api::Lease {
             name: "arm".parse().unwrap(),
             owner: "ros".into(),
             busy: false,
@@ -140,7 +140,7 @@ mod tests {
         let required = ["arm", "gripper"].map(|name| name.parse().unwrap());
         let found = leases(&required, &status);
         assert_eq!(found[0].found, "ros says that the robot is free");
-        assert_eq!(found[1].level, surefoot_core::finding::Level::Warn);
+        assert_eq!(found[1].level, surefoot_api::finding::Level::Warn);
         assert!(leases(&[], &status).is_empty());
     }
 

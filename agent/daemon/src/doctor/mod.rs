@@ -10,12 +10,11 @@ mod watchdog;
 use crate::{boot, config::Config, state::journal};
 use anyhow::Context as _;
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
-use surefoot_core::{
-    StorePath,
-    control::Status,
+use surefoot_api::{
+    Status,
     finding::{Finding, Subject},
-    journal::Journal,
 };
+use surefoot_core::{StorePath, journal::Journal};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -157,5 +156,5 @@ pub(crate) async fn obstacle(
     if config.boot.require_watchdog {
         findings.extend(watchdog::findings(true).await);
     }
-    surefoot_core::finding::obstacle(&findings)
+    surefoot_api::finding::obstacle(&findings)
 }

@@ -2,7 +2,7 @@
 
 use crate::robot;
 use std::path::Path;
-use surefoot_core::finding::{Finding, Subject};
+use surefoot_api::finding::{Finding, Subject};
 
 const ADVICE: &str = "services.surefoot.panic of the NixOS module sets it";
 
@@ -85,7 +85,7 @@ fn judge(setting: impl Fn(&str) -> Option<i64>, command_line: &str) -> Vec<Findi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::{Level, worst};
+    use surefoot_api::finding::{Level, worst};
 
     #[test]
     fn a_kernel_that_reboots_is_found_well() {

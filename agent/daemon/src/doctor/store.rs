@@ -3,11 +3,9 @@
 use super::Patient;
 use crate::state::roots;
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
+use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::units::short_bytes;
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject},
-};
+use surefoot_core::StorePath;
 
 const STORE: Subject = Subject::Store;
 
@@ -116,7 +114,7 @@ fn kept(directory: &Path, roots: &BTreeMap<String, StorePath>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::Level;
+    use surefoot_api::finding::Level;
 
     #[test]
     fn a_system_without_its_root_is_told() {

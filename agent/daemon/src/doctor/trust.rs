@@ -3,8 +3,8 @@
 use super::Patient;
 use crate::{repository, robot::clock};
 use jiff::Timestamp;
-use surefoot_core::{
-    control::{CheckResult, ClockState, Knowledge, Status},
+use surefoot_api::{
+    CheckResult, ClockState, Knowledge, Status,
     finding::{Finding, Subject},
 };
 
@@ -127,7 +127,7 @@ fn checked(status: &Status) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::Level;
+    use surefoot_api::finding::Level;
 
     #[test]
     fn knowledge_is_judged_only_by_a_clock_that_is_kept() {

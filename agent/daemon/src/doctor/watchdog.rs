@@ -2,8 +2,8 @@
 
 use crate::robot::{self, systemd};
 use std::{fs, path::Path, time::Duration};
+use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::units::{format_duration, parse_duration};
-use surefoot_core::finding::{Finding, Subject};
 
 const WATCHDOG: Subject = Subject::Watchdog;
 
@@ -209,7 +209,7 @@ fn early(feeder: &Feeder) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::{Level, obstacle, worst};
+    use surefoot_api::finding::{Level, obstacle, worst};
 
     fn good() -> (Device, Feeder) {
         (

@@ -16,10 +16,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject, obstacle},
-};
+use surefoot_api::finding::{Finding, Subject, obstacle};
+use surefoot_core::StorePath;
 
 const LOADER: Subject = Subject::Loader;
 
@@ -350,7 +348,7 @@ fn filesystem(directory: &Path) -> anyhow::Result<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::Level;
+    use surefoot_api::finding::Level;
 
     fn system(c: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))

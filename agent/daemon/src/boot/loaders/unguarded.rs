@@ -12,10 +12,8 @@ use crate::{
     robot::systemd,
 };
 use std::{path::PathBuf, process::Command};
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject},
-};
+use surefoot_api::finding::{Finding, Subject};
+use surefoot_core::StorePath;
 
 /// Whatever starts this robot.
 #[derive(Debug)]

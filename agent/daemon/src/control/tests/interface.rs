@@ -3,7 +3,7 @@
 
 use super::*;
 use std::collections::BTreeMap;
-use surefoot_core::control::INTERFACE;
+use surefoot_api::INTERFACE;
 use zlink::idl::{CustomType, Interface, Type};
 
 struct Types<'a>(BTreeMap<&'a str, &'a CustomType<'a>>);
@@ -96,7 +96,7 @@ fn the_values_are_what_it_says() {
         &outputs("Doctor"),
     );
 
-    types.same_choices::<surefoot_core::finding::Level>("Level");
+    types.same_choices::<surefoot_api::finding::Level>("Level");
     types.same_choices::<Subject>("Subject");
     types.same_choices::<State>("State");
     types.same_choices::<Cause>("Cause");

@@ -24,10 +24,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
-use surefoot_core::{
-    StorePath,
-    finding::{Finding, Subject},
-};
+use surefoot_api::finding::{Finding, Subject};
+use surefoot_core::StorePath;
 
 /// The vendor of the loader's variables (the Boot Loader Interface).
 const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
@@ -453,7 +451,7 @@ impl Loader for SystemdBoot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::finding::Level;
+    use surefoot_api::finding::Level;
 
     fn system(c: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32)))

@@ -1,23 +1,25 @@
-//! What is said on the control socket.
+//! The control interface of the Surefoot agent: what is said on its control socket.
 //!
 //! The interface itself, with words for every field, is [`INTERFACE`]: Varlink's own language,
 //! so that `varlinkctl introspect` shows it. The types here are its values; fields that are not
 //! explained here are explained there.
 
-use crate::{
+pub mod finding;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr, time::Duration};
+use surefoot_base::units::MAX_DURATION;
+use surefoot_core::{
     StorePath,
     gate::{Closed, Stage},
-    hold,
+    health, hold,
     journal::{self, What},
     lease,
     machine::state::{self, Cause},
     release::Name,
     time::Instant,
 };
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr, time::Duration};
-use surefoot_base::units::MAX_DURATION;
 
 /// The interface `io.surefoot.Agent`, in Varlink's interface definition language.
 pub const INTERFACE: &str = include_str!("io.surefoot.Agent.varlink");
@@ -178,8 +180,8 @@ pub struct Failure {
     pub journal: Vec<String>,
 }
 
-impl From<&crate::health::Failure> for Failure {
-    fn from(failure: &crate::health::Failure) -> Self {
+impl From<&health::Failure> for Failure {
+    fn from(failure: &health::Failure) -> Self {
         Self {
             check: failure.check.clone(),
             message: failure.message.clone(),
