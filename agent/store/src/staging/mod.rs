@@ -6,24 +6,25 @@
 //! whatever is found is hashed before it is used. So the names need no `fsync`; what was fetched is
 //! brought to the disk from time to time ([`Staging::sync`]) to make a cut cheap.
 
+mod key;
+mod partial;
+
 use crate::error::{Error, Result};
 use nix::fcntl::{Flock, FlockArg};
 use sha2::Digest;
 use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
-use surefoot_core::{
-    Sha256,
-    closure::{Compression, PathInfo},
-};
+use surefoot_core::Sha256;
 
-/// Files up to this size are kept in memory until they are complete, bytes: their beginnings are not
-/// worth files.
-pub(crate) const SMALL: u64 = 64 << 10;
+pub use key::StagingKey;
+pub use partial::Partial;
+pub(crate) use partial::SMALL;
+use partial::{FROM, PART, hash, with_suffix};
 
 /// A staging directory, locked.
 #[derive(Debug)]
@@ -31,28 +32,6 @@ pub struct Staging {
     dir: PathBuf,
     /// Held for as long as the directory is in use.
     _lock: Flock<File>,
-}
-
-/// The name of one file in staging: the digest of what it holds, and the hash part of the path that
-/// it is for, since several paths may have the same file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct StagingKey(String);
-
-impl StagingKey {
-    /// The compressed file's digest where the index says it; else the NAR's, with the compression.
-    #[must_use]
-    pub fn of(info: &PathInfo) -> Self {
-        let suffix = match info.download.compression {
-            Compression::None => "nar",
-            Compression::Xz => "nar.xz",
-            Compression::Zstd => "nar.zst",
-        };
-        let digest = match info.download.file_hash {
-            Some(hash) => hash.hex(),
-            None => format!("nar-{}", info.nar_hash.hex()),
-        };
-        Self(format!("{digest}-{}.{suffix}", info.path.hash_part()))
-    }
 }
 
 /// What a look at a staged file gives, before anything is hashed.
@@ -106,7 +85,7 @@ impl Staging {
         let size = |path: PathBuf| fs::metadata(path).ok().map(|data| data.len());
         if let Some(size) = size(dir.join(&key.0)) {
             Found::Whole(size)
-        } else if let Some(size) = size(dir.join(format!("{}.part", key.0))) {
+        } else if let Some(size) = size(dir.join(format!("{}{PART}", key.0))) {
             Found::Part(size)
         } else {
             Found::Nothing
@@ -119,51 +98,17 @@ impl Staging {
         self.dir.join(&key.0)
     }
 
-    fn side(&self, key: &StagingKey, suffix: &str) -> PathBuf {
-        self.dir.join(format!("{}.{suffix}", key.0))
-    }
-
     /// Takes up a file where it was left. Reads all that is there; blocks.
     ///
     /// # Errors
     /// What the file system says.
     pub fn partial(&self, key: &StagingKey) -> Result<Partial> {
-        let path = self.side(key, "part");
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
-        let (digest, len) = hash(&mut file).map_err(Error::io("read", &path))?;
-        let from = self.side(key, "from");
-        let validator = match len {
-            0 => None,
-            _ => fs::read_to_string(&from).ok(),
-        };
-        Ok(Partial {
-            bytes: Bytes::File(file),
-            digest,
-            len,
-            validator,
-            from,
-            path,
-            done: self.path(key),
-        })
+        Partial::open(self.path(key))
     }
 
     /// Begins a file of at most [`SMALL`] bytes, of which nothing is there. Does not block.
     pub(crate) fn small(&self, key: &StagingKey) -> Partial {
-        Partial {
-            bytes: Bytes::Memory(Vec::new()),
-            digest: sha2::Sha256::new(),
-            len: 0,
-            validator: None,
-            from: self.side(key, "from"),
-            path: self.side(key, "part"),
-            done: self.path(key),
-        }
+        Partial::in_memory(self.path(key))
     }
 
     /// Reads the complete file again, if there is one, and says what its digest is. Blocks.
@@ -187,19 +132,10 @@ impl Staging {
     /// # Errors
     /// What the file system says, unless it says that the file is not there.
     pub fn forget(&self, key: &StagingKey) -> Result<()> {
-        for path in [
-            self.path(key),
-            self.side(key, "part"),
-            self.side(key, "from"),
-        ] {
-            match fs::remove_file(&path) {
-                Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", path)(why));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        let path = self.path(key);
+        let sides = [PART, FROM].map(|suffix| with_suffix(&path, suffix));
+        remove(&path)?;
+        sides.iter().try_for_each(|side| remove(side))
     }
 
     /// Forgets a complete file.
@@ -207,13 +143,7 @@ impl Staging {
     /// # Errors
     /// What the file system says, unless it says that the file is not there.
     pub(crate) fn forget_whole(&self, key: &StagingKey) -> Result<()> {
-        let path = self.path(key);
-        match fs::remove_file(&path) {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path)(why))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.path(key))
     }
 
     /// Removes everything that does not belong to one of the keys: what was left by a release that
@@ -228,8 +158,8 @@ impl Staging {
             let entry = entry.map_err(Error::io("list", &self.dir))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let stem = name
-                .strip_suffix(".part")
-                .or_else(|| name.strip_suffix(".from"))
+                .strip_suffix(PART)
+                .or_else(|| name.strip_suffix(FROM))
                 .unwrap_or(&name);
             let ours = stem.ends_with(".nar") || stem.contains(".nar.");
             if !ours {
@@ -254,6 +184,14 @@ impl Staging {
     }
 }
 
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(why)),
+        _ => Ok(()),
+    }
+}
+
 /// `syncfs(2)` on the file system that a directory lies on.
 ///
 /// # Errors
@@ -263,161 +201,13 @@ pub(crate) fn sync_file_system(dir: &Path) -> Result<()> {
     nix::unistd::syncfs(&file).map_err(|errno| Error::io("sync", dir)(errno.into()))
 }
 
-fn hash(file: &mut File) -> io::Result<(sha2::Sha256, u64)> {
-    let mut digest = sha2::Sha256::new();
-    let mut len = 0;
-    if file.metadata()?.len() == 0 {
-        return Ok((digest, 0));
-    }
-    let mut piece = vec![0; 128 << 10];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok((digest, len)),
-            n => {
-                digest.update(&piece[..n]);
-                len += n as u64;
-            }
-        }
-    }
-}
-
-/// The beginning of a file, its digest so far, and the place to write on. All of it blocks, but for
-/// small files up to their completion.
-#[derive(Debug)]
-pub struct Partial {
-    bytes: Bytes,
-    digest: sha2::Sha256,
-    len: u64,
-    validator: Option<String>,
-    path: PathBuf,
-    from: PathBuf,
-    done: PathBuf,
-}
-
-#[derive(Debug)]
-enum Bytes {
-    File(File),
-    Memory(Vec<u8>),
-}
-
-impl Partial {
-    /// Whether it is kept in memory.
-    pub(crate) fn is_small(&self) -> bool {
-        matches!(self.bytes, Bytes::Memory(_))
-    }
-
-    /// Bytes that are there.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether nothing is there yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The URL and the validator under which these bytes came, if they are known.
-    #[must_use]
-    pub fn origin(&self) -> Option<(&str, &str)> {
-        self.validator.as_deref()?.split_once('\n')
-    }
-
-    /// Notes where the following bytes come from. Only a file that is worth it is noted on disk.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn set_origin(&mut self, url: &str, validator: Option<&str>, size: u64) -> Result<()> {
-        let note = validator.map(|validator| format!("{url}\n{validator}"));
-        if note != self.validator {
-            match &note {
-                _ if self.is_small() => {}
-                Some(note) if size >= SMALL => {
-                    fs::write(&self.from, note).map_err(Error::io("write", &self.from))?;
-                }
-                // Left from an earlier attempt, it would be wrong now.
-                _ => drop(fs::remove_file(&self.from)),
-            }
-            self.validator = note;
-        }
-        Ok(())
-    }
-
-    /// Throws away what is there, to begin again.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn reset(&mut self) -> Result<()> {
-        match &mut self.bytes {
-            Bytes::File(file) => file
-                .set_len(0)
-                .and_then(|()| io::Seek::rewind(file))
-                .map_err(Error::io("truncate", &self.path))?,
-            Bytes::Memory(memory) => memory.clear(),
-        }
-        self.digest = sha2::Sha256::new();
-        self.len = 0;
-        Ok(())
-    }
-
-    /// Appends.
-    ///
-    /// # Errors
-    /// What the file system says. Bytes that were written in spite of it are not counted: whoever
-    /// goes on must open the file again.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.bytes {
-            Bytes::File(file) => file
-                .write_all(bytes)
-                .map_err(Error::io("write", &self.path))?,
-            Bytes::Memory(memory) => memory.extend_from_slice(bytes),
-        }
-        self.digest.update(bytes);
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Where it lies.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The digest of what is there.
-    #[must_use]
-    pub fn digest(&self) -> Sha256 {
-        Sha256(self.digest.clone().finalize().into())
-    }
-
-    /// Gives the file its final name. The caller has checked it.
-    ///
-    /// # Errors
-    /// What the file system says.
-    pub fn complete(&mut self) -> Result<()> {
-        match &self.bytes {
-            Bytes::File(_) => {
-                fs::rename(&self.path, &self.done).map_err(Error::io("rename", &self.path))?;
-            }
-            Bytes::Memory(memory) => {
-                let written = fs::write(&self.done, memory);
-                if written.is_err() {
-                    let _ = fs::remove_file(&self.done);
-                }
-                return written.map_err(Error::io("write", &self.done));
-            }
-        }
-        if self.validator.is_some() {
-            let _ = fs::remove_file(&self.from);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::{StorePath, closure::Download};
+    use surefoot_core::{
+        StorePath,
+        closure::{Compression, Download, PathInfo},
+    };
 
     fn info(file: &[u8]) -> PathInfo {
         PathInfo {

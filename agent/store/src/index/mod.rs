@@ -1,0 +1,9 @@
+//! Building closure indexes, and their file form.
+//!
+//! The file is the TUF target `closures/<sha256 of the file>.json.zst`: JSON, compressed with zstd.
+
+mod build;
+mod file;
+
+pub use build::{check_signatures, from_cache, from_store};
+pub use file::{Packed, pack, unpack};

@@ -1,0 +1,377 @@
+//! One connection to the daemon, and the operations that are asked for over it.
+
+use super::{
+    failure::{Failure, Outcome},
+    payload::HEAD,
+    stderr::drain,
+    wire::{self, Writer, broken},
+};
+use crate::error::{Error, Result};
+use bytes::Buf;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+use surefoot_core::{Sha256, StorePath};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::mpsc,
+};
+
+/// Where the daemon listens if nothing else is said.
+pub const DEFAULT_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
+
+const CLIENT_MAGIC: u64 = 0x6e69_7863;
+const DAEMON_MAGIC: u64 = 0x6478_696f;
+/// Major and minor in a byte each.
+const PROTOCOL: u64 = 1 << 8 | 35;
+
+/// Operations (`WorkerProto::Op`).
+mod op {
+    pub(super) const ADD_TEMP_ROOT: u64 = 11;
+    pub(super) const ADD_INDIRECT_ROOT: u64 = 12;
+    pub(super) const QUERY_PATH_INFO: u64 = 26;
+    pub(super) const QUERY_VALID_PATHS: u64 = 31;
+    pub(super) const ADD_MULTIPLE_TO_STORE: u64 = 44;
+}
+
+/// The socket to use: `NIX_DAEMON_SOCKET_PATH` if it is set, [`DEFAULT_SOCKET`] otherwise.
+#[must_use]
+pub fn default_socket() -> PathBuf {
+    std::env::var_os("NIX_DAEMON_SOCKET_PATH")
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from)
+}
+
+/// What the local store knows of a valid path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValidPath {
+    /// Digest of its NAR.
+    pub nar_hash: Sha256,
+    /// Size of its NAR, bytes.
+    pub nar_size: u64,
+    /// What it refers to, sorted; may include itself.
+    pub references: Vec<StorePath>,
+    /// The derivation it was built by.
+    pub deriver: Option<StorePath>,
+    /// Nix signatures.
+    pub signatures: Vec<String>,
+    /// Content address.
+    pub ca: Option<String>,
+}
+
+/// Whether the daemon checks the signatures of what is added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckSignatures {
+    /// Against its `trusted-public-keys`.
+    Yes,
+    /// Not at all. The daemon allows it to trusted users only, and checks the others silently.
+    No,
+}
+
+/// One connection: one operation at a time.
+#[derive(Debug)]
+pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
+    reader: BufReader<R>,
+    writer: W,
+    socket: PathBuf,
+    /// What the daemon calls itself.
+    version: String,
+    /// An operation is under way, or was left half-way.
+    busy: bool,
+}
+
+impl Connection {
+    /// Connects and agrees on the protocol.
+    ///
+    /// # Errors
+    /// [`Error::DaemonGone`] if nobody listens, [`Error::DaemonProtocol`] if it is no Nix daemon or
+    /// too old.
+    pub async fn open(socket: &Path) -> Result<Self> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .map_err(|why| Error::DaemonGone {
+                socket: socket.into(),
+                why,
+            })?;
+        let (reader, writer) = stream.into_split();
+        Self::over(reader, writer, socket).await
+    }
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
+    /// Agrees on the protocol over what leads to a daemon; errors name the socket.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn over(reader: R, writer: W, socket: &Path) -> Result<Self> {
+        let mut connection = Self {
+            reader: BufReader::with_capacity(16 << 10, reader),
+            writer,
+            socket: socket.into(),
+            version: String::new(),
+            busy: false,
+        };
+        let outcome = connection.handshake().await;
+        connection.version = connection.explain(outcome)?;
+        Ok(connection)
+    }
+
+    /// The daemon's own version, for people.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    async fn handshake(&mut self) -> Outcome<String> {
+        let mut hello = Writer::default();
+        // The two zeros are an obsolete CPU affinity and an obsolete reserve of space.
+        hello
+            .number(CLIENT_MAGIC)
+            .number(PROTOCOL)
+            .number(0)
+            .number(0);
+        self.writer.write_all(&hello.0).await?;
+        let magic = wire::number(&mut self.reader).await?;
+        if magic != DAEMON_MAGIC {
+            return Err(broken(format!("its greeting is {magic:#x}")).into());
+        }
+        let version = wire::number(&mut self.reader).await?;
+        if version >> 8 != PROTOCOL >> 8 || version < PROTOCOL {
+            let why = format!(
+                "it speaks protocol {}.{}, 1.35 or later is needed (Nix 2.15)",
+                version >> 8,
+                version & 0xff
+            );
+            return Err(broken(why).into());
+        }
+        let name = wire::text(&mut self.reader).await?;
+        // Whether it trusts us. It decides by itself, so there is nothing to do with it.
+        wire::number(&mut self.reader).await?;
+        self.drain().await?;
+        Ok(name)
+    }
+
+    /// Which of the paths are valid in the store. Nothing is substituted.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn valid_paths(&mut self, paths: &[&StorePath]) -> Result<HashSet<StorePath>> {
+        let mut request = Writer::default();
+        request
+            .number(op::QUERY_VALID_PATHS)
+            .texts(paths.iter())
+            .flag(false);
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            wire::texts(&mut self.reader)
+                .await?
+                .iter()
+                .map(|text| store_path(text))
+                .collect()
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    /// What the store knows of a path; `None` if it is not valid there.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn path_info(&mut self, path: &StorePath) -> Result<Option<ValidPath>> {
+        let mut request = Writer::default();
+        request.number(op::QUERY_PATH_INFO).path(path);
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            match wire::number(&mut self.reader).await? {
+                0 => Ok(None),
+                _ => Ok(Some(self.read_path_info().await?)),
+            }
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    async fn read_path_info(&mut self) -> Outcome<ValidPath> {
+        let from = &mut self.reader;
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let deriver = some(wire::text(from).await?)
+            .map(|text| store_path(&text))
+            .transpose()?;
+        let hash = wire::text(from).await?;
+        let nar_hash = Sha256::from_hex(hash.strip_prefix("sha256:").unwrap_or(&hash))
+            .map_err(|why| broken(why.to_string()))?;
+        let mut references: Vec<StorePath> = wire::texts(from)
+            .await?
+            .iter()
+            .map(|text| store_path(text))
+            .collect::<Outcome<_>>()?;
+        references.sort_unstable();
+        let _registered = wire::number(from).await?;
+        let nar_size = wire::number(from).await?;
+        let _ultimate = wire::number(from).await?;
+        Ok(ValidPath {
+            nar_hash,
+            nar_size,
+            references,
+            deriver,
+            signatures: wire::texts(from).await?,
+            ca: some(wire::text(from).await?),
+        })
+    }
+
+    /// Keeps the paths from garbage collection for as long as this connection is open, whether
+    /// they are valid yet or not.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn add_temp_roots(&mut self, paths: &[&StorePath]) -> Result<()> {
+        // Several requests at a time, but few enough for all answers to fit into the socket's
+        // buffer: the daemon must never wait for us while we wait for it.
+        for some in paths.chunks(64) {
+            let mut request = Writer::default();
+            for path in some {
+                request.number(op::ADD_TEMP_ROOT).path(path);
+            }
+            let outcome = async {
+                self.start(&request).await?;
+                for _ in some {
+                    self.drain().await?;
+                    wire::number(&mut self.reader).await?;
+                }
+                Ok(())
+            }
+            .await;
+            self.finish(outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the store respect a symlink, anywhere on the daemon's file system, as a GC root.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn add_indirect_root(&mut self, link: &Path) -> Result<()> {
+        let mut request = Writer::default();
+        request
+            .number(op::ADD_INDIRECT_ROOT)
+            .text(&link.to_string_lossy());
+        let outcome = async {
+            self.start(&request).await?;
+            self.drain().await?;
+            wire::number(&mut self.reader).await?;
+            Ok(())
+        }
+        .await;
+        self.finish(outcome)
+    }
+
+    /// Adds several paths, references before referrers. Each is valid as soon as the daemon has
+    /// read it whole.
+    ///
+    /// `payload` brings what [`Payload`](super::Payload) writes, in frames of any size that each began with
+    /// [`start`](super::Payload::start) or [`frame`](super::Payload::frame); an error that comes through it aborts the
+    /// operation, and the connection with it.
+    ///
+    /// # Errors
+    /// The daemon's, or the one that came through `payload`.
+    pub async fn add_multiple(
+        &mut self,
+        check: CheckSignatures,
+        payload: &mut mpsc::Receiver<Result<Vec<u8>>>,
+    ) -> Result<()> {
+        let mut request = Writer::default();
+        request
+            .number(op::ADD_MULTIPLE_TO_STORE)
+            .flag(false) // repair
+            .flag(check == CheckSignatures::No);
+        let outcome = async {
+            self.begin()?;
+            // The daemon may log while it reads: both directions must move at once.
+            let Self { reader, writer, .. } = self;
+            let send = async {
+                // In one go with the first frame.
+                let mut request = &request.0[..];
+                while let Some(piece) = payload.recv().await {
+                    let mut frame = piece?;
+                    // An empty frame would end the operation.
+                    let len = match frame.len().checked_sub(HEAD) {
+                        None | Some(0) => continue,
+                        Some(len) => len as u64,
+                    };
+                    frame[..HEAD].copy_from_slice(&len.to_le_bytes());
+                    writer.write_all_buf(&mut request.chain(&frame[..])).await?;
+                    request = &[];
+                }
+                let end = 0u64.to_le_bytes();
+                writer.write_all_buf(&mut request.chain(&end[..])).await?;
+                Ok::<_, Failure>(())
+            };
+            let mut answer = std::pin::pin!(drain(reader));
+            let mut send = std::pin::pin!(send);
+            tokio::select! {
+                // An answer before the end can only be an error; or the daemon is gone.
+                early = &mut answer => {
+                    early?;
+                    Err(broken("it answered before it had everything".into()).into())
+                }
+                sent = &mut send => match sent {
+                    Ok(()) => answer.await,
+                    // It closed the socket: what it said last is worth more than a broken pipe.
+                    Err(Failure::Io(why)) => match answer.await {
+                        Err(Failure::Daemon(message)) => Err(Failure::Daemon(message)),
+                        _ => Err(Failure::Io(why)),
+                    },
+                    Err(other) => Err(other),
+                },
+            }
+        }
+        .await;
+        // After an error there may be frames that the daemon has not read.
+        self.busy = outcome.is_err();
+        self.explain(outcome)
+    }
+
+    async fn start(&mut self, request: &Writer) -> Outcome<()> {
+        self.begin()?;
+        self.writer.write_all(&request.0).await?;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Outcome<()> {
+        if self.busy {
+            return Err(
+                broken("an earlier operation on this connection was not finished".into()).into(),
+            );
+        }
+        self.busy = true;
+        Ok(())
+    }
+
+    async fn drain(&mut self) -> Outcome<()> {
+        drain(&mut self.reader).await
+    }
+
+    /// After an answer, even the daemon's error, the connection is good for the next operation.
+    fn finish<T>(&mut self, outcome: Outcome<T>) -> Result<T> {
+        if matches!(outcome, Ok(_) | Err(Failure::Daemon(_))) {
+            self.busy = false;
+        }
+        self.explain(outcome)
+    }
+
+    fn explain<T>(&self, outcome: Outcome<T>) -> Result<T> {
+        outcome.map_err(|failure| failure.on(&self.socket))
+    }
+}
+
+fn store_path(text: &str) -> Outcome<StorePath> {
+    text.parse()
+        .map_err(|why: surefoot_core::store_path::StorePathError| broken(why.to_string()).into())
+}

@@ -1,0 +1,25 @@
+//! How files in staging are called.
+
+use surefoot_core::closure::{Compression, PathInfo};
+
+/// The name of one file in staging: the digest of what it holds, and the hash part of the path that
+/// it is for, since several paths may have the same file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StagingKey(pub(super) String);
+
+impl StagingKey {
+    /// The compressed file's digest where the index says it; else the NAR's, with the compression.
+    #[must_use]
+    pub fn of(info: &PathInfo) -> Self {
+        let suffix = match info.download.compression {
+            Compression::None => "nar",
+            Compression::Xz => "nar.xz",
+            Compression::Zstd => "nar.zst",
+        };
+        let digest = match info.download.file_hash {
+            Some(hash) => hash.hex(),
+            None => format!("nar-{}", info.nar_hash.hex()),
+        };
+        Self(format!("{digest}-{}.{suffix}", info.path.hash_part()))
+    }
+}
