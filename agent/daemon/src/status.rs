@@ -6,7 +6,9 @@ use crate::{
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
-use surefoot_api::{Check, CheckResult, Gate, Hold, Knowledge, Lease, Progress, Status, System};
+use surefoot_api::{
+    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System,
+};
 use surefoot_core::{
     StorePath,
     gate::{self, Closed, Stage},
@@ -99,10 +101,10 @@ pub(crate) fn of(
     last_check: Option<&LastCheck>,
     progress: Option<Progress>,
     knowledge: Option<Knowledge>,
-) -> Status {
+) -> StatusInfo {
     let (journal, now) = (machine.journal(), clock::since_boot());
     let closed = machine.closed(policy, now);
-    Status {
+    StatusInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: config.model.to_string(),
         labels: (config.labels.iter())
@@ -123,11 +125,11 @@ pub(crate) fn of(
         holds: journal
             .holds
             .iter()
-            .map(|hold| Hold::new(hold, now))
+            .map(|hold| HoldInfo::new(hold, now))
             .collect(),
         leases: (machine.leases().iter())
             .filter(|lease| now < lease.until)
-            .map(|lease| Lease::new(lease, now))
+            .map(|lease| LeaseInfo::new(lease, now))
             .collect(),
         gates: (closed.into_iter())
             .flat_map(|(stage, closed)| closed.into_iter().map(move |gate| Gate::new(stage, gate)))

@@ -16,7 +16,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use surefoot_api::{Blocked, CheckResult, Gate, Progress, State, Status};
+use surefoot_api::{BlockedRelease, CheckResult, Gate, Progress, State, StatusInfo};
 use surefoot_core::{gate::Stage, release::Name};
 
 /// How long an agent may be away: after a commit it makes room for its successor.
@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
-    pub(super) status: Status,
+    pub(super) status: StatusInfo,
 }
 
 /// Prints every change until interrupted.
@@ -69,7 +69,7 @@ pub(super) enum Outcome {
     /// A release was given up.
     Blocked {
         /// What and why.
-        blocked: Box<Blocked>,
+        blocked: Box<BlockedRelease>,
     },
     /// There is a release, but it failed here before, or somebody holds the robot or has switched
     /// it by hand.
@@ -123,11 +123,12 @@ pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyh
 }
 
 /// Whether an update that began with one status has ended with another, and how.
-pub(super) fn ended(before: &Status, now: &Status) -> Option<Outcome> {
+pub(super) fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<Outcome> {
     let target = now.target.as_ref().map(|target| &target.system);
-    let given_up =
-        |blocked: &&Blocked| !before.blocked.contains(blocked) || Some(&blocked.system) == target;
-    let path = |status: &Status| status.confirmed.as_ref().map(|s| s.system.clone());
+    let given_up = |blocked: &&BlockedRelease| {
+        !before.blocked.contains(blocked) || Some(&blocked.system) == target
+    };
+    let path = |status: &StatusInfo| status.confirmed.as_ref().map(|s| s.system.clone());
     // While the repository is being asked, what gates said of that is old.
     let shut = |gate: &Gate| gate.stage != Stage::Check || !now.checking;
     match now.state {
@@ -236,7 +237,7 @@ impl Screen {
         }
     }
 
-    fn show(&mut self, status: &Status) -> anyhow::Result<()> {
+    fn show(&mut self, status: &StatusInfo) -> anyhow::Result<()> {
         let fetch = status.progress.filter(|progress| progress.bytes_total > 0);
         if let Some(last) = std::mem::replace(&mut self.fetch, fetch)
             && fetch.is_none()

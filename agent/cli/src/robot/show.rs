@@ -4,8 +4,8 @@ use crate::style::{Style, clean};
 use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
 use surefoot_api::{
-    Blocked, Check, CheckResult, ClockState, HistoryEntry, Hold, Knowledge, Lease, Progress, State,
-    Status, System,
+    BlockedRelease, Check, CheckResult, ClockState, HistoryEntry, HoldInfo, Knowledge, LeaseInfo,
+    Progress, State, StatusInfo, System,
 };
 use surefoot_base::units::{short_bytes, short_duration};
 use surefoot_core::journal::What;
@@ -14,7 +14,7 @@ use surefoot_core::journal::What;
 const JOURNAL_LINES: usize = 5;
 
 /// The whole status.
-pub(super) fn status(status: &Status, style: Style) -> String {
+pub(super) fn status(status: &StatusInfo, style: Style) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
         // Writing to a String cannot fail.
@@ -154,7 +154,7 @@ pub(super) fn fetched(progress: &Progress) -> String {
     )
 }
 
-fn hold(hold: &Hold) -> String {
+fn hold(hold: &HoldInfo) -> String {
     let until = match hold.seconds_left {
         Some(seconds) => format!("for {} more", short_duration(Duration::from_secs(seconds))),
         None => "until somebody resumes".into(),
@@ -162,7 +162,7 @@ fn hold(hold: &Hold) -> String {
     format!("by {} {until}: {}", clean(&hold.owner), clean(&hold.why))
 }
 
-fn lease(lease: &Lease) -> String {
+fn lease(lease: &LeaseInfo) -> String {
     let left = short_duration(Duration::from_secs(lease.seconds_left));
     let word = if lease.busy { "busy" } else { "free" };
     let mut text = format!(
@@ -177,7 +177,7 @@ fn lease(lease: &Lease) -> String {
 }
 
 /// The last check of the repository and the next.
-fn checks(status: &Status) -> Option<String> {
+fn checks(status: &StatusInfo) -> Option<String> {
     let next = status
         .next_check_seconds
         .map(|seconds| format!("next in {}", short_duration(Duration::from_secs(seconds))));
@@ -220,7 +220,7 @@ fn knowledge(knowledge: &Knowledge) -> String {
 }
 
 /// A blocked release with its evidence.
-pub(super) fn blocked(blocked: &Blocked, style: Style) -> String {
+pub(super) fn blocked(blocked: &BlockedRelease, style: Style) -> String {
     let mut text = style.bad(&format!(
         "release {}: {}",
         blocked.release,

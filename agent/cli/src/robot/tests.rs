@@ -5,8 +5,8 @@ use super::{
 };
 use crate::style::Style;
 use surefoot_api::{
-    Blocked, Check, CheckResult, Failure, Gate, HistoryEntry, Hold, Lease, Progress, State, Status,
-    System,
+    BlockedRelease, Check, CheckResult, Failure, Gate, HistoryEntry, HoldInfo, LeaseInfo, Progress,
+    State, StatusInfo, System,
     finding::{Finding, Subject},
 };
 use surefoot_core::{StorePath, gate::Stage, journal::What, machine::state::Cause};
@@ -29,8 +29,8 @@ fn system(release: &str) -> System {
     }
 }
 
-fn blocked(release: &str) -> Blocked {
-    Blocked {
+fn blocked(release: &str) -> BlockedRelease {
+    BlockedRelease {
         release: release.parse().unwrap(),
         system: path(&format!("nixos-{release}")),
         cause: Cause::Unhealthy,
@@ -54,8 +54,8 @@ fn blocked(release: &str) -> Blocked {
     }
 }
 
-fn quiet() -> Status {
-    Status {
+fn quiet() -> StatusInfo {
+    StatusInfo {
         version: "0.1.0".into(),
         model: "picker".into(),
         channel: "stable".into(),
@@ -71,12 +71,12 @@ fn quiet() -> Status {
             error: None,
         }),
         next_check_seconds: Some(570),
-        ..Status::default()
+        ..StatusInfo::default()
     }
 }
 
-fn busy() -> Status {
-    Status {
+fn busy() -> StatusInfo {
+    StatusInfo {
         state: State::Fetching,
         doing: "bringing release 3".into(),
         booted: Some(system("1")),
@@ -98,13 +98,13 @@ fn busy() -> Status {
         }),
         blocked: vec![blocked("2.5")],
         holds: vec![
-            Hold {
+            HoldInfo {
                 owner: "alice".into(),
                 why: "carrying a vase".into(),
                 since: time(0),
                 seconds_left: Some(14_340),
             },
-            Hold {
+            HoldInfo {
                 owner: "robot".into(),
                 why: "docking".into(),
                 since: None,
@@ -112,7 +112,7 @@ fn busy() -> Status {
             },
         ],
         labels: vec!["site=hall-3".into(), "arm=ur10".into()],
-        leases: vec![Lease {
+        leases: vec![LeaseInfo {
             name: "gripper".parse().unwrap(),
             owner: "ros".into(),
             busy: true,
@@ -139,7 +139,7 @@ fn busy() -> Status {
 fn a_status_can_be_read() {
     insta::assert_snapshot!("quiet", show::status(&quiet(), PLAIN));
     insta::assert_snapshot!("busy", show::status(&busy(), PLAIN));
-    insta::assert_snapshot!("nothing", show::status(&Status::default(), PLAIN));
+    insta::assert_snapshot!("nothing", show::status(&StatusInfo::default(), PLAIN));
 }
 
 #[test]
@@ -187,51 +187,51 @@ fn a_history_can_be_read() {
 #[test]
 fn the_end_of_an_update_is_known() {
     let before = quiet();
-    let end = |now: Status| ended(&before, &now);
+    let end = |now: StatusInfo| ended(&before, &now);
     assert_eq!(end(quiet()), Some(Outcome::UpToDate));
 
-    let checking = Status {
+    let checking = StatusInfo {
         checking: true,
         ..quiet()
     };
     assert_eq!(end(checking), None);
-    let trial = Status {
+    let trial = StatusInfo {
         state: State::Trial,
         ..quiet()
     };
     assert_eq!(end(trial), None);
 
-    let confirmed = Status {
+    let confirmed = StatusInfo {
         confirmed: Some(system("3")),
         ..quiet()
     };
     let release = Some("3".parse().unwrap());
     assert_eq!(end(confirmed), Some(Outcome::Confirmed { release }));
 
-    let given_up = Status {
+    let given_up = StatusInfo {
         blocked: vec![blocked("3")],
         ..quiet()
     };
     assert!(matches!(end(given_up), Some(Outcome::Blocked { .. })));
 
-    let failed = Status {
+    let failed = StatusInfo {
         last_check: busy().last_check,
         ..quiet()
     };
     assert!(matches!(end(failed), Some(Outcome::Failed { .. })));
 
-    let held = Status {
+    let held = StatusInfo {
         state: State::Ready,
         holds: busy().holds,
         ..quiet()
     };
     assert!(matches!(end(held), Some(Outcome::Held { .. })));
-    let ready = Status {
+    let ready = StatusInfo {
         state: State::Ready,
         ..quiet()
     };
     assert_eq!(end(ready.clone()), None);
-    let gated = |stage, checking| Status {
+    let gated = |stage, checking| StatusInfo {
         gates: vec![Gate {
             stage,
             gate: "battery".into(),
@@ -244,7 +244,7 @@ fn the_end_of_an_update_is_known() {
     assert!(matches!(end(activate), Some(Outcome::Held { .. })));
     assert_eq!(end(gated(Stage::Check, true)), None);
 
-    let drift = Status {
+    let drift = StatusInfo {
         drift: busy().drift,
         ..quiet()
     };
@@ -259,12 +259,12 @@ fn the_end_of_an_update_is_known() {
     assert!(matches!(end(unwanted), Some(Outcome::Held { .. })));
 
     // What was given up long ago is no news, unless it is what the robot should run.
-    let old = Status {
+    let old = StatusInfo {
         blocked: vec![blocked("3")],
         ..quiet()
     };
     assert_eq!(ended(&old, &old.clone()), Some(Outcome::UpToDate));
-    let wanted = Status {
+    let wanted = StatusInfo {
         target: Some(system("3")),
         ..old.clone()
     };

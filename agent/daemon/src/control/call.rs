@@ -8,8 +8,8 @@ use super::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use surefoot_api::{
-    HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, Status, Why, finding::Finding, hold_time,
-    lease_time,
+    HistoryEntry, INTERFACE, INTERFACE_NAME, RollbackTo, StatusInfo, Why, finding::Finding,
+    hold_time, lease_time,
 };
 use surefoot_core::{
     StorePath,
@@ -42,7 +42,7 @@ pub(super) enum Reply {
     /// Of `Status` and `Watch`.
     Status {
         /// The status.
-        status: Box<Status>,
+        status: Box<StatusInfo>,
     },
     /// Of everything that changes something.
     Done {
@@ -306,7 +306,7 @@ async fn ask(desk: &Desk, request: Request) -> Result<String, Refused> {
 }
 
 /// Finds the system to roll back to among those that are kept. A store path is left to the agent.
-fn find(to: &RollbackTo, status: &Status) -> Result<StorePath, Refused> {
+fn find(to: &RollbackTo, status: &StatusInfo) -> Result<StorePath, Refused> {
     if let RollbackTo::System(path) = to {
         return Ok(path.clone());
     }

@@ -4,7 +4,7 @@ use super::{Asked, Desk, Published, Roles, client::converse, roles::Caller, wire
 use crate::doctor::Practice;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
-use surefoot_api::Status;
+use surefoot_api::StatusInfo;
 use surefoot_core::machine::Request;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -34,9 +34,9 @@ pub(crate) fn talk(said: &[u8]) {
 impl Agent {
     #[allow(clippy::expect_used, reason = "without a runtime nothing is fuzzed")]
     fn new() -> Self {
-        let status = Status {
+        let status = StatusInfo {
             version: "0".to_owned(),
-            ..Status::default()
+            ..StatusInfo::default()
         };
         let runtime = Builder::new_current_thread().enable_time().build();
         let (requests, asked) = mpsc::channel(1);

@@ -23,7 +23,7 @@ pub(crate) use server::serve;
 
 use crate::doctor::Practice;
 use std::sync::Arc;
-use surefoot_api::{HistoryEntry, Status};
+use surefoot_api::{HistoryEntry, StatusInfo};
 use surefoot_core::machine;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -54,7 +54,7 @@ pub(crate) enum Refused {
 #[derive(Debug, Clone)]
 pub(crate) struct Published {
     /// The status.
-    pub(crate) status: Arc<Status>,
+    pub(crate) status: Arc<StatusInfo>,
     /// What happened, newest first.
     pub(crate) history: Arc<[HistoryEntry]>,
     /// When it was said: what counts down in it has gone on since.
@@ -63,7 +63,7 @@ pub(crate) struct Published {
 
 impl Published {
     /// What is to be said now.
-    pub(crate) fn now(status: Status, history: Arc<[HistoryEntry]>) -> Self {
+    pub(crate) fn now(status: StatusInfo, history: Arc<[HistoryEntry]>) -> Self {
         Self {
             status: Arc::new(status),
             history,
@@ -72,7 +72,7 @@ impl Published {
     }
 
     /// The status, with what counts down in it as it is by now.
-    fn status(&self) -> Status {
+    fn status(&self) -> StatusInfo {
         self.status.aged(self.at.elapsed())
     }
 }

@@ -15,8 +15,8 @@ use std::{
     time::Duration,
 };
 use surefoot_api::{
-    Blocked, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, Hold, Knowledge, Lease,
-    Progress, State, Status, System,
+    BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
+    Knowledge, LeaseInfo, Progress, State, StatusInfo, System,
     finding::{Finding, Subject},
 };
 use surefoot_core::{
@@ -64,8 +64,8 @@ fn system(release: &str) -> System {
 }
 
 /// A status that says everything that can be said.
-fn full() -> Status {
-    Status {
+fn full() -> StatusInfo {
+    StatusInfo {
         version: "0.1.0".into(),
         model: "picker".into(),
         labels: vec!["site=hall-3".into()],
@@ -80,7 +80,7 @@ fn full() -> Status {
         fallbacks: vec![system("1")],
         target: Some(system("3")),
         progress: Some(Progress::default()),
-        blocked: vec![Blocked {
+        blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),
             cause: Cause::Unhealthy,
@@ -93,7 +93,7 @@ fn full() -> Status {
             log: vec!["starting the following units".into()],
             when: Some(jiff::Timestamp::UNIX_EPOCH),
         }],
-        leases: vec![Lease {
+        leases: vec![LeaseInfo {
             name: "gripper".parse().unwrap(),
             owner: "ros".into(),
             busy: true,
@@ -105,7 +105,7 @@ fn full() -> Status {
             gate: "battery".into(),
             why: "3 %, below 40 %".into(),
         }],
-        holds: vec![Hold {
+        holds: vec![HoldInfo {
             owner: "alice".into(),
             why: "carrying a vase".into(),
             since: Some(jiff::Timestamp::UNIX_EPOCH),
@@ -236,7 +236,7 @@ fn error(reply: &Value) -> (&str, &Value) {
 /// What zlink's own client needs to know.
 #[derive(Debug, serde::Deserialize)]
 struct Reply {
-    status: Status,
+    status: StatusInfo,
 }
 
 #[derive(Debug, zlink::ReplyError)]
@@ -489,7 +489,7 @@ async fn a_watcher_hears_every_change() {
         } else {
             State::Idle
         };
-        let status = Status {
+        let status = StatusInfo {
             state: next,
             ..full()
         };
@@ -543,7 +543,7 @@ async fn the_silent_and_the_deaf_do_not_hold_anybody_up() {
     silent.0.write_all(b"{\"method\":").await.unwrap();
 
     // More than any socket's buffer holds, so that the answer gets stuck.
-    let status = Status {
+    let status = StatusInfo {
         doing: "x".repeat(4 << 20),
         ..full()
     };

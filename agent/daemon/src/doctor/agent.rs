@@ -3,7 +3,7 @@
 use crate::robot::{self, systemd};
 use std::{collections::BTreeMap, path::Path};
 use surefoot_api::{
-    Status,
+    StatusInfo,
     finding::{Finding, Subject},
 };
 use surefoot_core::release::Name;
@@ -43,7 +43,7 @@ pub(super) async fn findings(runs: bool) -> Vec<Finding> {
 }
 
 /// Leases that have to say that the robot is free: one that nobody ever takes keeps it from every update.
-pub(super) fn leases(required: &[Name], status: &Status) -> Vec<Finding> {
+pub(super) fn leases(required: &[Name], status: &StatusInfo) -> Vec<Finding> {
     let judge = |name: &Name| {
         let what = format!("lease {name}");
         match status.leases.iter().find(|lease| lease.name == *name) {
@@ -126,16 +126,16 @@ mod tests {
 
     #[test]
     fn a_lease_that_nobody_takes_is_warned_of() {
-        let lease = surefoot_api::Lease {
+        let lease = surefoot_api::LeaseInfo {
             name: "arm".parse().unwrap(),
             owner: "ros".into(),
             busy: false,
             why: None,
             seconds_left: 9,
         };
-        let status = Status {
+        let status = StatusInfo {
             leases: vec![lease],
-            ..Status::default()
+            ..StatusInfo::default()
         };
         let required = ["arm", "gripper"].map(|name| name.parse().unwrap());
         let found = leases(&required, &status);

@@ -11,7 +11,7 @@ use crate::{boot, config::Config, state::journal};
 use anyhow::Context as _;
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 use surefoot_api::{
-    Status,
+    StatusInfo,
     finding::{Finding, Subject},
 };
 use surefoot_core::{StorePath, journal::Journal};
@@ -33,12 +33,16 @@ pub(crate) struct Patient {
     /// Where every trouble has to end.
     pub(crate) confirmed: Option<StorePath>,
     /// What its agent says; `None` if none runs.
-    pub(crate) status: Option<Arc<Status>>,
+    pub(crate) status: Option<Arc<StatusInfo>>,
 }
 
 impl Patient {
     /// As its journal knows it.
-    pub(crate) fn new(config: Arc<Config>, journal: &Journal, status: Option<Arc<Status>>) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        journal: &Journal,
+        status: Option<Arc<StatusInfo>>,
+    ) -> Self {
         Self {
             config,
             roots: journal.roots(),

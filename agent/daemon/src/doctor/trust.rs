@@ -4,7 +4,7 @@ use super::Patient;
 use crate::{repository, robot::clock};
 use jiff::Timestamp;
 use surefoot_api::{
-    CheckResult, ClockState, Knowledge, Status,
+    CheckResult, ClockState, Knowledge, StatusInfo,
     finding::{Finding, Subject},
 };
 
@@ -99,7 +99,7 @@ fn keeper(synced: bool, known: Option<&Knowledge>) -> Finding {
     }
 }
 
-fn checked(status: &Status) -> Finding {
+fn checked(status: &StatusInfo) -> Finding {
     let what = format!(
         "channel {} of {} for model {}",
         status.channel, status.repository, status.model

@@ -78,7 +78,7 @@ fn the_values_are_what_it_says() {
             .unwrap();
         method.outputs().next().unwrap().ty().clone()
     };
-    for status in [full(), Status::default()] {
+    for status in [full(), StatusInfo::default()] {
         types.judge(
             "status",
             &serde_json::to_value(status).unwrap(),

@@ -1,0 +1,389 @@
+//! What the agent says of the robot's updates.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+use surefoot_core::{
+    StorePath,
+    gate::{Closed, Stage},
+    health, hold, journal, lease,
+    machine::state::{self, Cause},
+    release::Name,
+    time::Instant,
+};
+
+/// What the agent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// Nothing to do, or waiting.
+    #[default]
+    Idle,
+    /// Bringing the store paths that are missing.
+    Fetching,
+    /// Everything is here; the trial has not started.
+    Ready,
+    /// The new system runs and has to prove healthy.
+    Trial,
+    /// It has, and becomes the one that the robot starts with.
+    Committing,
+    /// It has not; going back to the confirmed system.
+    Reverting,
+}
+
+impl From<&state::State> for State {
+    fn from(state: &state::State) -> Self {
+        match state {
+            state::State::Idle => Self::Idle,
+            state::State::Fetching { .. } => Self::Fetching,
+            state::State::Ready { .. } => Self::Ready,
+            state::State::Trial { .. } => Self::Trial,
+            state::State::Committing { .. } => Self::Committing,
+            state::State::Reverting { .. } => Self::Reverting,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "idle",
+            Self::Fetching => "fetching",
+            Self::Ready => "ready",
+            Self::Trial => "trial",
+            Self::Committing => "committing",
+            Self::Reverting => "reverting",
+        })
+    }
+}
+
+/// A system, and when it became what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct System {
+    /// Its store path.
+    pub system: StorePath,
+    /// The release that it came with, if it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// Since when. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl From<&state::Generation> for System {
+    fn from(generation: &state::Generation) -> Self {
+        Self {
+            system: generation.system.clone(),
+            release: generation.release.clone(),
+            since: generation.since,
+        }
+    }
+}
+
+/// How far a fetch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// Store paths that are done.
+    pub paths: u64,
+    /// Store paths that were missing.
+    pub paths_total: u64,
+    /// Bytes that were moved.
+    pub bytes: u64,
+    /// Bytes to move in all.
+    pub bytes_total: u64,
+    /// Bytes a second, lately.
+    pub rate: u64,
+    /// Store paths of the closure that were there already.
+    #[serde(default)]
+    pub already_present: u64,
+    /// Bytes that an earlier try had brought.
+    #[serde(default)]
+    pub resumed_bytes: u64,
+    /// Bytes that were moved, now or in an earlier try, and thrown away.
+    #[serde(default)]
+    pub wasted_bytes: u64,
+}
+
+/// A release that is not tried again until something about it changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlockedRelease {
+    /// The release.
+    pub release: Name,
+    /// Its system.
+    pub system: StorePath,
+    /// Why, in one word.
+    pub cause: Cause,
+    /// Why, in one sentence.
+    pub why: String,
+    /// The checks that failed.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+    /// The last lines of the switch.
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Timestamp>,
+}
+
+impl From<&journal::Blocked> for BlockedRelease {
+    fn from(blocked: &journal::Blocked) -> Self {
+        Self {
+            release: blocked.release.clone(),
+            system: blocked.system.clone(),
+            cause: blocked.evidence.cause,
+            why: blocked.evidence.message.clone(),
+            failures: (blocked.evidence.failures.iter().map(Into::into)).collect(),
+            log: blocked.evidence.log.clone(),
+            when: blocked.since,
+        }
+    }
+}
+
+/// A check of the health that did not pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// Which one.
+    pub check: String,
+    /// What was wrong.
+    pub message: String,
+    /// The last lines of the unit's journal, oldest first.
+    #[serde(default)]
+    pub journal: Vec<String>,
+}
+
+impl From<&health::Failure> for Failure {
+    fn from(failure: &health::Failure) -> Self {
+        Self {
+            check: failure.check.clone(),
+            message: failure.message.clone(),
+            journal: failure.journal.clone(),
+        }
+    }
+}
+
+/// Somebody's word that nothing shall be switched now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldInfo {
+    /// Who said so.
+    pub owner: String,
+    /// Why.
+    pub why: String,
+    /// Since when. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until it ends by itself; `None` if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+}
+
+impl HoldInfo {
+    /// A hold of the journal, as it is now.
+    #[must_use]
+    pub fn new(hold: &hold::Hold, now: Instant) -> Self {
+        Self {
+            owner: hold.owner.clone(),
+            why: hold.why.clone(),
+            since: hold.since,
+            seconds_left: hold.ends().map(|end| end.since(now).as_secs()),
+        }
+    }
+}
+
+/// What the robot's software says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeaseInfo {
+    /// What it speaks of.
+    pub name: Name,
+    /// Who said so.
+    pub owner: String,
+    /// Whether the robot must not be touched.
+    pub busy: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Until it is not believed any more.
+    pub seconds_left: u64,
+}
+
+impl LeaseInfo {
+    /// A lease as it is now.
+    #[must_use]
+    pub fn new(lease: &lease::Lease, now: Instant) -> Self {
+        Self {
+            name: lease.name.clone(),
+            owner: lease.owner.clone(),
+            busy: lease.busy,
+            why: lease.why.clone(),
+            seconds_left: lease.until.since(now).as_secs(),
+        }
+    }
+}
+
+/// A gate that keeps the robot from a step of its update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gate {
+    /// Which step.
+    pub stage: Stage,
+    /// Which gate.
+    pub gate: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Gate {
+    /// A gate that is closed for a stage.
+    #[must_use]
+    pub fn new(stage: Stage, closed: Closed) -> Self {
+        let Closed { gate, why } = closed;
+        Self { stage, gate, why }
+    }
+}
+
+/// What a check of the repository found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CheckResult {
+    /// Nothing new.
+    UpToDate,
+    /// A release that the robot does not run.
+    Found,
+    /// The repository could not be read or was not believed.
+    Failed,
+}
+
+/// The last check of the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Timestamp>,
+    /// What it found.
+    pub result: CheckResult,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What the robot's clock is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClockState {
+    /// Something keeps it.
+    Trusted,
+    /// Nothing keeps it: expired files may go unnoticed.
+    Unsynced,
+    /// It reads long before what was signed: judged as unsynced.
+    Stepped,
+}
+
+/// How fresh the agent's knowledge of the repository is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Knowledge {
+    /// When the newest of the files that are believed was signed, if its signer says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Timestamp>,
+    /// When the first of them is not believed any more.
+    pub expires: Timestamp,
+    /// What the robot's clock was worth when that was judged.
+    pub clock: ClockState,
+}
+
+/// Everything about the robot's updates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StatusInfo {
+    /// The agent's version.
+    pub version: String,
+    /// The robot's model.
+    pub model: String,
+    /// The robot's labels, `KEY=VALUE`.
+    pub labels: Vec<String>,
+    /// The channel that it follows.
+    pub channel: String,
+    /// The repository's URL.
+    pub repository: String,
+    /// What the agent is doing.
+    pub state: State,
+    /// What it is doing and why, in one sentence.
+    pub doing: String,
+    /// The repository is being asked right now.
+    pub checking: bool,
+    /// What runs now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running: Option<System>,
+    /// What was started last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted: Option<System>,
+    /// The last system that was proven healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<System>,
+    /// Systems that were confirmed before and are kept, newest first.
+    pub fallbacks: Vec<System>,
+    /// What the robot is on its way to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<System>,
+    /// How far the fetch is, while there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// What was given up.
+    pub blocked: Vec<BlockedRelease>,
+    /// Who keeps the robot from switching.
+    pub holds: Vec<HoldInfo>,
+    /// What the robot's software says of itself.
+    pub leases: Vec<LeaseInfo>,
+    /// The gates that keep the robot from its next step.
+    pub gates: Vec<Gate>,
+    /// The last check of the repository.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_check: Option<Check>,
+    /// How fresh the knowledge of the repository is; nothing before the first check that was good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knowledge: Option<Knowledge>,
+    /// Until the repository is asked again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_check_seconds: Option<u64>,
+    /// What somebody changed by hand, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<String>,
+}
+
+impl StatusInfo {
+    /// The status as it is a while later, if nothing but time has passed.
+    #[must_use]
+    pub fn aged(&self, by: Duration) -> Self {
+        let later = |seconds: Option<u64>| seconds.map(|s| s.saturating_sub(by.as_secs()));
+        let mut aged = self.clone();
+        aged.next_check_seconds = later(self.next_check_seconds);
+        for hold in &mut aged.holds {
+            hold.seconds_left = later(hold.seconds_left);
+        }
+        for lease in &mut aged.leases {
+            lease.seconds_left = lease.seconds_left.saturating_sub(by.as_secs());
+        }
+        aged.leases.retain(|lease| lease.seconds_left > 0);
+        aged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_or_newer_agent_can_be_read() {
+        let status: StatusInfo =
+            serde_json::from_str(r#"{"state":"trial","weather":"fine"}"#).unwrap();
+        assert_eq!(status.state, State::Trial);
+        assert_eq!(status.blocked, []);
+    }
+}
