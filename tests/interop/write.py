@@ -166,9 +166,7 @@ def names(repo: Repository) -> None:
 
 def main() -> None:
     base, scenario = Path(sys.argv[1]), sys.argv[2]
-    {"keys": keys, "rotation": rotation, "delegated": delegated, "names": names}[scenario](
-        Repository(base)
-    )
+    {"keys": keys, "rotation": rotation, "delegated": delegated, "names": names}[scenario](Repository(base))
 
 
 if __name__ == "__main__":

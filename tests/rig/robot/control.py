@@ -3,6 +3,7 @@
 
 Says hello with the boot's id first, so that whoever listens sees every restart.
 """
+
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ port = os.open("/dev/virtio-ports/rig.control", os.O_RDWR)
 def say(answer):
     data = (json.dumps(answer) + "\n").encode()
     while data:
-        data = data[os.write(port, data):]
+        data = data[os.write(port, data) :]
 
 
 with open("/proc/sys/kernel/random/boot_id") as file:
@@ -35,7 +36,9 @@ while True:
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", request["command"]],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 timeout=request.get("timeout", 60),
             )
             code, output = done.returncode, done.stdout

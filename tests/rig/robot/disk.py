@@ -6,6 +6,7 @@ can be recorded, of several disks in one log, and a disk can become what a power
 that log would have left. The protocol is the one of
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, as far as QEMU uses it.
 """
+
 import collections
 import os
 import socket
@@ -152,13 +153,13 @@ class Disk:
             for n in range(length // SECTOR):
                 written = self.cache.get(first + n) or self.flushed.get(first + n)
                 if written:
-                    data[n * SECTOR:(n + 1) * SECTOR] = written
+                    data[n * SECTOR : (n + 1) * SECTOR] = written
             return bytes(data)
 
     def _write(self, first, data, durable):
         with self.lock:
             for n in range(len(data) // SECTOR):
-                part = data[n * SECTOR:(n + 1) * SECTOR]
+                part = data[n * SECTOR : (n + 1) * SECTOR]
                 if durable or self.random is None:
                     self.cache.pop(first + n, None)
                     self.flushed[first + n] = part

@@ -3,6 +3,7 @@
 Everything is made by the project's own programs and by real Nix. SUREFOOT_BIN is the directory of
 `surefoot` and `surefootd`, or else target/debug, where cargo puts them.
 """
+
 import functools
 import http.server
 import json
@@ -16,8 +17,10 @@ SOURCE = os.path.realpath(HERE + "/../../..")
 CACHE = os.path.realpath(os.environ.get("SUREFOOT_RIG_CACHE", SOURCE + "/target/rig"))
 BIN = os.environ.get("SUREFOOT_BIN", SOURCE + "/target/debug")
 # no_timer_check: with a processor that stands still now and then the kernel takes the timer for broken.
-PARAMS = ("no_timer_check console=ttyS0 panic=5 oops=panic loglevel=4 mitigations=off audit=0 8250.nr_uarts=1 "
-          "systemd.show_status=error")
+PARAMS = (
+    "no_timer_check console=ttyS0 panic=5 oops=panic loglevel=4 mitigations=off audit=0 8250.nr_uarts=1 "
+    "systemd.show_status=error"
+)
 CONFIG = """\
 repository = "http://10.0.2.100/repo"
 channel = "stable"
@@ -97,28 +100,57 @@ class StandIn:
         return path
 
     def generation(self, name, arguments):
-        arguments = {"kernel": "1", "initrd": "1", "params": "", "agent": "good",
-                     # An emulated processor takes its time.
-                     "startTimeout": "10min", **arguments}
+        arguments = {
+            "kernel": "1",
+            "initrd": "1",
+            "params": "",
+            "agent": "good",
+            # An emulated processor takes its time.
+            "startTimeout": "10min",
+            **arguments,
+        }
         params = " ".join(f'"{word}"' for word in (PARAMS + " " + arguments.pop("params")).split())
         command = [
-            HERE + "/../toplevel/build", self.farm, name,
-            "--arg", "kernel", self.part("linux", arguments.pop("kernel")),
-            "--arg", "initrd", self.part("initrd", arguments.pop("initrd")),
-            "--arg", "kernelParams", f"[ {params} ]",
+            HERE + "/../toplevel/build",
+            self.farm,
+            name,
+            "--arg",
+            "kernel",
+            self.part("linux", arguments.pop("kernel")),
+            "--arg",
+            "initrd",
+            self.part("initrd", arguments.pop("initrd")),
+            "--arg",
+            "kernelParams",
+            f"[ {params} ]",
         ]
         agent = self.agents.get(arguments.pop("agent"))
         if agent:
-            command += ["--arg", "etc", self.directory + "/etc",
-                        "--arg", "extra",
-                        f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}']
+            command += [
+                "--arg",
+                "etc",
+                self.directory + "/etc",
+                "--arg",
+                "extra",
+                f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}',
+            ]
         for key, value in arguments.items():
             command += ["--argstr", key, value]
         return output(*command)
 
     def copy(self, toplevel, cache):
-        output(HERE + "/../nix", "nix", "copy", "--offline", "--no-check-sigs",
-               "--from", f"local?root={self.farm}", "--to", f"file://{cache}?compression=zstd", toplevel)
+        output(
+            HERE + "/../nix",
+            "nix",
+            "copy",
+            "--offline",
+            "--no-check-sigs",
+            "--from",
+            f"local?root={self.farm}",
+            "--to",
+            f"file://{cache}?compression=zstd",
+            toplevel,
+        )
 
     def image(self, toplevel, loader):
         return output(HERE + "/image", self.farm, toplevel, *(["--grub"] if loader == "grub" else []))
@@ -130,9 +162,14 @@ class Program:
     def __init__(self, program, directory):
         self.program = program
         self.environment = {
-            **os.environ, "RIG_BIN": os.path.realpath(BIN), "RIG_FLEET": directory, "RIG_PARAMS": PARAMS,
+            **os.environ,
+            "RIG_BIN": os.path.realpath(BIN),
+            "RIG_FLEET": directory,
+            "RIG_PARAMS": PARAMS,
             "RIG_CONFIG": directory + "/etc/surefoot/config.toml",
-            "RIG_ANCHOR": directory + "/repo/metadata/1.root.json", "RIG_MODULE": HERE + "/nixos.nix"}
+            "RIG_ANCHOR": directory + "/repo/metadata/1.root.json",
+            "RIG_MODULE": HERE + "/nixos.nix",
+        }
 
     def call(self, *words):
         return output(self.program, *words, env=self.environment)
@@ -178,9 +215,22 @@ class Fleet:
         self.maker.copy(toplevel, self.directory + "/cache")
         self.releases += 1
         name = f"r{self.releases}"
-        output(BIN + "/surefoot", "publish", "--repo", self.directory + "/repo",
-               "--channel", "stable", "--model", "robot", "--release", name,
-               "--cache", f"http://{self.address[0]}:{self.address[1]}/cache", *options, toplevel)
+        output(
+            BIN + "/surefoot",
+            "publish",
+            "--repo",
+            self.directory + "/repo",
+            "--channel",
+            "stable",
+            "--model",
+            "robot",
+            "--release",
+            name,
+            "--cache",
+            f"http://{self.address[0]}:{self.address[1]}/cache",
+            *options,
+            toplevel,
+        )
         return name
 
     def image(self, toplevel, loader):

@@ -1,4 +1,5 @@
 """relay.py HOST PORT: standard input and output, and a TCP connection: what QEMU's guestfwd runs."""
+
 import os
 import select
 import socket
@@ -17,4 +18,4 @@ while True:
         if not data:
             break
         while data:
-            data = data[os.write(1, data):]
+            data = data[os.write(1, data) :]

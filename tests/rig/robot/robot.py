@@ -7,6 +7,7 @@
 The control channel is a virtio-serial port on which the robot says hello with its boot's id, so
 every restart is seen. The console's log, QEMU's messages and the disk stay in the directory.
 """
+
 import ctypes
 import functools
 import json
@@ -51,9 +52,27 @@ def processor():
         disk.flush()
         try:
             there = subprocess.run(
-                [HOST, "qemu-system-x86_64", "-accel", "kvm", "-cpu", "host", "-M", "pc",
-                 "-nodefaults", "-display", "none", "-device", "isa-debug-exit,iobase=0x501,iosize=1",
-                 "-drive", f"format=raw,file={disk.name}"], capture_output=True, timeout=10, check=False)
+                [
+                    HOST,
+                    "qemu-system-x86_64",
+                    "-accel",
+                    "kvm",
+                    "-cpu",
+                    "host",
+                    "-M",
+                    "pc",
+                    "-nodefaults",
+                    "-display",
+                    "none",
+                    "-device",
+                    "isa-debug-exit,iobase=0x501,iosize=1",
+                    "-drive",
+                    f"format=raw,file={disk.name}",
+                ],
+                capture_output=True,
+                timeout=10,
+                check=False,
+            )
             works = there.returncode == 0x10 * 2 + 1
         except subprocess.TimeoutExpired:
             works = False
@@ -149,24 +168,55 @@ class Robot:
         else:
             flash = f"format=qcow2,file={d}/flash.qcow2"
         arguments = [
-            HOST, "qemu-system-x86_64", "-name", "robot", "-nodefaults", "-display", "none",
-            *processor(), "-M", "q35,smm=off,vmport=off", "-m", str(self.memory),
-            "-drive", f"if=pflash,format=raw,unit=0,readonly=on,file={root}/usr/share/OVMF/OVMF_CODE_4M.fd",
-            "-drive", f"if=pflash,unit=1,{flash}",
-            "-drive", drive, "-device", "virtio-blk-pci,drive=d0,bootindex=0",
-            "-netdev", network, "-device", "virtio-net-pci,netdev=n0,romfile=",
-            "-device", "virtio-serial-pci",
-            "-chardev", f"socket,id=control,path={d}/control,server=on,wait=off",
-            "-device", "virtserialport,chardev=control,name=rig.control",
-            "-device", "virtio-rng-pci", "-device", "i6300esb", "-action", "watchdog=reset",
-            "-chardev", f"file,id=console,path={d}/console.log,append=on", "-serial", "chardev:console",
-            "-qmp", f"unix:{d}/monitor,server=on,wait=off",
+            HOST,
+            "qemu-system-x86_64",
+            "-name",
+            "robot",
+            "-nodefaults",
+            "-display",
+            "none",
+            *processor(),
+            "-M",
+            "q35,smm=off,vmport=off",
+            "-m",
+            str(self.memory),
+            "-drive",
+            f"if=pflash,format=raw,unit=0,readonly=on,file={root}/usr/share/OVMF/OVMF_CODE_4M.fd",
+            "-drive",
+            f"if=pflash,unit=1,{flash}",
+            "-drive",
+            drive,
+            "-device",
+            "virtio-blk-pci,drive=d0,bootindex=0",
+            "-netdev",
+            network,
+            "-device",
+            "virtio-net-pci,netdev=n0,romfile=",
+            "-device",
+            "virtio-serial-pci",
+            "-chardev",
+            f"socket,id=control,path={d}/control,server=on,wait=off",
+            "-device",
+            "virtserialport,chardev=control,name=rig.control",
+            "-device",
+            "virtio-rng-pci",
+            "-device",
+            "i6300esb",
+            "-action",
+            "watchdog=reset",
+            "-chardev",
+            f"file,id=console,path={d}/console.log,append=on",
+            "-serial",
+            "chardev:console",
+            "-qmp",
+            f"unix:{d}/monitor,server=on,wait=off",
         ]
         if snapshot:
             arguments += ["-loadvm", snapshot]
         with open(d + "/qemu.log", "ab") as log:
             self.process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=leash)
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=leash
+            )
         try:
             self.monitor = Line(d + "/monitor")
             self.monitor.receive(30)
@@ -279,6 +329,7 @@ class Robot:
     def put(self, path, content):
         """Writes a file on the running robot."""
         import base64
+
         text = base64.b64encode(content.encode()).decode()
         self.sh(f"mkdir -p $(dirname {path}) && echo {text} | base64 -d >{path}")
 

@@ -1,4 +1,5 @@
 """The scenarios: each takes a Stage, does something terrible, and says where the robot must stand."""
+
 import bisect
 import json
 import os
@@ -22,6 +23,7 @@ def scenario(name, **options):
     def register(function):
         SCENARIOS[name] = (function, options)
         return function
+
     return register
 
 
@@ -102,8 +104,10 @@ class Stage:
         evidence = self.blocks(b)
         expect(evidence["cause"] in causes, f"the cause is {evidence}")
         self.stands_on(self.a)
-        left = self.robot.run(f"readlink -f /nix/var/nix/profiles/system-*-link | grep -xF {b};"
-                              f" grep -lrs init={b}/ /boot/loader/entries /boot/grub/grub.cfg")[1]
+        left = self.robot.run(
+            f"readlink -f /nix/var/nix/profiles/system-*-link | grep -xF {b};"
+            f" grep -lrs init={b}/ /boot/loader/entries /boot/grub/grub.cfg"
+        )[1]
         expect(not left, f"it stays among the generations: {left}")
         return evidence
 
@@ -148,9 +152,12 @@ class Stage:
         following = self.next_boot()
         expect(following == toplevel, f"the next boot is {following}, not {toplevel}")
         # The journal comes first, then what it asks for.
-        robot.until("left=$(ls -d /etc/systemd/system.control/surefoot-deadline* "
-                    "/sys/firmware/efi/efivars/LoaderEntryOneShot-* /boot/loader/entries/*+* 2>/dev/null); "
-                    "echo $left; test -z \"$left\"", 120)
+        robot.until(
+            "left=$(ls -d /etc/systemd/system.control/surefoot-deadline* "
+            "/sys/firmware/efi/efivars/LoaderEntryOneShot-* /boot/loader/entries/*+* 2>/dev/null); "
+            'echo $left; test -z "$left"',
+            120,
+        )
         kept = [toplevel] + [g["system"] for g in found["fallbacks"]]
         robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {' '.join(kept)})")
         return found
@@ -164,10 +171,11 @@ class Stage:
             " else"
             "  bootctl list --json=short"
             # Without the default's entry the loader takes the first; what it starts itself does not count.
-            "   | jq -r 'map(select(.options // \"\" | contains(\"init=\")))"
+            '   | jq -r \'map(select(.options // "" | contains("init=")))'
             "            | (map(select(.isDefault)) + .)[0].options'"
             "   | sed -n 's|.*init=\\([^ ]*\\)/init.*|\\1|p';"
-            " fi")
+            " fi"
+        )
 
     def waits_because(self, word):
         """Waits until the agent's status says this."""
@@ -217,14 +225,20 @@ def oneshot_lost(stage):
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
     # The variable goes away in the last moment: after the agent has read it back.
-    robot.put("/run/systemd/system/forget.service", (
-        "[Unit]\nDefaultDependencies=no\nBefore=final.target\nAfter=umount.target\n"
-        "[Service]\nType=oneshot\n"
-        "ExecStart=/bin/sh -c 'PATH=/run/current-system/sw/bin:$PATH;"
-        " chattr -i /sys/firmware/efi/efivars/LoaderEntryOneShot-*;"
-        " rm -f /sys/firmware/efi/efivars/LoaderEntryOneShot-*'\n"))
-    robot.sh("mkdir -p /run/systemd/system/final.target.wants && "
-             "ln -s ../forget.service /run/systemd/system/final.target.wants/ && systemctl daemon-reload")
+    robot.put(
+        "/run/systemd/system/forget.service",
+        (
+            "[Unit]\nDefaultDependencies=no\nBefore=final.target\nAfter=umount.target\n"
+            "[Service]\nType=oneshot\n"
+            "ExecStart=/bin/sh -c 'PATH=/run/current-system/sw/bin:$PATH;"
+            " chattr -i /sys/firmware/efi/efivars/LoaderEntryOneShot-*;"
+            " rm -f /sys/firmware/efi/efivars/LoaderEntryOneShot-*'\n"
+        ),
+    )
+    robot.sh(
+        "mkdir -p /run/systemd/system/final.target.wants && "
+        "ln -s ../forget.service /run/systemd/system/final.target.wants/ && systemctl daemon-reload"
+    )
     stage.publish(b)
     found = stage.confirms(b)
     stage.stands_on(b)
@@ -278,8 +292,10 @@ def power_cut(stage):
             moment = bisect.bisect(log, chance.uniform(begun, ended), start, key=lambda entry: entry.at)
         else:
             moment = chance.choice(writes) + 1
-        where = (f"trial {trial}, cut after {log[moment - 1].at - begun:.1f} s and {bisect.bisect(writes, moment - 1)} "
-                 f"of {len(writes)} writes")
+        where = (
+            f"trial {trial}, cut after {log[moment - 1].at - begun:.1f} s and {bisect.bisect(writes, moment - 1)} "
+            f"of {len(writes)} writes"
+        )
         robot = stage.plug_in(chance, replay=log[:moment])
         cuts += 1
         if chance.random() < 0.3:
@@ -317,8 +333,10 @@ def proven(stage, where, a, b):
         raise Failed(f"{where}: it restarts again and again")
     committing = found["state"]["name"] == "committing" or found["confirmed"]["system"] == b
     expect(running in (a, b), f"{where}: {running} runs")
-    expect(following == a or (following == b and committing),
-           f"{where}: the next boot is {following}, {found['confirmed']} is confirmed, {found['state']}")
+    expect(
+        following == a or (following == b and committing),
+        f"{where}: the next boot is {following}, {found['confirmed']} is confirmed, {found['state']}",
+    )
 
 
 @scenario("agent-missing")
@@ -385,8 +403,11 @@ def downgrade(stage):
 def reboot_needed(stage):
     """Kernel, initrd and parameters, each alone, lead to a boot; nothing of them, to none."""
     robot = stage.enter()
-    for name, changes in (("kernel", {"kernel": "2"}), ("initrd", {"initrd": "2"}),
-                          ("params", {"params": "rig.other=1"})):
+    for name, changes in (
+        ("kernel", {"kernel": "2"}),
+        ("initrd", {"initrd": "2"}),
+        ("params", {"params": "rig.other=1"}),
+    ):
         # Each against what was confirmed before, from which it differs in two parts at most.
         toplevel = stage.generation(name, **changes)
         boots = robot.boots
@@ -405,9 +426,9 @@ def reboot_needed(stage):
 def entry_names(stage):
     """Boot entries named by their content, as from NixOS 26.11 on, with and without counted tries."""
     stage.enter()
-    for number, arguments in enumerate(({"entryNames": "hash"},
-                                        {"entryNames": "hash", "bootTries": "3"},
-                                        {"bootTries": "2"})):
+    for number, arguments in enumerate(
+        ({"entryNames": "hash"}, {"entryNames": "hash", "bootTries": "3"}, {"bootTries": "2"})
+    ):
         toplevel = stage.generation(f"n{number}", kernel=str(number + 2), **arguments)
         stage.publish(toplevel)
         stage.confirms(toplevel)
@@ -508,8 +529,10 @@ def entry_lost(stage):
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
     robot.until(SPARE, 120)
-    robot.sh("cd /boot/loader && for entry in entries/nixos-*; do : >$entry; done && : >loader.conf.tmp && sync"
-             " && systemctl reboot")
+    robot.sh(
+        "cd /boot/loader && for entry in entries/nixos-*; do : >$entry; done && : >loader.conf.tmp && sync"
+        " && systemctl reboot"
+    )
     robot.wait_boot()
     selected = robot.sh("cat /sys/firmware/efi/efivars/LoaderEntrySelected-* | tr -d '\\0'")
     expect("surefoot.conf" in selected, f"{selected!r} was started")
@@ -543,8 +566,10 @@ def esp_torn(stage):
     robot = stage.enter()
     robot.until(SPARE, 120)
     robot.put("/run/tear.py", TEAR)
-    robot.sh("cd /boot/loader/entries && for n in $(seq 10 59); do echo >torn-$n.conf; done && cd / && sync"
-             " && umount /boot && python3 /run/tear.py && systemctl start boot.mount")
+    robot.sh(
+        "cd /boot/loader/entries && for n in $(seq 10 59); do echo >torn-$n.conf; done && cd / && sync"
+        " && umount /boot && python3 /run/tear.py && systemctl start boot.mount"
+    )
     # As Linux does once it comes across what was torn.
     robot.sh("mount -o remount,ro /boot")
     # What it says before the trial's boot is gone after it.
@@ -601,10 +626,14 @@ def unreadable(stage):
     kernel = os.path.basename(os.readlink(stage.fleet.maker.farm + b + "/kernel"))
     robot = stage.enter()
     # In the last moment: the agent reads it back before.
-    robot.put("/run/systemd/system/unreadable.service", (
-        "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/boot\nAfter=boot.mount\n"
-        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
-        f"ExecStop=/bin/sh -c 'rm -f /boot/*/{kernel} /boot/EFI/nixos/{kernel}.efi; sync'\n"))
+    robot.put(
+        "/run/systemd/system/unreadable.service",
+        (
+            "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/boot\nAfter=boot.mount\n"
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+            f"ExecStop=/bin/sh -c 'rm -f /boot/*/{kernel} /boot/EFI/nixos/{kernel}.efi; sync'\n"
+        ),
+    )
     robot.sh("systemctl daemon-reload && systemctl start unreadable")
     stage.publish(b)
     found = stage.confirms(b)

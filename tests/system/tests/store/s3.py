@@ -2,6 +2,7 @@
 """A private bucket with the files of a directory, in moto's S3 server, which checks signatures from
 then on. Says the bucket's URL, the credentials of one who may read it, and "ready"; ends with its
 standard input."""
+
 import json
 import os
 import sys
