@@ -12,9 +12,11 @@ DIR/anchor.json. Scenarios:
 
 import shutil
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
@@ -61,27 +63,32 @@ class Repository:
             self.files[f"targets/{folder}/{digest}.{base}"] = content
 
     def delegate(
-        self, parent: Metadata[Targets], name: str, terminating: bool = False, **trust: list[str]
+        self,
+        parent: Metadata[Targets],
+        name: str,
+        terminating: bool = False,
+        paths: list[str] | None = None,
+        path_hash_prefixes: list[str] | None = None,
     ) -> Metadata[Targets]:
         signer = CryptoSigner.generate_ecdsa()
         if parent.signed.delegations is None:
             parent.signed.delegations = Delegations({}, {})
         roles = parent.signed.delegations.roles
         assert roles is not None
-        roles[name] = DelegatedRole(name, [], 1, terminating, **trust)
+        roles[name] = DelegatedRole(name, [], 1, terminating, paths, path_hash_prefixes)
         parent.signed.add_key(signer.public_key, name)
         self.signers[name] = [signer]
         self.delegated[name] = Metadata(Targets(expires=EXPIRES))
         return self.delegated[name]
 
-    def sign(self, role: str, metadata: Metadata, extra: list[CryptoSigner] = []) -> bytes:
+    def sign(self, role: str, metadata: Metadata[Any], extra: Sequence[CryptoSigner] = ()) -> bytes:
         metadata.signatures.clear()
         for signer in [*self.signers[role], *extra]:
             metadata.sign(signer, append=True)
         # Signatures cover the canonical form: the text may look as it likes.
         return metadata.to_bytes(JSONSerializer(compact=role != "targets"))
 
-    def publish(self, root: bool = False, old_root: list[CryptoSigner] = []) -> None:
+    def publish(self, root: bool = False, old_root: Sequence[CryptoSigner] = ()) -> None:
         if root or self.step == 0:
             content = self.sign("root", self.root, old_root)
             self.files[f"metadata/{self.root.signed.version}.root.json"] = content

@@ -12,7 +12,7 @@ import time
 port = os.open("/dev/virtio-ports/rig.control", os.O_RDWR)
 
 
-def say(answer):
+def say(answer: dict[str, object]) -> None:
     data = (json.dumps(answer) + "\n").encode()
     while data:
         data = data[os.write(port, data) :]

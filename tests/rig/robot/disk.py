@@ -7,12 +7,14 @@ that log would have left. The protocol is the one of
 https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md, as far as QEMU uses it.
 """
 
-import collections
 import os
+import random
 import socket
 import struct
 import threading
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
 SECTOR = 512
 IHAVEOPT, OPT_REPLY, REQUEST, REPLY = 0x49484156454F5054, 0x3E889045565A9, 0x25609513, 0x67446698
@@ -24,23 +26,37 @@ FUA = 1
 EINVAL = 22
 
 
-# One write, or without bytes one flush: when (time.monotonic), of which disk.
-Entry = collections.namedtuple("Entry", "at name sector data fua")
+class Write(NamedTuple):
+    """What was written, from which sector on; `fua`: it lasts at once."""
+
+    sector: int
+    data: bytes
+    fua: bool
+
+
+class Entry(NamedTuple):
+    """One write, or without one a flush: when (time.monotonic), of which disk."""
+
+    at: float
+    disk: str
+    write: Write | None
 
 
 class Disk:
     """A disk over the raw image `path`, served at `socket_path`."""
 
-    def __init__(self, path, socket_path, random=None, log=None):
-        """`random`: a random.Random: which writes a power cut loses; without one it loses none.
-        `log`: a list that every write and flush is added to, under the name of the socket."""
+    def __init__(
+        self, path: str, socket_path: str, chance: random.Random | None = None, log: list[Entry] | None = None
+    ) -> None:
+        """`chance`: which writes a power cut loses; without it, none.
+        `log`: every write and flush is added to it, under the name of the socket."""
         self.file = os.open(path, os.O_RDONLY)
         self.size = os.fstat(self.file).st_size
-        self.random = random
+        self.chance = chance
         self.log = log
         self.name = os.path.basename(socket_path)
-        self.flushed = {}  # sector number -> its bytes
-        self.cache = {}  # the same, not flushed
+        self.flushed: dict[int, bytes] = {}  # sector number -> its bytes
+        self.cache: dict[int, bytes] = {}  # the same, not flushed
         self.lost = 0  # sectors that power cuts have lost
         self.lock = threading.Lock()
         self.socket_path = socket_path
@@ -51,35 +67,35 @@ class Disk:
         self.listener.listen()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def lose_power(self):
+    def lose_power(self) -> None:
         """Forgets some of what was not flushed: all, none, or any part of it."""
-        if self.random is None:
+        if self.chance is None:
             return
         with self.lock:
-            kept = self.random.choice((0.0, 0.5, 0.9, 1.0))
+            kept = self.chance.choice((0.0, 0.5, 0.9, 1.0))
             for number, data in sorted(self.cache.items()):
-                if self.random.random() < kept:
+                if self.chance.random() < kept:
                     self.flushed[number] = data
                 else:
                     self.lost += 1
             self.cache.clear()
 
-    def replay(self, log):
+    def replay(self, log: Sequence[Entry]) -> None:
         """Becomes what a power cut after these entries leaves."""
         for entry in log:
-            if entry.name != self.name:
+            if entry.disk != self.name:
                 continue
-            if entry.data is None:
+            if entry.write is None:
                 self._flush()
             else:
-                self._write(entry.sector, entry.data, entry.fua)
+                self._write(entry.write)
         self.lose_power()
 
-    def close(self):
+    def close(self) -> None:
         self.listener.close()
         os.close(self.file)
 
-    def _listen(self):
+    def _listen(self) -> None:
         while True:
             try:
                 peer, _ = self.listener.accept()
@@ -87,7 +103,7 @@ class Disk:
                 return
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
-    def _serve(self, peer):
+    def _serve(self, peer: socket.socket) -> None:
         try:
             if self._negotiate(peer):
                 while self._answer(peer):
@@ -97,32 +113,28 @@ class Disk:
         finally:
             peer.close()
 
-    def _negotiate(self, peer):
+    def _negotiate(self, peer: socket.socket) -> bool:
         peer.sendall(b"NBDMAGIC" + struct.pack(">QH", IHAVEOPT, 1))
         receive(peer, 4)
         flags = HAS_FLAGS | SEND_FLUSH | SEND_FUA
         while True:
             _, option, length = struct.unpack(">QII", receive(peer, 16))
             receive(peer, length)
-
-            def reply(kind, data=b""):
-                peer.sendall(struct.pack(">QIII", OPT_REPLY, option, kind, len(data)) + data)
-
             if option == OPT_EXPORT_NAME:
                 peer.sendall(struct.pack(">QH", self.size, flags) + bytes(124))
                 return True
             if option in (OPT_INFO, OPT_GO):
-                reply(REP_INFO, struct.pack(">HQH", 0, self.size, flags))
-                reply(REP_ACK)
+                reply(peer, option, REP_INFO, struct.pack(">HQH", 0, self.size, flags))
+                reply(peer, option, REP_ACK)
                 if option == OPT_GO:
                     return True
             elif option == OPT_ABORT:
-                reply(REP_ACK)
+                reply(peer, option, REP_ACK)
                 return False
             else:
-                reply(REP_ERR_UNSUP)
+                reply(peer, option, REP_ERR_UNSUP)
 
-    def _answer(self, peer):
+    def _answer(self, peer: socket.socket) -> bool:
         _, flags, kind, handle, offset, length = struct.unpack(">IHHQQI", receive(peer, 28))
         data, error = b"", 0
         if kind == DISC:
@@ -130,23 +142,22 @@ class Disk:
         if kind == READ:
             data = self._read(offset, length)
         elif kind == WRITE:
-            data, fua = receive(peer, length), bool(flags & FUA)
-            self._record(offset // SECTOR, data, fua)
-            self._write(offset // SECTOR, data, fua)
-            data = b""
+            write = Write(offset // SECTOR, receive(peer, length), bool(flags & FUA))
+            self._record(write)
+            self._write(write)
         elif kind == FLUSH:
-            self._record(None, None, False)
+            self._record(None)
             self._flush()
         else:
             error = EINVAL
         peer.sendall(struct.pack(">IIQ", REPLY, error, handle) + data)
         return True
 
-    def _record(self, sector, data, fua):
+    def _record(self, write: Write | None) -> None:
         if self.log is not None:
-            self.log.append(Entry(time.monotonic(), self.name, sector, data, fua))
+            self.log.append(Entry(time.monotonic(), self.name, write))
 
-    def _read(self, offset, length):
+    def _read(self, offset: int, length: int) -> bytes:
         with self.lock:
             data = bytearray(os.pread(self.file, length, offset))
             first = offset // SECTOR
@@ -156,23 +167,27 @@ class Disk:
                     data[n * SECTOR : (n + 1) * SECTOR] = written
             return bytes(data)
 
-    def _write(self, first, data, durable):
+    def _write(self, write: Write) -> None:
         with self.lock:
-            for n in range(len(data) // SECTOR):
-                part = data[n * SECTOR : (n + 1) * SECTOR]
-                if durable or self.random is None:
-                    self.cache.pop(first + n, None)
-                    self.flushed[first + n] = part
+            for n in range(len(write.data) // SECTOR):
+                number, part = write.sector + n, write.data[n * SECTOR : (n + 1) * SECTOR]
+                if write.fua or self.chance is None:
+                    self.cache.pop(number, None)
+                    self.flushed[number] = part
                 else:
-                    self.cache[first + n] = part
+                    self.cache[number] = part
 
-    def _flush(self):
+    def _flush(self) -> None:
         with self.lock:
             self.flushed.update(self.cache)
             self.cache.clear()
 
 
-def receive(peer, length):
+def reply(peer: socket.socket, option: int, kind: int, data: bytes = b"") -> None:
+    peer.sendall(struct.pack(">QIII", OPT_REPLY, option, kind, len(data)) + data)
+
+
+def receive(peer: socket.socket, length: int) -> bytes:
     parts = bytearray()
     while len(parts) < length:
         data = peer.recv(min(length - len(parts), 1 << 20))

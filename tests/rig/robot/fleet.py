@@ -9,13 +9,15 @@ import http.server
 import json
 import os
 import shutil
-import subprocess
 import threading
+from pathlib import Path
+from typing import Any, Protocol
 
-HERE = os.path.dirname(os.path.realpath(__file__))
-SOURCE = os.path.realpath(HERE + "/../../..")
-CACHE = os.path.realpath(os.environ.get("SUREFOOT_RIG_CACHE", SOURCE + "/target/rig"))
-BIN = os.environ.get("SUREFOOT_BIN", SOURCE + "/target/debug")
+from rig import CACHE, RIG, SOURCE, output, push
+from robot.robot import Robot
+
+HERE = RIG / "robot"
+BIN = Path(os.environ.get("SUREFOOT_BIN", SOURCE / "target/debug")).resolve()
 # no_timer_check: with a processor that stands still now and then the kernel takes the timer for broken.
 PARAMS = (
     "no_timer_check console=ttyS0 panic=5 oops=panic loglevel=4 mitigations=off audit=0 8250.nr_uarts=1 "
@@ -45,39 +47,41 @@ deadline = "240s"
 """
 
 
-def output(*words, **more):
-    """What a command writes; with everything it said if it fails."""
-    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
-    return done.stdout.strip()
-
-
 class Quiet(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, *_):
+    def handle_error(self, *_: object) -> None:
         pass  # a robot that lost its power in the middle of an answer
+
+
+class Maker(Protocol):
+    """Makes generations, with these arguments, and disks for them."""
+
+    def generation(self, name: str, arguments: dict[str, str]) -> str: ...
+
+    def copy(self, toplevel: str, cache: str) -> None: ...
+
+    def image(self, toplevel: str, loader: str) -> str: ...
 
 
 class StandIn:
     """Makes stand-in generations (../toplevel) and disks for them."""
 
-    def __init__(self, directory):
+    def __init__(self, directory: str) -> None:
         self.directory = directory
-        self.farm = CACHE + "/farm"
+        self.farm = f"{CACHE}/farm"
         os.makedirs(self.farm, exist_ok=True)
-        self.root = output(HERE + "/rootfs")
-        self.agents = {"good": self.package("1", BIN + "/surefootd"), "broken": self.package("broken", None)}
+        self.root = output(HERE / "rootfs")
+        self.agents = {"good": self.package("1", BIN / "surefootd"), "broken": self.package("broken", None)}
 
-    def package(self, revision, program):
+    def package(self, revision: str, program: Path | None) -> str:
         """The agent's package; without a program one that fails whenever it is started."""
         files = f"{self.directory}/agent-{revision}"
         os.makedirs(files + "/bin")
@@ -88,18 +92,18 @@ class StandIn:
             with open(files + "/bin/surefootd", "w") as file:
                 file.write("#!/bin/sh\nexit 1\n")
             os.chmod(files + "/bin/surefootd", 0o755)
-        for unit in os.listdir(SOURCE + "/packaging/systemd"):
+        for unit in os.listdir(SOURCE / "packaging/systemd"):
             shutil.copy(f"{SOURCE}/packaging/systemd/{unit}", files + "/units/")
-        return output(HERE + "/../toplevel/build", "--agent", self.farm, files, revision)
+        return output(RIG / "toplevel/build", "--agent", self.farm, files, revision)
 
-    def part(self, kind, version):
+    def part(self, kind: str, version: str) -> str:
         """A kernel or initrd of its own: the same bytes as another store path."""
         path = f"{self.directory}/{kind}-{version}"
         if not os.path.exists(path):
             shutil.copy(f"{self.root}/boot/{'vmlinuz' if kind == 'linux' else 'initrd'}", path)
         return path
 
-    def generation(self, name, arguments):
+    def generation(self, name: str, arguments: dict[str, str]) -> str:
         arguments = {
             "kernel": "1",
             "initrd": "1",
@@ -110,84 +114,61 @@ class StandIn:
             **arguments,
         }
         params = " ".join(f'"{word}"' for word in (PARAMS + " " + arguments.pop("params")).split())
+        # fmt: off
         command = [
-            HERE + "/../toplevel/build",
-            self.farm,
-            name,
-            "--arg",
-            "kernel",
-            self.part("linux", arguments.pop("kernel")),
-            "--arg",
-            "initrd",
-            self.part("initrd", arguments.pop("initrd")),
-            "--arg",
-            "kernelParams",
-            f"[ {params} ]",
+            f"{RIG}/toplevel/build", self.farm, name,
+            "--arg", "kernel", self.part("linux", arguments.pop("kernel")),
+            "--arg", "initrd", self.part("initrd", arguments.pop("initrd")),
+            "--arg", "kernelParams", f"[ {params} ]",
         ]
         agent = self.agents.get(arguments.pop("agent"))
         if agent:
-            command += [
-                "--arg",
-                "etc",
-                self.directory + "/etc",
-                "--arg",
-                "extra",
-                f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}',
-            ]
+            extra = f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}'
+            command += ["--arg", "etc", self.directory + "/etc", "--arg", "extra", extra]
+        # fmt: on
         for key, value in arguments.items():
             command += ["--argstr", key, value]
         return output(*command)
 
-    def copy(self, toplevel, cache):
-        output(
-            HERE + "/../nix",
-            "nix",
-            "copy",
-            "--offline",
-            "--no-check-sigs",
-            "--from",
-            f"local?root={self.farm}",
-            "--to",
-            f"file://{cache}?compression=zstd",
-            toplevel,
-        )
+    def copy(self, toplevel: str, cache: str) -> None:
+        push(self.farm, toplevel, f"file://{cache}?compression=zstd")
 
-    def image(self, toplevel, loader):
-        return output(HERE + "/image", self.farm, toplevel, *(["--grub"] if loader == "grub" else []))
+    def image(self, toplevel: str, loader: str) -> str:
+        return output(HERE / "image", self.farm, toplevel, *(["--grub"] if loader == "grub" else []))
 
 
 class Program:
     """Generations and disks from outside: real NixOS, say."""
 
-    def __init__(self, program, directory):
+    def __init__(self, program: str, directory: str) -> None:
         self.program = program
         self.environment = {
             **os.environ,
-            "RIG_BIN": os.path.realpath(BIN),
+            "RIG_BIN": str(BIN),
             "RIG_FLEET": directory,
             "RIG_PARAMS": PARAMS,
             "RIG_CONFIG": directory + "/etc/surefoot/config.toml",
             "RIG_ANCHOR": directory + "/repo/metadata/1.root.json",
-            "RIG_MODULE": HERE + "/nixos.nix",
+            "RIG_MODULE": f"{HERE}/nixos.nix",
         }
 
-    def call(self, *words):
+    def call(self, *words: str) -> str:
         return output(self.program, *words, env=self.environment)
 
-    def generation(self, name, arguments):
+    def generation(self, name: str, arguments: dict[str, str]) -> str:
         return self.call("generation", name, *(f"{key}={value}" for key, value in arguments.items()))
 
-    def copy(self, toplevel, cache):
+    def copy(self, toplevel: str, cache: str) -> None:
         self.call("copy", toplevel, cache)
 
-    def image(self, toplevel, loader):
+    def image(self, toplevel: str, loader: str) -> str:
         return self.call("image", toplevel, loader)
 
 
 class Fleet:
     """A publisher, in a directory of its own."""
 
-    def __init__(self, directory, maker=None):
+    def __init__(self, directory: str, maker: str | None = None) -> None:
         """`maker`: a program that makes the generations, instead of the stand-ins (../README.md)."""
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory + "/cache")
@@ -196,52 +177,53 @@ class Fleet:
         self.server = Server(("127.0.0.1", 0), handler)
         self.address = ("127.0.0.1", self.server.server_address[1])
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        output(BIN + "/surefoot", "repo", "init", directory + "/repo")
+        output(BIN / "surefoot", "repo", "init", directory + "/repo")
         with open(directory + "/repo/metadata/1.root.json") as file:
             self.anchor = file.read()
         os.makedirs(directory + "/etc/surefoot")
         with open(directory + "/etc/surefoot/config.toml", "w") as file:
             file.write(CONFIG)
-        self.maker = Program(maker, directory) if maker else StandIn(directory)
+        self.maker: Maker = Program(maker, directory) if maker else StandIn(directory)
         self.releases = 0
 
-    def generation(self, name, **arguments):
+    def generation(self, name: str, **arguments: str) -> str:
         """Builds a generation and gives its toplevel. The arguments are those of
         ../toplevel/default.nix; `agent` is "good", "missing", or "broken": it fails whenever it is started."""
         return self.maker.generation(name, arguments)
 
-    def publish(self, toplevel, *options):
+    def publish(self, toplevel: str, *options: str) -> str:
         """Pushes a generation to the cache and publishes it as a new release; gives its name."""
         self.maker.copy(toplevel, self.directory + "/cache")
         self.releases += 1
         name = f"r{self.releases}"
         output(
-            BIN + "/surefoot",
+            BIN / "surefoot",
             "publish",
-            "--repo",
-            self.directory + "/repo",
-            "--channel",
-            "stable",
-            "--model",
-            "robot",
-            "--release",
-            name,
-            "--cache",
-            f"http://{self.address[0]}:{self.address[1]}/cache",
+            f"--repo={self.directory}/repo",
+            "--channel=stable",
+            "--model=robot",
+            f"--release={name}",
+            f"--cache=http://{self.address[0]}:{self.address[1]}/cache",
             *options,
             toplevel,
         )
         return name
 
-    def image(self, toplevel, loader):
+    def image(self, toplevel: str, loader: str) -> str:
         """The path of a disk image that boots this generation."""
         return self.maker.image(toplevel, loader)
 
-    def close(self):
+    def kernel(self, toplevel: str) -> str:
+        """The name of a stand-in's kernel in the store."""
+        assert isinstance(self.maker, StandIn), "where generations come from outside, their kernels are not known"
+        return os.path.basename(os.readlink(f"{self.maker.farm}{toplevel}/kernel"))
+
+    def close(self) -> None:
         self.server.shutdown()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def journal(robot):
+def journal(robot: Robot) -> dict[str, Any]:
     """The agent's journal, as it lies on the robot's disk."""
-    return json.loads(robot.sh("cat /var/lib/surefoot/journal.json"))
+    found: dict[str, Any] = json.loads(robot.sh("cat /var/lib/surefoot/journal.json"))
+    return found

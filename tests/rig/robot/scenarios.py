@@ -2,199 +2,50 @@
 
 import bisect
 import json
-import os
 import random
-import shutil
 import sys
-import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from disk import Disk
-from fleet import CACHE, Fleet, journal
-from robot import Restarted, Robot, new_variables, tool
+from robot.disk import Entry
+from robot.fleet import journal
+from robot.robot import Restarted
+from robot.stage import LIMIT, Failed, Stage, expect
 
-SCENARIOS = {}
-# How long an update may take from the publication to its end, s.
-LIMIT = 900
 # About how long a robot takes to get over a power cut on a machine that has nothing else to do, s.
 RECOVERY = 25
 
 
-def scenario(name, **options):
-    def register(function):
-        SCENARIOS[name] = (function, options)
-        return function
+class Scenario(NamedTuple):
+    """What is done, on which boot loader; `trials`: how often, where that is left to chance."""
+
+    play: Callable[[Stage], None]
+    loader: str
+    trials: int | None
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    name: str, loader: str = "systemd-boot", trials: int | None = None
+) -> Callable[[Callable[[Stage], None]], Callable[[Stage], None]]:
+    def register(play: Callable[[Stage], None]) -> Callable[[Stage], None]:
+        SCENARIOS[name] = Scenario(play, loader, trials)
+        return play
 
     return register
 
 
-class Failed(Exception):
-    """A promise was not kept."""
-
-
-def expect(good, what):
-    if not good:
-        raise Failed(what)
-
-
-def interrupted_once(found, word):
+def interrupted_once(found: dict[str, Any], word: str) -> None:
     """One trial, and only one, ended without a verdict, for this reason."""
     why = [r.get("why") or "" for r in found["history"] if r["what"] == "interrupted"]
     expect(len(why) == 1 and word in why[0], f"it was not noticed: {found['history']}")
 
 
-class Stage:
-    """A robot that runs the confirmed generation a, and the fleet that it follows."""
-
-    def __init__(self, fleet, directory, base, seed, trials=1):
-        self.fleet, self.directory, self.base = fleet, directory, base
-        self.seed, self.trials = seed, trials
-        self.robot = None
-        self.started = time.monotonic()
-        # Seconds since the last publication: when a system came up, when it was proven or blocked.
-        self.times = {"up": []}
-
-    def enter(self):
-        """The robot, on and idle: out of a snapshot."""
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(self.directory)
-        for name in ("disk.qcow2", "flash.qcow2"):
-            shutil.copy(f"{self.base.directory}/{name}", f"{self.directory}/{name}")
-        self.robot = Robot(self.directory, None, server=self.fleet.address)
-        self.robot.start("ready")
-        self.robot.boot = self.base.boot
-        self.robot.sh("true")
-        return self.robot
-
-    def plug_in(self, chance, record=None, replay=()):
-        """The robot, booting, on disks that a power cut harms: as it was installed, or as a cut
-        leaves it after what was recorded."""
-        if self.robot:
-            self.robot.cut_power()
-        os.makedirs(self.directory, exist_ok=True)
-        raw = self.directory + "/disk.raw"
-        if not os.path.exists(raw):
-            tool("qemu-img", "convert", "-O", "raw", self.base.directory + "/disk.qcow2", raw)
-        disk = Disk(raw, self.directory + "/disk", chance, record)
-        # What the firmware writes it writes through.
-        flash = Disk(new_variables(), self.directory + "/flash", None, record)
-        for each in (disk, flash):
-            each.replay(replay)
-        self.robot = Robot(self.directory, None, server=self.fleet.address, disk=disk, flash=flash)
-        self.robot.start()
-        self.robot.wait_boot()
-        return self.robot
-
-    @property
-    def a(self):
-        return self.base.toplevel
-
-    def generation(self, name, **arguments):
-        return self.fleet.generation(name, loader=self.base.loader, **arguments)
-
-    def update(self, kernel="2", **arguments):
-        """The robot, on and idle, and the release that it gets; gives its toplevel."""
-        b = self.generation("b", kernel=kernel, **arguments)
-        self.enter()
-        self.publish(b)
-        return b
-
-    def goes_back(self, *causes, **arguments):
-        """An update that ends on what ran before, blocked for one of these causes; gives the evidence."""
-        b = self.update(**arguments)
-        evidence = self.blocks(b)
-        expect(evidence["cause"] in causes, f"the cause is {evidence}")
-        self.stands_on(self.a)
-        left = self.robot.run(
-            f"readlink -f /nix/var/nix/profiles/system-*-link | grep -xF {b};"
-            f" grep -lrs init={b}/ /boot/loader/entries /boot/grub/grub.cfg"
-        )[1]
-        expect(not left, f"it stays among the generations: {left}")
-        return evidence
-
-    def publish(self, toplevel, *options):
-        self.started = time.monotonic()
-        return self.fleet.publish(toplevel, *options)
-
-    def settles(self, what, look, limit=LIMIT):
-        """Waits until the agent is idle and the journal such; gives the journal."""
-        end = time.monotonic() + limit
-        last = None
-        while time.monotonic() < end:
-            try:
-                last = journal(self.robot)
-                if last["state"]["name"] == "idle" and look(last):
-                    since = [*self.robot.ups, time.monotonic()]
-                    *self.times["up"], self.times[what] = [round(t - self.started, 1) for t in since]
-                    return last
-            except (Restarted, RuntimeError, TimeoutError, ValueError):
-                pass  # it restarts just now
-            time.sleep(0.5)
-        raise Failed(f"never {what}: {json.dumps(last)[:1500]}")
-
-    def confirms(self, toplevel):
-        return self.settles("confirmed", lambda j: j["confirmed"]["system"] == toplevel)
-
-    def blocks(self, toplevel):
-        """Waits until the release of this generation is blocked; gives the evidence."""
-        found = self.settles("back", lambda j: any(b["system"] == toplevel for b in j["blocked"]))
-        return next(b for b in found["blocked"] if b["system"] == toplevel)["evidence"]
-
-    def stands_on(self, toplevel):
-        """The promises: this generation runs, is the profile's, would be booted next, is confirmed;
-        nothing of a trial is left, and no path of it or of any fallback is lost."""
-        robot = self.robot
-        found = journal(robot)
-        expect(found["confirmed"]["system"] == toplevel, f"confirmed is {found['confirmed']}")
-        expect(found["state"]["name"] == "idle", f"state is {found['state']}")
-        for link in ("/run/current-system", "/nix/var/nix/profiles/system"):
-            there = robot.sh(f"readlink -f {link}")
-            expect(there == toplevel, f"{link} is {there}, not {toplevel}")
-        following = self.next_boot()
-        expect(following == toplevel, f"the next boot is {following}, not {toplevel}")
-        # The journal comes first, then what it asks for.
-        robot.until(
-            "left=$(ls -d /etc/systemd/system.control/surefoot-deadline* "
-            "/sys/firmware/efi/efivars/LoaderEntryOneShot-* /boot/loader/entries/*+* 2>/dev/null); "
-            'echo $left; test -z "$left"',
-            120,
-        )
-        kept = [toplevel] + [g["system"] for g in found["fallbacks"]]
-        robot.sh(f"nix-store --check-validity $(nix-store --query --requisites {' '.join(kept)})")
-        return found
-
-    def next_boot(self):
-        """What the loader would start by itself."""
-        return self.robot.sh(
-            "if [ -e /boot/grub/grub.cfg ]; then"
-            "  grep -q '^next_entry=.' /boot/grub/grubenv && echo one-shot;"
-            "  sed -n 's|^ *linux .*init=\\([^ ]*\\)/init.*|\\1|p' /boot/grub/grub.cfg | head -n 1;"
-            " else"
-            "  bootctl list --json=short"
-            # Without the default's entry the loader takes the first; what it starts itself does not count.
-            '   | jq -r \'map(select(.options // "" | contains("init=")))'
-            "            | (map(select(.isDefault)) + .)[0].options'"
-            "   | sed -n 's|.*init=\\([^ ]*\\)/init.*|\\1|p';"
-            " fi"
-        )
-
-    def waits_because(self, word):
-        """Waits until the agent's status says this."""
-        said = "varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Status '{}'"
-        self.robot.until(f"{said} | grep -q '{word}'", LIMIT)
-
-    def ails(self):
-        """What the agent's doctor finds to fail."""
-        call = "varlinkctl --json=short call /run/surefoot/control.socket io.surefoot.Agent.Doctor '{}'"
-        return [f for f in json.loads(self.robot.sh(call))["findings"] if f["level"] == "fail"]
-
-    def watchdog_fired(self):
-        self.robot.events()
-        return self.robot.watchdog_resets > 0
-
-
 @scenario("grub-confirm", loader="grub")
 @scenario("boot-confirm")
-def boot_confirm(stage):
+def boot_confirm(stage: Stage) -> None:
     """Another kernel: booted once, proven, confirmed."""
     b = stage.update()
     stage.confirms(b)
@@ -206,21 +57,21 @@ def boot_confirm(stage):
 
 @scenario("grub-panic", loader="grub")
 @scenario("kernel-panic")
-def kernel_panic(stage):
+def kernel_panic(stage: Stage) -> None:
     """The new system crashes its kernel: panic= reboots into the one before."""
     evidence = stage.goes_back("panic", service="panics")
     expect(any("sysrq" in line.lower() for line in evidence["log"]), f"no last words: {evidence}")
 
 
 @scenario("health-fails")
-def health_fails(stage):
+def health_fails(stage: Stage) -> None:
     """A unit of the new system fails: the agent in it goes back."""
     evidence = stage.goes_back("unhealthy", service="fails")
     expect("cannot find its motor" in json.dumps(evidence), f"no evidence: {evidence}")
 
 
 @scenario("oneshot-lost")
-def oneshot_lost(stage):
+def oneshot_lost(stage: Stage) -> None:
     """The firmware forgets the one-shot: told apart from a crash, and tried again."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
@@ -246,28 +97,28 @@ def oneshot_lost(stage):
 
 
 @scenario("pid1-freeze")
-def pid1_freeze(stage):
+def pid1_freeze(stage: Stage) -> None:
     """PID 1 of the new system stops: the hardware watchdog resets the robot."""
     stage.goes_back("watchdog", service="freezes")
     expect(stage.watchdog_fired(), "it was not the watchdog")
 
 
 @scenario("init-hang")
-def init_hang(stage):
+def init_hang(stage: Stage) -> None:
     """The new system hangs before systemd: the watchdog was armed in the initrd."""
     stage.goes_back("watchdog", stage2="hangs")
     expect(stage.watchdog_fired(), "it was not the watchdog")
 
 
 @scenario("init-panic")
-def init_panic(stage):
+def init_panic(stage: Stage) -> None:
     """The new system's init ends at once: the kernel panics before anything can be written."""
     stage.goes_back("panic", "interrupted", stage2="panics")
 
 
 @scenario("grub-power-cut", loader="grub", trials=3)
 @scenario("power-cut", trials=3)
-def power_cut(stage):
+def power_cut(stage: Stage) -> None:
     """The power goes at random moments between publication and commit, and what was not flushed is
     lost. Every write of one update is recorded; each trial starts from what a cut somewhere in it
     leaves, with often another cut while the robot recovers: each time a proven system runs, or the
@@ -275,7 +126,7 @@ def power_cut(stage):
     the first, the last and every sixteenth, the robot is where the fleet wants it."""
     chance = random.Random(stage.seed)
     a, b = stage.a, stage.generation("b", kernel="2")
-    log = []
+    log: list[Entry] = []
     stage.plug_in(chance, record=log)
     stage.settles("idle", lambda j: j["confirmed"]["system"] == a)
     start = len(log)
@@ -284,7 +135,7 @@ def power_cut(stage):
     stage.stands_on(b)
     begun, ended = log[start].at, log[-1].at
     # The firmware's variables are written in thousands of steps, the disk in hundreds.
-    writes = [n for n in range(start, len(log)) if log[n].name == stage.robot.disk.name]
+    writes = [n for n in range(start, len(log)) if log[n].disk == stage.disk.name]
     cuts = lost = 0
     for trial in range(stage.trials):
         # By turns after a write of the disk, which come in swarms, and at a moment of the time.
@@ -306,7 +157,7 @@ def power_cut(stage):
             robot.start()
             robot.wait_boot()
             cuts += 1
-        lost += robot.disk.lost
+        lost += stage.disk.lost
         proven(stage, where, a, b)
         print(f"       {where}: well", file=sys.stderr, flush=True)
         if trial == stage.trials - 1 or trial % 16 == 0:
@@ -315,7 +166,7 @@ def power_cut(stage):
     stage.times.update({"cuts": cuts, "sectors lost": lost})
 
 
-def proven(stage, where, a, b):
+def proven(stage: Stage, where: str, a: str, b: str) -> None:
     """After a power cut in an update from a to b."""
     robot = stage.robot
     for _ in range(5):
@@ -340,7 +191,7 @@ def proven(stage, where, a, b):
 
 
 @scenario("agent-missing")
-def agent_missing(stage):
+def agent_missing(stage: Stage) -> None:
     """The new system has no agent: refused. One whose agent never starts comes back."""
     without = stage.generation("without", kernel="2", agent="missing")
     dead = stage.generation("dead", kernel="2", agent="broken")
@@ -356,19 +207,19 @@ def agent_missing(stage):
 
 
 @scenario("agent-crash-loop")
-def agent_crash_loop(stage):
+def agent_crash_loop(stage: Stage) -> None:
     """The new system's agent crashes again and again: the boot's deadline ends it."""
     stage.goes_back("deadline", agent="broken")
 
 
 @scenario("reboot-hangs")
-def reboot_hangs(stage):
+def reboot_hangs(stage: Stage) -> None:
     """The deadline's reboot hangs, since a unit will not stop: a second one does not ask."""
     stage.goes_back("deadline", agent="broken", service="clings")
 
 
 @scenario("twice")
-def twice(stage):
+def twice(stage: Stage) -> None:
     """A to B to C, each by a boot, then back two deep."""
     b = stage.generation("b", kernel="2")
     c = stage.generation("c", kernel="3")
@@ -387,7 +238,7 @@ def twice(stage):
 
 
 @scenario("downgrade")
-def downgrade(stage):
+def downgrade(stage: Stage) -> None:
     """To B, and by a new release to A again: an ordinary update."""
     b = stage.generation("b", kernel="2")
     stage.enter()
@@ -400,7 +251,7 @@ def downgrade(stage):
 
 
 @scenario("reboot-needed")
-def reboot_needed(stage):
+def reboot_needed(stage: Stage) -> None:
     """Kernel, initrd and parameters, each alone, lead to a boot; nothing of them, to none."""
     robot = stage.enter()
     for name, changes in (
@@ -423,7 +274,7 @@ def reboot_needed(stage):
 
 
 @scenario("entry-names")
-def entry_names(stage):
+def entry_names(stage: Stage) -> None:
     """Boot entries named by their content, as from NixOS 26.11 on, with and without counted tries."""
     stage.enter()
     for number, arguments in enumerate(
@@ -436,7 +287,7 @@ def entry_names(stage):
 
 
 @scenario("live-confirm")
-def live_confirm(stage):
+def live_confirm(stage: Stage) -> None:
     """Nothing asks for a boot: tried beside what runs, proven, confirmed."""
     b = stage.update(kernel="1")
     stage.confirms(b)
@@ -446,7 +297,7 @@ def live_confirm(stage):
 
 
 @scenario("live-fails")
-def live_fails(stage):
+def live_fails(stage: Stage) -> None:
     """A unit fails in a live trial: back to what ran, without a boot."""
     evidence = stage.goes_back("unhealthy", "switch", kernel="1", service="fails")
     expect("cannot find its motor" in json.dumps(evidence), f"no evidence: {evidence}")
@@ -454,7 +305,7 @@ def live_fails(stage):
 
 
 @scenario("live-freeze")
-def live_freeze(stage):
+def live_freeze(stage: Stage) -> None:
     """A live trial stops PID 1: the watchdog resets the robot, and the loader starts what was."""
     stage.update(kernel="1", service="freezes")
     stage.settles("back", lambda j: j["history"][-1]["what"] in ("interrupted", "reverted"))
@@ -463,13 +314,13 @@ def live_freeze(stage):
 
 
 @scenario("health-hangs")
-def health_hangs(stage):
+def health_hangs(stage: Stage) -> None:
     """The new system never finishes starting: the deadline ends it."""
     stage.goes_back("deadline", service="silent", startTimeout="infinity")
 
 
 @scenario("no-fallback")
-def no_fallback(stage):
+def no_fallback(stage: Stage) -> None:
     """No loader that can start a system once, and that accepted: what is not healthy goes back by
     itself, what is healthy is kept."""
     bad = stage.generation("bad", kernel="3", service="fails")
@@ -488,14 +339,14 @@ def no_fallback(stage):
 
 
 @scenario("network-lost")
-def network_lost(stage):
+def network_lost(stage: Stage) -> None:
     """The new system has no network: it could not fetch its successor, and is not kept."""
     evidence = stage.goes_back("unhealthy", "deadline", service="offline")
     expect("manifest server" in json.dumps(evidence), f"no evidence: {evidence}")
 
 
 @scenario("esp-full")
-def esp_full(stage):
+def esp_full(stage: Stage) -> None:
     """The boot partition has no room: nothing is touched, and it goes on once there is."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
@@ -509,10 +360,10 @@ def esp_full(stage):
 
 
 @scenario("kernel-torn")
-def kernel_torn(stage):
+def kernel_torn(stage: Stage) -> None:
     """A power cut left half a kernel on the boot partition: noticed before it is started."""
     b = stage.generation("b", kernel="2")
-    kernel = os.path.basename(os.readlink(stage.fleet.maker.farm + b + "/kernel"))
+    kernel = stage.fleet.kernel(b)
     robot = stage.enter()
     robot.sh(f"echo half >/boot/EFI/nixos/{kernel}.efi; sync")
     stage.publish(b)
@@ -523,7 +374,7 @@ def kernel_torn(stage):
 
 
 @scenario("entry-lost")
-def entry_lost(stage):
+def entry_lost(stage: Stage) -> None:
     """What a power cut may leave of NixOS' installer at its worst: the default's entry is empty, and
     so is every other of NixOS. The spare entry comes up, and the update goes on as ever."""
     b = stage.generation("b", kernel="2")
@@ -559,7 +410,7 @@ SPARE = "grep -qs 'spare entry' /boot/loader/entries/*.conf"
 
 
 @scenario("esp-torn")
-def esp_torn(stage):
+def esp_torn(stage: Stage) -> None:
     """A power cut lost a sector in the middle of a directory on the boot partition, and Linux made it
     read-only: checked and mended, which the check of FAT alone does not do."""
     b = stage.generation("b", kernel="2")
@@ -581,7 +432,7 @@ def esp_torn(stage):
 
 
 @scenario("boot-unmounted")
-def boot_unmounted(stage):
+def boot_unmounted(stage: Stage) -> None:
     """The boot partition is not mounted, as after a boot that its disk came too late for: the agent
     mounts it, when it starts and before a trial."""
     b = stage.generation("b", kernel="2")
@@ -596,13 +447,13 @@ def boot_unmounted(stage):
 
 
 @scenario("lease-busy")
-def lease_busy(stage):
+def lease_busy(stage: Stage) -> None:
     """The robot's software says that it is busy: no reboot until it says that it is not, and a restart of
     the agent makes no difference."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()
 
-    def say(method, parameters):
+    def say(method: str, parameters: dict[str, object]) -> None:
         call = json.dumps({"name": "gripper", **parameters})
         robot.sh(f"varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.{method} '{call}'")
 
@@ -619,11 +470,11 @@ def lease_busy(stage):
 
 @scenario("grub-unreadable", loader="grub")
 @scenario("unreadable")
-def unreadable(stage):
+def unreadable(stage: Stage) -> None:
     """The new system's kernel is gone when the loader wants it: what was runs again, and the release
     gets another trial."""
     b = stage.generation("b", kernel="2")
-    kernel = os.path.basename(os.readlink(stage.fleet.maker.farm + b + "/kernel"))
+    kernel = stage.fleet.kernel(b)
     robot = stage.enter()
     # In the last moment: the agent reads it back before.
     robot.put(
@@ -644,7 +495,7 @@ def unreadable(stage):
 
 
 @scenario("efi-readonly")
-def efi_readonly(stage):
+def efi_readonly(stage: Stage) -> None:
     """The firmware's variables cannot be written: said before anything is touched."""
     b = stage.generation("b", kernel="2")
     robot = stage.enter()

@@ -19,7 +19,7 @@ server.start()
 _, port = server.get_host_and_port()
 url = f"http://127.0.0.1:{port}"
 region = "eu-central-1"
-known = dict(endpoint_url=url, region_name=region, aws_access_key_id="a", aws_secret_access_key="b")
+known = {"endpoint_url": url, "region_name": region, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 iam = boto3.client("iam", **known)
 iam.create_user(UserName="robot")
 allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}

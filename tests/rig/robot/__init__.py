@@ -1,0 +1,1 @@
+"""A robot in QEMU, its disk, the fleet that it follows, and what is tried on it."""
