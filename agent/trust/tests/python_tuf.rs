@@ -1,7 +1,7 @@
 //! Both ways against python-tuf, the reference implementation: it reads what we publish, we read
 //! what it publishes.
 //!
-//! Needs an interpreter with `tests/interop/requirements.txt` installed, in `SUREFOOT_PYTHON` or
+//! Needs an interpreter with `tests/requirements.txt` installed, in `SUREFOOT_PYTHON` or
 //! `target/venv/bin/python`; without one these tests say so and pass.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -31,7 +31,7 @@ fn python(script: &str, args: &[&str]) -> Option<(bool, String)> {
         .map_or_else(|| top().join("target/venv/bin/python"), PathBuf::from);
     if !python.exists() {
         eprintln!(
-            "SKIPPED: no {}; make it with `python3 -m venv target/venv && target/venv/bin/pip install -r tests/interop/requirements.txt`",
+            "SKIPPED: no {}; make it with `python3 -m venv target/venv && target/venv/bin/pip install -r tests/requirements.txt`",
             python.display()
         );
         return None;

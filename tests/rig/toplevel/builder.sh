@@ -1,4 +1,7 @@
+# shellcheck shell=sh
 # Builds the stand-in toplevel, in Nix's sandbox, where there is nothing but busybox.
+# The environment has the attributes of the derivation in ./default.nix, and `out`.
+# shellcheck disable=SC2154
 set -eu
 for applet in mkdir ln cp chmod sed cat basename rm; do
   eval "$applet() { \"$busybox/bin/busybox\" $applet \"\$@\"; }"
@@ -59,7 +62,7 @@ END
 
 # --- units
 units=$out/etc/systemd/system
-enable() { # unit target
+enable_unit() { # unit target
   mkdir -p "$units/$2.wants"
   ln -s "../$1" "$units/$2.wants/$1"
 }
@@ -116,7 +119,7 @@ TimeoutStopSec=@stop@
 [Install]
 WantedBy=multi-user.target
 END
-  enable robot.service multi-user.target
+  enable_unit robot.service multi-user.target
 fi
 
 if [ -n "${extra:-}" ]; then
@@ -124,7 +127,8 @@ if [ -n "${extra:-}" ]; then
   for file in "$extra"/lib/systemd/system/*; do
     name=$(basename "$file")
     ln -s "$file" "$units/$name"
-    for target in $(sed -n 's/^WantedBy=//p' "$file"); do enable "$name" "$target"; done
+    targets=$(sed -n 's/^WantedBy=//p' "$file")
+    for target in $targets; do enable_unit "$name" "$target"; done
   done
 fi
 

@@ -226,7 +226,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// The Python of `tests/interop/requirements.txt`; without it, says that the test was skipped.
+/// The Python of `tests/requirements.txt`; without it, says that the test was skipped.
 pub(crate) fn python() -> Option<PathBuf> {
     let python = std::env::var_os("SUREFOOT_PYTHON").map_or_else(
         || rig::source().join("target/venv/bin/python"),
