@@ -15,7 +15,7 @@ use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name},
 };
-use surefoot_http::{Http, client};
+use surefoot_http::Http;
 use surefoot_store::{
     cache::{Cache, place},
     fetch::{self, FetchReport},
@@ -25,7 +25,6 @@ use surefoot_store::{
     progress::{Progress, Status},
     request::{FetchRequest, SignaturePolicy},
 };
-use surefoot_trust::Sender;
 
 /// Without a terminal, how often a line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -291,7 +290,7 @@ async fn released(
     })?;
     let state = tempfile::tempdir()?;
     let mut config = surefoot_trust::Config::new(&place(repo), anchor, state.path().into());
-    config.http.sender = Some(Sender(Arc::new(client::sender(net.options()))));
+    config.http = net.options();
     let mut client = surefoot_trust::Client::new(config)?;
     client.refresh(jiff::Timestamp::now()).await?;
     let name = format!("channels/{channel}.json");

@@ -9,8 +9,8 @@ use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
 };
-use surefoot_http::{Options, client::sender};
-use surefoot_trust::{Client, Clock, Error, Sender};
+use surefoot_http::Options;
+use surefoot_trust::{Client, Clock, Error};
 use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -200,13 +200,12 @@ fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Co
     let anchor = read_anchor(&config.root)?;
     let mut trust =
         surefoot_trust::Config::new(config.repository.as_str(), anchor, state_dir.join("trust"));
-    trust.http.window = config.poll.timeout;
-    let options = Options {
+    trust.pace.window = config.poll.timeout;
+    trust.http = Options {
         connect_timeout: config.poll.timeout,
         stall_timeout: config.poll.timeout,
         ..fetching::http(config)
     };
-    trust.http.sender = Some(Sender(Arc::new(sender(options))));
     Ok(trust)
 }
 

@@ -15,9 +15,9 @@ use reqwest::{
 };
 use std::{
     error::Error as _,
-    fmt::Write as _,
-    pin::Pin,
-    sync::{Arc, OnceLock},
+    fmt::{self, Write as _},
+    mem,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -25,12 +25,18 @@ use std::{
 const MAX_REDIRECTIONS: usize = 5;
 
 /// Clients and their connections.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Http {
     options: Options,
     plain: OnceLock<reqwest::Client>,
     secure: OnceLock<reqwest::Client>,
     credentials: OnceLock<Credentials>,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
 }
 
 impl Http {
@@ -41,6 +47,12 @@ impl Http {
             options,
             ..Self::default()
         }
+    }
+
+    /// Closes connections, and forgets certificates and what is shown to servers: the next request
+    /// reads it anew.
+    pub fn close(&mut self) {
+        *self = Self::new(mem::take(&mut self.options));
     }
 
     /// Sends a GET request with what its server wants to see, and follows redirections: gives the
@@ -194,18 +206,17 @@ impl Response {
         self.response.content_length()
     }
 
-    /// Where it comes from, as errors show it.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
     /// The next piece of the body; `None` at the end.
     ///
     /// # Errors
     /// [`Error::Transfer`], [`Error::Stalled`].
     pub async fn piece(&mut self) -> Result<Option<Bytes>> {
         patiently(self.stall_timeout, &self.url, self.response.chunk()).await
+    }
+
+    /// The next piece of the body, however long it takes.
+    pub(crate) async fn chunk(&mut self) -> reqwest::Result<Option<Bytes>> {
+        self.response.chunk().await
     }
 }
 
@@ -225,33 +236,6 @@ async fn patiently<T>(
             url: url.to_owned(),
             after: stall_timeout,
         }),
-    }
-}
-
-/// The answer to a request up to its body, or why there is none.
-pub type Sending =
-    Pin<Box<dyn Future<Output = std::result::Result<reqwest::Response, String>> + Send>>;
-
-/// Makes what sends GET requests as those for caches, for whoever reads other files from such servers.
-/// It is made of closures alone, so that they need not know this crate.
-pub fn sender(
-    options: Options,
-) -> impl Fn() -> Box<dyn Fn(Url, HeaderMap) -> Sending + Send + Sync> + Send + Sync {
-    move || {
-        let http = Arc::new(Http::new(options.clone()));
-        Box::new(move |url, headers| {
-            let http = Arc::clone(&http);
-            Box::pin(async move {
-                let shown = url.to_string();
-                let answer = http.get(url, &shown, &headers).await;
-                answer
-                    .map(|answer| answer.response)
-                    .map_err(|error| match error {
-                        Error::Transfer { why, .. } => why,
-                        error => error.to_string(),
-                    })
-            })
-        })
     }
 }
 

@@ -22,6 +22,14 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// The file is larger than is ever read of it.
+    #[error("{url} is larger than {limit} bytes, which is the most that is read")]
+    TooLarge {
+        /// Where, without credentials.
+        url: String,
+        /// The limit, bytes.
+        limit: u64,
+    },
     /// The URL of an [`Access`](crate::access::Access) is none.
     #[error("'{0}' is no URL of a binary cache; use http://, https:// or file:///")]
     Url(String),

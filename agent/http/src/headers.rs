@@ -1,7 +1,11 @@
 //! Headers of HTTP answers: read if they are good, else as if they were not there; and those of
 //! requests that are secret.
 
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER};
+use reqwest::header::{
+    CONTENT_RANGE, DATE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, RETRY_AFTER,
+};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Where the bytes that come begin, and how many the whole has, in a `Content-Range`:
@@ -24,6 +28,57 @@ pub fn validator(headers: &HeaderMap) -> Option<String> {
         .or_else(|| text(LAST_MODIFIED))
         .filter(|text| text.len() <= 1000)
         .map(str::to_owned)
+}
+
+/// What a server said about a file, to ask whether it has changed (RFC 9110, section 13).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Validators {
+    /// `ETag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// `Last-Modified`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+}
+
+impl Validators {
+    /// Those of an answer: one of them, or none.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let text = |name| {
+            let value = headers.get(name)?.to_str().ok()?;
+            (value.len() <= 200).then(|| value.to_owned())
+        };
+        let etag = text(ETAG);
+        // A time alone tells changes apart only if they are a second apart (RFC 9110, 8.8.2.2).
+        let last_modified = text(LAST_MODIFIED)
+            .filter(|_| etag.is_none())
+            .filter(|time| text(DATE).is_some_and(|date| date != *time));
+        Self {
+            etag,
+            last_modified,
+        }
+    }
+
+    /// Whether the server can tell changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+
+    /// Headers of a request for a file only if it has changed.
+    #[must_use]
+    pub fn condition(&self) -> HeaderMap {
+        let known = match (&self.etag, &self.last_modified) {
+            (Some(etag), _) => Some((IF_NONE_MATCH, etag)),
+            (None, Some(time)) => Some((IF_MODIFIED_SINCE, time)),
+            (None, None) => None,
+        };
+        // What came as a header can go back as one.
+        let known = known.and_then(|(name, value)| Some((name, value.parse().ok()?)));
+        known.into_iter().collect()
+    }
 }
 
 /// How long to wait before asking again, in a `Retry-After`. Seconds only: the date form would need

@@ -3,11 +3,13 @@
 //! * [`options`]: how to speak HTTP, [`access`]: what to show to servers that do not serve
 //!   everybody, both as values;
 //! * [`client`]: sends requests and follows redirections;
-//! * [`pace`]: the most bytes a second;
+//! * [`document`]: small files as wholes;
+//! * [`pace`]: the most bytes a second, and the least;
 //! * [`headers`]: what answers say of themselves.
 
 pub mod access;
 pub mod client;
+pub mod document;
 pub mod error;
 mod file;
 pub mod headers;

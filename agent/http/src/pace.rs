@@ -1,4 +1,4 @@
-//! The bound on bytes per second, shared by all downloads of a fetch.
+//! How fast bytes may come, shared by all downloads of a fetch, and how slowly they may.
 
 use std::{
     sync::{
@@ -30,6 +30,25 @@ impl Bandwidth {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// The slowest that a server may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeastPace {
+    /// Each span of this length must bring [`Self::min_bytes`] or the end.
+    pub window: Duration,
+    /// Bytes in each window.
+    pub min_bytes: u64,
+}
+
+impl Default for LeastPace {
+    /// 3 000 bytes in 30 s.
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(30),
+            min_bytes: 3_000,
+        }
     }
 }
 

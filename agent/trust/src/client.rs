@@ -5,16 +5,17 @@ use crate::{
     clock::{Clock, Now},
     digest, files,
     keys::sha256_hex,
-    local::{self, Disk, Found, Local, RealDisk, State, Validators},
+    local::{self, Disk, Found, Local, RealDisk, State},
     metadata::TargetFile,
     names::{self, Limits},
-    transport::{Answer, Base, HttpOptions, Name, Transport},
+    source::{Base, Name, Reader},
     trusted_set::TrustedSet,
     workflow::{Refreshing, Search, Step},
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use surefoot_http::{Options, document::Document, headers::Validators, pace::LeastPace};
 
 /// After this many polls that were answered "not modified" the whole workflow runs again, new
 /// roots included. They come with a new timestamp, so this is only a second net.
@@ -36,7 +37,9 @@ pub struct Config {
     /// What is too large.
     pub limits: Limits,
     /// How to speak HTTP.
-    pub http: HttpOptions,
+    pub http: Options,
+    /// The slowest that a web server may be.
+    pub pace: LeastPace,
 }
 
 impl Config {
@@ -50,7 +53,8 @@ impl Config {
             anchor,
             state_dir,
             limits: Limits::default(),
-            http: HttpOptions::default(),
+            http: Options::default(),
+            pace: LeastPace::default(),
         }
     }
 }
@@ -95,7 +99,7 @@ pub struct Client {
     metadata: Base,
     targets: Base,
     limits: Limits,
-    transport: Transport,
+    reader: Reader,
     local: Local<RealDisk>,
     cache: local::Targets,
     state: State,
@@ -157,7 +161,7 @@ impl Client {
             metadata,
             targets,
             limits: config.limits,
-            transport: Transport::new(config.http),
+            reader: Reader::new(config.http, config.pace),
             local,
             cache: local::Targets::new(&config.state_dir),
             state,
@@ -187,7 +191,7 @@ impl Client {
     pub async fn refresh(&mut self, now: impl Into<Now>) -> Result<Refresh, Error> {
         let now = now.into();
         let before = self.versions();
-        let received = self.transport.received;
+        let received = self.reader.received;
         let mut working = Refreshing::new(self.set.clone(), now, self.state.seen, self.limits);
         let (mut early, idle) = self.ask_for_news(&working).await?;
         let mut validators = self.state.validators.clone();
@@ -211,7 +215,7 @@ impl Client {
                 timestamp: 0,
                 ..before
             },
-            bytes_received: self.transport.received - received,
+            bytes_received: self.reader.received - received,
             versions,
             expires: self.set.expires().ok_or(Error::NotRefreshed)?,
             issued: self.set.issued(),
@@ -243,13 +247,13 @@ impl Client {
         let limit = self.limits.timestamp;
         Ok(
             match self
-                .transport
+                .reader
                 .get(&self.metadata, name, limit, validators)
                 .await?
             {
-                Answer::NotModified => (None, true),
-                Answer::Bytes(bytes, validators) => (Some((bytes, validators)), false),
-                Answer::NotFound => (None, false),
+                Document::NotModified => (None, true),
+                Document::Bytes(bytes, validators) => (Some((bytes, validators)), false),
+                Document::NotFound => (None, false),
             },
         )
     }
@@ -263,21 +267,21 @@ impl Client {
         while let Some(request) = working.wanted()? {
             let name = Name::Encoded(&request.file);
             let answer = match early.take_if(|_| request.timestamp) {
-                Some((bytes, validators)) => Answer::Bytes(bytes, validators),
+                Some((bytes, validators)) => Document::Bytes(bytes, validators),
                 None => {
-                    self.transport
+                    self.reader
                         .get(&self.metadata, name, request.limit, None)
                         .await?
                 }
             };
             match answer {
-                Answer::Bytes(bytes, new) => {
+                Document::Bytes(bytes, new) => {
                     working.answer(Some(&bytes))?;
                     if request.timestamp {
                         *validators = new;
                     }
                 }
-                Answer::NotFound | Answer::NotModified => {
+                Document::NotFound | Document::NotModified => {
                     let url = self.metadata.locate(name);
                     working.answer(None).map_err(|e| at(e, url))?;
                 }
@@ -373,12 +377,12 @@ impl Client {
                 Step::Want(request) => {
                     let file = Name::Encoded(&request.file);
                     let answer = self
-                        .transport
+                        .reader
                         .get(&self.metadata, file, request.limit, None)
                         .await?;
                     let bytes = match &answer {
-                        Answer::Bytes(bytes, _) => Some(bytes.as_slice()),
-                        Answer::NotFound | Answer::NotModified => None,
+                        Document::Bytes(bytes, _) => Some(bytes.as_slice()),
+                        Document::NotFound | Document::NotModified => None,
                     };
                     fetched |= bytes.is_some();
                     let next = search
@@ -434,10 +438,10 @@ impl Client {
         };
         let file = Name::Plain(&file);
         let answer = self
-            .transport
+            .reader
             .get(&self.targets, file, info.length, None)
             .await?;
-        let Answer::Bytes(bytes, _) = answer else {
+        let Document::Bytes(bytes, _) = answer else {
             return Err(Error::NotFound {
                 url: self.targets.locate(file),
             });
@@ -453,12 +457,12 @@ impl Client {
     /// Sets how long all that is asked of the repository may take, together, from now until
     /// [`Self::close`]. What came in time stays: the next refresh goes on from there.
     pub fn limit(&mut self, all: Duration) {
-        self.transport.limit(all);
+        self.reader.limit(all);
     }
 
     /// Closes connections and lets go of the HTTP client's memory until it is needed again.
     pub fn close(&mut self) {
-        self.transport.close();
+        self.reader.close();
     }
 }
 

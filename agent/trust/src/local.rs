@@ -14,6 +14,7 @@ use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
+use surefoot_http::headers::Validators;
 
 /// Slots above this size are not read, bytes. None is ever written: the limits of a client add up
 /// to less, even where each byte is escaped.
@@ -116,24 +117,6 @@ impl Disk for Slot {
 
     fn path(&self, name: &str) -> PathBuf {
         name.into()
-    }
-}
-
-/// What a server said about `timestamp.json`, to ask whether it has changed (RFC 9110, section 13).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Validators {
-    /// `ETag`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) etag: Option<String>,
-    /// `Last-Modified`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last_modified: Option<String>,
-}
-
-impl Validators {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.etag.is_none() && self.last_modified.is_none()
     }
 }
 

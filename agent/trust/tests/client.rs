@@ -139,7 +139,7 @@ async fn what_the_server_does_wrong_is_said_and_nothing_is_lost() {
         ),
         ("timestamp.json", Fault::Endless, "larger than 16384 bytes"),
         ("timestamp.json", Fault::Short, "the exchange failed"),
-        ("timestamp.json", Fault::Redirect, "too many redirects"),
+        ("timestamp.json", Fault::Redirect, "it redirects for ever"),
         (
             "timestamp.json",
             Fault::Bytes(b"[]".to_vec()),
@@ -209,7 +209,7 @@ async fn nobody_answers() {
     let mut client = client(&repo, "http://127.0.0.1:1", &state);
     let error = client.refresh(time(START)).await.unwrap_err();
     assert!(error.is_transient());
-    assert!(error.to_string().contains("cannot connect"), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
 }
 
 #[tokio::test]

@@ -75,7 +75,8 @@ async fn a_refresh_of_many_slow_files_ends_and_the_next_one_goes_on() {
         editor.change_root(&draft, time(START)).unwrap();
     }
     let url = slow_server(repo.dir.path().into()).await;
-    let config = Config::new(&url, repo.anchor(), state.path().into());
+    let mut config = Config::new(&url, repo.anchor(), state.path().into());
+    config.http.stall_timeout = STEP * 2;
     let mut client = Client::new(config.clone()).unwrap();
     let mut before = 1;
     loop {

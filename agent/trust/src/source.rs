@@ -1,0 +1,169 @@
+//! Where the files of a repository come from: a web server or a directory.
+
+use crate::{Error, files, names};
+use std::{path::PathBuf, time::Duration};
+use surefoot_http::{
+    Http, Options, Url,
+    document::{self, Document},
+    headers::Validators,
+    pace::LeastPace,
+};
+use tokio::time::{Instant, timeout_at};
+
+/// Where files come from.
+#[derive(Debug)]
+pub(crate) enum Base {
+    Http(String),
+    Dir(PathBuf),
+}
+
+/// How a file is named.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Name<'a> {
+    /// As it is on the disk and in the URL.
+    Encoded(&'a str),
+    /// To be percent-encoded for a URL; slashes part directories.
+    Plain(&'a str),
+}
+
+impl Base {
+    /// Understands an address.
+    pub(crate) fn new(address: &str) -> Result<Self, Error> {
+        let wrong = || Error::Url {
+            url: address.chars().take(300).collect(),
+        };
+        let url = Url::parse(address).map_err(|_| wrong())?;
+        match url.scheme() {
+            "file" => url.to_file_path().map(Self::Dir).map_err(|()| wrong()),
+            "http" | "https" if url.query().is_none() && url.fragment().is_none() => {
+                Ok(Self::Http(address.trim_end_matches('/').to_owned()))
+            }
+            _ => Err(wrong()),
+        }
+    }
+
+    /// The address of a file, for requests and errors.
+    pub(crate) fn locate(&self, name: Name<'_>) -> String {
+        match (self, name) {
+            (Self::Http(base), Name::Encoded(file)) => format!("{base}/{file}"),
+            (Self::Http(base), Name::Plain(file)) => {
+                format!("{base}/{}", names::quote_path(file))
+            }
+            (Self::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
+                dir.join(file).display().to_string()
+            }
+        }
+    }
+}
+
+/// Reads files: never more than asked for, never for longer than allowed.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    http: Http,
+    pace: LeastPace,
+    /// Bytes of files since the start.
+    pub(crate) received: u64,
+    /// Nothing is waited for any longer than this, however it trickles.
+    until: Option<(Instant, Duration)>,
+}
+
+impl Reader {
+    pub(crate) fn new(options: Options, pace: LeastPace) -> Self {
+        Self {
+            http: Http::new(options),
+            pace,
+            received: 0,
+            until: None,
+        }
+    }
+
+    /// All that is asked for from now on, together, may take so long.
+    pub(crate) fn limit(&mut self, all: Duration) {
+        self.until = Some((Instant::now() + all, all));
+    }
+
+    /// Closes connections and forgets certificates, and the limit.
+    pub(crate) fn close(&mut self) {
+        self.http.close();
+        self.until = None;
+    }
+
+    /// Reads one file of at most `limit` bytes, unless it is as its validators say.
+    pub(crate) async fn get(
+        &mut self,
+        base: &Base,
+        name: Name<'_>,
+        limit: u64,
+        validators: Option<&Validators>,
+    ) -> Result<Document, Error> {
+        let document = match (base, name) {
+            (Base::Http(_), _) => self.web(base.locate(name), limit, validators).await?,
+            // A stick may hang; but reading a few small files is not worth a thread.
+            (Base::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
+                match files::read(&dir.join(file), limit)? {
+                    None => Document::NotFound,
+                    Some(bytes) => Document::Bytes(bytes, Validators::default()),
+                }
+            }
+        };
+        if let Document::Bytes(bytes, _) = &document {
+            self.received += bytes.len() as u64;
+        }
+        Ok(document)
+    }
+
+    async fn web(
+        &self,
+        url: String,
+        limit: u64,
+        validators: Option<&Validators>,
+    ) -> Result<Document, Error> {
+        let request = document::get(&self.http, &url, limit, validators, self.pace);
+        let answer = match self.until {
+            None => request.await,
+            Some((until, all)) => match timeout_at(until, request).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let why = format!("all of it took longer than {} s", all.as_secs());
+                    return Err(Error::Transport { url, why });
+                }
+            },
+        };
+        answer.map_err(|error| match error {
+            surefoot_http::Error::TooLarge { limit, .. } => Error::TooLarge { file: url, limit },
+            surefoot_http::Error::Transfer { why, .. } => Error::Transport { url, why },
+            error => Error::Transport {
+                url,
+                why: error.to_string(),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood_or_refused() {
+        for bad in [
+            "",
+            "x",
+            "ftp://x/",
+            "https://x/?a=b",
+            "/srv/repo",
+            "file://host/x",
+        ] {
+            let error = Base::new(bad).unwrap_err().to_string();
+            assert!(error.contains("no address of a repository"), "{error}");
+        }
+        let base = Base::new("https://x/repo/").unwrap();
+        assert_eq!(base.locate(Name::Plain("a b/c")), "https://x/repo/a%20b/c");
+        assert_eq!(
+            base.locate(Name::Encoded("1.a%2Fb.json")),
+            "https://x/repo/1.a%2Fb.json"
+        );
+        let base = Base::new("file:///srv/my%20repo").unwrap();
+        assert_eq!(base.locate(Name::Plain("a b")), "/srv/my repo/a b");
+    }
+}
