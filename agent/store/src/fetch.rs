@@ -11,6 +11,7 @@ use crate::{
         Downloader, Substituter,
         budget::MemoryBudget,
         order::{DownloadOrder, NextDownload},
+        transfer::Transfers,
     },
     error::{Error, Result},
     gc_root,
@@ -208,15 +209,17 @@ async fn bring(
         wanted,
         connections: request.connections.clamp(1, 64),
         downloader: Downloader {
-            http: Http::new(request.http.clone()),
             substituters: caches.into_iter().map(Substituter::new).collect(),
-            limiter: Limiter::new(request.bandwidth.clone()),
-            staging: Arc::clone(&staging),
-            memory: memory.clone(),
-            found,
-            index: Arc::clone(index),
             retry: request.retry,
-            teller,
+            transfers: Transfers {
+                http: Http::new(request.http.clone()),
+                limiter: Limiter::new(request.bandwidth.clone()),
+                staging: Arc::clone(&staging),
+                memory: memory.clone(),
+                found,
+                index: Arc::clone(index),
+                teller,
+            },
         },
         importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, teller),
     };
@@ -241,7 +244,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     async fn downloads(&self) -> Result<()> {
-        let (index, budget) = (&*self.downloader.index, &self.importer.budget);
+        let (index, budget) = (&*self.importer.index, &self.importer.budget);
         let mut order = DownloadOrder::new(index, &self.wanted, self.connections);
         let mut running = FuturesUnordered::new();
         loop {
@@ -261,7 +264,7 @@ impl Work<'_> {
     async fn download(&self, next: NextDownload) -> Result<usize> {
         let at = match next {
             NextDownload::InOrder(at) => {
-                let info = &self.downloader.index.paths[at];
+                let info = &self.importer.index.paths[at];
                 self.importer.budget.take(info).await;
                 at
             }
@@ -269,7 +272,7 @@ impl Work<'_> {
         };
         self.downloader.download(at).await?;
         self.importer.staged(at);
-        self.downloader.teller.tell();
+        self.importer.teller.tell();
         Ok(at)
     }
 }
