@@ -8,11 +8,10 @@ use crate::{
     nix_daemon::Connection,
 };
 use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::symlink,
+    fs, io,
     path::{Path, PathBuf, absolute},
 };
+use surefoot_base::file;
 use surefoot_core::StorePath;
 
 /// Symlinks below it are roots by themselves.
@@ -35,30 +34,14 @@ pub async fn set(link: &Path, target: &StorePath, daemon: &mut Connection) -> Re
 }
 
 fn place(link: &Path, target: &Path) -> Result<()> {
-    match fs::symlink_metadata(link) {
-        Ok(data) if !data.is_symlink() => {
-            let why = io::Error::new(io::ErrorKind::AlreadyExists, "it is there and no symlink");
-            return Err(Error::io("make the GC root", link)(why));
-        }
-        Ok(_) if fs::read_link(link).is_ok_and(|old| old == target) => return Ok(()),
-        _ => {}
-    }
     let failed = |why| Error::io("make the GC root", link)(why);
-    let (Some(dir), Some(name)) = (link.parent(), link.file_name()) else {
-        return Err(failed(io::ErrorKind::InvalidInput.into()));
-    };
-    fs::create_dir_all(dir).map_err(failed)?;
-    let mut temporary = std::ffi::OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(".{}", std::process::id()));
-    let temporary = dir.join(temporary);
-    match fs::remove_file(&temporary) {
-        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(failed(why)),
-        _ => {}
+    if fs::symlink_metadata(link).is_ok_and(|data| !data.is_symlink()) {
+        let why = io::Error::new(io::ErrorKind::AlreadyExists, "it is there and no symlink");
+        return Err(failed(why));
     }
-    symlink(target, &temporary)
-        .and_then(|()| fs::rename(&temporary, link))
-        .and_then(|()| File::open(dir)?.sync_all())
+    // Only `/` lies in no directory, and it was refused above.
+    file::make_dirs(link.parent().unwrap_or(link))
+        .and_then(|()| file::replace_symlink(link, target))
         .map_err(failed)
 }
 

@@ -4,12 +4,8 @@ use crate::{
     error::{Error, Result},
     staging::{Found, Staging, StagingKey},
 };
-use nix::sys::statvfs::statvfs;
-use std::{
-    collections::HashSet,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashSet, os::unix::fs::MetadataExt, path::Path};
+use surefoot_base::space;
 use surefoot_core::{StorePath, closure::ClosureIndex};
 
 /// What a fetch will cost.
@@ -68,44 +64,26 @@ impl FetchPlan {
         if self.missing.is_empty() {
             return Ok(());
         }
-        let (staging, staging_free) = free(staging)?;
-        let (store, store_free) = free(store)?;
-        let needs = if device(&staging)? == device(&store)? {
-            vec![(
-                staging,
-                staging_free,
-                self.wire_bytes().saturating_add(self.nar_bytes),
-            )]
+        let (staging, store) = (space::existing(staging), space::existing(store));
+        let needs = if device(staging)? == device(store)? {
+            vec![(staging, self.wire_bytes().saturating_add(self.nar_bytes))]
         } else {
-            vec![
-                (staging, staging_free, self.wire_bytes()),
-                (store, store_free, self.nar_bytes),
-            ]
+            vec![(staging, self.wire_bytes()), (store, self.nar_bytes)]
         };
-        for (dir, free, bytes) in needs {
+        for (dir, bytes) in needs {
+            let free = space::free(dir)
+                .map_err(|errno| Error::io("ask for the free space of", dir)(errno.into()))?;
             let needed = bytes.saturating_add(reserve);
             if free < needed {
-                return Err(Error::NoSpace { dir, needed, free });
+                return Err(Error::NoSpace {
+                    dir: dir.into(),
+                    needed,
+                    free,
+                });
             }
         }
         Ok(())
     }
-}
-
-/// Bytes that may be written on the file system that a directory lies on, or will lie on.
-fn free(dir: &Path) -> Result<(PathBuf, u64)> {
-    let dir = dir
-        .ancestors()
-        .find(|dir| dir.exists())
-        .unwrap_or(Path::new("/"));
-    let stat =
-        statvfs(dir).map_err(|errno| Error::io("ask for the free space of", dir)(errno.into()))?;
-    #[allow(
-        clippy::useless_conversion,
-        reason = "the types differ between platforms"
-    )]
-    let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
-    Ok((dir.into(), free))
 }
 
 fn device(dir: &Path) -> Result<u64> {

@@ -1,5 +1,6 @@
 //! Staged NARs into the store, through the Nix daemon.
 
+mod cleanup;
 pub(crate) mod concurrency;
 pub(crate) mod scheduler;
 
@@ -11,8 +12,9 @@ use crate::{
     nix_daemon::{CheckSignatures, Connection, Payload},
     progress::Teller,
     request::{FetchRequest, SignaturePolicy},
-    staging::{SMALL, Staging, StagingKey},
+    staging::{Staging, StagingKey},
 };
+use cleanup::Cleanup;
 use concurrency::Concurrency;
 use scheduler::{Next, Scheduler};
 use std::{
@@ -40,12 +42,7 @@ pub(crate) struct Importer<'a> {
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) budget: StagingBudget,
     pub(crate) memory: MemoryBudget,
-    /// Small files that were imported and are still to be removed, and their bytes. Many at a time
-    /// and late: ext4 looks for a new file's inode beyond all those that were freed in the last
-    /// seconds, which would make each file slower to create than the one before, in the store too.
-    litter: Mutex<(Vec<StagingKey>, u64)>,
-    /// Bytes of litter that may lie around.
-    litter_limit: u64,
+    cleanup: Cleanup,
     scheduler: Mutex<Scheduler>,
     changed: Notify,
     concurrency: Concurrency,
@@ -62,6 +59,7 @@ impl<'a> Importer<'a> {
         memory: MemoryBudget,
         teller: Teller<'a>,
     ) -> Self {
+        let cleanup = Cleanup::new(Arc::clone(&staging), request.staging_limit / 8);
         Self {
             socket: request.daemon_socket.clone(),
             check: match request.signatures {
@@ -73,8 +71,7 @@ impl<'a> Importer<'a> {
             teller,
             budget: StagingBudget::new(request.staging_limit),
             memory,
-            litter: Mutex::default(),
-            litter_limit: request.staging_limit / 8,
+            cleanup,
             scheduler: Mutex::new(scheduler),
             changed: Notify::new(),
             concurrency: Concurrency::new(),
@@ -148,36 +145,15 @@ impl<'a> Importer<'a> {
     /// What is in the store need not be in staging.
     async fn forget(&self, at: usize) -> Result<()> {
         let info = &self.index.paths[at];
-        let (key, size) = (StagingKey::of(info), info.download.size(info.nar_size));
-        let keys = if size > SMALL {
-            vec![key]
-        } else {
-            let mut litter = self.litter.lock().unwrap_or_else(PoisonError::into_inner);
-            litter.0.push(key);
-            litter.1 += size;
-            if litter.1 > self.litter_limit {
-                std::mem::take(&mut *litter).0
-            } else {
-                Vec::new()
-            }
-        };
-        if !keys.is_empty() {
-            self.remove(keys).await?;
-        }
+        let size = info.download.size(info.nar_size);
+        self.cleanup.imported(StagingKey::of(info), size).await?;
         self.budget.give(at, info);
         Ok(())
     }
 
     /// Removes what still lies around, at the end.
     pub(crate) async fn clean(&self) -> Result<()> {
-        let litter =
-            std::mem::take(&mut *self.litter.lock().unwrap_or_else(PoisonError::into_inner));
-        self.remove(litter.0).await
-    }
-
-    async fn remove(&self, keys: Vec<StagingKey>) -> Result<()> {
-        let staging = Arc::clone(&self.staging);
-        blocking(move || keys.iter().try_for_each(|key| staging.forget_whole(key))).await
+        self.cleanup.end().await
     }
 
     /// Imports a path; its end is held back until its references are valid, and nobody else is

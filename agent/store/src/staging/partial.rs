@@ -7,12 +7,15 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
+use surefoot_base::file;
 use surefoot_core::Sha256;
 
 /// Files up to this size are kept in memory until they are complete, bytes: their beginnings are not
 /// worth files.
 pub(crate) const SMALL: u64 = 64 << 10;
 
+/// Notes of origins above this size are not ours, bytes.
+const MAX_ORIGIN: u64 = 64 << 10;
 /// After the name of a complete file: the beginning of it.
 pub(super) const PART: &str = ".part";
 /// After the name of a complete file: where its beginning came from.
@@ -42,20 +45,20 @@ impl Partial {
     /// there; blocks.
     pub(super) fn open(done: PathBuf) -> Result<Self> {
         let (path, from) = (with_suffix(&done, PART), with_suffix(&done, FROM));
-        let mut file = OpenOptions::new()
+        let mut part = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(&path)
             .map_err(Error::io("open", &path))?;
-        let (digest, len) = hash(&mut file).map_err(Error::io("read", &path))?;
+        let (digest, len) = hash(&mut part).map_err(Error::io("read", &path))?;
         let validator = match len {
             0 => None,
-            _ => fs::read_to_string(&from).ok(),
+            _ => file::read_text(&from, MAX_ORIGIN).ok(),
         };
         Ok(Self {
-            bytes: Bytes::File(file),
+            bytes: Bytes::File(part),
             digest,
             len,
             validator,
