@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Battery, GateCommand, Gates, Stage as Setting},
-    robot::{self, clock, health},
+    robot::{self, clock, process},
 };
 use jiff::{Zoned, civil::DateTime};
 use std::path::Path;
@@ -107,7 +107,7 @@ fn battery(config: &Battery, stage: Stage, supplies: &Path) -> Option<Closed> {
 }
 
 async fn command(gate: &GateCommand) -> Option<Closed> {
-    let ended = health::run(&gate.exec, gate.timeout).await;
+    let ended = process::run(&gate.exec.0, gate.timeout).await;
     ended.err().map(|(message, lines)| Closed {
         gate: format!("command {}", gate.name),
         why: lines.into_iter().next_back().unwrap_or(message),

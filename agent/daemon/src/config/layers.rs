@@ -7,12 +7,12 @@ use super::{
     values::describe,
 };
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
+use surefoot_base::file::{self, ReadError};
 use toml::de::{DeTable, DeValue};
 
 /// Configuration files above this size are refused before they are parsed, in bytes.
@@ -98,19 +98,12 @@ fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, What> {
 }
 
 fn read(path: &Path) -> Result<String, What> {
-    // Before it is opened: opening a pipe would wait for a writer.
-    if !path.metadata().map_err(What::Unreadable)?.is_file() {
-        return Err(What::NotAFile);
-    }
-    let file = File::open(path).map_err(What::Unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(What::Unreadable)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(What::TooLarge);
-    }
-    String::from_utf8(bytes).map_err(|_| What::Encoding)
+    file::read_text(path, MAX_FILE_BYTES).map_err(|error| match error {
+        ReadError::Io(error) => What::Unreadable(error),
+        ReadError::NotAFile => What::NotAFile,
+        ReadError::TooLarge { .. } => What::TooLarge,
+        ReadError::NotText => What::Encoding,
+    })
 }
 
 /// Puts the files together, in order, after whatever was wrong with reading them.

@@ -3,7 +3,7 @@
 use jiff::civil::Weekday;
 use reqwest::Url;
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
-use surefoot_base::units;
+use surefoot_base::{glob, units};
 use surefoot_core::{
     gate,
     release::{self, Name},
@@ -383,37 +383,8 @@ pub(crate) struct UnitGlob(String);
 impl UnitGlob {
     /// Whether the whole name fits.
     pub(crate) fn matches(&self, unit: &str) -> bool {
-        glob(self.0.as_bytes(), unit.as_bytes())
+        glob::matches(&self.0, unit)
     }
-}
-
-/// Whether a pattern fits the whole of a text: `*` for any bytes, `?` for one. Takes no longer than
-/// the product of their lengths, and no stack.
-pub(crate) fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    // Where to go on when a later part does not fit: after the last star, one byte on.
-    let mut retry = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p + 1, t + 1));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || *c == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match retry {
-                Some((after_star, next)) => {
-                    p = after_star;
-                    t = next;
-                    retry = Some((after_star, next + 1));
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 impl fmt::Display for UnitGlob {

@@ -4,7 +4,7 @@ use super::Patient;
 use crate::state::roots;
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_base::units::short_bytes;
+use surefoot_base::{space, units::short_bytes};
 use surefoot_core::StorePath;
 
 const STORE: Subject = Subject::Store;
@@ -34,8 +34,8 @@ pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
 
 fn room(store: &Path, reserve: u64) -> Finding {
     let what = "room";
-    let free = match nix::sys::statvfs::statvfs(store) {
-        Ok(stat) => stat.blocks_available() * stat.fragment_size(),
+    let free = match space::free(store) {
+        Ok(free) => free,
         Err(error) => {
             let found = format!("{} cannot be looked at: {}", store.display(), error.desc());
             return Finding::fail(STORE, what, found, "install Nix");

@@ -1,13 +1,13 @@
 //! The robot's clocks: which boot this is, the time since it began, and what time of the day it is.
 
+use crate::robot;
 use jiff::Timestamp;
-use std::fs;
 use surefoot_core::time::{BootId, Instant};
 use surefoot_trust::Now;
 
 /// This boot's name; empty if the kernel does not tell.
 pub(crate) fn boot_id() -> BootId {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = robot::read("/proc/sys/kernel/random/boot_id".as_ref()).unwrap_or_default();
     BootId(text.trim().to_owned())
 }
 

@@ -1,15 +1,14 @@
 //! Looking at the robot's health.
 
 use crate::{
-    config::{self, CommandCheck, Exec, HttpCheck, TcpCheck},
-    robot::{nixos, systemd, units},
+    config::{self, CommandCheck, HttpCheck, TcpCheck},
+    robot::{nixos, process, systemd, units},
 };
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 use surefoot_core::{
     StorePath,
-    health::{Failure, JOURNAL_LINES, REPOSITORY, Report},
+    health::{Failure, REPOSITORY, Report},
 };
-use tokio::process::Command;
 
 /// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository.
 /// Each check has its own time limit, so that a round always ends.
@@ -129,42 +128,12 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {
-    let ended = run(&check.exec, check.timeout).await;
+    let ended = process::run(&check.exec.0, check.timeout).await;
     ended.err().map(|(message, journal)| Failure {
         check: format!("command {}", check.name),
         message,
         journal,
     })
-}
-
-/// Runs a program that must exit with 0.
-///
-/// # Errors
-/// How it ended instead, and its last lines.
-pub(crate) async fn run(exec: &Exec, limit: Duration) -> Result<(), (String, Vec<String>)> {
-    let Some((program, args)) = exec.0.split_first() else {
-        return Err(("there is no program".to_owned(), Vec::new()));
-    };
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("PATH", systemd::PATH)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = within(limit, command.output())
-        .await
-        .map_err(|why| (why, Vec::new()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().take(500).collect())
-        .collect();
-    let tail = lines.len().saturating_sub(JOURNAL_LINES);
-    Err((output.status.to_string(), lines[tail..].to_vec()))
 }
 
 async fn tcp(check: &TcpCheck) -> Option<Failure> {

@@ -9,15 +9,13 @@ pub(crate) mod systemd;
 pub(crate) mod units;
 pub(crate) mod world;
 
-use std::{fs::File, io::Read as _, path::Path};
+use std::path::Path;
+use surefoot_base::file;
 
 /// Files larger than this are not read, bytes.
 const MAX_FILE: u64 = 1 << 20;
 
 /// Reads a small file; `None` if it is missing, too large or no text.
 pub(crate) fn read(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let file = File::open(path).ok()?;
-    let size = file.take(MAX_FILE + 1).read_to_string(&mut text).ok()?;
-    (size as u64 <= MAX_FILE).then_some(text)
+    file::read_text(path, MAX_FILE).ok()
 }

@@ -5,15 +5,15 @@
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{collections::BTreeMap, process::Command, time::Duration};
+use surefoot_base::program::{self, Limits, ProgramError};
 use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
-use tokio::process::Command;
 
 /// No call to systemd takes longer than this, unless systemd itself hangs.
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// How much of a program's output is looked at, bytes.
-const MAX_OUTPUT: usize = 1 << 20;
+const LIMITS: Limits = Limits {
+    time: Duration::from_secs(60),
+    output: 1 << 20,
+};
 
 /// Where NixOS and others have their programs: transient units get no useful `PATH` by themselves.
 pub(crate) const PATH: &str =
@@ -28,26 +28,24 @@ struct Answer {
     stderr: String,
 }
 
-async fn call(program: &str, args: &[&str]) -> anyhow::Result<Answer> {
-    let mut command = Command::new(program);
+async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
+    let mut command = Command::new(name);
     command
         .args(args)
         .env("SYSTEMD_COLORS", "0")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(LIMIT, command.output())
-        .await
-        .with_context(|| format!("{program} did not answer within {} s", LIMIT.as_secs()))?
-        .with_context(|| format!("cannot run {program}"))?;
-    let text = |bytes: Vec<u8>| {
-        let end = bytes.len().min(MAX_OUTPUT);
-        String::from_utf8_lossy(&bytes[..end]).into_owned()
+        .env("LC_ALL", "C");
+    let ended = match program::run(command, LIMITS).await {
+        Ok(ended) => ended,
+        Err(ProgramError::TooLate(limit)) => {
+            bail!("{name} did not answer within {} s", limit.as_secs())
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot run {name}")),
     };
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Answer {
-        code: output.status.code(),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
+        code: ended.status.code(),
+        stdout: text(ended.stdout),
+        stderr: text(ended.stderr),
     })
 }
 

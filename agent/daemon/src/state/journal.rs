@@ -2,11 +2,8 @@
 
 use super::StateDir;
 use anyhow::Context as _;
-use std::{
-    fs::{self, File},
-    io::{ErrorKind, Read as _, Write as _},
-    path::PathBuf,
-};
+use std::{fs, io::Write as _, path::PathBuf};
+use surefoot_base::file;
 use surefoot_core::journal::{Journal, JournalError, MAX_JOURNAL_BYTES};
 
 /// The journal's file, in the state directory.
@@ -27,15 +24,12 @@ impl StateDir {
     /// The disk says no, or the format is unknown.
     pub(crate) fn load(&self) -> anyhow::Result<Journal> {
         let path = self.journal();
-        let mut bytes = Vec::new();
-        match File::open(&path) {
-            Ok(file) => file
-                .take(MAX_JOURNAL_BYTES + 1)
-                .read_to_end(&mut bytes)
-                .with_context(|| format!("cannot read {}", path.display()))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Journal::default()),
+        // One byte more than is allowed: whether that is too much is the parser's to say.
+        let bytes = match file::read_start(&path, MAX_JOURNAL_BYTES + 1) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => return Ok(Journal::default()),
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot open {}", path.display()));
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
         match Journal::parse(&bytes) {
@@ -71,18 +65,11 @@ impl StateDir {
     /// The disk says no; then the old journal is still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
         let path = self.journal();
-        let write = || -> anyhow::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".journal-")
-                .tempfile_in(&self.dir)?;
-            serde_json::to_writer_pretty(&mut file, journal)?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            File::open(&self.dir)?.sync_all()?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        let write = file::replace_with(&path, 0o600, |file| {
+            serde_json::to_writer_pretty(&mut *file, journal)?;
+            file.write_all(b"\n")
+        });
+        write.with_context(|| format!("cannot write {}", path.display()))
     }
 }
 

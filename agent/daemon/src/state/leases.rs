@@ -3,10 +3,8 @@
 use crate::{config::Config, robot};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use std::{
-    io::Write as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+use surefoot_base::file;
 use surefoot_core::{lease::Leases, time::BootId};
 
 /// Where what lasts as long as a boot is kept.
@@ -50,12 +48,7 @@ impl RuntimeDir {
             leases: leases.clone(),
         };
         let path = self.leases();
-        let write = || -> anyhow::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
-            file.write_all(&serde_json::to_vec(&said)?)?;
-            file.persist(&path)?;
-            Ok(())
-        };
+        let write = || file::replace_unsynced(&path, &serde_json::to_vec(&said)?, 0o600);
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 }

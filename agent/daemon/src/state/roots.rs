@@ -1,13 +1,8 @@
 //! The roots that keep the agent's systems from the garbage collector.
 
 use anyhow::Context as _;
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io::ErrorKind,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
+use surefoot_base::file;
 use surefoot_core::StorePath;
 
 /// Where the roots lie: Nix follows every link below `/nix/var/nix/gcroots` (Nix manual,
@@ -20,18 +15,9 @@ pub(crate) const DIR: &str = "/nix/var/nix/gcroots/surefoot";
 /// The disk says no.
 pub(crate) fn set(dir: &Path, roots: &BTreeMap<String, StorePath>) -> anyhow::Result<()> {
     let work = || -> std::io::Result<()> {
-        fs::create_dir_all(dir)?;
+        file::make_dirs(dir)?;
         for (name, system) in roots {
-            let (link, target) = (dir.join(name), PathBuf::from(system.to_string()));
-            if fs::read_link(&link).is_ok_and(|there| there == target) {
-                continue;
-            }
-            let new = dir.join(format!(".{name}.new"));
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => symlink(&target, &new)?,
-            }
-            fs::rename(&new, &link)?;
+            file::replace_symlink(&dir.join(name), Path::new(&system.to_string()))?;
         }
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -43,7 +29,7 @@ pub(crate) fn set(dir: &Path, roots: &BTreeMap<String, StorePath>) -> anyhow::Re
                 fs::remove_file(entry.path())?;
             }
         }
-        File::open(dir)?.sync_all()
+        file::sync_dir(dir)
     };
     work().with_context(|| format!("cannot root the systems in {}", dir.display()))
 }

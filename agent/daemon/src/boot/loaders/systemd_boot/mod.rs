@@ -16,7 +16,6 @@ use crate::{
         loader::{Loader, Mark, init_of, writable},
         mounts,
     },
-    config::glob,
     robot::{self, systemd},
 };
 use anyhow::{Context as _, bail};
@@ -25,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_api::finding::{Finding, Subject};
+use surefoot_base::glob;
 use surefoot_core::StorePath;
 
 /// The vendor of the loader's variables (the Boot Loader Interface).
@@ -64,7 +64,7 @@ impl Entry {
 
     /// Whether a default speaks of it.
     fn matches(&self, pattern: &str) -> bool {
-        glob(pattern.as_bytes(), self.id.as_bytes())
+        glob::matches(pattern, &self.id)
     }
 }
 
@@ -341,8 +341,8 @@ pub(super) fn fuzz(bytes: &[u8]) {
     let (pattern, name) = text.split_once('\n').unwrap_or((text, text));
     if let Some(id) = identity(name) {
         assert!(id.len() <= name.len());
-        assert!(glob(b"*", id.as_bytes()));
-        let _ = glob(pattern.as_bytes(), id.as_bytes());
+        assert!(glob::matches("*", &id));
+        let _ = glob::matches(pattern, &id);
     }
 }
 
