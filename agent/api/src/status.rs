@@ -35,11 +35,11 @@ impl From<&state::State> for State {
     fn from(state: &state::State) -> Self {
         match state {
             state::State::Idle => Self::Idle,
-            state::State::Fetching { .. } => Self::Fetching,
-            state::State::Ready { .. } => Self::Ready,
-            state::State::Trial { .. } => Self::Trial,
-            state::State::Committing { .. } => Self::Committing,
-            state::State::Reverting { .. } => Self::Reverting,
+            state::State::Fetching(_) => Self::Fetching,
+            state::State::Ready(_) => Self::Ready,
+            state::State::Trial(_) => Self::Trial,
+            state::State::Committing(_) => Self::Committing,
+            state::State::Reverting(_) => Self::Reverting,
         }
     }
 }

@@ -194,20 +194,13 @@ impl Journal {
         for (n, fallback) in self.fallbacks.iter().enumerate() {
             roots.insert(format!("fallback-{}", n + 1), fallback.system.clone());
         }
-        let (next, previous) = match &self.state {
-            State::Idle => (None, None),
-            State::Fetching { target } | State::Ready { target } => (Some(&target.system), None),
-            State::Trial {
-                system, previous, ..
-            } => (Some(system), Some(previous)),
-            State::Committing { goal, previous, .. } => (Some(&goal.system), Some(previous)),
-            State::Reverting { failed, order, .. } => (Some(failed), Some(&order.system)),
-        };
-        if let Some(next) = next {
-            roots.insert("next".to_owned(), next.clone());
-        }
-        if let Some(previous) = previous {
-            roots.insert("previous".to_owned(), previous.clone());
+        for (name, system) in [
+            ("next", self.state.next()),
+            ("previous", self.state.previous()),
+        ] {
+            if let Some(system) = system {
+                roots.insert(name.to_owned(), system.clone());
+            }
         }
         roots
     }

@@ -7,7 +7,7 @@
 use crate::{
     StorePath,
     journal::Journal,
-    machine::state::{Cause, Mode, Phase, State},
+    machine::state::{Cause, Committing, Mode, Phase, Reverting, State, Trial},
     switch::{Action, Outcome},
     time::BootId,
 };
@@ -96,11 +96,11 @@ pub enum Resolution {
     /// The trial ended without a verdict, on the system before it.
     Interrupted(&'static str),
     /// The system is staged: go on with the trial by booting it.
-    Staged,
+    WaitForReboot,
     /// The reboot into the trial has not happened yet.
     RebootAgain,
     /// The robot has booted into the trial.
-    Arrived,
+    TrialBooted,
     /// The robot was to boot into the trial, and came up on the system before.
     FellBack(Trace),
     /// The commit did not reach the boot loader before the robot restarted: it runs the system
@@ -111,12 +111,12 @@ pub enum Resolution {
     /// The trial's traces do not fit together: go back.
     Revert(&'static str),
     /// Go on with the commit.
-    Forward {
+    CommitAgain {
         /// Whether the reboot into the system, if it needs one, has not happened yet.
         reboot: bool,
     },
     /// Go on with the revert.
-    Backward {
+    RevertAgain {
         /// Whether only a reboot leads back: the failed system runs, and was booted.
         reboot: bool,
     },
@@ -142,130 +142,115 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
     };
     match &journal.state {
         State::Idle => idle(&confirmed.system, world),
-        State::Fetching { .. } | State::Ready { .. } => Resolution::Refetch,
-        State::Trial {
-            mode: Mode::Boot,
-            system,
-            previous,
-            boot,
-            phase,
-            ..
-        } => boot_trial(system, previous, *boot == world.boot, phase, world),
-        State::Trial {
-            target,
-            system,
-            previous,
-            boot,
-            phase,
-            ..
-        } => {
-            let runs = world.current.as_ref();
-            if *boot != world.boot {
-                return if runs == Some(previous) {
-                    match phase {
-                        // It had begun, and something knows what ended it.
-                        Phase::Switching { .. } | Phase::Soaking { .. }
-                            if world.trace.ended.is_some() =>
-                        {
-                            Resolution::FellBack(world.trace.clone())
-                        }
-                        _ => Resolution::Interrupted("the robot restarted during the trial"),
-                    }
-                } else {
-                    Resolution::Revert("the robot restarted during the trial into another system")
-                };
+        State::Fetching(_) | State::Ready(_) => Resolution::Refetch,
+        State::Trial(trial) => match trial.mode {
+            Mode::Boot => boot_trial(trial, world),
+            Mode::Live => live_trial(trial, &confirmed.system, world),
+        },
+        State::Committing(committing) => commit(committing, world),
+        State::Reverting(reverting) => revert(reverting, world),
+    }
+}
+
+/// A live trial: does it still run, and what guards it?
+fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution {
+    let runs = world.current.as_ref();
+    let (new, old) = (runs == Some(&trial.system), runs == Some(&trial.previous));
+    if trial.boot != world.boot {
+        return if old {
+            match trial.phase {
+                // It had begun, and something knows what ended it.
+                Phase::Switching { .. } | Phase::Soaking { .. } if world.trace.ended.is_some() => {
+                    Resolution::FellBack(world.trace.clone())
+                }
+                _ => Resolution::Interrupted("the robot restarted during the trial"),
             }
-            if target.is_none() {
-                // Somebody else's switch, looked at: no dead-man timer, nothing to revert.
-                return idle(&confirmed.system, world);
-            }
-            match (phase, &world.switch) {
-                (Phase::Arming, _) if runs == Some(previous) => Resolution::Refetch,
-                (Phase::Arming, _) => {
-                    Resolution::Revert("another system runs although the trial had not begun")
+        } else {
+            Resolution::Revert("the robot restarted during the trial into another system")
+        };
+    }
+    if trial.target.is_none() {
+        // Somebody else's switch, looked at: no dead-man timer, nothing to revert.
+        return idle(confirmed, world);
+    }
+    match (&trial.phase, &world.switch) {
+        (Phase::Arming, _) if old => Resolution::Refetch,
+        (Phase::Arming, _) => {
+            Resolution::Revert("another system runs although the trial had not begun")
+        }
+        (Phase::Switching { .. }, SwitchUnit::Running) => Resolution::Attach,
+        (Phase::Switching { .. } | Phase::Soaking { .. }, _)
+            if old && trial.previous != trial.system && !world.dead_man =>
+        {
+            Resolution::DeadManReverted
+        }
+        (Phase::Switching { .. }, SwitchUnit::Ended { outcome, log }) => {
+            Resolution::Ended(outcome.clone(), log.clone())
+        }
+        // systemd keeps the unit of a switch that ended: this one never began.
+        (Phase::Switching { .. }, SwitchUnit::Gone) if old => {
+            Resolution::Interrupted("the agent ended before the switch began")
+        }
+        (Phase::Switching { .. }, SwitchUnit::Gone) => {
+            Resolution::Revert("the switch vanished without an answer")
+        }
+        (Phase::Soaking { .. }, _) if new && world.dead_man => Resolution::Soak,
+        (Phase::Soaking { .. }, _) => {
+            Resolution::Revert("the trial runs without its dead-man timer")
+        }
+        (_, _) => Resolution::Revert("a live trial is where only a boot leads"),
+    }
+}
+
+fn commit(committing: &Committing, world: &World) -> Resolution {
+    match &world.switch {
+        SwitchUnit::Running => Resolution::Attach,
+        SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+        SwitchUnit::Gone => {
+            let there = world.current.as_ref() == Some(&committing.goal.system);
+            let reboot = committing.reboot;
+            if committing.order.action == Action::Boot && !there && !reboot {
+                Resolution::CommitLost
+            } else {
+                Resolution::CommitAgain {
+                    reboot: reboot && !there,
                 }
-                (Phase::Switching { .. }, SwitchUnit::Running) => Resolution::Attach,
-                (Phase::Switching { .. } | Phase::Soaking { .. }, _)
-                    if runs == Some(previous) && previous != system && !world.dead_man =>
-                {
-                    Resolution::DeadManReverted
-                }
-                (Phase::Switching { .. }, SwitchUnit::Ended { outcome, log }) => {
-                    Resolution::Ended(outcome.clone(), log.clone())
-                }
-                // systemd keeps the unit of a switch that ended: this one never began.
-                (Phase::Switching { .. }, SwitchUnit::Gone) if runs == Some(previous) => {
-                    Resolution::Interrupted("the agent ended before the switch began")
-                }
-                (Phase::Switching { .. }, SwitchUnit::Gone) => {
-                    Resolution::Revert("the switch vanished without an answer")
-                }
-                (Phase::Soaking { .. }, _) if runs == Some(system) && world.dead_man => {
-                    Resolution::Soak
-                }
-                (Phase::Soaking { .. }, _) => {
-                    Resolution::Revert("the trial runs without its dead-man timer")
-                }
-                (_, _) => Resolution::Revert("a live trial is where only a boot leads"),
             }
         }
-        State::Committing {
-            order,
-            goal,
-            reboot,
-            ..
-        } => match &world.switch {
-            SwitchUnit::Running => Resolution::Attach,
-            SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
-            SwitchUnit::Gone => {
-                let there = world.current.as_ref() == Some(&goal.system);
-                if order.action == Action::Boot && !there && !reboot {
-                    Resolution::CommitLost
-                } else {
-                    Resolution::Forward {
-                        reboot: *reboot && !there,
-                    }
-                }
-            }
-        },
-        State::Reverting { order, reboots, .. } => match &world.switch {
-            SwitchUnit::Running => Resolution::Attach,
-            SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
-            SwitchUnit::Gone if order.action == Action::Boot => {
-                let there = Some(&order.system);
-                if world.current.as_ref() != there {
-                    Resolution::Backward { reboot: true }
-                } else if world.profile.as_ref() == there
-                    && (world.default.is_none() || world.default.as_ref() == there)
-                {
-                    Resolution::Reverted
-                } else {
-                    Resolution::Backward { reboot: false }
-                }
-            }
-            SwitchUnit::Gone
-                if *reboots > 0
-                    && world.booted.as_ref() == Some(&order.system)
-                    && world.current.as_ref() == Some(&order.system) =>
+    }
+}
+
+fn revert(reverting: &Reverting, world: &World) -> Resolution {
+    let order = &reverting.order;
+    let goal = Some(&order.system);
+    let there = world.current.as_ref() == goal;
+    match &world.switch {
+        SwitchUnit::Running => Resolution::Attach,
+        SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
+        SwitchUnit::Gone if order.action == Action::Boot => {
+            if !there {
+                Resolution::RevertAgain { reboot: true }
+            } else if world.profile.as_ref() == goal
+                && (world.default.is_none() || world.default.as_ref() == goal)
             {
                 Resolution::Reverted
+            } else {
+                Resolution::RevertAgain { reboot: false }
             }
-            SwitchUnit::Gone => Resolution::Backward { reboot: false },
-        },
+        }
+        SwitchUnit::Gone if reverting.reboots > 0 && there && world.booted.as_ref() == goal => {
+            Resolution::Reverted
+        }
+        SwitchUnit::Gone => Resolution::RevertAgain { reboot: false },
     }
 }
 
 /// A trial by booting: which side of the boot is this?
-fn boot_trial(
-    system: &StorePath,
-    previous: &StorePath,
-    same_boot: bool,
-    phase: &Phase,
-    world: &World,
-) -> Resolution {
+fn boot_trial(trial: &Trial, world: &World) -> Resolution {
     let runs = world.current.as_ref();
-    let (new, old) = (runs == Some(system), runs == Some(previous));
-    match phase {
+    let (new, old) = (runs == Some(&trial.system), runs == Some(&trial.previous));
+    let same_boot = trial.boot == world.boot;
+    match trial.phase {
         Phase::Staging { .. } if same_boot && old => match &world.switch {
             SwitchUnit::Running => Resolution::Attach,
             SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
@@ -274,10 +259,10 @@ fn boot_trial(
         Phase::Staging { .. } | Phase::Staged if !same_boot && old => {
             Resolution::Interrupted("the robot restarted before the boot on trial")
         }
-        Phase::Staged | Phase::Aiming if same_boot && old => Resolution::Staged,
+        Phase::Staged | Phase::Aiming if same_boot && old => Resolution::WaitForReboot,
         Phase::Booting if same_boot && old => Resolution::RebootAgain,
         // Once the one-shot may have been set, any boot may be the trial's.
-        Phase::Aiming | Phase::Booting if new && world.dead_man => Resolution::Arrived,
+        Phase::Aiming | Phase::Booting if new && world.dead_man => Resolution::TrialBooted,
         Phase::Aiming | Phase::Booting if new => {
             Resolution::Revert("the trial was booted without its deadline")
         }

@@ -10,7 +10,7 @@ use surefoot_core::{
     journal::What,
     machine::{
         Request,
-        state::{Cause, Mode, Phase, State},
+        state::{Cause, Mode, Phase, State, Trial},
     },
     release::Target,
     switch::{Action, Outcome},
@@ -58,7 +58,7 @@ fn cause(robot: &Robot) -> Option<Cause> {
 fn until_phase(robot: &mut Robot, wanted: impl Fn(&Phase) -> bool) {
     let _ = robot.ask(Request::Update);
     robot.settle_until(|robot| match robot.state() {
-        State::Trial { phase, mode, .. } => *mode == Mode::Boot && wanted(phase),
+        State::Trial(Trial { phase, mode, .. }) => *mode == Mode::Boot && wanted(phase),
         _ => false,
     });
 }
@@ -235,7 +235,7 @@ fn a_hold_between_staging_and_reboot_waits_without_a_loaded_gun() {
         })
         .unwrap();
     robot.settle_until(|robot| {
-        let State::Trial { phase, .. } = robot.state() else {
+        let State::Trial(Trial { phase, .. }) = robot.state() else {
             return false;
         };
         *phase == Phase::Staged

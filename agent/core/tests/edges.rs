@@ -10,7 +10,7 @@ use surefoot_core::{
     journal::{Journal, What},
     machine::{
         DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
-        state::{Cause, Phase, State},
+        state::{Cause, Phase, State, Trial},
     },
     switch::Outcome,
 };
@@ -194,7 +194,7 @@ fn a_rollback_ends_a_trial_even_in_the_middle_of_the_switch() {
         for _ in 0..steps {
             robot.advance();
         }
-        let in_trial = matches!(robot.state(), State::Trial { .. });
+        let in_trial = matches!(robot.state(), State::Trial(_));
         let answer = rollback(&mut robot);
         if in_trial {
             answer.unwrap();
@@ -219,7 +219,7 @@ fn a_hold_lets_the_download_go_on_and_nothing_else() {
         robot.advance();
     }
     assert!(
-        matches!(robot.state(), State::Ready { .. }),
+        matches!(robot.state(), State::Ready(_)),
         "{:?}",
         robot.state()
     );
@@ -289,7 +289,7 @@ fn a_dead_agent_is_reverted_by_the_dead_man_timer() {
         for _ in 0..steps {
             robot.advance();
         }
-        if !matches!(robot.state(), State::Trial { .. }) {
+        if !matches!(robot.state(), State::Trial(_)) {
             continue;
         }
         robot.kill();
@@ -318,7 +318,7 @@ fn a_live_trial_that_ends_in_a_reset_is_blocked_if_something_knows_why() {
         robot.published = Some(release('b'));
         let _ = robot.ask(Request::Update);
         robot.settle_until(|robot| {
-            let State::Trial { phase, .. } = robot.state() else {
+            let State::Trial(Trial { phase, .. }) = robot.state() else {
                 return false;
             };
             matches!(phase, Phase::Soaking { .. })
@@ -430,7 +430,7 @@ fn a_cut_before_the_commit_goes_back_and_one_inside_goes_forward() {
         for _ in 0..steps {
             robot.advance();
         }
-        let committing = matches!(robot.state(), State::Committing { .. });
+        let committing = matches!(robot.state(), State::Committing(_));
         let done = *robot.confirmed() == system('b');
         if done {
             break;
@@ -453,7 +453,7 @@ fn a_loader_that_cannot_be_written_sends_the_release_back() {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| matches!(robot.state(), State::Committing { .. }));
+    robot.settle_until(|robot| matches!(robot.state(), State::Committing(_)));
     robot.outcomes.insert(system('b'), Outcome::Refused);
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
@@ -491,7 +491,7 @@ fn a_release_that_is_recalled_is_not_fetched_any_more() {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| matches!(robot.state(), State::Fetching { .. }));
+    robot.settle_until(|robot| matches!(robot.state(), State::Fetching(_)));
     robot.feed(Event::Polled(None));
     assert_eq!(*robot.state(), State::Idle);
 }
@@ -501,7 +501,7 @@ fn a_download_that_fails_is_tried_again_later_and_blames_nobody() {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| matches!(robot.state(), State::Fetching { .. }));
+    robot.settle_until(|robot| matches!(robot.state(), State::Fetching(_)));
     robot.feed(Event::FetchFailed("the cache answers 500".into()));
     assert_eq!(
         robot.machine.as_ref().unwrap().problem(),

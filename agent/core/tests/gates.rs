@@ -9,7 +9,7 @@ use surefoot_core::{
     gate::{Closed, Stage},
     machine::{
         Event, Refusal, Request,
-        state::{Phase, State},
+        state::{Phase, State, Trial},
     },
 };
 
@@ -46,10 +46,10 @@ fn gates(robot: &Robot) -> String {
 fn is_staged(robot: &Robot) -> bool {
     matches!(
         robot.state(),
-        State::Trial {
+        State::Trial(Trial {
             phase: Phase::Staged,
             ..
-        }
+        })
     )
 }
 
@@ -167,10 +167,10 @@ fn whoever_gets_busy_before_the_reboot_is_waited_for() {
     robot.settle_until(|robot| {
         matches!(
             robot.state(),
-            State::Trial {
+            State::Trial(Trial {
                 phase: Phase::Aiming,
                 ..
-            }
+            })
         )
     });
     robot.lease(true, 100).unwrap();

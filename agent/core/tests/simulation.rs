@@ -313,7 +313,7 @@ proptest! {
             // The confirmed system changes only by a commit, or at the first start.
             let system = |journal: &Journal| journal.confirmed.clone().map(|g| g.system);
             if system(&before) != system(after) {
-                let by_commit = matches!(before.state, State::Committing { .. });
+                let by_commit = matches!(before.state, State::Committing(_));
                 prop_assert!(by_commit || before.confirmed.is_none(), "{event:?}");
             }
             // Nothing begins against a hold, and nothing that is blocked begins.

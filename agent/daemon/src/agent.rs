@@ -353,7 +353,7 @@ impl Agent {
 
     fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
         let name = match &journal.state {
-            State::Trial { phase, .. } => format!("persist-trial-{}", phase.name()),
+            State::Trial(trial) => format!("persist-trial-{}", trial.phase.name()),
             state => format!("persist-{}", state.name()),
         };
         fault::point("before", &name);

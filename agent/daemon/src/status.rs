@@ -120,7 +120,7 @@ pub(crate) fn of(
         confirmed: journal.confirmed.as_ref().map(Into::into),
         fallbacks: journal.fallbacks.iter().map(Into::into).collect(),
         target: target(journal),
-        progress: progress.filter(|_| matches!(journal.state, State::Fetching { .. })),
+        progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         blocked: journal.blocked.iter().map(Into::into).collect(),
         holds: journal
             .holds
@@ -172,13 +172,9 @@ fn known(journal: &Journal, path: StorePath) -> System {
 /// Where the robot is on its way to.
 fn target(journal: &Journal) -> Option<System> {
     match &journal.state {
-        State::Idle => None,
-        State::Committing { goal, .. } => Some(goal.into()),
-        State::Reverting { order, .. } => Some(known(journal, order.system.clone())),
-        State::Trial { system, .. } => Some(known(journal, system.clone())),
-        State::Fetching { target } | State::Ready { target } => {
-            Some(known(journal, target.system.clone()))
-        }
+        State::Committing(committing) => Some((&committing.goal).into()),
+        State::Reverting(reverting) => Some(known(journal, reverting.order.system.clone())),
+        state => state.next().map(|system| known(journal, system.clone())),
     }
 }
 
@@ -217,11 +213,11 @@ fn doing(
                 _ => "up to date".to_owned(),
             },
         },
-        State::Fetching { .. } => match waits(Stage::Download) {
+        State::Fetching(_) => match waits(Stage::Download) {
             Some(why) => format!("{release} waits to be fetched: {why}"),
             None => format!("fetching {release}{problem}"),
         },
-        State::Ready { .. } => match journal.holds.first() {
+        State::Ready(_) => match journal.holds.first() {
             Some(hold) => format!(
                 "{release} waits: {} holds it back ({})",
                 hold.owner, hold.why
@@ -231,7 +227,7 @@ fn doing(
                 None => format!("{release} is here{problem}"),
             },
         },
-        State::Trial { phase, .. } => match phase {
+        State::Trial(trial) => match trial.phase {
             Phase::Arming | Phase::Staging { .. } | Phase::Aiming => {
                 format!("about to try {release}")
             }
@@ -254,15 +250,13 @@ fn doing(
                 _ => format!("{release} is on trial and has to stay healthy"),
             },
         },
-        State::Committing { goal, .. } => {
-            let release = name(goal.release.as_ref().map(ToString::to_string));
+        State::Committing(committing) => {
+            let release = name(committing.goal.release.as_ref().map(ToString::to_string));
             format!("making {release} the one that the robot starts with{problem}")
         }
-        State::Reverting {
-            order, evidence, ..
-        } => format!(
+        State::Reverting(reverting) => format!(
             "going back to {}: {}{problem}",
-            order.system, evidence.message
+            reverting.order.system, reverting.evidence.message
         ),
     }
 }

@@ -6,10 +6,10 @@
 //! it the power, ends on the default. Only then does the agent learn what happened, from the
 //! traces: a boot that the loader never made is not held against the release.
 
-use super::{DEAD_MAN_MARGIN, Decision, Effect};
+use super::{context::DEAD_MAN_MARGIN, decision::Decision, effect::Effect};
 use crate::{
     StorePath,
-    machine::state::{Cause, Evidence, Mode, Phase, State},
+    machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
     release::Target,
     resolver::Trace,
     switch::{Action, Kind, Order},
@@ -18,98 +18,81 @@ use crate::{
 
 impl Decision<'_> {
     /// Begins a trial by booting: gives the system a boot entry.
-    pub(super) fn stage(&mut self, target: Target, previous: StorePath) {
+    pub(super) fn begin_boot_trial(&mut self, target: Target, previous: StorePath) {
         let system = target.system.clone();
         let order = Order {
             default: Some(previous.clone()),
             ..self.order(Kind::Stage, system.clone(), Action::Stage, false)
         };
         self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Trial {
+        self.go(State::Trial(Trial {
             target: Some(target),
             system,
             previous,
             boot: self.cx.boot.clone(),
             mode: Mode::Boot,
             phase: Phase::Staging { order },
-        });
+        }));
     }
 
-    /// It has a boot entry: aims at it, if nobody minds a reboot.
-    pub(super) fn staged(&mut self) {
-        if let State::Trial { phase, .. } = &mut self.machine.journal.state {
+    /// It has a boot entry: makes it the next boot, if nobody minds a reboot.
+    pub(super) fn wait_for_reboot(&mut self) {
+        if let State::Trial(trial) = &mut self.journal.state {
             // It may have been aimed at before a restart of the agent.
-            if *phase == Phase::Aiming || *phase == Phase::Booting {
+            if matches!(trial.phase, Phase::Aiming | Phase::Booting) {
                 self.effects.push(Effect::DisarmDeadMan);
             }
-            *phase = Phase::Staged;
-            self.begin_if_free();
+            trial.phase = Phase::Staged;
+            self.ask_gates_if_free();
         }
     }
 
     /// Nobody minds: the next boot is to be the trial's.
-    pub(super) fn aim(&mut self) {
-        if self.kept() {
+    pub(super) fn aim_boot(&mut self) {
+        if self.is_held_back() {
             return;
         }
         let within = self.cx.policy.boot_deadline + DEAD_MAN_MARGIN;
-        let State::Trial {
-            system,
-            previous,
-            phase,
-            ..
-        } = &mut self.machine.journal.state
-        else {
-            return;
-        };
-        *phase = Phase::Aiming;
-        self.effects.push(Effect::AimBoot {
-            system: system.clone(),
-            previous: previous.clone(),
-            within,
-        });
+        if let State::Trial(trial) = &mut self.journal.state {
+            trial.phase = Phase::Aiming;
+            self.effects.push(Effect::AimBoot {
+                system: trial.system.clone(),
+                previous: trial.previous.clone(),
+                within,
+            });
+        }
     }
 
-    /// The next boot is the trial's: makes it happen, unless somebody holds the robot since then.
-    pub(super) fn aimed(&mut self) {
-        if let State::Trial {
+    pub(super) fn on_boot_aimed(&mut self) {
+        if let State::Trial(Trial {
             phase: phase @ Phase::Aiming,
             ..
-        } = &mut self.machine.journal.state
+        }) = &mut self.journal.state
         {
             *phase = Phase::Booting;
-            self.boot_trial();
+            self.reboot_into_trial();
         }
     }
 
-    pub(super) fn aim_failed(&mut self, why: &str) {
-        if let State::Trial {
+    pub(super) fn on_aim_failed(&mut self, why: &str) {
+        if let State::Trial(Trial {
             phase: Phase::Aiming,
             ..
-        } = self.machine.journal.state
+        }) = self.journal.state
         {
             let why = format!("the boot could not be prepared: {why}");
-            self.unstage(Evidence::plain(Cause::Interrupted, why));
-        }
-    }
-
-    pub(super) fn boot_trial(&mut self) {
-        if self.kept() {
-            self.staged();
-        } else if let State::Trial { system, .. } = &self.machine.journal.state {
-            self.reboot(format!("trying {system}"));
+            self.abandon(Evidence::plain(Cause::Interrupted, why));
         }
     }
 
     /// The new system was booted: now it has to prove itself, before its deadline does.
-    pub(super) fn arrived(&mut self) {
+    pub(super) fn begin_boot_soak(&mut self) {
         let policy = self.cx.policy;
         let outer = Instant::default() + policy.boot_deadline;
         let inner = self.cx.now + policy.health_deadline;
-        let now_here = self.cx.boot.clone();
-        if let State::Trial { boot, phase, .. } = &mut self.machine.journal.state {
-            *boot = now_here;
-            *phase = Phase::Soaking {
+        if let State::Trial(trial) = &mut self.journal.state {
+            trial.boot = self.cx.boot.clone();
+            trial.phase = Phase::Soaking {
                 deadline: inner.min(outer),
             };
         }
@@ -117,7 +100,7 @@ impl Decision<'_> {
     }
 
     /// The robot restarted into the system before the trial's: finds out why.
-    pub(super) fn fell_back(&mut self, trace: Trace) {
+    pub(super) fn explain_fallback(&mut self, trace: Trace) {
         let (cause, message) = match (trace.ended, trace.started) {
             (Some(Cause::Panic), _) => (Cause::Panic, "its kernel panicked"),
             (Some(Cause::Watchdog), _) => (
@@ -137,7 +120,7 @@ impl Decision<'_> {
                 "it was booted, and the robot restarted without a trace of why",
             ),
         };
-        self.unstage(Evidence {
+        self.abandon(Evidence {
             log: trace.log,
             ..Evidence::plain(cause, message.to_owned())
         });
@@ -145,20 +128,21 @@ impl Decision<'_> {
 
     /// The system before the trial runs: ends the trial, or a commit that the loader never saw, and
     /// puts profile and boot entries back in order. After a live trial there is nothing to put back.
-    pub(super) fn unstage(&mut self, evidence: Evidence) {
-        match self.machine.journal.state.clone() {
-            State::Trial {
+    pub(super) fn abandon(&mut self, evidence: Evidence) {
+        match &self.journal.state {
+            State::Trial(Trial {
                 mode: Mode::Boot,
                 previous,
                 ..
-            }
-            | State::Committing { previous, .. } => {
+            })
+            | State::Committing(Committing { previous, .. }) => {
+                let previous = previous.clone();
                 // First of all: no further boot is a trial.
                 self.effects.push(Effect::DisarmDeadMan);
-                self.revert_to(previous, Action::Boot, false, evidence);
+                self.begin_revert(previous, Action::Boot, false, evidence);
             }
-            _ if evidence.cause.is_verdict() => self.left_behind(evidence),
-            _ => self.no_verdict(evidence),
+            _ if evidence.cause.is_verdict() => self.end_with_verdict(evidence),
+            _ => self.end_without_verdict(evidence),
         }
     }
 }

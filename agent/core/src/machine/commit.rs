@@ -1,16 +1,28 @@
 //! The commit: only forward.
 
-use super::{Decision, Effect};
+use super::{
+    decision::{Decision, Due},
+    effect::Effect,
+};
 use crate::{
     StorePath,
+    health::Failure,
     journal::What,
-    machine::state::{Cause, Evidence, Generation, Origin, State},
+    machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
     release::Target,
-    switch::{Action, Kind},
+    switch::{Action, Kind, Outcome},
 };
 
 impl Decision<'_> {
-    pub(super) fn commit(
+    pub(super) fn tick_committing(&mut self, reboot: bool, due: Due) {
+        if due.retry && reboot && self.memory.rebooting {
+            self.reboot_into_commit();
+        } else if due.retry {
+            self.retry_commit();
+        }
+    }
+
+    pub(super) fn begin_commit(
         &mut self,
         goal: Generation,
         target: Option<Target>,
@@ -23,7 +35,7 @@ impl Decision<'_> {
         let rollback = matches!(origin, Origin::Rollback { .. });
         let order = self.order(Kind::Commit, goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Committing {
+        self.go(State::Committing(Committing {
             goal,
             target,
             previous,
@@ -31,95 +43,79 @@ impl Decision<'_> {
             order,
             attempts: 1,
             reboot,
-        });
+        }));
     }
 
-    pub(super) fn commit_again(&mut self) {
-        if let State::Committing {
-            goal,
-            target,
-            previous,
-            origin,
-            order,
-            attempts,
-            reboot,
-        } = self.machine.journal.state.clone()
-        {
+    fn retry_commit(&mut self) {
+        if let State::Committing(committing) = self.journal.state.clone() {
+            let order = committing.order.clone();
             let order = self.order(Kind::Commit, order.system, order.action, order.no_check);
             self.effects.push(Effect::DisarmDeadMan);
             self.effects.push(Effect::Switch(order.clone()));
-            self.go(State::Committing {
-                goal,
-                target,
-                previous,
-                origin,
-                order,
-                attempts: attempts.saturating_add(1),
-                reboot,
-            });
+            self.go(State::Committing(committing.again(order)));
         }
     }
 
     /// Goes on after a restart; `needed`: whether the reboot into it has not happened yet.
-    pub(super) fn forward(&mut self, needed: bool) {
-        let State::Committing {
-            reboot,
-            attempts,
-            previous,
-            ..
-        } = &mut self.machine.journal.state
-        else {
+    pub(super) fn continue_commit(&mut self, needed: bool) {
+        let State::Committing(committing) = &mut self.journal.state else {
             return;
         };
-        *reboot = needed;
-        if needed && *attempts >= self.cx.policy.commit_attempts {
+        committing.reboot = needed;
+        if needed && committing.attempts >= self.cx.policy.commit_attempts {
             // Each attempt may have cost a reboot, and the system before came up each time.
-            let (previous, attempts) = (previous.clone(), *attempts);
-            let why = format!("{attempts} times the boot loader did not start it");
-            self.revert_to(
-                previous,
-                Action::Boot,
-                false,
-                Evidence::plain(Cause::Commit, why),
+            let why = format!(
+                "{} times the boot loader did not start it",
+                committing.attempts
             );
+            let previous = committing.previous.clone();
+            let evidence = Evidence::plain(Cause::Commit, why);
+            self.begin_revert(previous, Action::Boot, false, evidence);
         } else {
-            self.commit_again();
+            self.retry_commit();
         }
     }
 
-    /// The boot loader starts the system that a person went back to: reboots into it, at a permitted
-    /// moment. Whoever reboots the robot before that arrives there, too.
-    pub(super) fn reboot_into(&mut self) {
-        self.expire();
-        let State::Committing { goal, .. } = &self.machine.journal.state else {
-            return;
-        };
-        let why = format!("going back to {}", goal.system);
-        self.machine.memory.rebooting = true;
-        if let Some(hold) = self.machine.journal.holds.first() {
-            self.machine.memory.problem = Some(format!(
-                "{why}; the robot will be rebooted when the hold of {} ends",
-                hold.owner
-            ));
-            self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
+    pub(super) fn commit_switch_ended(
+        &mut self,
+        committing: Committing,
+        outcome: &Outcome,
+        log: Vec<String>,
+        failures: Vec<Failure>,
+    ) {
+        if outcome.activated() && committing.reboot {
+            self.reboot_into_commit();
+        } else if outcome.activated() {
+            self.finish_commit(committing);
+        } else if committing.attempts < self.cx.policy.commit_attempts {
+            let again = self.cx.now + self.cx.policy.retry_delay;
+            self.wait_with(format!("commit: {outcome}"), again);
+        } else if matches!(committing.origin, Origin::Adopt | Origin::Restore { .. }) {
+            // What runs is what should run: there is nothing better to go back to.
+            self.rest_with(format!("commit: {outcome}"));
+            self.retry_later();
         } else {
-            self.reboot(why);
+            let evidence = Evidence {
+                cause: Cause::Commit,
+                ..Evidence::of_switch(outcome, log, failures)
+            };
+            let action = committing.order.action;
+            // Until the reboot the system before still runs.
+            let reboot = action == Action::Boot && !committing.reboot;
+            self.begin_revert(committing.previous, action, reboot, evidence);
         }
     }
 
-    pub(super) fn committed(&mut self) {
-        let State::Committing { goal, origin, .. } = self.machine.journal.state.clone() else {
-            return;
-        };
-        let old = self.machine.journal.confirmed.replace(goal.clone());
-        let journal = &mut self.machine.journal;
-        journal.attempts = None;
-        journal.fallbacks.retain(|g| g.system != goal.system);
+    fn finish_commit(&mut self, Committing { goal, origin, .. }: Committing) {
+        let old = self.journal.confirmed.replace(goal.clone());
+        let old = old.filter(|old| old.system != goal.system);
+        self.journal.attempts = None;
+        self.journal.fallbacks.retain(|g| g.system != goal.system);
         let (what, why, by) = match origin {
             Origin::Trial | Origin::Adopt => {
-                if let Some(old) = old.filter(|old| old.system != goal.system) {
-                    journal.fallbacks.insert(0, old);
-                    journal.fallbacks.truncate(self.cx.policy.keep);
+                if let Some(old) = old {
+                    self.journal.fallbacks.insert(0, old);
+                    self.journal.fallbacks.truncate(self.cx.policy.keep);
                 }
                 let what = if origin == Origin::Trial {
                     What::Confirmed
@@ -130,7 +126,7 @@ impl Decision<'_> {
             }
             Origin::Rollback { why, by } => {
                 // What was left does not come back by itself.
-                if let Some(old) = old.filter(|old| old.system != goal.system) {
+                if let Some(old) = old {
                     self.block_left(&old, &why);
                 }
                 (What::RolledBack, Some(why), Some(by))
@@ -144,7 +140,7 @@ impl Decision<'_> {
     }
 
     /// Blocks the release that a person went back from.
-    pub(super) fn block_left(&mut self, old: &Generation, why: &str) {
+    fn block_left(&mut self, old: &Generation, why: &str) {
         if let Some(release) = &old.release {
             let evidence = Evidence::plain(Cause::Rollback, why.to_owned());
             self.push_blocked(self.blocked(release, &old.system, evidence));

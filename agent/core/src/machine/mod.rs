@@ -5,15 +5,27 @@
 //! it writes the journal before the effects, which [`Step::persisted`] enforces, and feeds
 //! [`Event::Tick`] at [`Machine::deadline`].
 //!
-//! States: Idle → Fetching → Ready → Trial → Committing → Idle, and Reverting from any trial.
+//! States: Idle → Fetching → Ready → Trial → Committing → Idle, and Reverting from any trial. What
+//! each of them knows is in [`state`], the journal's format. What an event means in a state is in the
+//! file of that state:
+//!
+//! * `fetch` (Idle, Fetching), `ready`, `trial` (with `boot` for a trial by booting), `commit`,
+//!   `revert`;
+//! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
+//!   `gates`: what keeps the robot from the next step;
+//! * `reboot`: whether and when the robot reboots.
 
 mod boot;
 mod commit;
 mod context;
+mod decision;
 mod effect;
 mod event;
 mod fetch;
 mod gates;
+mod memory;
+mod ready;
+mod reboot;
 mod requests;
 mod revert;
 mod start;
@@ -27,16 +39,16 @@ pub use event::{Answer, Event, Refusal, Request};
 use crate::{
     StorePath,
     gate::{Closed, Stage},
-    health::Report,
+    health::{Failure, Report},
     hold::Hold,
-    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
+    journal::Journal,
     lease::Leases,
-    release::{Name, Target},
-    resolver::resolve,
-    switch::{Action, Kind, Order},
+    switch::Outcome,
     time::Instant,
 };
-use state::{Cause, Evidence, Generation, Phase, State};
+use decision::Decision;
+use memory::Memory;
+use state::{Phase, State, Trial};
 use std::collections::BTreeMap;
 
 /// A decision whose journal is not yet on disk.
@@ -85,36 +97,6 @@ pub struct Machine {
     memory: Memory,
 }
 
-/// What a restart may forget.
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Memory {
-    polling: bool,
-    poll_failures: u32,
-    poll_error: Option<String>,
-    next_poll: Option<Instant>,
-    fetch_failures: u32,
-    retry: Option<Instant>,
-    /// What waits for its retry is a reboot into a system that the boot loader starts already.
-    rebooting: bool,
-    soak: Soak,
-    drift: Option<StorePath>,
-    problem: Option<String>,
-    /// The outer gates that said no when they were asked last.
-    closed: BTreeMap<Stage, Vec<Closed>>,
-    leases: Leases,
-    /// The switcher said that this system needs a reboot.
-    other_init: Option<StorePath>,
-}
-
-#[derive(Debug, Clone, PartialEq, Default)]
-struct Soak {
-    healthy_since: Option<Instant>,
-    failures: u32,
-    last: Option<Report>,
-    probing: bool,
-    next: Option<Instant>,
-}
-
 impl Machine {
     /// A machine that goes on from a journal, and from what was said in this boot. Feed it
     /// [`Event::Started`] first.
@@ -139,24 +121,12 @@ impl Machine {
     #[must_use]
     pub fn closed(&self, policy: &Policy, now: Instant) -> BTreeMap<Stage, Vec<Closed>> {
         let mut closed = self.memory.closed.clone();
-        if let Some(stage) = self.next_stage() {
+        if let Some(stage) = self.journal.state.waits_for() {
             let busy = self.memory.leases.closed(&policy.leases, now);
             closed.entry(stage).or_default().splice(0..0, busy);
         }
         closed.retain(|_, gates| !gates.is_empty());
         closed
-    }
-
-    /// What waits for a moment at which the robot may be touched.
-    fn next_stage(&self) -> Option<Stage> {
-        match self.journal.state {
-            State::Ready { .. } => Some(Stage::Activate),
-            State::Trial {
-                phase: Phase::Staged,
-                ..
-            } => Some(Stage::Reboot),
-            _ => None,
-        }
     }
 
     /// What is remembered.
@@ -203,25 +173,25 @@ impl Machine {
     pub fn deadline(&self) -> Option<Instant> {
         let mut times = vec![self.memory.retry];
         match &self.journal.state {
-            State::Idle | State::Fetching { .. } => times.push(self.next_poll_if_free()),
-            State::Ready { .. } => {
+            State::Idle | State::Fetching(_) => times.push(self.next_poll_if_free()),
+            State::Ready(_) => {
                 times.push(self.next_poll_if_free());
                 times.extend(self.ends());
             }
-            State::Trial {
+            State::Trial(Trial {
                 phase: Phase::Soaking { deadline },
                 ..
-            } => {
+            }) => {
                 times.push(Some(*deadline));
                 if !self.memory.soak.probing {
                     times.push(self.memory.soak.next);
                 }
             }
-            State::Trial {
+            State::Trial(Trial {
                 phase: Phase::Staged,
                 ..
-            } => times.extend(self.ends()),
-            State::Trial { .. } | State::Committing { .. } | State::Reverting { .. } => {}
+            }) => times.extend(self.ends()),
+            State::Trial(_) | State::Committing(_) | State::Reverting(_) => {}
         }
         times.into_iter().flatten().min()
     }
@@ -242,241 +212,88 @@ impl Machine {
     /// Decides what an event means.
     pub fn step(&self, event: Event, cx: &Context<'_>) -> Step {
         let mut decision = Decision {
-            machine: self.clone(),
+            journal: self.journal.clone(),
+            memory: self.memory.clone(),
             effects: Vec::new(),
-            answer: None,
             cx,
         };
-        decision.take(event);
-        let dirty = decision.machine.journal != self.journal;
+        let answer = decision.take(event);
         Step {
+            dirty: decision.journal != self.journal,
             decided: Decided {
-                machine: decision.machine,
+                machine: Self {
+                    journal: decision.journal,
+                    memory: decision.memory,
+                },
                 effects: decision.effects,
-                answer: decision.answer,
+                answer,
             },
-            dirty,
         }
     }
 }
 
-/// One step in the making.
-struct Decision<'a> {
-    machine: Machine,
-    effects: Vec<Effect>,
-    answer: Option<Answer>,
-    cx: &'a Context<'a>,
-}
-
+/// Which step answers an event; the answer, if it is a request.
 impl Decision<'_> {
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event) -> Option<Answer> {
         match event {
-            Event::Started(world) => self.started(&world),
+            Event::Started(world) => self.on_started(&world),
             Event::Tick => self.tick(),
-            Event::Gates { stage, closed } => self.gates(stage, closed),
-            Event::Polled(target) => self.polled(target),
-            Event::PollFailed(why) => self.poll_failed(why),
-            Event::Observed(world) => {
-                if self.machine.journal.state == State::Idle {
-                    self.resolved(resolve(&self.machine.journal, &world));
-                }
-            }
-            Event::Fetched => self.fetched(),
-            Event::FetchFailed(why) => self.fetch_failed(why),
+            Event::Gates { stage, closed } => self.on_gates(stage, closed),
+            Event::Polled(target) => self.on_polled(target),
+            Event::PollFailed(why) => self.on_poll_failed(why),
+            Event::Observed(world) => self.on_observed(&world),
+            Event::Fetched => self.on_fetched(),
+            Event::FetchFailed(why) => self.on_fetch_failed(why),
             Event::Inspected {
                 current,
                 reboot,
                 unfit,
                 no_boot,
-            } => self.inspected(current, reboot, unfit, no_boot),
-            Event::InspectFailed(why) => {
-                if matches!(self.machine.journal.state, State::Ready { .. }) {
-                    self.machine.memory.problem = Some(why);
-                    self.retry_later();
-                }
-            }
-            Event::Vanished => {
-                if let State::Ready { target } = self.machine.journal.state.clone() {
-                    self.fetch(target);
-                }
-            }
-            Event::DeadManArmed => self.dead_man_armed(),
-            Event::DeadManFailed(why) => {
-                if let State::Trial {
-                    phase: Phase::Arming,
-                    ..
-                } = self.machine.journal.state
-                {
-                    let why = format!("the dead-man timer could not be armed: {why}");
-                    self.no_verdict(Evidence::plain(Cause::Interrupted, why));
-                }
-            }
-            Event::BootAimed => self.aimed(),
-            Event::AimFailed(why) => self.aim_failed(&why),
+            } => self.on_inspected(current, reboot, unfit, no_boot),
+            Event::InspectFailed(why) => self.on_inspect_failed(why),
+            Event::Vanished => self.on_vanished(),
+            Event::DeadManArmed => self.on_dead_man_armed(),
+            Event::DeadManFailed(why) => self.on_dead_man_failed(&why),
+            Event::BootAimed => self.on_boot_aimed(),
+            Event::AimFailed(why) => self.on_aim_failed(&why),
             Event::SwitchEnded {
                 unit,
                 outcome,
                 log,
                 failures,
             } => {
-                let expected = self.machine.journal.state.order();
+                let expected = self.journal.state.order();
                 if expected.is_some_and(|order| order.unit == unit) {
-                    self.switch_ended(&outcome, log, failures);
+                    self.on_switch_ended(&outcome, log, failures);
                 }
             }
-            Event::Probed(report) => self.probed(report),
-            Event::Asked(request) => self.answer = Some(self.asked(request)),
+            Event::Probed(report) => self.on_probed(report),
+            Event::Asked(request) => return Some(self.on_asked(request)),
         }
+        None
     }
 
     fn tick(&mut self) {
-        let now = self.cx.now;
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let freed = self.expire();
-        let retry = due(self.machine.memory.retry);
-        if retry {
-            self.machine.memory.retry = None;
+        let due = self.due();
+        match &self.journal.state {
+            State::Idle => self.tick_idle(due),
+            State::Fetching(_) => self.tick_fetching(due),
+            State::Ready(_) => self.tick_ready(due),
+            State::Trial(trial) => self.tick_trial(&trial.clone(), due),
+            State::Committing(committing) => self.tick_committing(committing.reboot, due),
+            State::Reverting(_) => self.tick_reverting(due),
         }
-        let poll = due(self.machine.memory.next_poll);
-        match self.machine.journal.state.clone() {
-            State::Idle if retry || poll => self.poll(),
-            State::Idle => {}
-            State::Fetching { .. } => {
-                if retry {
-                    self.effects.push(Effect::AskGates(Stage::Download));
-                }
-                if poll {
-                    self.poll();
-                }
+    }
+
+    /// The switch of the present state has ended.
+    fn on_switch_ended(&mut self, outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) {
+        match self.journal.state.clone() {
+            State::Idle | State::Fetching(_) | State::Ready(_) => {}
+            State::Trial(trial) => self.trial_switch_ended(trial, outcome, log, failures),
+            State::Committing(committing) => {
+                self.commit_switch_ended(committing, outcome, log, failures);
             }
-            State::Ready { .. } => {
-                if retry || freed {
-                    self.begin_if_free();
-                }
-                if poll {
-                    self.poll();
-                }
-            }
-            State::Trial {
-                target,
-                phase: Phase::Soaking { deadline },
-                ..
-            } => {
-                if deadline <= now {
-                    let last = self.machine.memory.soak.last.take().unwrap_or_default();
-                    let evidence = Evidence {
-                        cause: Cause::Deadline,
-                        message: format!(
-                            "it did not stay healthy for {} s in time: {}",
-                            self.cx.policy.soak.as_secs(),
-                            last.summary()
-                        ),
-                        failures: [last.failures, last.pending].concat(),
-                        log: Vec::new(),
-                    };
-                    self.failed_health(target.is_some(), evidence);
-                } else if !self.machine.memory.soak.probing && due(self.machine.memory.soak.next) {
-                    self.probe();
-                }
-            }
-            State::Trial {
-                phase: Phase::Staged,
-                ..
-            } if retry || freed => self.begin_if_free(),
-            State::Trial {
-                phase: Phase::Booting,
-                ..
-            } if retry => self.boot_trial(),
-            State::Trial { .. } => {}
-            State::Committing { reboot: true, .. } if retry && self.machine.memory.rebooting => {
-                self.reboot_into();
-            }
-            State::Committing { .. } if retry => self.commit_again(),
-            State::Committing { .. } => {}
-            State::Reverting { .. } if retry => self.revert_again(),
-            State::Reverting { .. } => {}
-        }
-    }
-
-    fn go(&mut self, state: State) {
-        self.machine.journal.state = state;
-        self.machine.memory.retry = None;
-        self.machine.memory.rebooting = false;
-        self.machine.memory.soak = Soak::default();
-        self.machine
-            .memory
-            .closed
-            .retain(|stage, _| *stage == Stage::Check);
-        if !matches!(self.machine.journal.state, State::Idle) {
-            self.machine.memory.problem = None;
-        }
-    }
-
-    fn order(&mut self, kind: Kind, system: StorePath, action: Action, no_check: bool) -> Order {
-        self.machine.journal.units += 1;
-        Order {
-            unit: format!("{}{}.service", kind.prefix(), self.machine.journal.units),
-            system,
-            action,
-            default: None,
-            remove: None,
-            timeout: self.cx.policy.switch_timeout,
-            no_check,
-        }
-    }
-
-    fn blocked(&self, release: &Name, system: &StorePath, evidence: Evidence) -> Blocked {
-        Blocked {
-            release: release.clone(),
-            system: system.clone(),
-            evidence,
-            since: self.cx.wall,
-        }
-    }
-
-    fn block(&mut self, target: &Target, evidence: Evidence) {
-        self.push_blocked(self.blocked(&target.release, &target.system, evidence));
-    }
-
-    fn push_blocked(&mut self, entry: Blocked) {
-        let blocked = &mut self.machine.journal.blocked;
-        blocked.retain(|b| b.release != entry.release || b.system != entry.system);
-        blocked.push(entry);
-        let surplus = blocked.len().saturating_sub(MAX_BLOCKED);
-        blocked.drain(..surplus);
-    }
-
-    fn record(
-        &mut self,
-        what: What,
-        system: StorePath,
-        target: Option<&Target>,
-        why: Option<String>,
-        by: Option<String>,
-    ) {
-        let history = &mut self.machine.journal.history;
-        history.push(Record {
-            what,
-            system,
-            release: target.map(|target| target.release.clone()),
-            why,
-            by,
-            at: self.cx.wall,
-        });
-        let surplus = history.len().saturating_sub(MAX_HISTORY);
-        history.drain(..surplus);
-    }
-
-    fn record_generation(
-        &mut self,
-        what: What,
-        generation: &Generation,
-        why: Option<String>,
-        by: Option<String>,
-    ) {
-        self.record(what, generation.system.clone(), None, why, by);
-        if let Some(record) = self.machine.journal.history.last_mut() {
-            record.release.clone_from(&generation.release);
+            State::Reverting(reverting) => self.revert_switch_ended(reverting, outcome),
         }
     }
 }

@@ -1,102 +1,113 @@
 //! What people and programs ask for.
 
-use super::{Answer, Decision, Effect, Refusal, Request};
+use super::{
+    decision::Decision,
+    effect::Effect,
+    event::{Answer, Refusal, Request},
+};
 use crate::{
     StorePath,
     gate::{self, Stage},
     hold::{Expiry, Hold},
     lease::Lease,
-    machine::state::{Cause, Evidence, Generation, Origin, Phase, State},
+    machine::state::{Cause, Evidence, Fetching, Generation, Origin, Phase, State, Trial},
     switch::Action,
 };
+use std::time::Duration;
 
 impl Decision<'_> {
-    pub(super) fn asked(&mut self, request: Request) -> Answer {
+    pub(super) fn on_asked(&mut self, request: Request) -> Answer {
         match request {
-            Request::Update => self.asked_update(),
-            Request::Rollback { to, force, why, by } => self.asked_rollback(to, force, why, by),
+            Request::Update => self.on_update_request(),
+            Request::Rollback { to, force, why, by } => {
+                self.on_rollback_request(to, force, why, by)
+            }
             Request::Lease {
                 name,
                 busy,
                 why,
                 ttl,
                 by,
-            } => self.asked_lease(Lease {
+            } => self.on_lease_request(Lease {
                 name,
                 owner: by,
                 busy,
                 why,
                 until: self.cx.now + ttl,
             }),
-            Request::EndLease { name, by } => self.asked_end_lease(&name, by.as_deref()),
-            Request::Hold { length, why, by } => {
-                let expiry = length.map(|length| Expiry {
-                    length,
-                    boot: self.cx.boot.clone(),
-                    from: self.cx.now,
-                });
-                let holds = &mut self.machine.journal.holds;
-                holds.retain(|hold| hold.owner != by);
-                holds.push(Hold {
-                    owner: by,
-                    why,
-                    since: self.cx.wall,
-                    expiry,
-                });
-                Ok(match length {
-                    Some(length) => format!("nothing is switched for {} s", length.as_secs()),
-                    None => "nothing is switched until somebody resumes".to_owned(),
-                })
-            }
-            Request::Resume { by } => {
-                self.expire();
-                let holds = &mut self.machine.journal.holds;
-                let before = holds.len();
-                holds.retain(|hold| by.as_ref().is_some_and(|by| *by != hold.owner));
-                let ended = before - holds.len();
-                let left: Vec<String> = holds.iter().map(|h| h.owner.clone()).collect();
-                if ended == 0 {
-                    return Err(Refusal::NothingToDo(if left.is_empty() {
-                        "there is no hold".to_owned()
-                    } else {
-                        format!("you have no hold; {} has", left.join(", "))
-                    }));
-                }
-                self.begin_if_free();
-                Ok(if left.is_empty() {
-                    "resumed".to_owned()
-                } else {
-                    format!("your hold is gone; {} still holds", left.join(", "))
-                })
-            }
+            Request::EndLease { name, by } => self.on_end_lease_request(&name, by.as_deref()),
+            Request::Hold { length, why, by } => Ok(self.on_hold_request(length, why, by)),
+            Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }
     }
 
-    pub(super) fn asked_update(&mut self) -> Answer {
+    fn on_hold_request(&mut self, length: Option<Duration>, why: String, by: String) -> String {
+        let expiry = length.map(|length| Expiry {
+            length,
+            boot: self.cx.boot.clone(),
+            from: self.cx.now,
+        });
+        let holds = &mut self.journal.holds;
+        holds.retain(|hold| hold.owner != by);
+        holds.push(Hold {
+            owner: by,
+            why,
+            since: self.cx.wall,
+            expiry,
+        });
+        match length {
+            Some(length) => format!("nothing is switched for {} s", length.as_secs()),
+            None => "nothing is switched until somebody resumes".to_owned(),
+        }
+    }
+
+    fn on_resume_request(&mut self, by: Option<&str>) -> Answer {
         self.expire();
-        if let Some(hold) = self.machine.journal.holds.first() {
+        let holds = &mut self.journal.holds;
+        let before = holds.len();
+        holds.retain(|hold| by.is_some_and(|by| by != hold.owner));
+        let ended = before - holds.len();
+        let left: Vec<String> = holds.iter().map(|h| h.owner.clone()).collect();
+        if ended == 0 {
+            return Err(Refusal::NothingToDo(if left.is_empty() {
+                "there is no hold".to_owned()
+            } else {
+                format!("you have no hold; {} has", left.join(", "))
+            }));
+        }
+        self.ask_gates_if_free();
+        Ok(if left.is_empty() {
+            "resumed".to_owned()
+        } else {
+            format!("your hold is gone; {} still holds", left.join(", "))
+        })
+    }
+
+    fn on_update_request(&mut self) -> Answer {
+        self.expire();
+        if let Some(hold) = self.journal.holds.first() {
             return Err(Refusal::Refused(format!(
                 "{} holds updates: {}",
                 hold.owner, hold.why
             )));
         }
-        if let Some(system) = &self.machine.memory.drift {
+        if let Some(system) = &self.memory.drift {
             return Err(Refusal::Refused(format!(
                 "somebody switched by hand to {system}; `surefoot rollback` goes back to the \
                  confirmed system"
             )));
         }
         // What they said before is no answer.
-        self.machine.memory.closed.clear();
-        match &self.machine.journal.state {
+        self.memory.closed.clear();
+        match &self.journal.state {
             State::Idle => {
-                self.machine.memory.retry = None;
+                self.memory.retry = None;
                 self.poll();
                 Ok("looking for an update".to_owned())
             }
-            State::Fetching { target } => {
+            State::Fetching(Fetching { target }) => {
                 let target = target.clone();
-                if self.machine.memory.retry.take().is_some() {
+                if self.memory.retry.take().is_some() {
                     self.effects.push(Effect::AskGates(Stage::Download));
                 }
                 self.poll();
@@ -104,27 +115,27 @@ impl Decision<'_> {
             }
             state => {
                 let answer = format!("an update is under way ({})", state.name());
-                self.begin_if_free();
+                self.ask_gates_if_free();
                 Ok(answer)
             }
         }
     }
 
-    pub(super) fn asked_rollback(
+    fn on_rollback_request(
         &mut self,
         to: Option<StorePath>,
         force: bool,
         why: String,
         by: String,
     ) -> Answer {
-        match self.machine.journal.state.clone() {
-            State::Trial {
+        match &self.journal.state {
+            State::Trial(Trial {
                 target: Some(_),
                 previous,
                 phase,
                 ..
-            } => {
-                if to.as_ref().is_some_and(|to| *to != previous) {
+            }) => {
+                if to.as_ref().is_some_and(|to| to != previous) {
                     return Err(Refusal::Refused(format!(
                         "a trial is under way; it can only be ended towards {previous}"
                     )));
@@ -135,29 +146,23 @@ impl Decision<'_> {
                             .to_owned(),
                     ));
                 }
-                self.revert(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
-                Ok(format!("going back to {previous}"))
+                let answer = format!("going back to {previous}");
+                self.revert_trial(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
+                Ok(answer)
             }
-            State::Committing { .. } | State::Reverting { .. } => Err(Refusal::Refused(format!(
+            State::Committing(_) | State::Reverting(_) => Err(Refusal::Refused(format!(
                 "busy {}; try again when that is done",
-                self.machine.journal.state.name()
+                self.journal.state.name()
             ))),
-            State::Idle
-            | State::Fetching { .. }
-            | State::Ready { .. }
-            | State::Trial { target: None, .. } => self.roll_back(to, force, why, by),
+            State::Idle | State::Fetching(_) | State::Ready(_) | State::Trial(_) => {
+                self.roll_back(to, force, why, by)
+            }
         }
     }
 
-    pub(super) fn roll_back(
-        &mut self,
-        to: Option<StorePath>,
-        force: bool,
-        why: String,
-        by: String,
-    ) -> Answer {
+    fn roll_back(&mut self, to: Option<StorePath>, force: bool, why: String, by: String) -> Answer {
         self.expire();
-        let mut holds = self.machine.journal.holds.iter();
+        let mut holds = self.journal.holds.iter();
         if let Some(hold) = holds.find(|h| h.owner != by) {
             return Err(Refusal::Refused(format!(
                 "{} holds the robot: {}; `surefoot resume` ends the hold",
@@ -172,10 +177,10 @@ impl Decision<'_> {
                 gate::summary(&busy)
             )));
         }
-        let journal = &self.machine.journal;
+        let journal = &self.journal;
         // Somebody else's switch is left for the confirmed system; a confirmed one for the one
         // before it.
-        let drifted = self.machine.memory.drift.is_some();
+        let drifted = self.memory.drift.is_some();
         let known = journal.confirmed.iter().filter(|_| drifted);
         let mut known = known.chain(&journal.fallbacks);
         let goal = match &to {
@@ -188,7 +193,7 @@ impl Decision<'_> {
                 None => "there is no earlier confirmed system to go back to".to_owned(),
             }));
         };
-        let previous = match (&self.machine.memory.drift, &journal.confirmed) {
+        let previous = match (&self.memory.drift, &journal.confirmed) {
             (Some(drift), _) => drift.clone(),
             (None, Some(confirmed)) => confirmed.system.clone(),
             (None, None) => goal.system.clone(),
@@ -213,14 +218,11 @@ impl Decision<'_> {
             ..goal
         };
         let origin = Origin::Rollback { why, by };
-        if matches!(
-            self.machine.journal.state,
-            State::Fetching { .. } | State::Ready { .. }
-        ) {
+        if matches!(self.journal.state, State::Fetching(_) | State::Ready(_)) {
             self.effects.push(Effect::CancelFetch);
         }
         let action = if reboot { Action::Boot } else { Action::Switch };
-        self.commit(goal, None, previous, origin, (action, reboot));
+        self.begin_commit(goal, None, previous, origin, (action, reboot));
         Ok(answer)
     }
 }

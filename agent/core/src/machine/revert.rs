@@ -1,56 +1,52 @@
 //! The way back, to the system that ran before.
 
-use super::{Decision, Effect, MAX_REBOOTS, REBOOT_PATIENCE};
+use super::{
+    decision::{Decision, Due},
+    effect::Effect,
+};
 use crate::{
     StorePath,
-    journal::What,
-    machine::state::{Evidence, Mode, Phase, State},
-    switch::{Action, Kind, Order},
+    machine::state::{Evidence, Reverting, State},
+    switch::{Action, Kind, Order, Outcome},
 };
 
 impl Decision<'_> {
-    /// Leaves the trial for the system that ran before it.
-    pub(super) fn revert(&mut self, evidence: Evidence) {
-        let State::Trial {
-            previous,
-            phase,
-            mode,
-            ..
-        } = self.machine.journal.state.clone()
-        else {
-            return;
-        };
-        if let Phase::Switching { order } | Phase::Staging { order } = &phase {
-            self.effects.push(Effect::StopSwitch(order.unit.clone()));
-        }
-        match mode {
-            Mode::Live => self.revert_to(previous, Action::Test, false, evidence),
-            Mode::Boot => {
-                let booted = matches!(
-                    phase,
-                    Phase::Aiming | Phase::Booting | Phase::Soaking { .. }
-                );
-                self.revert_to(previous, Action::Boot, booted, evidence);
-            }
+    pub(super) fn tick_reverting(&mut self, due: Due) {
+        if due.retry {
+            self.retry_revert();
         }
     }
 
+    /// Leaves the trial for the system that ran before it.
+    pub(super) fn revert_trial(&mut self, evidence: Evidence) {
+        let State::Trial(trial) = &self.journal.state else {
+            return;
+        };
+        if let Some(order) = trial.phase.order() {
+            self.effects.push(Effect::StopSwitch(order.unit.clone()));
+        }
+        let (action, reboot) = (trial.revert_action(), trial.may_be_booted());
+        self.begin_revert(trial.previous.clone(), action, reboot, evidence);
+    }
+
     /// `reboot`: whether only a reboot leads there.
-    pub(super) fn revert_to(
+    pub(super) fn begin_revert(
         &mut self,
         system: StorePath,
         action: Action,
         reboot: bool,
         evidence: Evidence,
     ) {
-        let (target, failed) = match self.machine.journal.state.clone() {
-            State::Trial { target, system, .. } => (target, system),
-            State::Committing { target, goal, .. } => (target, goal.system),
+        let (target, failed) = match &self.journal.state {
+            State::Trial(trial) => (trial.target.clone(), trial.system.clone()),
+            State::Committing(committing) => {
+                (committing.target.clone(), committing.goal.system.clone())
+            }
             _ => return,
         };
         let order = self.way_back(system, action, &failed);
         self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Reverting {
+        self.go(State::Reverting(Reverting {
             target,
             failed,
             order,
@@ -58,124 +54,67 @@ impl Decision<'_> {
             attempts: 1,
             reboots: 0,
             reboot,
-        });
+        }));
     }
 
     /// What was tried in vain leaves the profile, unless the robot may still go back to it.
     fn way_back(&mut self, system: StorePath, action: Action, failed: &StorePath) -> Order {
-        let journal = &self.machine.journal;
-        let mut kept = journal.confirmed.iter().chain(&journal.fallbacks);
-        let kept = kept.any(|kept| kept.system == *failed) || system == *failed;
-        let remove = (action != Action::Test && !kept).then(|| failed.clone());
+        let journal = &self.journal;
+        let mut proven = journal.confirmed.iter().chain(&journal.fallbacks);
+        let needed = proven.any(|proven| proven.system == *failed) || system == *failed;
+        let remove = (action != Action::Test && !needed).then(|| failed.clone());
         Order {
             remove,
             ..self.order(Kind::Revert, system, action, true)
         }
     }
 
-    pub(super) fn revert_again(&mut self) {
-        if let State::Reverting {
-            target,
-            failed,
-            order,
-            evidence,
-            attempts,
-            reboots,
-            reboot,
-        } = self.machine.journal.state.clone()
-        {
-            let order = self.way_back(order.system, order.action, &failed);
+    fn retry_revert(&mut self) {
+        if let State::Reverting(reverting) = self.journal.state.clone() {
+            let order = reverting.order.clone();
+            let order = self.way_back(order.system, order.action, &reverting.failed);
             self.effects.push(Effect::Switch(order.clone()));
-            self.go(State::Reverting {
-                target,
-                failed,
-                order,
-                evidence,
-                attempts: attempts.saturating_add(1),
-                reboots,
-                reboot,
-            });
+            self.go(State::Reverting(reverting.again(order)));
         }
     }
 
-    /// Only a reboot leads back: the boot loader still starts the system before the trial.
-    pub(super) fn reboot_to_revert(&mut self, why: String) {
-        self.expire();
-        let State::Reverting {
-            order,
-            attempts,
-            reboots,
-            ..
-        } = &mut self.machine.journal.state
-        else {
-            return;
-        };
-        if *reboots >= MAX_REBOOTS {
-            self.machine.memory.problem = Some(format!(
-                "neither switching to {} nor {MAX_REBOOTS} reboots brought it back ({why}); a \
-                 person must look",
-                order.system
-            ));
-            return;
+    /// Goes on after a restart; `needed`: whether only a reboot leads back.
+    pub(super) fn continue_revert(&mut self, needed: bool) {
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.reboot = needed;
         }
-        if let Some(hold) = self.machine.journal.holds.first() {
-            self.machine.memory.problem = Some(format!(
-                "{why}; the robot will be rebooted when the hold of {} ends",
-                hold.owner
-            ));
-            self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
-            return;
-        }
-        *reboots += 1;
-        *attempts = 0;
-        let system = order.system.clone();
-        self.record(What::Rebooted, system, None, Some(why.clone()), None);
-        self.reboot(why);
+        self.retry_revert();
     }
 
-    pub(super) fn reboot(&mut self, why: String) {
-        self.machine.memory.retry = Some(self.cx.now + REBOOT_PATIENCE);
-        self.effects.push(Effect::Reboot(why));
+    pub(super) fn revert_switch_ended(&mut self, reverting: Reverting, outcome: &Outcome) {
+        let order = &reverting.order;
+        if outcome.activated() && reverting.reboot {
+            self.reboot_to_revert(format!("going back to {}", order.system));
+        } else if outcome.activated() {
+            self.finish_revert();
+        } else if reverting.attempts < self.cx.policy.revert_attempts {
+            let again = self.cx.now + self.cx.policy.retry_delay;
+            self.wait_with(format!("revert: {outcome}"), again);
+        } else if order.action == Action::Boot && !reverting.reboot {
+            // The system before runs; only its boot entries could not be put in order.
+            self.finish_revert();
+            self.memory.problem = Some(format!("revert: {outcome}"));
+        } else {
+            self.memory.problem = Some(format!("revert: {outcome}"));
+            let why = format!("switching back to {} failed: {outcome}", order.system);
+            self.reboot_to_revert(why);
+        }
     }
 
-    pub(super) fn reverted(&mut self) {
-        if let State::Reverting { evidence, .. } = self.machine.journal.state.clone() {
+    pub(super) fn finish_revert(&mut self) {
+        if let State::Reverting(reverting) = &self.journal.state {
+            let evidence = reverting.evidence.clone();
             if evidence.cause.is_verdict() {
-                self.left_behind(evidence);
+                self.end_with_verdict(evidence);
             } else {
                 self.effects.push(Effect::DisarmDeadMan);
-                self.no_verdict(evidence);
+                self.end_without_verdict(evidence);
             }
         }
-    }
-
-    /// The system before runs again: remember why, and go on.
-    pub(super) fn left_behind(&mut self, evidence: Evidence) {
-        let (target, system) = match self.machine.journal.state.clone() {
-            State::Trial { target, system, .. } => (target, system),
-            State::Reverting { target, failed, .. } => (target, failed),
-            _ => return,
-        };
-        self.effects.push(Effect::DisarmDeadMan);
-        self.record(
-            What::Reverted,
-            system,
-            target.as_ref(),
-            Some(evidence.message.clone()),
-            None,
-        );
-        match target {
-            Some(target) if evidence.blames_the_repository() => {
-                let suspect = self.blocked(&target.release, &target.system, evidence);
-                self.machine.journal.suspect = Some(suspect);
-            }
-            Some(target) => {
-                self.machine.journal.attempts = None;
-                self.block(&target, evidence);
-            }
-            None => {}
-        }
-        self.go(State::Idle);
-        self.poll();
     }
 }

@@ -1,25 +1,25 @@
 //! Starting and finding one's feet: what a look at the robot leads to.
 
-use super::{Decision, DriftPolicy, Effect};
+use super::{context::DriftPolicy, decision::Decision, effect::Effect};
 use crate::{
     StorePath,
     journal::What,
-    machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State},
+    machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State, Trial},
     resolver::{Resolution, World, resolve},
     switch::Action,
 };
 
 impl Decision<'_> {
-    pub(super) fn started(&mut self, world: &World) {
+    pub(super) fn on_started(&mut self, world: &World) {
         let (boot, now) = (self.cx.boot, self.cx.now);
-        for hold in &mut self.machine.journal.holds {
+        for hold in &mut self.journal.holds {
             hold.rebase(boot, now);
         }
-        let resolution = resolve(&self.machine.journal, world);
-        self.resolved(resolution);
+        let resolution = resolve(&self.journal, world);
+        self.follow(resolution);
         if matches!(
-            self.machine.journal.state,
-            State::Idle | State::Fetching { .. } | State::Ready { .. }
+            self.journal.state,
+            State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
             // Nothing is under trial: a dead-man timer can only be a leftover.
             self.effects.insert(0, Effect::DisarmDeadMan);
@@ -27,11 +27,18 @@ impl Decision<'_> {
         }
     }
 
-    pub(super) fn resolved(&mut self, resolution: Resolution) {
-        self.machine.memory.drift = None;
+    pub(super) fn on_observed(&mut self, world: &World) {
+        if self.journal.state == State::Idle {
+            self.follow(resolve(&self.journal, world));
+        }
+    }
+
+    /// Does what a look at the robot means.
+    fn follow(&mut self, resolution: Resolution) {
+        self.memory.drift = None;
         match resolution {
             Resolution::Adopt(system) => {
-                self.machine.journal.confirmed = Some(Generation {
+                self.journal.confirmed = Some(Generation {
                     system: system.clone(),
                     release: None,
                     since: self.cx.wall,
@@ -39,43 +46,43 @@ impl Decision<'_> {
                 self.record(What::Adopted, system, None, None, None);
             }
             Resolution::Unknown => {
-                self.machine.memory.problem = Some(
+                self.memory.problem = Some(
                     "cannot tell which system runs: /run/booted-system and /run/current-system \
                      name no store path"
                         .to_owned(),
                 );
             }
             Resolution::Settled => {
-                if matches!(self.machine.journal.state, State::Trial { .. }) {
+                if matches!(self.journal.state, State::Trial(_)) {
                     self.go(State::Idle);
                 }
             }
-            Resolution::Drift(system) => self.drifted(system),
+            Resolution::Drift(system) => self.on_drift(system),
             Resolution::FinishSwitch => {
                 self.restore("a switch was cut off and left services stopped");
             }
             Resolution::Refetch => {
-                if let Some(target) = self.machine.journal.state.target().cloned() {
+                if let Some(target) = self.journal.state.target().cloned() {
                     self.fetch(target);
                 }
             }
             Resolution::Attach => {
-                if let Some(order) = self.machine.journal.state.order().cloned() {
+                if let Some(order) = self.journal.state.order().cloned() {
                     self.effects.push(Effect::Switch(order));
                 }
             }
-            Resolution::Ended(outcome, log) => self.switch_ended(&outcome, log, Vec::new()),
+            Resolution::Ended(outcome, log) => self.on_switch_ended(&outcome, log, Vec::new()),
             Resolution::Soak => self.probe(),
             Resolution::Interrupted(why) => {
-                self.unstage(Evidence::plain(Cause::Interrupted, why.to_owned()));
+                self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
-            Resolution::Staged => self.staged(),
-            Resolution::RebootAgain => self.boot_trial(),
-            Resolution::Arrived => self.arrived(),
-            Resolution::FellBack(trace) => self.fell_back(trace),
+            Resolution::WaitForReboot => self.wait_for_reboot(),
+            Resolution::RebootAgain => self.reboot_into_trial(),
+            Resolution::TrialBooted => self.begin_boot_soak(),
+            Resolution::FellBack(trace) => self.explain_fallback(trace),
             Resolution::CommitLost => {
                 let why = "the robot restarted before the boot loader had the proven system";
-                self.unstage(Evidence::plain(Cause::Interrupted, why.to_owned()));
+                self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
             Resolution::DeadManReverted => {
                 let evidence = Evidence::plain(
@@ -83,36 +90,31 @@ impl Decision<'_> {
                     "the dead-man timer reverted the trial: the agent had not answered in time"
                         .to_owned(),
                 );
-                self.left_behind(evidence);
+                self.end_with_verdict(evidence);
             }
             Resolution::Revert(why) => {
-                self.revert(Evidence::plain(Cause::Unknown, why.to_owned()));
+                self.revert_trial(Evidence::plain(Cause::Unknown, why.to_owned()));
             }
-            Resolution::Forward { reboot: needed } => self.forward(needed),
-            Resolution::Backward { reboot: needed } => {
-                if let State::Reverting { reboot, .. } = &mut self.machine.journal.state {
-                    *reboot = needed;
-                }
-                self.revert_again();
-            }
-            Resolution::Reverted => self.reverted(),
+            Resolution::CommitAgain { reboot } => self.continue_commit(reboot),
+            Resolution::RevertAgain { reboot } => self.continue_revert(reboot),
+            Resolution::Reverted => self.finish_revert(),
         }
     }
 
-    pub(super) fn drifted(&mut self, system: StorePath) {
-        let Some(confirmed) = self.machine.journal.confirmed.clone() else {
+    pub(super) fn on_drift(&mut self, system: StorePath) {
+        let Some(confirmed) = self.journal.confirmed.clone() else {
             return;
         };
         match self.cx.policy.drift {
             DriftPolicy::Report => {
-                self.machine.memory.drift = Some(system);
-                if matches!(self.machine.journal.state, State::Trial { .. }) {
+                self.memory.drift = Some(system);
+                if matches!(self.journal.state, State::Trial(_)) {
                     self.go(State::Idle);
                 }
             }
             DriftPolicy::Adopt => {
-                self.machine.memory.drift = Some(system.clone());
-                self.go(State::Trial {
+                self.memory.drift = Some(system.clone());
+                self.go(State::Trial(Trial {
                     target: None,
                     system,
                     previous: confirmed.system,
@@ -121,7 +123,7 @@ impl Decision<'_> {
                     phase: Phase::Soaking {
                         deadline: self.cx.now + self.cx.policy.health_deadline,
                     },
-                });
+                }));
                 self.probe();
             }
             DriftPolicy::Restore => {
@@ -132,22 +134,22 @@ impl Decision<'_> {
     }
 
     /// Switches to the confirmed system again.
-    pub(super) fn restore(&mut self, why: &str) {
+    fn restore(&mut self, why: &str) {
         self.expire();
-        let holds = self.machine.journal.holds.iter();
+        let holds = self.journal.holds.iter();
         let holds = holds.map(|hold| format!("the hold of {}", hold.owner));
         let leases = self.busy().into_iter().map(|closed| closed.to_string());
-        let kept: Vec<String> = holds.chain(leases).collect();
-        if !kept.is_empty() {
-            self.machine.memory.problem = Some(format!(
+        let held_by: Vec<String> = holds.chain(leases).collect();
+        if !held_by.is_empty() {
+            self.memory.problem = Some(format!(
                 "{why}; the confirmed system will be put back when this has ended: {}",
-                kept.join(", ")
+                held_by.join(", ")
             ));
             return;
         }
-        if let Some(goal) = self.machine.journal.confirmed.clone() {
+        if let Some(goal) = self.journal.confirmed.clone() {
             let previous = goal.system.clone();
-            self.commit(
+            self.begin_commit(
                 goal,
                 None,
                 previous,

@@ -2,9 +2,10 @@
 
 use crate::{
     StorePath,
+    gate::Stage,
     health::{self, Failure},
     release::{Name, Target},
-    switch::{Order, Outcome},
+    switch::{Action, Order, Outcome},
     time::{BootId, Instant},
 };
 use jiff::Timestamp;
@@ -31,67 +32,92 @@ pub enum State {
     /// Nothing; the confirmed system runs.
     Idle,
     /// A release is being brought into the store.
-    Fetching {
-        /// Which one.
-        target: Target,
-    },
+    Fetching(Fetching),
     /// It is in the store and waits for permission.
-    Ready {
-        /// Which one.
-        target: Target,
-    },
+    Ready(Ready),
     /// It runs, unproven; profile and boot loader still name the confirmed system.
-    Trial {
-        /// What is tried; `None` while a system that somebody switched to by hand is proven.
-        target: Option<Target>,
-        /// The system under trial.
-        system: StorePath,
-        /// The system that ran before: where a revert goes.
-        previous: StorePath,
-        /// The boot in which it began; once it was booted, that boot.
-        boot: BootId,
-        /// Whether it is tried live or by booting it.
-        #[serde(default)]
-        mode: Mode,
-        /// How far it is.
-        phase: Phase,
-    },
+    Trial(Trial),
     /// It is proven and becomes the profile's and the boot loader's: only forward from here.
-    Committing {
-        /// What becomes confirmed.
-        goal: Generation,
-        /// The release behind it, if a trial led here.
-        target: Option<Target>,
-        /// The system that ran before.
-        previous: StorePath,
-        /// What led here.
-        origin: Origin,
-        /// The switch that does it.
-        order: Order,
-        /// Tries so far, this one included.
-        attempts: u32,
-        /// Whether the robot has to be rebooted into it then: it has another kernel, say.
-        #[serde(default)]
-        reboot: bool,
-    },
+    Committing(Committing),
     /// Back to the system that ran before.
-    Reverting {
-        /// What failed; `None` if it was no release.
-        target: Option<Target>,
-        /// The system that is being left.
-        failed: StorePath,
-        /// The switch that does it; its system is where the robot goes.
-        order: Order,
-        /// Why.
-        evidence: Evidence,
-        /// Tries in this boot, this one included.
-        attempts: u32,
-        /// Reboots that were ordered to get there.
-        reboots: u32,
-        /// Whether only a reboot leads there: what is left was booted.
-        #[serde(default)]
-        reboot: bool,
-    },
+    Reverting(Reverting),
+}
+
+/// A release on its way into the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fetching {
+    /// Which one.
+    pub target: Target,
+}
+
+/// A release in the store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    /// Which one.
+    pub target: Target,
+}
+
+/// A system that has to prove itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trial {
+    /// What is tried; `None` while a system that somebody switched to by hand is proven.
+    pub target: Option<Target>,
+    /// The system under trial.
+    pub system: StorePath,
+    /// The system that ran before: where a revert goes.
+    pub previous: StorePath,
+    /// The boot in which it began; once it was booted, that boot.
+    pub boot: BootId,
+    /// Whether it is tried live or by booting it.
+    #[serde(default)]
+    pub mode: Mode,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// A proven system on its way to being what the robot starts with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Committing {
+    /// What becomes confirmed.
+    pub goal: Generation,
+    /// The release behind it, if a trial led here.
+    pub target: Option<Target>,
+    /// The system that ran before.
+    pub previous: StorePath,
+    /// What led here.
+    pub origin: Origin,
+    /// The switch that does it.
+    pub order: Order,
+    /// Tries so far, this one included.
+    pub attempts: u32,
+    /// Whether the robot has to be rebooted into it then: it has another kernel, say.
+    #[serde(default)]
+    pub reboot: bool,
+}
+
+/// The way back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reverting {
+    /// What failed; `None` if it was no release.
+    pub target: Option<Target>,
+    /// The system that is being left.
+    pub failed: StorePath,
+    /// The switch that does it; its system is where the robot goes.
+    pub order: Order,
+    /// Why.
+    pub evidence: Evidence,
+    /// Tries in this boot, this one included.
+    pub attempts: u32,
+    /// Reboots that were ordered to get there.
+    pub reboots: u32,
+    /// Whether only a reboot leads there: what is left was booted.
+    #[serde(default)]
+    pub reboot: bool,
 }
 
 /// How a system is tried.
@@ -213,11 +239,11 @@ impl State {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
-            Self::Fetching { .. } => "fetching",
-            Self::Ready { .. } => "ready",
-            Self::Trial { .. } => "trial",
-            Self::Committing { .. } => "committing",
-            Self::Reverting { .. } => "reverting",
+            Self::Fetching(_) => "fetching",
+            Self::Ready(_) => "ready",
+            Self::Trial(_) => "trial",
+            Self::Committing(_) => "committing",
+            Self::Reverting(_) => "reverting",
         }
     }
 
@@ -225,13 +251,10 @@ impl State {
     #[must_use]
     pub const fn order(&self) -> Option<&Order> {
         match self {
-            Self::Trial {
-                phase: Phase::Switching { order } | Phase::Staging { order },
-                ..
-            }
-            | Self::Committing { order, .. }
-            | Self::Reverting { order, .. } => Some(order),
-            _ => None,
+            Self::Idle | Self::Fetching(_) | Self::Ready(_) => None,
+            Self::Trial(trial) => trial.phase.order(),
+            Self::Committing(committing) => Some(&committing.order),
+            Self::Reverting(reverting) => Some(&reverting.order),
         }
     }
 
@@ -239,11 +262,137 @@ impl State {
     #[must_use]
     pub const fn target(&self) -> Option<&Target> {
         match self {
-            Self::Fetching { target } | Self::Ready { target } => Some(target),
-            Self::Trial { target, .. }
-            | Self::Committing { target, .. }
-            | Self::Reverting { target, .. } => target.as_ref(),
             Self::Idle => None,
+            Self::Fetching(Fetching { target }) | Self::Ready(Ready { target }) => Some(target),
+            Self::Trial(trial) => trial.target.as_ref(),
+            Self::Committing(committing) => committing.target.as_ref(),
+            Self::Reverting(reverting) => reverting.target.as_ref(),
+        }
+    }
+
+    /// The system that is being brought in, tried, committed or left.
+    #[must_use]
+    pub const fn next(&self) -> Option<&StorePath> {
+        match self {
+            Self::Idle => None,
+            Self::Fetching(Fetching { target }) | Self::Ready(Ready { target }) => {
+                Some(&target.system)
+            }
+            Self::Trial(trial) => Some(&trial.system),
+            Self::Committing(committing) => Some(&committing.goal.system),
+            Self::Reverting(reverting) => Some(&reverting.failed),
+        }
+    }
+
+    /// The system that ran before: where a revert goes.
+    #[must_use]
+    pub const fn previous(&self) -> Option<&StorePath> {
+        match self {
+            Self::Idle | Self::Fetching(_) | Self::Ready(_) => None,
+            Self::Trial(trial) => Some(&trial.previous),
+            Self::Committing(committing) => Some(&committing.previous),
+            Self::Reverting(reverting) => Some(&reverting.order.system),
+        }
+    }
+
+    /// The step that waits for a moment at which the robot may be touched, if one does.
+    #[must_use]
+    pub const fn waits_for(&self) -> Option<Stage> {
+        match self {
+            Self::Ready(_) => Some(Stage::Activate),
+            Self::Trial(Trial {
+                phase: Phase::Staged,
+                ..
+            }) => Some(Stage::Reboot),
+            _ => None,
+        }
+    }
+
+    /// Whether what runs changes now, or is about to.
+    #[must_use]
+    pub const fn is_underway(&self) -> bool {
+        match self {
+            Self::Idle | Self::Fetching(_) | Self::Ready(_) => false,
+            // What somebody switched to by hand is only looked at.
+            Self::Trial(Trial { target: None, .. }) => false,
+            Self::Trial(Trial { phase, .. }) => {
+                !matches!(phase, Phase::Staging { .. } | Phase::Staged | Phase::Aiming)
+            }
+            Self::Committing(_) | Self::Reverting(_) => true,
+        }
+    }
+}
+
+impl Trial {
+    /// Whether the new system was booted, or may have been by now: then only a reboot leads back.
+    #[must_use]
+    pub fn may_be_booted(&self) -> bool {
+        self.mode == Mode::Boot
+            && matches!(
+                self.phase,
+                Phase::Aiming | Phase::Booting | Phase::Soaking { .. }
+            )
+    }
+
+    /// What it becomes once it is proven, `since` now.
+    #[must_use]
+    pub fn goal(&self, since: Option<Timestamp>) -> Generation {
+        Generation {
+            system: self.system.clone(),
+            release: self.target.as_ref().map(|target| target.release.clone()),
+            since,
+        }
+    }
+
+    /// Why it is committed once it is proven.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        match self.target {
+            Some(_) => Origin::Trial,
+            None => Origin::Adopt,
+        }
+    }
+
+    /// What commits it.
+    #[must_use]
+    pub const fn commit_action(&self) -> Action {
+        match self.mode {
+            Mode::Live => Action::Switch,
+            // It runs already.
+            Mode::Boot => Action::Boot,
+        }
+    }
+
+    /// What leads back from it.
+    #[must_use]
+    pub const fn revert_action(&self) -> Action {
+        match self.mode {
+            Mode::Live => Action::Test,
+            Mode::Boot => Action::Boot,
+        }
+    }
+}
+
+impl Committing {
+    /// Another try, by this order.
+    #[must_use]
+    pub fn again(self, order: Order) -> Self {
+        Self {
+            order,
+            attempts: self.attempts.saturating_add(1),
+            ..self
+        }
+    }
+}
+
+impl Reverting {
+    /// Another try, by this order.
+    #[must_use]
+    pub fn again(self, order: Order) -> Self {
+        Self {
+            order,
+            attempts: self.attempts.saturating_add(1),
+            ..self
         }
     }
 }
@@ -260,6 +409,15 @@ impl Phase {
             Self::Aiming => "aiming",
             Self::Booting => "booting",
             Self::Soaking { .. } => "soaking",
+        }
+    }
+
+    /// The switch that is carried out in it.
+    #[must_use]
+    pub const fn order(&self) -> Option<&Order> {
+        match self {
+            Self::Switching { order } | Self::Staging { order } => Some(order),
+            _ => None,
         }
     }
 }

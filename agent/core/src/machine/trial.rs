@@ -1,246 +1,143 @@
-//! The trial: begun if nobody holds it back, proven by its health, or left.
+//! The trial: switched to, proven by its health, or left.
 
-use super::{DEAD_MAN_MARGIN, Decision, Effect};
+use super::{
+    decision::{Decision, Due},
+    effect::Effect,
+};
 use crate::{
     StorePath,
     health::{Failure, Report},
     journal::{Attempts, What},
-    machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State},
-    reboot,
+    machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
     release::Name,
     switch::{Action, Kind, Outcome},
+    time::Instant,
 };
 
 impl Decision<'_> {
-    pub(super) fn inspected(
-        &mut self,
-        current: StorePath,
-        mut reboot: Vec<reboot::Reason>,
-        unfit: Option<String>,
-        no_boot: Option<String>,
-    ) {
-        let State::Ready { target } = self.machine.journal.state.clone() else {
-            return;
-        };
-        if let Some(why) = unfit {
-            let evidence = Evidence::plain(Cause::Unfit, why);
-            self.block(&target, evidence.clone());
-            self.record(
-                What::Refused,
-                target.system.clone(),
-                Some(&target),
-                Some(evidence.message),
-                None,
-            );
-            self.go(State::Idle);
-            return;
+    pub(super) fn tick_trial(&mut self, trial: &Trial, due: Due) {
+        match trial.phase {
+            Phase::Soaking { deadline } => self.tick_soak(trial, deadline),
+            Phase::Staged if due.retry || due.freed => self.ask_gates_if_free(),
+            Phase::Booting if due.retry => self.reboot_into_trial(),
+            _ => {}
         }
-        if self.machine.memory.other_init.as_ref() == Some(&target.system) {
-            reboot.push(reboot::Reason::Init);
-        }
-        let confirmed = self.machine.journal.confirmed.as_ref();
-        if confirmed.is_none_or(|confirmed| confirmed.system != current) {
-            // Somebody switched by hand since the last look.
-            self.go(State::Idle);
-            self.drifted(current);
-            return;
-        }
-        if self.kept() {
-            return;
-        }
-        let reasons: Vec<String> = reboot.iter().map(ToString::to_string).collect();
-        let why = (!reasons.is_empty()).then(|| reasons.join(", "));
-        if let (Some(why), Some(no_boot)) = (&why, no_boot) {
-            self.machine.memory.problem = Some(format!(
-                "release {} needs a reboot ({why}), but the robot cannot try it by one: {no_boot}",
-                target.release
-            ));
-            self.retry_later();
-            return;
-        }
-        self.record(
-            What::Tried,
-            target.system.clone(),
-            Some(&target),
-            why.map(|why| format!("by booting it: {why}")),
-            None,
-        );
-        if !reboot.is_empty() {
-            self.stage(target, current);
-            return;
-        }
-        let policy = self.cx.policy;
-        self.effects.push(Effect::ArmDeadMan {
-            system: current.clone(),
-            after: policy.switch_timeout + policy.health_deadline + DEAD_MAN_MARGIN,
-        });
-        self.go(State::Trial {
-            system: target.system.clone(),
-            target: Some(target),
-            previous: current,
-            boot: self.cx.boot.clone(),
-            mode: Mode::Live,
-            phase: Phase::Arming,
-        });
     }
 
-    pub(super) fn dead_man_armed(&mut self) {
-        let state = self.machine.journal.state.clone();
-        let State::Trial {
-            target,
-            system,
-            previous,
-            boot,
-            mode,
-            phase: Phase::Arming,
-        } = state
-        else {
+    fn tick_soak(&mut self, trial: &Trial, deadline: Instant) {
+        let now = self.cx.now;
+        let soak = &mut self.memory.soak;
+        if deadline <= now {
+            let last = soak.last.take().unwrap_or_default();
+            let evidence = Evidence {
+                cause: Cause::Deadline,
+                message: format!(
+                    "it did not stay healthy for {} s in time: {}",
+                    self.cx.policy.soak.as_secs(),
+                    last.summary()
+                ),
+                failures: [last.failures, last.pending].concat(),
+                log: Vec::new(),
+            };
+            self.end_unhealthy(trial, evidence);
+        } else if !soak.probing && soak.next.is_some_and(|at| at <= now) {
+            self.probe();
+        }
+    }
+
+    pub(super) fn on_dead_man_armed(&mut self) {
+        let State::Trial(trial) = &self.journal.state else {
             return;
         };
-        let order = self.order(Kind::Trial, system.clone(), Action::Test, false);
+        if trial.phase != Phase::Arming {
+            return;
+        }
+        let trial = trial.clone();
+        let order = self.order(Kind::Trial, trial.system.clone(), Action::Test, false);
         self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Trial {
-            target,
-            system,
-            previous,
-            boot,
-            mode,
+        self.go(State::Trial(Trial {
             phase: Phase::Switching { order },
-        });
+            ..trial
+        }));
     }
 
-    pub(super) fn switch_ended(
+    pub(super) fn on_dead_man_failed(&mut self, why: &str) {
+        if let State::Trial(Trial {
+            phase: Phase::Arming,
+            ..
+        }) = self.journal.state
+        {
+            let why = format!("the dead-man timer could not be armed: {why}");
+            self.end_without_verdict(Evidence::plain(Cause::Interrupted, why));
+        }
+    }
+
+    pub(super) fn trial_switch_ended(
         &mut self,
+        trial: Trial,
         outcome: &Outcome,
         log: Vec<String>,
         failures: Vec<Failure>,
     ) {
-        match self.machine.journal.state.clone() {
-            State::Trial {
-                mode: Mode::Boot, ..
-            } => match outcome {
-                Outcome::Done => self.staged(),
-                // Nothing of the new system has run: it is the robot that could not do it.
-                _ => self.unstage(Evidence {
-                    cause: Cause::Interrupted,
-                    message: format!("it could not be staged for a boot: {outcome}"),
-                    failures,
-                    log,
-                }),
-            },
-            State::Trial { .. } if outcome.activated() => self.soak(),
-            State::Trial { .. } if *outcome == Outcome::Locked => {
+        match (trial.mode, outcome, trial.target) {
+            (Mode::Boot, Outcome::Done, _) => self.wait_for_reboot(),
+            // Nothing of the new system has run: it is the robot that could not do it.
+            (Mode::Boot, _, _) => self.abandon(Evidence {
+                cause: Cause::Interrupted,
+                message: format!("it could not be staged for a boot: {outcome}"),
+                failures,
+                log,
+            }),
+            (Mode::Live, _, _) if outcome.activated() => self.begin_soak(),
+            (Mode::Live, Outcome::Locked, _) => {
                 self.effects.push(Effect::DisarmDeadMan);
-                self.no_verdict(Evidence::plain(Cause::Interrupted, outcome.to_string()));
+                self.end_without_verdict(Evidence::plain(Cause::Interrupted, outcome.to_string()));
             }
-            State::Trial {
-                target: Some(target),
-                system,
-                ..
-            } if *outcome == Outcome::NeedsReboot => {
+            (Mode::Live, Outcome::NeedsReboot, Some(target)) => {
                 // Nothing was activated: try it by booting it.
                 self.effects.push(Effect::DisarmDeadMan);
-                self.machine.memory.other_init = Some(system);
-                self.go(State::Ready { target });
-                self.begin_if_free();
+                self.memory.other_init = Some(trial.system);
+                self.go(State::Ready(Ready { target }));
+                self.ask_gates_if_free();
             }
-            State::Trial { .. } => self.revert(Evidence::of_switch(outcome, log, failures)),
-            State::Committing { reboot: true, .. } if outcome.activated() => self.reboot_into(),
-            State::Committing { .. } if outcome.activated() => self.committed(),
-            State::Committing {
-                attempts,
-                previous,
-                origin,
-                order,
-                reboot,
-                ..
-            } => {
-                let problem = Some(format!("commit: {outcome}"));
-                if attempts < self.cx.policy.commit_attempts {
-                    self.machine.memory.problem = problem;
-                    self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
-                } else if matches!(origin, Origin::Adopt | Origin::Restore { .. }) {
-                    // What runs is what should run: there is nothing better to go back to.
-                    self.go(State::Idle);
-                    self.machine.memory.problem = problem;
-                    self.retry_later();
-                } else {
-                    let evidence = Evidence {
-                        cause: Cause::Commit,
-                        ..Evidence::of_switch(outcome, log, failures)
-                    };
-                    // Until the reboot the system before still runs.
-                    let reboot = order.action == Action::Boot && !reboot;
-                    self.revert_to(previous, order.action, reboot, evidence);
-                }
-            }
-            State::Reverting {
-                reboot: true,
-                order,
-                ..
-            } if outcome.activated() => {
-                self.reboot_to_revert(format!("going back to {}", order.system));
-            }
-            State::Reverting { .. } if outcome.activated() => self.reverted(),
-            State::Reverting {
-                attempts,
-                order,
-                reboot,
-                ..
-            } => {
-                self.machine.memory.problem = Some(format!("revert: {outcome}"));
-                if attempts < self.cx.policy.revert_attempts {
-                    self.machine.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
-                } else if order.action == Action::Boot && !reboot {
-                    // The system before runs; only its boot entries could not be put in order.
-                    self.reverted();
-                    self.machine.memory.problem = Some(format!("revert: {outcome}"));
-                } else {
-                    let why = format!("switching back to {} failed: {outcome}", order.system);
-                    self.reboot_to_revert(why);
-                }
-            }
-            State::Idle | State::Fetching { .. } | State::Ready { .. } => {}
+            (Mode::Live, _, _) => self.revert_trial(Evidence::of_switch(outcome, log, failures)),
         }
     }
 
     /// The new system is live: now it has to prove itself.
-    pub(super) fn soak(&mut self) {
-        let policy = self.cx.policy;
-        if let State::Trial { phase, .. } = &mut self.machine.journal.state {
-            *phase = Phase::Soaking {
-                deadline: self.cx.now + policy.health_deadline,
-            };
+    fn begin_soak(&mut self) {
+        let deadline = self.cx.now + self.cx.policy.health_deadline;
+        if let State::Trial(trial) = &mut self.journal.state {
+            trial.phase = Phase::Soaking { deadline };
         }
         self.probe();
     }
 
     pub(super) fn probe(&mut self) {
-        if let State::Trial { system, .. } = &self.machine.journal.state {
-            self.machine.memory.soak.probing = true;
-            self.machine.memory.soak.next = None;
-            self.effects.push(Effect::Probe(system.clone()));
+        if let State::Trial(trial) = &self.journal.state {
+            self.memory.soak.probing = true;
+            self.memory.soak.next = None;
+            self.effects.push(Effect::Probe(trial.system.clone()));
         }
     }
 
-    pub(super) fn probed(&mut self, report: Report) {
-        let State::Trial {
-            phase: Phase::Soaking { .. },
-            target,
-            ..
-        } = self.machine.journal.state.clone()
-        else {
+    pub(super) fn on_probed(&mut self, report: Report) {
+        let State::Trial(trial) = &self.journal.state else {
             return;
         };
+        if !matches!(trial.phase, Phase::Soaking { .. }) {
+            return;
+        }
         let (now, policy) = (self.cx.now, self.cx.policy);
-        let soak = &mut self.machine.memory.soak;
+        let soak = &mut self.memory.soak;
         soak.probing = false;
         soak.last = Some(report.clone());
         if report.healthy() {
             soak.failures = 0;
             let since = *soak.healthy_since.get_or_insert(now);
             if now.since(since) >= policy.soak {
-                self.proven();
+                let trial = trial.clone();
+                self.commit_trial(trial);
                 return;
             }
             // Look once more exactly at the end of the soak.
@@ -257,63 +154,39 @@ impl Decision<'_> {
                 failures: report.failures,
                 log: Vec::new(),
             };
-            self.failed_health(target.is_some(), evidence);
+            let trial = trial.clone();
+            self.end_unhealthy(&trial, evidence);
         }
     }
 
     /// A release goes back; a system that somebody chose by hand stays, and is only reported.
-    pub(super) fn failed_health(&mut self, release: bool, evidence: Evidence) {
-        if release {
-            self.revert(evidence);
+    fn end_unhealthy(&mut self, trial: &Trial, evidence: Evidence) {
+        if trial.target.is_some() {
+            self.revert_trial(evidence);
         } else {
-            self.machine.memory.problem = Some(format!(
+            self.rest_with(format!(
                 "the system that somebody switched to is not healthy: {}",
                 evidence.message
             ));
-            let problem = self.machine.memory.problem.take();
-            self.go(State::Idle);
-            self.machine.memory.problem = problem;
             self.retry_later();
         }
     }
 
     /// The trial stayed healthy.
-    pub(super) fn proven(&mut self) {
-        if let State::Trial {
-            target,
-            system,
-            previous,
-            mode,
-            ..
-        } = self.machine.journal.state.clone()
-        {
-            let action = match mode {
-                Mode::Live => Action::Switch,
-                // It runs already.
-                Mode::Boot => Action::Boot,
-            };
-            let goal = Generation {
-                system,
-                release: target.as_ref().map(|target| target.release.clone()),
-                since: self.cx.wall,
-            };
-            let origin = if target.is_some() {
-                Origin::Trial
-            } else {
-                Origin::Adopt
-            };
-            self.commit(goal, target, previous, origin, (action, false));
-        }
+    fn commit_trial(&mut self, trial: Trial) {
+        let how = (trial.commit_action(), false);
+        let (goal, origin) = (trial.goal(self.cx.wall), trial.origin());
+        self.begin_commit(goal, trial.target, trial.previous, origin, how);
     }
 
     /// A trial ended through no fault of the release, as far as anybody knows: it may come again,
     /// but not for ever.
-    pub(super) fn no_verdict(&mut self, evidence: Evidence) {
-        let Some(target) = self.machine.journal.state.target().cloned() else {
+    pub(super) fn end_without_verdict(&mut self, evidence: Evidence) {
+        let Some(target) = self.journal.state.target().cloned() else {
             self.go(State::Idle);
             return;
         };
-        let count = self.attempted(&target.release, &target.system);
+        let count = self.count_attempt(&target.release, &target.system);
         if count < self.cx.policy.trial_attempts {
             self.record(
                 What::Interrupted,
@@ -322,20 +195,53 @@ impl Decision<'_> {
                 Some(evidence.message.clone()),
                 None,
             );
-            self.go(State::Idle);
-            self.machine.memory.problem = Some(evidence.message);
+            self.rest_with(evidence.message);
             self.retry_later();
         } else {
-            self.left_behind(Evidence {
+            self.end_with_verdict(Evidence {
                 message: format!("{} ({count} trials ended like this)", evidence.message),
                 ..evidence
             });
         }
     }
 
+    /// The system before runs again: remember why, and go on.
+    pub(super) fn end_with_verdict(&mut self, evidence: Evidence) {
+        let (State::Trial(Trial { target, system, .. })
+        | State::Reverting(Reverting {
+            target,
+            failed: system,
+            ..
+        })) = self.journal.state.clone()
+        else {
+            return;
+        };
+        self.effects.push(Effect::DisarmDeadMan);
+        self.record(
+            What::Reverted,
+            system,
+            target.as_ref(),
+            Some(evidence.message.clone()),
+            None,
+        );
+        match target {
+            Some(target) if evidence.blames_the_repository() => {
+                let suspect = self.blocked(&target.release, &target.system, evidence);
+                self.journal.suspect = Some(suspect);
+            }
+            Some(target) => {
+                self.journal.attempts = None;
+                self.block(&target, evidence);
+            }
+            None => {}
+        }
+        self.go(State::Idle);
+        self.poll();
+    }
+
     /// Counts a trial without a verdict: how many there were of this release.
-    pub(super) fn attempted(&mut self, release: &Name, system: &StorePath) -> u32 {
-        let attempts = &mut self.machine.journal.attempts;
+    pub(super) fn count_attempt(&mut self, release: &Name, system: &StorePath) -> u32 {
+        let attempts = &mut self.journal.attempts;
         let before = attempts
             .take()
             .filter(|a| a.release == *release && a.system == *system);

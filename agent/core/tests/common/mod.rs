@@ -17,7 +17,7 @@ use surefoot_core::{
     lease::Leases,
     machine::{
         Answer, Context, DriftPolicy, Effect, Event, Machine, Policy, Request,
-        state::{Cause, Mode, Phase, State},
+        state::{Cause, Mode, Phase, State, Trial},
     },
     reboot::Reason,
     release::{RebootPolicy, Target},
@@ -242,10 +242,10 @@ impl Robot {
         self.log.push("power cut".into());
         let live = matches!(
             self.state(),
-            State::Trial {
+            State::Trial(Trial {
                 mode: Mode::Live,
                 ..
-            }
+            })
         );
         if live {
             // Whatever an earlier trial left is older than this one.
@@ -487,7 +487,7 @@ impl Robot {
                     Some(&order),
                     "unit is not in the journal"
                 );
-                if let State::Trial { mode, previous, .. } = &self.journal.state {
+                if let State::Trial(Trial { mode, previous, .. }) = &self.journal.state {
                     let open = *mode == Mode::Boot || !self.is_busy();
                     assert!(open, "switches although the robot is busy");
                     if *mode == Mode::Live {
@@ -558,7 +558,7 @@ impl Robot {
             }
             Effect::Reboot(_) => {
                 assert!(self.journal.holds.is_empty(), "reboots against a hold");
-                if let State::Trial { phase, system, .. } = &self.journal.state {
+                if let State::Trial(Trial { phase, system, .. }) = &self.journal.state {
                     assert!(!self.is_busy(), "reboots although the robot is busy");
                     assert_eq!(*phase, Phase::Booting);
                     assert_eq!(self.one_shot.as_ref(), Some(system), "reboots into nothing");
@@ -697,7 +697,7 @@ impl Robot {
         };
         let going_back = matches!(
             &self.journal.state,
-            State::Committing { .. } | State::Reverting { .. }
+            State::Committing(_) | State::Reverting(_)
         );
         assert!(
             self.default == confirmed.system || going_back,
@@ -708,7 +708,7 @@ impl Robot {
         );
         let roots = self.journal.roots();
         assert!(roots.values().any(|root| *root == confirmed.system));
-        if let State::Trial { previous, .. } = &self.journal.state {
+        if let State::Trial(Trial { previous, .. }) = &self.journal.state {
             assert!(roots.values().any(|root| root == previous));
         }
     }

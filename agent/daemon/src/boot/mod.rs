@@ -22,7 +22,7 @@ use std::path::Path;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
-    machine::state::{Mode, State},
+    machine::state::{Mode, State, Trial},
     resolver::{Trace, World},
 };
 
@@ -94,9 +94,9 @@ pub(crate) async fn disarm(settings: &Settings) -> anyhow::Result<()> {
 pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) {
     world.default = default(settings);
     world.dead_man |= deadline::armed().await;
-    let State::Trial {
+    let State::Trial(Trial {
         mode, system, boot, ..
-    } = state
+    }) = state
     else {
         return;
     };

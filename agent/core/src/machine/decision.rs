@@ -1,0 +1,143 @@
+//! One step in the making, and what all steps share: changing the state, numbering orders, blocking
+//! releases, writing the history.
+
+use super::{context::Context, effect::Effect, memory::Memory};
+use crate::{
+    StorePath,
+    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
+    machine::state::{Evidence, Generation, State},
+    release::{Name, Target},
+    switch::{Action, Kind, Order},
+    time::Instant,
+};
+
+/// One step in the making. The files beside this one add the steps: `on_…` answers an event,
+/// `tick_…` a time that has come, each in the file of the state that it works in.
+pub(super) struct Decision<'a> {
+    pub(super) journal: Journal,
+    pub(super) memory: Memory,
+    pub(super) effects: Vec<Effect>,
+    pub(super) cx: &'a Context<'a>,
+}
+
+/// What a tick is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Due {
+    /// The present state is to try again.
+    pub(super) retry: bool,
+    /// The repository is to be asked.
+    pub(super) poll: bool,
+    /// A hold or a lease that kept the robot has ended.
+    pub(super) freed: bool,
+}
+
+impl Decision<'_> {
+    /// What is due now; drops what has ended.
+    pub(super) fn due(&mut self) -> Due {
+        let now = self.cx.now;
+        let freed = self.expire();
+        Due {
+            retry: self.memory.retry.take_if(|at| *at <= now).is_some(),
+            poll: self.memory.next_poll.is_some_and(|at| at <= now),
+            freed,
+        }
+    }
+
+    /// Goes to another state, or begins the same one anew. No problem of the one before goes along,
+    /// except into rest.
+    pub(super) fn go(&mut self, state: State) {
+        self.memory.enter(&state);
+        self.journal.state = state;
+    }
+
+    /// Comes to rest because of a problem.
+    pub(super) fn rest_with(&mut self, problem: String) {
+        self.go(State::Idle);
+        self.memory.problem = Some(problem);
+    }
+
+    /// Stays where it is because of a problem, and tries again at this time.
+    pub(super) fn wait_with(&mut self, problem: String, until: Instant) {
+        self.memory.problem = Some(problem);
+        self.memory.retry = Some(until);
+    }
+
+    pub(super) fn order(
+        &mut self,
+        kind: Kind,
+        system: StorePath,
+        action: Action,
+        no_check: bool,
+    ) -> Order {
+        self.journal.units += 1;
+        Order {
+            unit: format!("{}{}.service", kind.prefix(), self.journal.units),
+            system,
+            action,
+            default: None,
+            remove: None,
+            timeout: self.cx.policy.switch_timeout,
+            no_check,
+        }
+    }
+
+    pub(super) fn blocked(
+        &self,
+        release: &Name,
+        system: &StorePath,
+        evidence: Evidence,
+    ) -> Blocked {
+        Blocked {
+            release: release.clone(),
+            system: system.clone(),
+            evidence,
+            since: self.cx.wall,
+        }
+    }
+
+    pub(super) fn block(&mut self, target: &Target, evidence: Evidence) {
+        self.push_blocked(self.blocked(&target.release, &target.system, evidence));
+    }
+
+    pub(super) fn push_blocked(&mut self, entry: Blocked) {
+        let blocked = &mut self.journal.blocked;
+        blocked.retain(|b| b.release != entry.release || b.system != entry.system);
+        blocked.push(entry);
+        let surplus = blocked.len().saturating_sub(MAX_BLOCKED);
+        blocked.drain(..surplus);
+    }
+
+    pub(super) fn record(
+        &mut self,
+        what: What,
+        system: StorePath,
+        target: Option<&Target>,
+        why: Option<String>,
+        by: Option<String>,
+    ) {
+        let history = &mut self.journal.history;
+        history.push(Record {
+            what,
+            system,
+            release: target.map(|target| target.release.clone()),
+            why,
+            by,
+            at: self.cx.wall,
+        });
+        let surplus = history.len().saturating_sub(MAX_HISTORY);
+        history.drain(..surplus);
+    }
+
+    pub(super) fn record_generation(
+        &mut self,
+        what: What,
+        generation: &Generation,
+        why: Option<String>,
+        by: Option<String>,
+    ) {
+        self.record(what, generation.system.clone(), None, why, by);
+        if let Some(record) = self.journal.history.last_mut() {
+            record.release.clone_from(&generation.release);
+        }
+    }
+}
