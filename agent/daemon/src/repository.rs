@@ -1,10 +1,11 @@
 //! The signed repository, as the agent sees it.
 
 use crate::{config::Config, fetching, robot::clock};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_api::{ClockState, Knowledge};
+use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
@@ -214,20 +215,18 @@ fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Co
 /// # Errors
 /// It is missing, or larger than any root metadata.
 pub(crate) fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    fs::File::open(path)
-        .and_then(|file| file.take(MAX_ANCHOR + 1).read_to_end(&mut bytes))
-        .with_context(|| {
+    match file::read(path, MAX_ANCHOR) {
+        Err(ReadError::TooLarge { limit }) => {
+            bail!(
+                "the trust anchor {} has more than {limit} bytes",
+                path.display()
+            )
+        }
+        bytes => bytes.with_context(|| {
             format!(
                 "cannot read the trust anchor {}; it is the root.json of the fleet's repository",
                 path.display()
             )
-        })?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= MAX_ANCHOR,
-        "the trust anchor {} has more than {MAX_ANCHOR} bytes",
-        path.display()
-    );
-    Ok(bytes)
+        }),
+    }
 }

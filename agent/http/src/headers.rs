@@ -122,4 +122,40 @@ mod tests {
             None
         );
     }
+
+    #[test]
+    fn what_tells_changes_apart_is_asked_for_again() {
+        let (early, late) = (
+            "Fri, 31 Dec 1999 23:59:58 GMT",
+            "Fri, 31 Dec 1999 23:59:59 GMT",
+        );
+        for (answer, asked) in [
+            (vec![], None),
+            (
+                vec![(ETAG, "W/\"a\""), (LAST_MODIFIED, early), (DATE, late)],
+                Some((IF_NONE_MATCH, "W/\"a\"")),
+            ),
+            (
+                vec![(LAST_MODIFIED, early), (DATE, late)],
+                Some((IF_MODIFIED_SINCE, early)),
+            ),
+            // It may change once more in this second.
+            (vec![(LAST_MODIFIED, late), (DATE, late)], None),
+            (vec![(LAST_MODIFIED, early)], None),
+        ] {
+            let headers = answer
+                .iter()
+                .map(|(name, text)| (name.clone(), text.parse().unwrap()));
+            let validators = Validators::of(&headers.collect());
+            assert_eq!(validators.is_empty(), asked.is_none(), "{answer:?}");
+            let asked = asked.map(|(name, text)| (name, text.parse().unwrap()));
+            assert_eq!(
+                validators.condition(),
+                asked.into_iter().collect(),
+                "{answer:?}"
+            );
+        }
+        let long = HeaderMap::from_iter([(ETAG, "x".repeat(201).parse().unwrap())]);
+        assert!(Validators::of(&long).is_empty());
+    }
 }
