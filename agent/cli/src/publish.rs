@@ -19,8 +19,8 @@ use surefoot_store::{
     Error, Kind,
     cache::{Cache, place},
     index::{self, Packed},
-    narinfo::PublicKey,
     nix_daemon::{Connection, default_socket},
+    signature::PublicKey,
 };
 use surefoot_trust::Editor;
 

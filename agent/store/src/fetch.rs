@@ -18,7 +18,7 @@ use crate::{
     import::{Importer, concurrency::MANY, scheduler::Scheduler},
     nix_daemon::Connection,
     plan::FetchPlan,
-    progress::{Meter, Progress, Teller},
+    progress::{Meter, Progress, Reporter},
     request::FetchRequest,
     staging::{Staging, StagingKey, sync_file_system},
 };
@@ -136,13 +136,13 @@ impl PreparedFetch<'_> {
         } = self;
         let index = &request.index;
         let meter = &Meter::new(&plan);
-        let teller = Teller { meter, progress };
-        teller.tell();
+        let reporter = Reporter { meter, progress };
+        reporter.report();
         if !plan.missing.is_empty() {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
             tokio::try_join!(
-                bring(request, caches, Scheduler::new(index, &valid), teller),
+                bring(request, caches, Scheduler::new(index, &valid), reporter),
                 daemon.add_temp_roots(&missing),
             )?;
         }
@@ -187,7 +187,7 @@ async fn bring(
     request: &FetchRequest,
     caches: Vec<Cache>,
     scheduler: Scheduler,
-    teller: Teller<'_>,
+    reporter: Reporter<'_>,
 ) -> Result<()> {
     let index = &request.index;
     let wanted = scheduler.wanted();
@@ -218,10 +218,10 @@ async fn bring(
                 memory: memory.clone(),
                 found,
                 index: Arc::clone(index),
-                teller,
+                reporter,
             },
         },
-        importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, teller),
+        importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, reporter),
     };
     let all = async {
         let imports = (0..MANY).map(|_| work.importer.run());
@@ -272,7 +272,7 @@ impl Work<'_> {
         };
         self.downloader.download(at).await?;
         self.importer.staged(at);
-        self.importer.teller.tell();
+        self.importer.reporter.report();
         Ok(at)
     }
 }

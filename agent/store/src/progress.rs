@@ -113,13 +113,13 @@ impl Meter {
 
 /// The counters of a fetch, and who wants to know.
 #[derive(Clone, Copy)]
-pub(crate) struct Teller<'a> {
+pub(crate) struct Reporter<'a> {
     pub(crate) meter: &'a Meter,
     pub(crate) progress: &'a dyn Progress,
 }
 
-impl Teller<'_> {
-    pub(crate) fn tell(&self) {
+impl Reporter<'_> {
+    pub(crate) fn report(&self) {
         self.progress.update(&self.meter.status());
     }
 }

@@ -11,8 +11,9 @@ use surefoot_http::{
 };
 use surefoot_store::{
     nar::verified,
-    narinfo::{NarInfo, PublicKey},
+    narinfo::NarInfo,
     nix_daemon::{CheckSignatures, Connection, Payload},
+    signature::PublicKey,
 };
 use tokio::{
     runtime::{Builder, Runtime},

@@ -18,7 +18,7 @@ use tokio::{
 /// their turn.
 #[derive(Debug)]
 pub(crate) struct StagingBudget {
-    in_turn: Semaphore,
+    in_order: Semaphore,
     ahead: Semaphore,
     /// Paths, by their place in the index, that were fetched ahead.
     early: Mutex<HashSet<usize>>,
@@ -31,7 +31,7 @@ impl StagingBudget {
     pub(crate) fn new(bytes: u64) -> Self {
         let limit = kib(bytes / 2);
         Self {
-            in_turn: Semaphore::new(limit as usize),
+            in_order: Semaphore::new(limit as usize),
             ahead: Semaphore::new(limit as usize),
             early: Mutex::default(),
             limit,
@@ -41,7 +41,7 @@ impl StagingBudget {
     /// Waits for room for a path's file, whose turn it is.
     pub(crate) async fn take(&self, info: &PathInfo) {
         // It is never closed, so there is no error.
-        if let Ok(permit) = self.in_turn.acquire_many(self.share(info)).await {
+        if let Ok(permit) = self.in_order.acquire_many(self.share(info)).await {
             permit.forget();
         }
     }
@@ -60,7 +60,7 @@ impl StagingBudget {
         let from = if self.early().remove(&at) {
             &self.ahead
         } else {
-            &self.in_turn
+            &self.in_order
         };
         from.add_permits(self.share(info) as usize);
     }

@@ -16,7 +16,7 @@ const LONG: u64 = 128 << 10;
 #[derive(Debug)]
 pub(crate) struct DownloadOrder {
     /// Places in the index.
-    in_turn: BTreeSet<usize>,
+    in_order: BTreeSet<usize>,
     /// Long files, the largest last.
     long: Vec<usize>,
     /// How many may be under way ahead of their turn.
@@ -44,7 +44,7 @@ impl DownloadOrder {
             .collect();
         long.sort_by_key(size);
         Self {
-            in_turn: wanted.iter().copied().collect(),
+            in_order: wanted.iter().copied().collect(),
             long,
             lanes: connections / 4,
             ahead: BTreeSet::new(),
@@ -59,11 +59,11 @@ impl DownloadOrder {
     ) -> Option<NextDownload> {
         if self.ahead.len() < self.lanes {
             while let Some(&at) = self.long.last() {
-                if self.in_turn.contains(&at) {
+                if self.in_order.contains(&at) {
                     if !budget.take_ahead(at, &index.paths[at]) {
                         break;
                     }
-                    self.in_turn.remove(&at);
+                    self.in_order.remove(&at);
                     self.ahead.insert(at);
                     self.long.pop();
                     return Some(NextDownload::Ahead(at));
@@ -71,7 +71,7 @@ impl DownloadOrder {
                 self.long.pop();
             }
         }
-        self.in_turn.pop_first().map(NextDownload::InOrder)
+        self.in_order.pop_first().map(NextDownload::InOrder)
     }
 
     /// A download has ended.

@@ -6,7 +6,7 @@ use crate::{
     cache::{Cache, Resume},
     error::{Error, Kind, Result},
     nar,
-    progress::Teller,
+    progress::Reporter,
     staging::{Partial, SMALL, Staging, StagingKey},
 };
 use std::{
@@ -32,7 +32,7 @@ pub(crate) struct Transfers<'a> {
     /// What lay in staging at the start, whole or in part.
     pub(crate) found: HashSet<StagingKey>,
     pub(crate) index: Arc<ClosureIndex>,
-    pub(crate) teller: Teller<'a>,
+    pub(crate) reporter: Reporter<'a>,
 }
 
 /// One file under way.
@@ -120,7 +120,7 @@ impl Transfers<'_> {
             pure: partial.is_empty(),
             partial: Arc::new(Mutex::new(partial)),
         };
-        self.teller.meter.resumed(transfer.resumed);
+        self.reporter.meter.resumed(transfer.resumed);
         Ok(Some(transfer))
     }
 
@@ -147,9 +147,9 @@ impl Transfers<'_> {
             Ok((len, good))
         })
         .await?;
-        self.teller.meter.resumed(len);
+        self.reporter.meter.resumed(len);
         if !good {
-            self.teller.meter.wasted(len, len);
+            self.reporter.meter.wasted(len, len);
         }
         Ok(good)
     }
@@ -215,7 +215,7 @@ impl Transfers<'_> {
                 Err(error) => break Err(error),
             };
             len += piece.len() as u64;
-            self.teller.meter.received(piece.len() as u64);
+            self.reporter.meter.received(piece.len() as u64);
             self.limiter.spend(piece.len() as u64).await;
             if len > limit {
                 break Err(too_long(&body.url));
@@ -230,7 +230,7 @@ impl Transfers<'_> {
                 writing.end().await?;
                 let full = std::mem::take(&mut run);
                 writing = transfer.write(move |partial| partial.write(&full));
-                self.teller.tell();
+                self.reporter.report();
             }
         };
         writing.end().await?;
@@ -238,7 +238,7 @@ impl Transfers<'_> {
             .write(move |partial| partial.write(&run))
             .end()
             .await?;
-        self.teller.tell();
+        self.reporter.report();
         outcome?;
         match (*file_size).or(body.total) {
             Some(expected) if len < expected => Err(Error::Truncated {
@@ -297,7 +297,7 @@ impl Transfers<'_> {
     /// Throws away what is there.
     async fn restart(&self, transfer: &mut Transfer<'_>) -> Result<()> {
         let len = transfer.len();
-        self.teller.meter.wasted(len, transfer.resumed);
+        self.reporter.meter.wasted(len, transfer.resumed);
         transfer.resumed = 0;
         transfer.pure = true;
         transfer.write(Partial::reset).end().await

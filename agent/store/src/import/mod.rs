@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
     nar,
     nix_daemon::{CheckSignatures, Connection, Payload},
-    progress::Teller,
+    progress::Reporter,
     request::{FetchRequest, SignaturePolicy},
     staging::{Staging, StagingKey},
 };
@@ -38,7 +38,7 @@ pub(crate) struct Importer<'a> {
     pub(crate) check: CheckSignatures,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) staging: Arc<Staging>,
-    pub(crate) teller: Teller<'a>,
+    pub(crate) reporter: Reporter<'a>,
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) budget: StagingBudget,
     pub(crate) memory: MemoryBudget,
@@ -57,7 +57,7 @@ impl<'a> Importer<'a> {
         scheduler: Scheduler,
         staging: Arc<Staging>,
         memory: MemoryBudget,
-        teller: Teller<'a>,
+        reporter: Reporter<'a>,
     ) -> Self {
         let cleanup = Cleanup::new(Arc::clone(&staging), request.staging_limit / 8);
         Self {
@@ -68,7 +68,7 @@ impl<'a> Importer<'a> {
             },
             index: Arc::clone(&request.index),
             staging,
-            teller,
+            reporter,
             budget: StagingBudget::new(request.staging_limit),
             memory,
             cleanup,
@@ -123,8 +123,8 @@ impl<'a> Importer<'a> {
             self.idle().push(connection);
             self.scheduler().imported(at);
             self.changed.notify_waiters();
-            self.teller.meter.imported(self.index.paths[at].nar_size);
-            self.teller.tell();
+            self.reporter.meter.imported(self.index.paths[at].nar_size);
+            self.reporter.report();
             self.forget(at).await?;
         }
     }

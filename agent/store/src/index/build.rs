@@ -3,8 +3,9 @@
 use crate::{
     cache::Cache,
     error::{Error, Result},
-    narinfo::{NarInfo, PublicKey},
+    narinfo::NarInfo,
     nix_daemon::{Connection, ValidPath},
+    signature::PublicKey,
 };
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,0 +1,70 @@
+//! Nix' own signatures of store paths, as `nix store sign` makes them.
+//!
+//! Source: Nix `src/libstore/path-info.cc` (`ValidPathInfo::fingerprint`: what a signature covers).
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use data_encoding::BASE64;
+use std::str::FromStr;
+use surefoot_core::closure::PathInfo;
+
+/// What a Nix signature covers: `1;path;narHash;narSize;references`, full paths, sorted.
+#[must_use]
+pub fn fingerprint(info: &PathInfo) -> String {
+    let references: Vec<String> = info.references.iter().map(ToString::to_string).collect();
+    format!(
+        "1;{};{};{};{}",
+        info.path,
+        info.nar_hash,
+        info.nar_size,
+        references.join(",")
+    )
+}
+
+/// A public key of a binary cache, `NAME:BASE64`, as in `trusted-public-keys` of `nix.conf`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicKey {
+    name: String,
+    key: [u8; 32],
+}
+
+/// A text that is no [`PublicKey`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no public key of a binary cache; expected NAME:BASE64 of 32 bytes")]
+pub struct PublicKeyError(String);
+
+impl FromStr for PublicKey {
+    type Err = PublicKeyError;
+
+    fn from_str(text: &str) -> Result<Self, PublicKeyError> {
+        text.split_once(':')
+            .filter(|(name, _)| !name.is_empty())
+            .and_then(|(name, key)| {
+                let key = BASE64.decode(key.as_bytes()).ok()?.try_into().ok()?;
+                Some(Self {
+                    name: name.to_owned(),
+                    key,
+                })
+            })
+            .ok_or_else(|| PublicKeyError(text.chars().take(120).collect()))
+    }
+}
+
+impl PublicKey {
+    /// Whether one of the path's signatures was made by this key over what the path says of
+    /// itself. Signatures that cannot be read count as absent.
+    #[must_use]
+    pub fn signed(&self, info: &PathInfo) -> bool {
+        let message = fingerprint(info);
+        info.signatures.iter().any(|signature| {
+            signature
+                .split_once(':')
+                .filter(|(name, _)| *name == self.name)
+                .and_then(|(_, text)| BASE64.decode(text.as_bytes()).ok())
+                .is_some_and(|bytes| {
+                    UnparsedPublicKey::new(&ED25519, self.key)
+                        .verify(message.as_bytes(), &bytes)
+                        .is_ok()
+                })
+        })
+    }
+}
