@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
+use surefoot_base::file::{self, ReadError};
 use surefoot_http::headers::Validators;
 
 /// Slots above this size are not read, bytes. None is ever written: the limits of a client add up
@@ -48,19 +49,14 @@ pub(crate) struct RealDisk(pub(crate) PathBuf);
 
 impl Disk for RealDisk {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match crate::files::read(&self.0.join(name), MAX_SLOT_BYTES) {
-            Ok(bytes) => Ok(bytes),
-            Err(Error::Io { source, .. }) => Err(source),
-            Err(other) => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                other.to_string(),
-            )),
+        match file::read_if_there(&self.0.join(name), MAX_SLOT_BYTES) {
+            Err(ReadError::NotAFile) => Ok(None),
+            read => Ok(read?),
         }
     }
 
     fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut file = File::create(self.0.join(name))?;
-        file.write_all(bytes)
+        fs::write(self.0.join(name), bytes)
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
@@ -72,7 +68,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        file::sync_dir(&self.0)
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -4,6 +4,7 @@
 //! some, `[!abc]` none of them; none of these matches a slash.
 
 use crate::{keys::sha256_hex, metadata::DelegatedRole};
+use surefoot_base::glob;
 
 /// Whether a delegated role is trusted with a target path.
 #[must_use]
@@ -31,50 +32,31 @@ pub fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// One part. Runs in the product of the lengths at most: only the last `*` is ever tried again.
+/// One part.
 fn part_matches(pattern: &str, part: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let part: Vec<char> = part.chars().collect();
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < part.len() {
-        if pattern.get(p) == Some(&'*') {
-            star = Some((p + 1, t));
-            p += 1;
-            continue;
-        }
-        if let Some(next) = step(&pattern, p, part[t]) {
-            p = next;
-            t += 1;
-            continue;
-        }
-        let Some((after, from)) = star else {
-            return false;
-        };
-        star = Some((after, from + 1));
-        p = after;
-        t = from + 1;
-    }
-    pattern[p..].iter().all(|c| *c == '*')
+    let symbols = |text: &str| text.chars().collect::<Vec<char>>();
+    glob::matches_with(&symbols(pattern), &symbols(part), '*', |pattern, c| {
+        step(pattern, *c)
+    })
 }
 
-/// Matches one character; gives the place behind what matched it.
-fn step(pattern: &[char], at: usize, c: char) -> Option<usize> {
-    match *pattern.get(at)? {
-        '?' => Some(at + 1),
-        '[' => match set(pattern, at, c) {
-            Some((matched, next)) => matched.then_some(next),
+/// Matches one character; gives the length of what matched it.
+fn step(pattern: &[char], c: char) -> Option<usize> {
+    match *pattern.first()? {
+        '?' => Some(1),
+        '[' => match set(pattern, c) {
+            Some((matched, length)) => matched.then_some(length),
             // Never closed: an ordinary character.
-            None => (c == '[').then_some(at + 1),
+            None => (c == '[').then_some(1),
         },
-        plain => (plain == c).then_some(at + 1),
+        plain => (plain == c).then_some(1),
     }
 }
 
-/// A set in brackets: whether it has the character, and where it ends.
-fn set(pattern: &[char], at: usize, c: char) -> Option<(bool, usize)> {
-    let negated = pattern.get(at + 1) == Some(&'!');
-    let first = at + 1 + usize::from(negated);
+/// A set in brackets: whether it has the character, and its length.
+fn set(pattern: &[char], c: char) -> Option<(bool, usize)> {
+    let negated = pattern.get(1) == Some(&'!');
+    let first = 1 + usize::from(negated);
     // A bracket right at the start is a member.
     let end = first + 1 + pattern.get(first + 1..)?.iter().position(|c| *c == ']')?;
     let members = &pattern[first..end];
