@@ -6,7 +6,7 @@
 use crate::{
     Error, json,
     metadata::{Key, KeyId},
-    pkcs8::{self, Refusal},
+    pbes2::{self, Refusal},
 };
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
@@ -273,7 +273,7 @@ impl PrivateKey {
         };
         let der = pem_decode(pem, "ENCRYPTED PRIVATE KEY")
             .ok_or_else(|| fail("is no encrypted private key in PEM"))?;
-        let der = pkcs8::decrypt(&der, passphrase).map_err(|refusal| match refusal {
+        let der = pbes2::decrypt(&der, passphrase).map_err(|refusal| match refusal {
             Refusal::Wrong => fail("does not open with this passphrase"),
             Refusal::Unknown => fail(
                 "is encrypted in an unknown way; use openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256",
@@ -340,7 +340,7 @@ impl PrivateKey {
     /// # Errors
     /// [`Error::Key`] if the machine has no randomness.
     pub fn to_encrypted_pem(&self, passphrase: &str) -> Result<String, Error> {
-        let sealed = pkcs8::encrypt(&self.to_der()?, passphrase).ok_or_else(|| self.failed())?;
+        let sealed = pbes2::encrypt(&self.to_der()?, passphrase).ok_or_else(|| self.failed())?;
         let public = public_pem(&self.public).unwrap_or_default();
         Ok(public + &pem_encode("ENCRYPTED PRIVATE KEY", &sealed))
     }

@@ -20,7 +20,7 @@ mod local;
 pub mod metadata;
 pub mod names;
 pub mod pattern;
-mod pkcs8;
+mod pbes2;
 pub mod signer;
 mod source;
 pub mod trusted_set;

@@ -3,10 +3,9 @@
 use anyhow::{Context as _, bail, ensure};
 use std::{
     fs,
-    io::{BufRead as _, IsTerminal as _, Write as _},
+    io::{IsTerminal as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::Arc,
 };
 use surefoot_trust::{
@@ -125,22 +124,7 @@ fn passphrase(prompt: &str) -> anyhow::Result<String> {
     if !std::io::stdin().is_terminal() {
         bail!("there is no terminal to ask at; name a file that has the passphrase in {FILE}");
     }
-    let mut tty = fs::OpenOptions::new().write(true).open("/dev/tty")?;
-    write!(tty, "{prompt}")?;
-    tty.flush()?;
-    let echo = |mode: &str| {
-        let _ = Command::new("stty")
-            .arg(mode)
-            .stdin(Stdio::inherit())
-            .status();
-    };
-    echo("-echo");
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    echo("echo");
-    writeln!(tty)?;
-    read?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    Ok(rpassword::prompt_password(prompt)?)
 }
 
 /// Writes a private key, readable by its owner alone; refuses to replace one.
