@@ -9,54 +9,15 @@ let
   inherit (lib) mkIf optional;
   cfg = config.services.surefoot;
   inherit (cfg) settings;
-  loader = config.boot.loader;
+  inherit (config.boot) loader;
+  inherit (import ./file-systems.nix { inherit config lib; }) volatile;
 
-  lanzaboote = config.boot.lanzaboote.enable or false;
-  systemdBoot = loader.systemd-boot.enable || lanzaboote;
-  grub = loader.grub.enable;
+  loaders = import ./loaders.nix { inherit config lib; };
+  used = lib.filter (loader: loader.enabled) loaders;
+  choices = lib.concatMapStringsSep " or " (loader: loader.choice) loaders;
 
-  limit =
-    if grub then
-      loader.grub.configurationLimit
-    else if lanzaboote then
-      config.boot.lanzaboote.configurationLimit or loader.systemd-boot.configurationLimit
-    else
-      loader.systemd-boot.configurationLimit;
   # The confirmed system, those before it, and the one on trial.
   needed = settings.fetch.keep + 2;
-
-  # The file system that a path lies on.
-  fileSystemOf =
-    path:
-    let
-      holds =
-        fs:
-        fs.mountPoint == "/" || fs.mountPoint == path || lib.hasPrefix "${fs.mountPoint}/" (toString path);
-      longest = lib.sort (a: b: lib.stringLength a.mountPoint > lib.stringLength b.mountPoint) (
-        lib.filter holds (lib.attrValues config.fileSystems)
-      );
-    in
-    if longest == [ ] then null else builtins.head longest;
-  fsType =
-    path:
-    let
-      fs = fileSystemOf path;
-    in
-    if fs == null then "unknown" else fs.fsType;
-  volatile =
-    path:
-    lib.elem (fsType path) [
-      "tmpfs"
-      "ramfs"
-    ];
-  grubWrites = [
-    "ext2"
-    "ext3"
-    "ext4"
-    "vfat"
-    "unknown"
-    "auto"
-  ];
 
   runtimeWatchdog =
     if options.systemd ? settings && options.systemd.settings ? Manager then
@@ -104,30 +65,12 @@ in
         message = "services.surefoot switches with the system's own switch-to-configuration: set system.switch.enable = true.";
       }
       {
-        assertion =
-          systemdBoot || grub || cfg.allowLoaderWithoutFallback || settings.boot.accept_no_fallback;
+        assertion = used != [ ] || cfg.allowLoaderWithoutFallback || settings.boot.accept_no_fallback;
         message = ''
           services.surefoot: this boot loader cannot start a system just once, so a kernel that does not
-          boot has no automatic way back. Use systemd-boot (boot.loader.systemd-boot.enable) or GRUB, or
+          boot has no automatic way back. Use ${choices}, or
           accept the risk with services.surefoot.allowLoaderWithoutFallback = true: updates that need a
           reboot then wait, unless services.surefoot.settings.boot.accept_no_fallback says otherwise.
-        '';
-      }
-      {
-        assertion = !grub || lib.elem (fsType "/boot") grubWrites || cfg.allowLoaderWithoutFallback;
-        message = ''
-          services.surefoot: /boot is on ${fsType "/boot"}, where GRUB cannot write its environment. A
-          one-shot would never be cleared: a boot loop. Put /boot on ext4 or FAT of its own, or use
-          systemd-boot.
-        '';
-      }
-      {
-        assertion = !(systemdBoot || grub) || limit == null || limit == 0 || limit >= needed;
-        message = ''
-          services.surefoot: the boot loader keeps ${toString limit} generations, but the confirmed one, the
-          ${toString settings.fetch.keep} before it (settings.fetch.keep) and the one on trial make ${toString needed}. Raise its
-          configurationLimit to ${toString needed} or more, and make sure that the boot partition has room for
-          ${toString (needed + 1)} kernels: the old ones go only after the new one is there.
         '';
       }
       {
@@ -205,7 +148,25 @@ in
           Put the metadata/1.root.json there that `surefoot repo init` made.
         '';
       }
-    ];
+    ]
+    ++ lib.concatMap (
+      { limit, refusal, ... }:
+      [
+        {
+          assertion = refusal == null || cfg.allowLoaderWithoutFallback;
+          message = refusal;
+        }
+        {
+          assertion = limit == null || limit == 0 || limit >= needed;
+          message = ''
+            services.surefoot: the boot loader keeps ${toString limit} generations, but the confirmed one, the
+            ${toString settings.fetch.keep} before it (settings.fetch.keep) and the one on trial make ${toString needed}. Raise its
+            configurationLimit to ${toString needed} or more, and make sure that the boot partition has room for
+            ${toString (needed + 1)} kernels: the old ones go only after the new one is there.
+          '';
+        }
+      ]
+    ) used;
 
     warnings =
       optional (!cfg.watchdog.enable) ''

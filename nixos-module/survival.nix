@@ -9,6 +9,7 @@ let
   inherit (lib) mkDefault mkIf mkMerge;
   cfg = config.services.surefoot;
   wd = cfg.watchdog;
+  loaders = import ./loaders.nix { inherit config lib; };
   modules = if wd.modules == null then [ ] else wd.modules;
 
   # systemd's [Manager] settings are options of their own since 25.11.
@@ -97,10 +98,7 @@ in
       })
     ]))
 
-    {
-      # An entry that cannot be loaded ends in the default, not in a menu that waits for a hand.
-      boot.loader.grub.extraConfig = "set fallback=${toString config.boot.loader.grub.default}";
-    }
+    (mkMerge (map (loader: loader.config) loaders))
 
     (mkIf cfg.panic.enable {
       boot.kernelParams = [
