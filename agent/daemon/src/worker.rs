@@ -175,7 +175,11 @@ impl Worker {
             }
             Effect::DisarmDeadMan => {
                 let place = boot::Settings::new(&tools.config);
-                for result in [dead_man::disarm().await, boot::disarm(&place).await] {
+                for result in [
+                    dead_man::disarm().await,
+                    boot::remove_deadline(&place).await,
+                    boot::take_back_one_shot(&place).await,
+                ] {
                     if let Err(error) = result {
                         tracing::error!("{error:#}");
                     }
@@ -187,13 +191,9 @@ impl Worker {
                 previous,
                 within,
             } => {
-                let step = boot::Task::Aim {
-                    system,
-                    previous,
-                    within: within.as_secs(),
-                };
-                let event = match step.order(boot::Settings::new(&tools.config)).await {
-                    Ok(_) => Event::BootAimed,
+                let settings = boot::Settings::new(&tools.config);
+                let event = match boot::aim(settings, system, previous, within).await {
+                    Ok(()) => Event::BootAimed,
                     Err(error) => Event::AimFailed(format!("{error:#}")),
                 };
                 fault::point("after", name);

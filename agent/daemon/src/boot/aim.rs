@@ -1,12 +1,12 @@
-//! Aiming the next boot at a system, and taking that back.
+//! Aiming the next boot at a system: the deadline, the one-shot, and what is remembered of them; and
+//! taking each of them back.
 
-use super::{
-    deadline, files::replace, kernels::check_copy, loader::Mark, loaders, settings::Settings, trace,
-};
+use super::{deadline, files::replace, kernels::check_copy, settings::Settings, trace};
 use crate::robot;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use std::{fs, path::Path, time::Duration};
+use serde_json::value::RawValue;
+use std::{fs, io::ErrorKind, path::Path, time::Duration};
 use surefoot_core::StorePath;
 
 /// What was aimed at, in the state directory, for the boot that comes back.
@@ -17,20 +17,26 @@ pub(super) const AIM: &str = "boot-trial.json";
 pub(super) struct Aim {
     /// The system.
     pub(super) system: StorePath,
-    /// The loader's marks.
-    pub(super) mark: Mark,
+    /// The loader's mark, which is its own business.
+    pub(super) mark: Box<RawValue>,
     /// Crash dumps that were there before.
     pub(super) pstore: Vec<String>,
 }
 
+/// Arms the deadline, then has the loader start this system with the next boot.
+///
+/// # Errors
+/// What is wrong, and with which file. What was done is taken back by [`remove_deadline`] and
+/// [`take_back_one_shot`].
 pub(super) fn aim(
     settings: &Settings,
     system: &StorePath,
     previous: &StorePath,
     within: Duration,
 ) -> anyhow::Result<()> {
-    let loader =
-        loaders::find(settings).context("no boot loader was found that can start a system once")?;
+    let loader = settings
+        .find_loader()
+        .context("no boot loader was found that can start a system once")?;
     loader.falls_back_to(previous)?;
     for part in ["kernel", "initrd"] {
         let file = fs::canonicalize(Path::new(&system.to_string()).join(part))
@@ -38,13 +44,9 @@ pub(super) fn aim(
         check_copy(&loader.kernels(), &file)?;
     }
     let back = (!loader.is_guarded()).then_some(previous);
-    deadline::install(
-        system,
-        within,
-        &settings.state_dir.join(trace::DEADLINE),
-        back,
-    )?;
-    let _ = fs::remove_file(settings.state_dir.join(trace::DEADLINE));
+    let marker = settings.state_dir.join(trace::DEADLINE);
+    deadline::install(system, within, &marker, back)?;
+    let _ = fs::remove_file(marker);
     // The deadline must be on the disk before anything can boot into the trial.
     nix::unistd::sync();
     let mark = loader.aim(system, previous)?;
@@ -59,23 +61,70 @@ pub(super) fn aim(
     Ok(())
 }
 
-pub(super) fn forget(settings: &Settings) -> anyhow::Result<()> {
+/// Takes the deadline away.
+///
+/// # Errors
+/// What is wrong, and with which file.
+pub(super) fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
     deadline::remove()?;
-    let aim = read(settings);
-    if let Some(loader) = loaders::find(settings) {
-        loader.forget(aim.as_ref().map(|aim| &aim.mark))?;
+    // The power was cut between the one-shot and the record of it: it goes with its deadline.
+    if !is_recorded(settings)
+        && let Some(loader) = settings.find_loader()
+    {
+        loader.take_back(None)?;
     }
-    for name in [AIM, trace::DEADLINE] {
-        match fs::remove_file(settings.state_dir.join(name)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+    remove(&settings.state_dir.join(trace::DEADLINE))
+}
+
+/// Takes back a one-shot that was not used, and what the loader changed for it.
+///
+/// # Errors
+/// What is wrong, and with which file.
+pub(super) fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
+    let aim = read(settings);
+    if let Some(loader) = settings.find_loader() {
+        loader.take_back(aim.as_ref().map(|aim| &*aim.mark))?;
+    }
+    remove(&settings.state_dir.join(AIM))
+}
+
+/// Removes a file for good, if it is there.
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
     }
     nix::unistd::sync();
     Ok(())
 }
 
+/// Whether something was aimed at, and not taken back.
+pub(super) fn is_recorded(settings: &Settings) -> bool {
+    settings.state_dir.join(AIM).exists()
+}
+
+/// What was aimed at; `None` if nothing was, or nobody can read it.
 pub(super) fn read(settings: &Settings) -> Option<Aim> {
     let text = robot::read(&settings.state_dir.join(AIM))?;
     serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_read_as_it_was_written_whatever_the_loader() {
+        let system = "/nix/store/7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-a";
+        for mark in [
+            r#"{"entry":"/boot/loader/entries/a+1.conf","before":"/boot/loader/entries/a.conf"}"#,
+            r#"{"entry":null,"before":null}"#,
+        ] {
+            let text = format!(r#"{{"system":"{system}","mark":{mark},"pstore":["/p"]}}"#);
+            let aim: Aim = serde_json::from_str(&text).unwrap();
+            assert_eq!(aim.system.to_string(), system);
+            assert_eq!(aim.mark.get(), mark);
+            assert_eq!(serde_json::to_string(&aim).unwrap(), text);
+        }
+    }
 }

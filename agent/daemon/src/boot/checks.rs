@@ -1,10 +1,11 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
 use super::{deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
-use crate::{config, robot::nixos};
+use crate::robot::nixos;
 use anyhow::Context as _;
 use std::{fs, path::Path};
 use surefoot_api::finding::{Finding, Subject};
+use surefoot_base::space;
 use surefoot_core::StorePath;
 
 const LOADER: Subject = Subject::Loader;
@@ -22,8 +23,8 @@ pub(super) fn look(
     system: Option<&StorePath>,
     previous: Option<&StorePath>,
 ) -> Vec<Finding> {
-    let Some(loader) = loaders::find(settings) else {
-        return vec![no_loader(settings.loader)];
+    let Some(loader) = settings.find_loader() else {
+        return vec![no_loader(&loaders::absent(settings.loader))];
     };
     let mut findings = loader.check();
     findings.extend(previous.map(|previous| default(&*loader, previous)));
@@ -47,18 +48,7 @@ pub(super) fn look(
     findings
 }
 
-fn no_loader(choice: config::Loader) -> Finding {
-    let found = match choice {
-        config::Loader::None => "the configuration says that there is none (boot.loader)",
-        config::Loader::SystemdBoot => {
-            "the configuration says systemd-boot, but it did not start this robot, or its partition \
-             is not mounted at /boot, /efi or /boot/efi"
-        }
-        config::Loader::Grub => {
-            "the configuration says GRUB, but there is no /boot/grub with grub.cfg and grubenv"
-        }
-        config::Loader::Auto => "neither systemd-boot nor GRUB was found",
-    };
+fn no_loader(found: &str) -> Finding {
     Finding::fail(
         LOADER,
         "boot loader",
@@ -66,12 +56,15 @@ fn no_loader(choice: config::Loader) -> Finding {
             "{found}: there is no automatic fallback, nothing would bring the robot back from a \
              system that does not start"
         ),
-        "releases that need a reboot wait; use systemd-boot or GRUB, or accept the risk with \
-         boot.accept_no_fallback",
+        format!(
+            "releases that need a reboot wait; use {}, or accept the risk with \
+             boot.accept_no_fallback",
+            loaders::names(" or ")
+        ),
     )
 }
 
-fn default(loader: &dyn Loader, previous: &StorePath) -> Finding {
+fn default(loader: &(impl Loader + ?Sized), previous: &StorePath) -> Finding {
     match loader.falls_back_to(previous) {
         Ok(found) => Finding::ok(LOADER, "default", found),
         Err(error) => Finding::fail(
@@ -84,7 +77,7 @@ fn default(loader: &dyn Loader, previous: &StorePath) -> Finding {
 }
 
 /// Room for what a system needs there. `exact`: what lies there already need not come again.
-fn room(loader: &dyn Loader, system: &Path, exact: bool) -> Finding {
+fn room(loader: &(impl Loader + ?Sized), system: &Path, exact: bool) -> Finding {
     let look = || {
         let (mut needed, kernels) = (SLACK, loader.kernels());
         for part in ["kernel", "initrd"] {
@@ -96,9 +89,9 @@ fn room(loader: &dyn Loader, system: &Path, exact: bool) -> Finding {
             }
         }
         // It may not be there yet.
-        let place = kernels.ancestors().find(|place| place.exists());
-        let place = place.unwrap_or(Path::new("/")).to_path_buf();
-        let free = free(&place)?;
+        let place = space::existing(&kernels).to_path_buf();
+        let free = space::free(&place)
+            .with_context(|| format!("cannot see how full {} is", place.display()))?;
         anyhow::Ok((place, free, needed))
     };
     let what = "room for one more kernel and initrd";
@@ -128,10 +121,4 @@ fn room(loader: &dyn Loader, system: &Path, exact: bool) -> Finding {
             "the system is incomplete: fetch it again",
         ),
     }
-}
-
-fn free(place: &Path) -> anyhow::Result<u64> {
-    let stat = nix::sys::statvfs::statvfs(place)
-        .with_context(|| format!("cannot see how full {} is", place.display()))?;
-    Ok(stat.blocks_available() * stat.fragment_size())
 }

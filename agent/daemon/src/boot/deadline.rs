@@ -4,10 +4,11 @@
 //! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
-use super::files::{program, replace, sync_parent};
+use super::files::{program, replace};
 use crate::robot::{systemd, units::DEADLINE as NAME};
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
+use surefoot_base::file::sync_parent;
 use surefoot_core::StorePath;
 
 const DIRECTORY: &str = "/etc/systemd/system.control";

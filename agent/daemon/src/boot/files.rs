@@ -2,12 +2,8 @@
 
 use crate::robot::systemd;
 use anyhow::{Context as _, ensure};
-use std::{
-    fs::{self, File},
-    io::Write as _,
-    path::Path,
-    process::Command,
-};
+use std::{path::Path, process::Command};
+use surefoot_base::{file, program::words};
 
 /// A program, found where NixOS and others have theirs.
 pub(super) fn program(name: &str) -> Command {
@@ -21,11 +17,7 @@ pub(super) fn program(name: &str) -> Command {
 /// # Errors
 /// It cannot be run, or none of these statuses is its; then with its last words.
 pub(super) fn run(command: &mut Command, good: &[i32]) -> anyhow::Result<String> {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let name = words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let name = words(command);
     let output = command
         .output()
         .with_context(|| format!("cannot run {name}"))?;
@@ -43,22 +35,10 @@ pub(super) fn run(command: &mut Command, good: &[i32]) -> anyhow::Result<String>
     Ok(printed)
 }
 
-/// Replaces a file as one step.
-pub(super) fn replace(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let work = || -> std::io::Result<()> {
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        sync_parent(path)
-    };
-    work().with_context(|| format!("cannot write {}", path.display()))
-}
-
-pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+/// Puts a file in the place of another, whole and for good ([`surefoot_base::file::replace`]).
+///
+/// # Errors
+/// The disk says no; then the old file is as it was.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    file::replace(path, bytes, 0o644).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -1,17 +1,34 @@
-//! What a boot loader has to be able to do for boots on trial.
+//! What a boot loader has to be able to do. Each of [`super::loaders`] does it in its own way, and
+//! whatever depends on the loader asks for it here.
+//!
+//! "Adding a boot loader" of the documentation tells what is called when.
 
 use anyhow::bail;
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use std::path::{Path, PathBuf};
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_core::StorePath;
 
-/// A boot loader that can start a system once and then its default again.
+/// A kind of boot loader, and how it is found on a robot.
+pub(super) struct Known {
+    /// Its name, for people.
+    pub(super) name: &'static str,
+    /// What is missing where it is not found; follows "the configuration says …, but".
+    pub(super) absent: &'static str,
+    /// Finds it below a root, which is `/` on a robot: only if it is what starts this robot.
+    pub(super) find: fn(&Path) -> Option<Box<dyn AnyLoader>>,
+}
+
+/// A boot loader: what it starts by default, and what keeps it doing so.
 pub(super) trait Loader {
     /// Its name, for people.
     fn name(&self) -> &'static str;
 
     /// The system that it starts by default, if that can be told.
+    ///
+    /// # Errors
+    /// What it goes by cannot be read.
     fn default(&self) -> anyhow::Result<Option<StorePath>>;
 
     /// That it starts this system by default, in words.
@@ -31,51 +48,89 @@ pub(super) trait Loader {
         }
     }
 
+    /// Whether every boot but the trial's ends on the system before, by itself. Where it does not,
+    /// the deadline's units have NixOS install that system as the default before they reboot.
+    fn is_guarded(&self) -> bool {
+        true
+    }
+
     /// Whether booting once works on this robot, without changing anything.
     fn check(&self) -> Vec<Finding>;
 
-    /// Where kernels lie that it starts.
+    /// Where the kernels lie that it starts, in the names that NixOS gives to copies of them. There
+    /// has to be room for one more, and a copy that is torn is taken away before it is started.
     fn kernels(&self) -> PathBuf;
 
-    /// Has it start this system with the next boot, and reads that back; every other boot starts
-    /// `previous`. Gives what [`Loader::started`] and [`Loader::forget`] need to know.
-    fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Mark>;
-
-    /// Whether it has started what was aimed at; `None` if that cannot be told.
-    fn started(&self, mark: &Mark) -> Option<bool>;
-
-    /// Takes back a one-shot that was not used, and what aiming changed.
-    fn forget(&self, mark: Option<&Mark>) -> anyhow::Result<()>;
-
     /// Whether what starts by default will start even if NixOS' installer is cut off in its work, as
-    /// far as that can be. With `anew`, that has to be what is the default now.
+    /// far as that can be; and whether the installer will find nothing that it fails on. With
+    /// `anew`, that has to be so for what is the default now.
     fn is_secured(&self, _anew: bool) -> bool {
         true
     }
 
     /// Sees to it.
+    ///
+    /// # Errors
+    /// It cannot be done; then the installer must not run.
     fn secure(&self, _anew: bool) -> anyhow::Result<()> {
         Ok(())
     }
+}
 
-    /// Whether every boot but the trial's ends on the system before, by itself.
-    fn is_guarded(&self) -> bool {
-        true
+/// Starting a system once.
+pub(super) trait OneShot: Loader {
+    /// What has to be remembered of an aim, in [`super::aim::AIM`]: the agent that reads it may be
+    /// another version's.
+    type Mark: Serialize + DeserializeOwned;
+
+    /// Has it start this system with the next boot, and reads that back; every other boot starts
+    /// `previous`.
+    ///
+    /// # Errors
+    /// It was not possible, or was not kept. Whatever was done is taken back by
+    /// [`OneShot::take_back`], without a mark.
+    fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Self::Mark>;
+
+    /// Whether it has started what was aimed at; `None` if that cannot be told.
+    fn started(&self, mark: &Self::Mark) -> Option<bool>;
+
+    /// Takes back a one-shot that was not used, and what aiming changed. The mark is missing if the
+    /// power was cut before it was on the disk.
+    ///
+    /// # Errors
+    /// It is not taken back.
+    fn take_back(&self, mark: Option<&Self::Mark>) -> anyhow::Result<()>;
+}
+
+/// [`OneShot`] for a loader of whatever kind, with its mark as it lies on the disk.
+pub(super) trait AnyLoader: Loader {
+    /// [`OneShot::aim`].
+    fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Box<RawValue>>;
+
+    /// [`OneShot::started`]; `None` for another loader's mark.
+    fn started(&self, mark: &RawValue) -> Option<bool>;
+
+    /// [`OneShot::take_back`]; another loader's mark is none.
+    fn take_back(&self, mark: Option<&RawValue>) -> anyhow::Result<()>;
+}
+
+impl<L: OneShot> AnyLoader for L {
+    fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Box<RawValue>> {
+        let mark = OneShot::aim(self, system, previous)?;
+        Ok(serde_json::value::to_raw_value(&mark)?)
+    }
+
+    fn started(&self, mark: &RawValue) -> Option<bool> {
+        OneShot::started(self, &read_mark::<L>(mark)?)
+    }
+
+    fn take_back(&self, mark: Option<&RawValue>) -> anyhow::Result<()> {
+        OneShot::take_back(self, mark.and_then(read_mark::<L>).as_ref())
     }
 }
 
-/// What a loader marked when it was aimed.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Mark {
-    /// The entry's file as it was made for the trial: the loader renames it when it starts it.
-    #[serde(default)]
-    pub(super) entry: Option<PathBuf>,
-    /// Its name before.
-    #[serde(default)]
-    pub(super) before: Option<PathBuf>,
-    /// What has to become the default again, where only that was changed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) default: Option<StorePath>,
+fn read_mark<L: OneShot>(mark: &RawValue) -> Option<L::Mark> {
+    serde_json::from_str(mark.get()).ok()
 }
 
 /// The toplevel that a kernel's command line starts: NixOS names it by `init=`.

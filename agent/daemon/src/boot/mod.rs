@@ -10,7 +10,7 @@ mod deadline;
 mod files;
 mod kernels;
 mod loader;
-mod loaders;
+pub(crate) mod loaders;
 mod mounts;
 mod settings;
 mod step;
@@ -18,7 +18,8 @@ mod trace;
 
 use crate::{robot::nixos, state::journal};
 use anyhow::Context as _;
-use std::path::Path;
+use std::{path::Path, time::Duration};
+use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
@@ -27,7 +28,7 @@ use surefoot_core::{
 };
 
 pub(crate) use settings::Settings;
-pub(crate) use step::{BootStep, Task};
+pub(crate) use step::BootStep;
 
 /// Reads bytes as everything that the loaders' files and a crash dump may be.
 #[cfg(feature = "fuzz")]
@@ -51,7 +52,7 @@ pub(crate) async fn findings(
 
 /// The system that the loader starts by default, if that can be told.
 pub(crate) fn default(settings: &Settings) -> Option<StorePath> {
-    loaders::find(settings)?.default().ok().flatten()
+    settings.find_loader()?.default().ok().flatten()
 }
 
 /// Sees to it that a power cut while NixOS' installer works does not leave the robot without a system
@@ -61,7 +62,10 @@ pub(crate) fn default(settings: &Settings) -> Option<StorePath> {
 /// What [`Task::Secure`] says.
 pub(crate) async fn secure(settings: &Settings, anew: bool) -> anyhow::Result<()> {
     mounts::restore().await?;
-    if loaders::find(settings).is_none_or(|loader| loader.is_secured(anew)) {
+    if settings
+        .find_loader()
+        .is_none_or(|loader| loader.is_secured(anew))
+    {
         return Ok(());
     }
     let step = Task::Secure { anew }.order(settings.clone());
@@ -79,13 +83,43 @@ pub(crate) async fn try_secure(settings: &Settings, anew: bool) {
     }
 }
 
-/// Takes the guards of a boot back, if there are any.
+/// Has the next boot start this system, once, and arms the deadline that ends it: `within` counts
+/// from the start of the kernel. Every other boot starts `previous`.
 ///
 /// # Errors
-/// What [`Task::Forget`] says.
-pub(crate) async fn disarm(settings: &Settings) -> anyhow::Result<()> {
-    if settings.state_dir.join(aim::AIM).exists() || deadline::installed() {
-        Task::Forget.order(settings.clone()).await?;
+/// What [`Task::Aim`] says.
+pub(crate) async fn aim(
+    settings: Settings,
+    system: StorePath,
+    previous: StorePath,
+    within: Duration,
+) -> anyhow::Result<()> {
+    let task = Task::Aim {
+        system,
+        previous,
+        within: within.as_secs(),
+    };
+    task.order(settings).await.map(drop)
+}
+
+/// Takes the deadline of a boot away, if there is one. Comes before [`take_back_one_shot`].
+///
+/// # Errors
+/// What [`Task::RemoveDeadline`] says.
+pub(crate) async fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
+    if aim::is_recorded(settings) || deadline::installed() {
+        Task::RemoveDeadline.order(settings.clone()).await?;
+    }
+    Ok(())
+}
+
+/// Takes back the loader's one-shot and what was changed for it, if something was aimed at.
+///
+/// # Errors
+/// What [`Task::TakeBackOneShot`] says.
+pub(crate) async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
+    if aim::is_recorded(settings) {
+        Task::TakeBackOneShot.order(settings.clone()).await?;
     }
     Ok(())
 }
@@ -112,7 +146,9 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
         }
         Mode::Boot => match aim::read(settings).filter(|aim| aim.system == *system) {
             Some(aim) => {
-                let started = loaders::find(settings).and_then(|loader| loader.started(&aim.mark));
+                let started = settings
+                    .find_loader()
+                    .and_then(|loader| loader.started(&aim.mark));
                 trace::find(dir, &aim.pstore, started, boot, &world.boot).await
             }
             None => Trace::default(),

@@ -1,6 +1,10 @@
 //! What the configuration says of booting, and where what is remembered of it lies.
 
-use crate::config;
+use super::{
+    loader::AnyLoader,
+    loaders::{self, LoaderChoice},
+};
+use crate::config::Config;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -8,20 +12,26 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Settings {
     /// The boot loader that the configuration names.
-    pub(super) loader: config::Loader,
+    pub(super) loader: LoaderChoice,
     /// Whether systems are tried by a boot where nothing can start one once.
-    pub(super) accept_no_fallback: bool,
+    accept_no_fallback: bool,
     /// The state directory.
     pub(super) state_dir: PathBuf,
 }
 
 impl Settings {
     /// As the configuration says.
-    pub(crate) fn new(config: &config::Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             loader: config.boot.loader,
             accept_no_fallback: config.boot.accept_no_fallback,
             state_dir: config.state_dir.clone(),
         }
+    }
+
+    /// The robot's boot loader; `None` where nothing can start a system once, and nobody accepts
+    /// that.
+    pub(super) fn find_loader(&self) -> Option<Box<dyn AnyLoader>> {
+        loaders::find(self.loader, self.accept_no_fallback)
     }
 }

@@ -1,7 +1,7 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
 //! firmware's variables nor to /etc: done by this program in a transient unit of its own.
 
-use super::{aim, checks, loaders, settings::Settings};
+use super::{aim, checks, settings::Settings};
 use crate::robot::{nixos, systemd};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(crate) struct BootStep {
 /// What is to be done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Task {
+pub(super) enum Task {
     /// Says what a boot on trial would meet here: prints findings as JSON.
     Look {
         /// The system, if it is known already.
@@ -35,8 +35,10 @@ pub(crate) enum Task {
         /// The deadline, seconds after the start of the kernel.
         within: u64,
     },
-    /// Takes both back.
-    Forget,
+    /// Takes the deadline away.
+    RemoveDeadline,
+    /// Takes back a one-shot that was not used.
+    TakeBackOneShot,
     /// Readies the loader for NixOS' installer: [`Loader::secure`](super::loader::Loader::secure).
     Secure {
         /// Whether it has to be secured for what is the default now.
@@ -70,11 +72,12 @@ impl BootStep {
                 previous,
                 within,
             } => aim::aim(settings, system, previous, Duration::from_secs(*within)),
-            Task::Forget => aim::forget(settings),
+            Task::RemoveDeadline => aim::remove_deadline(settings),
+            Task::TakeBackOneShot => aim::take_back_one_shot(settings),
             Task::Secure { anew } => {
                 // Nobody else's files are taken for leftovers.
                 let _lock = nixos::lock_switches().context("another switch runs")?;
-                let loader = loaders::find(settings).context("the boot loader is gone")?;
+                let loader = settings.find_loader().context("the boot loader is gone")?;
                 loader.secure(*anew)
             }
         }
@@ -86,7 +89,7 @@ impl Task {
     ///
     /// # Errors
     /// What [`BootStep::run`] said there.
-    pub(crate) async fn order(self, settings: Settings) -> anyhow::Result<String> {
+    pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let program = program.to_string_lossy();
         let step = serde_json::to_string(&BootStep {

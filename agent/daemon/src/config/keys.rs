@@ -4,10 +4,11 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Loader, Secret, Setting,
-        Signatures, Stage, TimeOfDay, UnitGlob, UnitName,
+        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting, Signatures,
+        Stage, TimeOfDay, UnitGlob, UnitName,
     },
 };
+use crate::boot::loaders::LoaderChoice;
 use reqwest::Url;
 use std::{
     collections::BTreeSet,
@@ -260,7 +261,7 @@ settings! {
     keys {
         /// The boot loader: `"auto"` looks at the machine. Without one that can start a system once,
         /// releases that need a reboot wait: nothing would bring the robot back from a bad one.
-        loader: Loader = "auto";
+        loader: LoaderChoice = "auto";
         /// Try releases that need a reboot even where no boot loader can start a system once. The
         /// release is then the loader's default during its trial: its agent and the deadline put
         /// the one before back, but nothing brings the robot back from a kernel that panics or

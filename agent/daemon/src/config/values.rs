@@ -499,13 +499,13 @@ macro_rules! choice {
             $($(#[doc = $vdoc])* #[serde(rename = $word)] $variant,)*
         }
 
-        impl Setting for $name {
+        impl $crate::config::values::Setting for $name {
             const KIND: &'static str = "choice";
             const EXPECTS: &'static str = concat!("one of" $(, " \"", $word, "\"")*);
             const CHOICES: &'static [&'static str] = &[$($word),*];
 
-            fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
-                match text(value)? {
+            fn read(value: &::toml::de::DeValue<'_>) -> Result<Self, Option<String>> {
+                match value.as_str().ok_or(None)? {
                     $($word => Ok(Self::$variant),)*
                     _ => Err(None),
                 }
@@ -514,6 +514,8 @@ macro_rules! choice {
     };
 }
 
+pub(crate) use choice;
+
 choice! {
     /// Who vouches for a store path when it enters the store.
     Signatures {
@@ -521,20 +523,6 @@ choice! {
         Nix = "nix",
         /// The signed manifest alone.
         Manifest = "manifest",
-    }
-}
-
-choice! {
-    /// What starts the robot.
-    Loader {
-        /// What is found: systemd-boot, else GRUB, else none.
-        Auto = "auto",
-        /// systemd-boot.
-        SystemdBoot = "systemd-boot",
-        /// GRUB.
-        Grub = "grub",
-        /// Nothing that could start a system once.
-        None = "none",
     }
 }
 

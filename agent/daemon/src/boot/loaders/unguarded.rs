@@ -7,17 +7,40 @@
 use crate::{
     boot::{
         files::run,
-        loader::{Loader, Mark},
+        loader::{Loader, OneShot},
     },
     robot::systemd,
 };
+use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, process::Command};
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_core::StorePath;
 
 /// Whatever starts this robot.
 #[derive(Debug)]
-pub(super) struct Unguarded;
+pub(super) struct Unguarded {
+    /// The loaders that would be better, for people.
+    better: String,
+}
+
+/// What has to become the default again.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Mark {
+    /// Empty, as ever in this file.
+    #[serde(skip_deserializing)]
+    entry: (),
+    /// Likewise.
+    #[serde(skip_deserializing)]
+    before: (),
+    default: StorePath,
+}
+
+impl Unguarded {
+    /// With the names of the loaders that would be better.
+    pub(super) const fn new(better: String) -> Self {
+        Self { better }
+    }
+}
 
 /// Has a system's own switcher install it as the default.
 fn install(system: &StorePath) -> anyhow::Result<()> {
@@ -45,25 +68,37 @@ impl Loader for Unguarded {
         ))
     }
 
+    fn is_guarded(&self) -> bool {
+        false
+    }
+
     fn check(&self) -> Vec<Finding> {
         vec![Finding::warn(
             Subject::Loader,
             "boot loader",
             "none was found that can start a system once: a release that does not get as far as \
              systemd stays the default, and the robot is lost",
-            "boot.accept_no_fallback accepts that; systemd-boot or GRUB would bring it back",
+            format!(
+                "boot.accept_no_fallback accepts that; {} would bring it back",
+                self.better
+            ),
         )]
     }
 
     fn kernels(&self) -> PathBuf {
         "/boot".into()
     }
+}
+
+impl OneShot for Unguarded {
+    type Mark = Mark;
 
     fn aim(&self, system: &StorePath, previous: &StorePath) -> anyhow::Result<Mark> {
         install(system)?;
         Ok(Mark {
-            default: Some(previous.clone()),
-            ..Mark::default()
+            entry: (),
+            before: (),
+            default: previous.clone(),
         })
     }
 
@@ -71,14 +106,25 @@ impl Loader for Unguarded {
         None
     }
 
-    fn forget(&self, mark: Option<&Mark>) -> anyhow::Result<()> {
-        match mark.and_then(|mark| mark.default.as_ref()) {
-            Some(previous) => install(previous),
-            None => Ok(()),
-        }
+    fn take_back(&self, mark: Option<&Mark>) -> anyhow::Result<()> {
+        mark.map_or(Ok(()), |mark| install(&mark.default))
     }
+}
 
-    fn is_guarded(&self) -> bool {
-        false
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_mark_lies_on_the_disk_as_ever() {
+        let base = "7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-a";
+        let mark = Mark {
+            entry: (),
+            before: (),
+            default: StorePath::from_base_name(base).unwrap(),
+        };
+        let text = format!(r#"{{"entry":null,"before":null,"default":"/nix/store/{base}"}}"#);
+        assert_eq!(serde_json::to_string(&mark).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Mark>(&text).unwrap(), mark);
     }
 }

@@ -3,7 +3,7 @@
 //! The robot runs on, but nothing can be installed until somebody checks the file system. Nobody
 //! will come, so that is done here.
 
-use super::{SystemdBoot, fat};
+use super::fat;
 use crate::{
     boot::{
         files::{program, run},
@@ -24,21 +24,15 @@ pub(super) struct Ailing {
     mount: PathBuf,
 }
 
-impl SystemdBoot {
-    /// Whether the boot partition should be writable and is not.
-    pub(super) fn ailing(&self) -> Option<Ailing> {
-        let read = |path: &str| robot::read(Path::new(path)).unwrap_or_default();
-        ailing(
-            &self.esp,
-            &read("/proc/self/mountinfo"),
-            &read("/etc/fstab"),
-        )
-    }
+/// Whether a boot partition should be writable and is not.
+pub(super) fn ailing(esp: &Path) -> Option<Ailing> {
+    let read = |path: &str| robot::read(Path::new(path)).unwrap_or_default();
+    judge(esp, &read("/proc/self/mountinfo"), &read("/etc/fstab"))
 }
 
 /// By the table of mounts (`proc_pid_mountinfo(5)`), whose last column speaks of the file system
 /// itself and not of who looks; and by fstab(5), unless that wants it so.
-fn ailing(mount: &Path, mounts: &str, fstab: &str) -> Option<Ailing> {
+fn judge(mount: &Path, mounts: &str, fstab: &str) -> Option<Ailing> {
     let is_read_only = |options: &str| options.split(',').any(|option| option == "ro");
     let wanted = fstab.lines().any(|line| {
         let mut words = line.split_whitespace().skip(1);
@@ -101,7 +95,7 @@ mod tests {
             )
         };
         let fstab = |options: &str| format!("/dev/vda1 /boot vfat {options} 0 2\n");
-        let found = |mounts: String, fstab: String| ailing(boot, &mounts, &fstab).is_some();
+        let found = |mounts: String, fstab: String| judge(boot, &mounts, &fstab).is_some();
         assert!(found(mounts("vfat", "ro"), fstab("defaults")));
         assert!(found(mounts("vfat", "ro"), String::new()));
         // This process only may not write there.
@@ -109,7 +103,7 @@ mod tests {
         assert!(!found(mounts("vfat", "ro"), fstab("fmask=0022,ro")));
         assert!(!found(mounts("ext4", "ro"), fstab("defaults")));
         assert!(!found(String::new(), String::new()));
-        let ailing = ailing(boot, &mounts("vfat", "ro"), "").unwrap();
+        let ailing = judge(boot, &mounts("vfat", "ro"), "").unwrap();
         assert_eq!(ailing.device, Path::new("/dev/vda1"));
     }
 }
