@@ -16,17 +16,18 @@ rustPlatform.buildRustPackage {
 
   src = lib.fileset.toSource {
     inherit root;
-    fileset = lib.fileset.unions [
-      (root + "/Cargo.toml")
-      (root + "/Cargo.lock")
-      (root + "/clippy.toml")
-      (root + "/agent")
-      (root + "/docs/src")
-      (root + "/nixos-module/schema.json")
-      (root + "/packaging/systemd")
-      (root + "/tests/fuzz")
-      (root + "/tests/system")
-    ];
+    fileset = lib.fileset.unions (
+      [
+        (root + "/Cargo.toml")
+        (root + "/Cargo.lock")
+        (root + "/clippy.toml")
+        (root + "/docs/src")
+        (root + "/nixos-module/schema.json")
+        (root + "/packaging/systemd")
+      ]
+      # The crates.
+      ++ map (member: root + "/${member}") manifest.workspace.members
+    );
   };
   cargoLock.lockFile = root + "/Cargo.lock";
 
@@ -44,6 +45,8 @@ rustPlatform.buildRustPackage {
   ];
   # The rest needs robots in containers, or a network.
   cargoTestFlags = [
+    "--package=surefoot-api"
+    "--package=surefoot-base"
     "--package=surefoot-core"
     "--package=surefootd"
   ];
