@@ -1,14 +1,12 @@
 //! The state diagram in the documentation is what the code does: it is drawn from the transitions
 //! that the simulated robot goes through. `SUREFOOT_BLESS=1 cargo test` writes it anew.
 
-mod common;
-
-use common::{Fate, Robot, release, system};
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 use surefoot_core::{
     machine::{DriftPolicy, Event, Request},
     switch::Outcome,
 };
+use surefoot_sim::{Fate, Robot, release, system};
 
 /// Robots with every kind of luck, each disturbed at every step of an update.
 fn transitions() -> BTreeSet<(String, String, String)> {
@@ -105,7 +103,7 @@ fn the_diagram_in_the_documentation_is_what_the_code_does() {
         edges.entry((from, to)).or_default().insert(event);
     }
     let mut text = String::from(
-        "<!-- Drawn by agent/core/tests/diagram.rs from what the state machine does; do not edit. -->\n\
+        "<!-- Drawn by tests/sim/tests/diagram.rs from what the state machine does; do not edit. -->\n\
          # The state machine\n\n\
          Every arrow is a transition that the simulated robot went through; its label names the \
          events that caused it. `Started` is a restart of the agent or of the robot: what it means \

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
-use common::{Fate, Robot, release, system};
 use std::time::Duration;
 use surefoot_core::{
     journal::What,
@@ -15,6 +12,7 @@ use surefoot_core::{
     release::Target,
     switch::{Action, Outcome},
 };
+use surefoot_sim::{Fate, Robot, release, system};
 
 /// A robot that runs `a`, confirmed, and for which `b` needs a reboot.
 fn robot() -> Robot {

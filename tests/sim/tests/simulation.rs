@@ -1,8 +1,5 @@
 //! Random events and random faults: what must hold, holds.
 
-mod common;
-
-use common::{Fate, Robot, policy, release, system};
 use proptest::prelude::*;
 use std::time::Duration;
 use surefoot_core::{
@@ -16,6 +13,7 @@ use surefoot_core::{
     switch::Outcome,
     time::{BootId, Instant},
 };
+use surefoot_sim::{Fate, Robot, policy, release, system};
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
-use common::{Robot, release, system};
 use surefoot_core::{
     gate::{Closed, Stage},
     machine::{
@@ -12,6 +9,7 @@ use surefoot_core::{
         state::{Phase, State, Trial},
     },
 };
+use surefoot_sim::{Robot, release, system};
 
 /// A robot on `a` that is offered `b`, which needs a reboot if asked for.
 fn robot(reboot: bool) -> Robot {

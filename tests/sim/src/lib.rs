@@ -1,9 +1,8 @@
 //! A simulated robot: it carries out the machine's effects on a small world, in simulated time, and
 //! can lose its agent or its power between any two actions.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-#![allow(unreachable_pub, reason = "shared by the test binaries")]
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+#![allow(missing_docs, reason = "only tests use it")]
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

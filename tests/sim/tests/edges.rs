@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-mod common;
-
-use common::{Robot, release, system};
 use std::time::Duration;
 use surefoot_core::{
     journal::{Journal, What},
@@ -14,6 +11,7 @@ use surefoot_core::{
     },
     switch::Outcome,
 };
+use surefoot_sim::{Robot, release, system};
 
 /// A robot that runs `a`, confirmed.
 fn robot() -> Robot {
