@@ -128,11 +128,11 @@ impl Agent {
         let mut world = world::look(order.as_ref())
             .await
             .context("cannot look at the robot")?;
-        let place = boot::Settings::new(&agent.config);
+        let settings = boot::Settings::new(&agent.config);
         if world.switch != SwitchUnit::Running {
-            boot::try_secure(&place, false).await;
+            boot::try_secure(&settings, false).await;
         }
-        boot::look(&place, &agent.machine.journal().state, &mut world).await;
+        boot::look(&settings, &agent.machine.journal().state, &mut world).await;
         tracing::info!(
             state = agent.machine.journal().state.name(),
             booted = ?world.booted, current = ?world.current, profile = ?world.profile,

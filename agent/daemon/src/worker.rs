@@ -318,7 +318,7 @@ impl Tools {
         let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),
-            unfit: boot::unfit(&current, &target.system),
+            unfit: nixos::unfit(&current, &target.system),
             no_boot,
             current,
         })

@@ -16,9 +16,9 @@ mod settings;
 mod step;
 mod trace;
 
-use crate::{robot::nixos, state::journal};
+use crate::state::journal;
 use anyhow::Context as _;
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
@@ -154,21 +154,4 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
             None => Trace::default(),
         },
     };
-}
-
-/// Why a system must not be tried on this robot, if so: it would cut off the branch that it sits on.
-pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
-    let parts = [
-        ("etc/systemd/system/surefootd.service", "the agent's unit"),
-        ("etc/surefoot/config.toml", "the agent's configuration"),
-    ];
-    for (file, what) in parts {
-        let has = |system: &StorePath| Path::new(&system.to_string()).join(file).exists();
-        if has(current) && !has(new) {
-            return Some(format!(
-                "{new} does not contain {what} ({file}): the robot could not be updated any more"
-            ));
-        }
-    }
-    nixos::missing_parts(Path::new(&new.to_string()))
 }

@@ -53,9 +53,9 @@ impl Patient {
 
     /// Looks at everything, changing nothing.
     pub(crate) async fn examine(&self) -> Vec<Finding> {
-        let place = boot::Settings::new(&self.config);
+        let settings = boot::Settings::new(&self.config);
         let (loader, watchdog, agent) = tokio::join!(
-            boot::findings(place, None, self.confirmed.clone()),
+            boot::findings(settings, None, self.confirmed.clone()),
             watchdog::findings(self.config.boot.require_watchdog),
             agent::findings(self.status.is_some()),
         );
@@ -149,10 +149,10 @@ pub(crate) async fn obstacle(
     system: &StorePath,
     previous: &StorePath,
 ) -> Option<String> {
-    let place = boot::Settings::new(config);
+    let settings = boot::Settings::new(config);
     // What can be put right is, before it is an obstacle.
-    boot::try_secure(&place, false).await;
-    let look = boot::findings(place, Some(system.clone()), Some(previous.clone()));
+    boot::try_secure(&settings, false).await;
+    let look = boot::findings(settings, Some(system.clone()), Some(previous.clone()));
     let mut findings = match look.await {
         Ok(findings) => findings,
         Err(error) => return Some(format!("{error:#}")),

@@ -113,8 +113,25 @@ pub(crate) fn by_boot(journal: &Journal) -> Vec<StorePath> {
         .collect()
 }
 
+/// Why a system must not be tried on this robot, if so: it would cut off the branch that it sits on.
+pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
+    let parts = [
+        ("etc/systemd/system/surefootd.service", "the agent's unit"),
+        ("etc/surefoot/config.toml", "the agent's configuration"),
+    ];
+    for (file, what) in parts {
+        let has = |system: &StorePath| Path::new(&system.to_string()).join(file).exists();
+        if has(current) && !has(new) {
+            return Some(format!(
+                "{new} does not contain {what} ({file}): the robot could not be updated any more"
+            ));
+        }
+    }
+    missing_parts(Path::new(&new.to_string()))
+}
+
 /// Fails early, with words, where the robot lacks what every switch needs.
-pub(crate) fn missing_parts(toplevel: &Path) -> Option<String> {
+fn missing_parts(toplevel: &Path) -> Option<String> {
     ["bin/switch-to-configuration", "nixos-version"]
         .iter()
         .find(|name| !toplevel.join(name).exists())

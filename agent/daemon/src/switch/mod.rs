@@ -31,10 +31,10 @@ const SET_AND_SWITCH: &str = include_str!("set-and-switch.sh");
 /// Starts the switch of an order, or finds the one that was started before, and waits for its end.
 ///
 /// Never fails: what goes wrong is an [`Outcome`].
-pub(crate) async fn switch(order: &Order, place: &boot::Settings) -> (Outcome, Vec<String>) {
+pub(crate) async fn switch(order: &Order, settings: &boot::Settings) -> (Outcome, Vec<String>) {
     match world::switch_unit(order).await {
         Ok(SwitchUnit::Gone) => {
-            if let Err(error) = begin(order, place).await {
+            if let Err(error) = begin(order, settings).await {
                 return (Outcome::NotStarted, vec![format!("{error:#}")]);
             }
         }
@@ -46,9 +46,9 @@ pub(crate) async fn switch(order: &Order, place: &boot::Settings) -> (Outcome, V
     loop {
         match world::switch_unit(order).await {
             Ok(SwitchUnit::Ended { outcome, log }) => {
-                let (outcome, log) = read_back(order, outcome, log, place);
+                let (outcome, log) = read_back(order, outcome, log, settings);
                 if outcome.activated() && order.action != Action::Test {
-                    boot::try_secure(place, true).await;
+                    boot::try_secure(settings, true).await;
                 }
                 return (outcome, log);
             }
@@ -62,12 +62,12 @@ pub(crate) async fn switch(order: &Order, place: &boot::Settings) -> (Outcome, V
 }
 
 /// Starts the switch of an order on a robot whose boot loader is ready for it.
-async fn begin(order: &Order, place: &boot::Settings) -> anyhow::Result<()> {
+async fn begin(order: &Order, settings: &boot::Settings) -> anyhow::Result<()> {
     if order.action == Action::Stage {
-        boot::secure(place, false).await?;
+        boot::secure(settings, false).await?;
     } else {
         // A way back is taken in any case.
-        boot::try_secure(place, false).await;
+        boot::try_secure(settings, false).await;
     }
     start(order).await
 }
@@ -123,7 +123,7 @@ fn read_back(
     order: &Order,
     outcome: Outcome,
     mut log: Vec<String>,
-    place: &boot::Settings,
+    settings: &boot::Settings,
 ) -> (Outcome, Vec<String>) {
     let mut outcome = outcome;
     if outcome.activated() {
@@ -142,7 +142,7 @@ fn read_back(
         }
         // `boot` of a system that is not the profile's says that it is done and does nothing.
         if order.action != Action::Test
-            && let Some(found) = boot::default(place)
+            && let Some(found) = boot::default(settings)
         {
             let wanted = order.default.as_ref().unwrap_or(&order.system);
             if found != *wanted {
