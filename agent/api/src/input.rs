@@ -1,5 +1,6 @@
 //! What people and programs give the agent, and what of it does.
 
+use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr, time::Duration};
 use surefoot_base::units::MAX_DURATION;
 use surefoot_core::{StorePath, lease, release::Name};
@@ -46,9 +47,16 @@ impl fmt::Display for RollbackTo {
     }
 }
 
+impl Serialize for RollbackTo {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A reason, in somebody's words: 1 to 500 characters on one line. It goes into the history, logs
 /// and terminals, so control characters are refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Why(String);
 
 impl Why {

@@ -1,16 +1,63 @@
-//! The control interface of the Surefoot agent: what is said on its control socket.
+//! The control interface of the Surefoot agent: what is said on its control socket, for both ends.
 //!
-//! The interface itself, with words for every field, is [`INTERFACE`]: Varlink's own language,
-//! so that `varlinkctl introspect` shows it. The types here are its values; fields that are not
-//! explained here are explained there.
+//! The interface itself, with words for every field, is [`INTERFACE`]: Varlink's own language, so
+//! that `varlinkctl introspect` shows it. The types here have its names; what is not explained here
+//! is explained there.
+//!
+//! * what the agent says: [`StatusInfo`], [`HistoryEntry`], [`finding::Finding`];
+//! * what it can be asked: [`method`], each method with its parameters and its answer;
+//! * who asks: [`Client`], which waits for each answer and needs no runtime;
+//! * who answers: [`message`] and [`service`], the protocol without a socket, for any runtime.
+//!
+//! The robot's own software keeps the robot from being updated at a bad moment like this:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use surefoot_api::{CallError, Client, SOCKET, method::{EndLease, Lease}};
+//!
+//! # fn carry_the_crate() {}
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let busy = Lease {
+//!     name: "gripper".parse()?,
+//!     busy: true,
+//!     // Say it again before this time is over, for as long as it lasts.
+//!     ttl: Duration::from_secs(30),
+//!     why: Some("carries a crate".parse()?),
+//! };
+//! match Client::connect(SOCKET)?.call(&busy) {
+//!     Ok(_) => carry_the_crate(),
+//!     // An update is under way; the robot may be switched at any moment.
+//!     Err(CallError::Refused(why)) => eprintln!("not now: {why}"),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! Client::connect(SOCKET)?.call(&EndLease { name: busy.name })?;
+//! # Ok(())
+//! # }
+//! ```
 
+mod client;
+mod error;
 pub mod finding;
 mod history;
 mod input;
+mod interface;
+pub mod message;
+pub mod method;
+mod parameters;
+#[cfg(any(test, feature = "samples"))]
+pub mod samples;
+pub mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 
+pub use client::{CallError, Client, Watching};
+pub use error::ErrorReply;
 pub use history::HistoryEntry;
 pub use input::{InputError, RollbackTo, Why, hold_time, lease_time};
+pub use interface::{
+    INTERFACE, INTERFACE_NAME, MAX_CALL_BYTES, MAX_REPLY_BYTES, SERVICE, SERVICE_NAME, SOCKET,
+};
 pub use status::{
     BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, HoldInfo, Knowledge, LeaseInfo,
     Progress, State, StatusInfo, System,
@@ -19,18 +66,3 @@ pub use status::{
 pub use surefoot_core::{
     StorePath, gate::Stage, journal::What, machine::state::Cause, release::Name,
 };
-
-/// The interface `io.surefoot.Agent`, in Varlink's interface definition language.
-pub const INTERFACE: &str = include_str!("io.surefoot.Agent.varlink");
-
-/// The name of the interface.
-pub const INTERFACE_NAME: &str = "io.surefoot.Agent";
-
-/// Where the socket lies unless the configuration says otherwise.
-pub const SOCKET: &str = "/run/surefoot/control.socket";
-
-/// Messages to the agent above this size end the connection, in bytes.
-pub const MAX_CALL_BYTES: usize = 64 << 10;
-
-/// Messages from the agent above this size are not believed, in bytes.
-pub const MAX_REPLY_BYTES: usize = 16 << 20;

@@ -1,11 +1,11 @@
 //! How a command ends: exit 0 done, 1 failed, 2 wrong usage, 3 refused by a gate or policy.
 
-use crate::robot::CallError;
 use serde_json::json;
 use std::{
     os::unix::process::ExitStatusExt as _,
     process::{ExitCode, ExitStatus},
 };
+use surefoot_api::CallError;
 
 /// Refused by a gate or a policy, not by a fault: exit 3.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,5 @@
 //! The robot side: what technicians, and the robot's own software, ask of the agent.
 
-mod client;
 mod dead;
 mod doctor;
 mod follow;
@@ -9,14 +8,10 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::CallError;
-
 use crate::style::{Style, clean, print, print_json};
-use client::Agent;
-use serde::Deserialize;
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
-use surefoot_api::{HistoryEntry, RollbackTo, SOCKET, Why};
+use surefoot_api::{CallError, Client, RollbackTo, SOCKET, Why, method};
 use surefoot_base::units::parse_duration;
 
 /// The commands.
@@ -114,22 +109,11 @@ pub(crate) struct History {
     socket: Socket,
 }
 
-/// The answer to what changes something.
-#[derive(Debug, Deserialize)]
-struct Done {
-    message: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Entries {
-    entries: Vec<HistoryEntry>,
-}
-
 /// Runs one.
 pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
     match command {
         Command::Status(Socket { socket }) => {
-            let follow::Answer { status } = Agent::connect(&socket)?.call("Status", json!({}))?;
+            let status = Client::connect(&socket)?.call(&method::Status {})?.status;
             if json {
                 print_json(&status)
             } else {
@@ -141,26 +125,29 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
             follow::update(&args.socket.socket, args.timeout, json)
         }
         Command::Update(args) => done(
-            Agent::connect(&args.socket.socket)?.call("Update", json!({}))?,
+            Client::connect(&args.socket.socket)?.call(&method::Update {})?,
             json,
         ),
-        Command::Rollback(args) => rollback(&args, json),
+        Command::Rollback(args) => rollback(args, json),
         Command::Hold(args) => {
-            let seconds = args.time.map(|time| time.as_secs().max(1));
-            let parameters = json!({ "why": args.why.as_str(), "seconds": seconds });
-            done(
-                Agent::connect(&args.socket.socket)?.call("Hold", parameters)?,
-                json,
-            )
+            let hold = method::Hold {
+                why: args.why,
+                length: args.time,
+            };
+            done(Client::connect(&args.socket.socket)?.call(&hold)?, json)
         }
         Command::Resume(Socket { socket }) => {
-            done(Agent::connect(&socket)?.call("Resume", json!({}))?, json)
+            done(Client::connect(&socket)?.call(&method::Resume {})?, json)
         }
         Command::Lease(args) => lease::run(args, json),
         Command::Doctor(Socket { socket }) => doctor::run(&socket, json),
         Command::History(args) => {
-            let mut agent = Agent::connect(&args.socket.socket)?;
-            let Entries { entries } = agent.call("History", json!({ "limit": args.limit }))?;
+            let history = method::History {
+                limit: args.limit.map(u64::from),
+            };
+            let entries = Client::connect(&args.socket.socket)?
+                .call(&history)?
+                .entries;
             if json {
                 print_json(&json!({ "entries": entries }))
             } else {
@@ -170,21 +157,24 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
     }
 }
 
-fn rollback(args: &Rollback, json: bool) -> anyhow::Result<()> {
-    let to = args.to.as_ref().map(ToString::to_string);
-    let parameters = json!({ "why": args.why.as_str(), "to": to, "force": args.force });
-    let answer = Agent::connect(&args.socket.socket)
-        .and_then(|mut agent| agent.call("Rollback", parameters));
+fn rollback(args: Rollback, json: bool) -> anyhow::Result<()> {
+    let rollback = method::Rollback {
+        why: args.why,
+        to: args.to,
+        force: args.force,
+    };
+    let answer = Client::connect(&args.socket.socket).and_then(|mut agent| agent.call(&rollback));
     match answer {
         Ok(answer) => done(answer, json),
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
-            dead::rollback(args.why.as_str(), to.as_deref(), json, silence)
+            let to = rollback.to.as_ref().map(ToString::to_string);
+            dead::rollback(rollback.why.as_str(), to.as_deref(), json, silence)
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn done(Done { message }: Done, json: bool) -> anyhow::Result<()> {
+fn done(method::Done { message }: method::Done, json: bool) -> anyhow::Result<()> {
     if json {
         print_json(&json!({ "message": message }))
     } else {

@@ -6,7 +6,7 @@
 use crate::{
     boot,
     config::Config,
-    control::{Asked, Desk, Published, Refused, Roles},
+    control::{AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Patient, Practice},
     fault,
     robot::{clock, nixos, process, world},
@@ -144,8 +144,8 @@ impl Agent {
     }
 
     /// What the control socket says of the agent, and whom it lets ask what.
-    pub(crate) fn desk(&self, requests: mpsc::Sender<Asked>) -> Desk {
-        Desk {
+    pub(crate) fn handle(&self, requests: mpsc::Sender<Asked>) -> AgentHandle {
+        AgentHandle {
             requests,
             published: self.published.subscribe(),
             roles: self.roles.subscribe(),
@@ -178,8 +178,8 @@ impl Agent {
                 }
                 Some(Asked { request, reply }) = requests.recv() => {
                     let answer = match self.take(Event::Asked(request)).await {
-                        Some(answer) => answer.map_err(Refused::from),
-                        None => Err(Refused::Failed("the agent did not answer".to_owned())),
+                        Some(answer) => answer.map_err(RequestError::from),
+                        None => Err(RequestError::Failed("the agent did not answer".to_owned())),
                     };
                     // Whoever asked may have left.
                     let _ = reply.send(answer);

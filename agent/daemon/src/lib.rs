@@ -142,7 +142,7 @@ async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
     let listener = control::listen(&config.socket)?;
     let agent = Agent::start(Arc::clone(&config), state, false).await?;
     let (requests_in, requests) = mpsc::channel(16);
-    tokio::spawn(control::serve(listener, agent.desk(requests_in)));
+    tokio::spawn(control::serve(listener, agent.handle(requests_in)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = agent.run(requests, signals()?, &cli.config.config).await?;
     if end == End::Renewed {

@@ -1,6 +1,5 @@
 //! What can be done although no agent answers.
 
-use super::client::CallError;
 use crate::{
     outcome::{Refused, Usage},
     style::{clean, print_json},
@@ -11,7 +10,7 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
-use surefoot_api::finding::Finding;
+use surefoot_api::{CallError, finding::Finding};
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.

@@ -1,31 +1,26 @@
 //! `surefoot doctor`: what was found, for people and for programs.
 
-use super::{
-    client::{Agent, CallError},
-    dead,
-};
+use super::dead;
 use crate::{
     outcome::Told,
     style::{Style, clean, print, print_json},
 };
-use serde::Deserialize;
 use serde_json::json;
 use std::{fmt::Write, path::Path};
-use surefoot_api::finding::{Finding, Level, Subject, worst};
-
-#[derive(Debug, Deserialize)]
-struct Answer {
-    findings: Vec<Finding>,
-}
+use surefoot_api::{
+    CallError, Client,
+    finding::{Finding, Level, Subject, worst},
+    method::Doctor,
+};
 
 /// Has the robot looked over and says what was found.
 ///
 /// # Errors
 /// [`Told`] if something does not work; else why nobody could look.
 pub(super) fn run(socket: &Path, json: bool) -> anyhow::Result<()> {
-    let asked = Agent::connect(socket).and_then(|mut agent| agent.call("Doctor", json!({})));
+    let asked = Client::connect(socket).and_then(|mut agent| agent.call(&Doctor {}));
     let findings = match asked {
-        Ok(Answer { findings }) => findings,
+        Ok(reply) => reply.findings,
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
             dead::doctor(silence)?
         }

@@ -1,22 +1,20 @@
 //! Following what the agent does: `watch` and `update --wait`.
 
-use super::{
-    client::{Agent, CallError},
-    show,
-};
+use super::show;
 use crate::{
     outcome::Refused,
     style::{Style, clean, print, print_json},
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use std::{
     io::IsTerminal,
     path::Path,
     time::{Duration, Instant},
 };
-use surefoot_api::{BlockedRelease, CheckResult, Gate, Progress, State, StatusInfo};
+use surefoot_api::{
+    BlockedRelease, CallError, CheckResult, Client, Gate, Progress, State, StatusInfo, method,
+};
 use surefoot_core::{gate::Stage, release::Name};
 
 /// How long an agent may be away: after a commit it makes room for its successor.
@@ -25,23 +23,16 @@ const AWAY: Duration = Duration::from_secs(90);
 /// Between two attempts to find it again.
 const RETRY: Duration = Duration::from_millis(500);
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Answer {
-    pub(super) status: StatusInfo,
-}
-
 /// Prints every change until interrupted.
 pub(super) fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
-    let mut agent = Agent::connect(socket)?;
-    agent.watch()?;
+    let mut agent = Client::connect(socket)?.watch()?;
     let mut screen = Screen::new();
     loop {
-        let Answer { status } = match agent.next() {
-            Ok(answer) => answer,
+        let status = match agent.next_status() {
+            Ok(status) => status,
             Err(CallError::Gone { .. }) => {
                 screen.say("the agent is away; waiting for it");
-                agent = find_again(socket, None)?;
-                agent.watch()?;
+                agent = find_again(socket, None)?.watch()?;
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -87,10 +78,10 @@ pub(super) enum Outcome {
 /// Asks for an update and follows it to its end.
 pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyhow::Result<()> {
     let until = limit.map(|limit| Instant::now() + limit);
-    let mut agent = Agent::connect(socket)?;
-    let Answer { status: before } = agent.call("Status", json!({}))?;
-    let _: super::Done = agent.call("Update", json!({}))?;
-    agent.watch()?;
+    let mut agent = Client::connect(socket)?;
+    let before = agent.call(&method::Status {})?.status;
+    agent.call(&method::Update {})?;
+    let mut agent = agent.watch()?;
     let mut screen = Screen::new();
     let outcome = loop {
         let left = match until.map(|until| until.saturating_duration_since(Instant::now())) {
@@ -99,9 +90,9 @@ pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyh
             }
             left => left,
         };
-        agent.patience(left);
-        match agent.next::<Answer>() {
-            Ok(Answer { status }) => {
+        agent.wait_at_most(left);
+        match agent.next_status() {
+            Ok(status) => {
                 if !json {
                     screen.show(&status)?;
                 }
@@ -111,8 +102,7 @@ pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyh
             }
             // Out of time, or the agent makes room for its successor.
             Err(CallError::Gone { .. }) if until.is_none_or(|until| Instant::now() < until) => {
-                agent = find_again(socket, until)?;
-                agent.watch()?;
+                agent = find_again(socket, until)?.watch()?;
             }
             Err(CallError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -205,11 +195,11 @@ fn finish(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
 }
 
 /// Waits for the agent to be there again.
-fn find_again(socket: &Path, until: Option<Instant>) -> Result<Agent, CallError> {
+fn find_again(socket: &Path, until: Option<Instant>) -> Result<Client, CallError> {
     let latest = Instant::now() + AWAY;
     let latest = until.map_or(latest, |until| until.min(latest));
     loop {
-        match Agent::connect(socket) {
+        match Client::connect(socket) {
             Err(_) if Instant::now() < latest => std::thread::sleep(RETRY),
             result => return result,
         }

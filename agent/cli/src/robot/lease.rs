@@ -1,17 +1,18 @@
 //! `surefoot lease`: the robot's own software says whether it is busy.
 
-use super::{Done, Socket, client::Agent, done};
+use super::{Socket, done};
 use crate::outcome::Exited;
 use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::{Value, json};
 use std::{path::PathBuf, process::ExitStatus, time::Duration};
-use surefoot_api::Why;
+use surefoot_api::{
+    Client, Name, Why,
+    method::{self, Done},
+};
 use surefoot_base::units::parse_duration;
-use surefoot_core::release::Name;
 use tokio::{
     process::{Child, Command},
     signal::unix::{SignalKind, signal},
@@ -46,20 +47,18 @@ pub(crate) struct Args {
 #[derive(Debug, Clone)]
 struct Lease {
     socket: PathBuf,
-    name: Name,
-    said: Value,
+    said: method::Lease,
 }
 
 /// Runs it.
 pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
     let lease = Lease {
-        said: json!({
-            "name": args.name,
-            "busy": !args.free,
-            "seconds": args.ttl.as_secs().max(1),
-            "why": args.why.as_ref().map(Why::as_str),
-        }),
-        name: args.name,
+        said: method::Lease {
+            name: args.name,
+            busy: !args.free,
+            ttl: args.ttl,
+            why: args.why,
+        },
         socket: args.socket.socket,
     };
     if args.end {
@@ -88,12 +87,12 @@ pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
 
 impl Lease {
     fn say(&self) -> anyhow::Result<Done> {
-        Ok(Agent::connect(&self.socket)?.call("Lease", self.said.clone())?)
+        Ok(Client::connect(&self.socket)?.call(&self.said)?)
     }
 
     fn end(&self) -> anyhow::Result<Done> {
-        let parameters = json!({ "name": self.name });
-        Ok(Agent::connect(&self.socket)?.call("EndLease", parameters)?)
+        let name = self.said.name.clone();
+        Ok(Client::connect(&self.socket)?.call(&method::EndLease { name })?)
     }
 
     /// Renews it until a command has ended. What would end this program is handed on to the command,
@@ -127,7 +126,7 @@ impl Lease {
                         Err(error) => Some(error.to_string()),
                     };
                     if let Some(why) = failed.as_ref().filter(|_| !silent) {
-                        eprintln!("surefoot: the lease '{}' could not be renewed: {why}", self.name);
+                        eprintln!("surefoot: the lease '{}' could not be renewed: {why}", self.said.name);
                     }
                     silent = failed.is_some();
                 }

@@ -1,6 +1,11 @@
 //! One client that says anything.
 
-use super::{Asked, Desk, Published, Roles, client::converse, roles::Caller, wire::Wire};
+use super::{
+    caller::Caller,
+    conversation::converse,
+    handle::{AgentHandle, Asked, Published},
+    roles::Roles,
+};
 use crate::doctor::Practice;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
@@ -17,7 +22,7 @@ const GROUP: u32 = 4242;
 /// What is the same for each client.
 struct Agent {
     runtime: Runtime,
-    desk: Desk,
+    handle: AgentHandle,
     asked: mpsc::Receiver<Asked>,
     _speaks: (watch::Sender<Published>, watch::Sender<Roles>),
 }
@@ -44,7 +49,7 @@ impl Agent {
         let (decide, roles) = watch::channel(Roles::of_groups(GROUP, GROUP));
         Self {
             runtime: runtime.expect("a runtime"),
-            desk: Desk {
+            handle: AgentHandle {
                 requests,
                 published,
                 roles,
@@ -62,7 +67,7 @@ impl Agent {
             groups: vec![GROUP],
         };
         let mut heard = Vec::new();
-        let talk = converse(Wire(said, &mut heard), caller, self.desk.clone());
+        let talk = converse(said, &mut heard, caller, self.handle.clone());
         let asked = &mut self.asked;
         let answers = async {
             while let Some(Asked { request, reply }) = asked.recv().await {

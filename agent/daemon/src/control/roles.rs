@@ -1,21 +1,9 @@
 //! Who may do what, by what the kernel says of the process at the other end of the socket.
 
+use super::caller::Caller;
 use crate::config::{Control, GroupName};
-use nix::unistd::{Group, User, geteuid};
-use std::fmt;
-
-/// What a caller may do; each may do what those before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
-    /// Read.
-    Anyone,
-    /// Hold, and end the own holds: the robot's own software.
-    App,
-    /// Update, roll back, end all holds.
-    Technician,
-    /// Everything.
-    Root,
-}
+use nix::unistd::{Group, geteuid};
+use surefoot_api::method::Role;
 
 /// The groups that make somebody more than anyone.
 #[derive(Debug, Clone, Default)]
@@ -112,38 +100,5 @@ impl Roles {
             Role::Technician => format!("root or {technician}"),
             Role::Root => "root".into(),
         }
-    }
-}
-
-/// The process at the other end, as it was when it connected: `SO_PEERCRED` and `SO_PEERGROUPS`,
-/// `unix(7)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// Its effective user.
-    pub(super) uid: u32,
-    /// Its process, for the log.
-    pub(super) pid: i32,
-    /// Its effective group and its supplementary ones.
-    pub(super) groups: Vec<u32>,
-}
-
-impl Caller {
-    /// The caller's name for people and as owner of holds: `alice`, or `uid 1000` where the user
-    /// database has none.
-    ///
-    /// The database may lie on a network, so it is asked from a thread of its own.
-    pub(super) async fn name(&self) -> String {
-        let uid = self.uid;
-        let lookup = tokio::task::spawn_blocking(move || User::from_uid(uid.into()));
-        match tokio::time::timeout(super::server::LOOKUP, lookup).await {
-            Ok(Ok(Ok(Some(user)))) => user.name,
-            _ => format!("uid {uid}"),
-        }
-    }
-}
-
-impl fmt::Display for Caller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid {} pid {}", self.uid, self.pid)
     }
 }

@@ -1,49 +1,29 @@
 //! Takes clients in, and counts them.
 
 use super::{
-    Desk,
-    client::converse,
-    wire::{Wire, caller},
+    caller::Caller,
+    conversation::converse,
+    handle::AgentHandle,
+    limits::{MAX_CLIENTS, MAX_CLIENTS_OF_USER, PAUSE},
 };
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use std::{collections::HashMap, convert::Infallible, future::Future, time::Duration};
+use std::{collections::HashMap, convert::Infallible, future::Future};
 use tokio::{
     net::{UnixListener, UnixStream},
     time::{Instant, sleep_until},
 };
 
-/// Clients at the same time; root comes in beyond them.
-pub(super) const MAX_CLIENTS: usize = 64;
-
-/// Clients of one user at the same time, root excepted: nobody can shut the others out.
-pub(super) const MAX_CLIENTS_OF_USER: usize = 8;
-
-/// How long a client may be silent, or take to say something.
-pub(super) const IDLE: Duration = Duration::from_secs(60);
-
-/// How long a client may take to hear something.
-pub(super) const WRITE: Duration = Duration::from_secs(10);
-
-/// How long the agent may take to answer.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
-
-/// How long the user database may take.
-pub(super) const LOOKUP: Duration = Duration::from_secs(3);
-
-/// How long nobody is taken in after that failed: for want of file descriptors, say.
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// Serves clients for as long as it is polled. Dropping it hangs up on all of them.
-pub(crate) async fn serve(listener: UnixListener, desk: Desk) -> Infallible {
+pub(crate) async fn serve(listener: UnixListener, agent: AgentHandle) -> Infallible {
     let mut clients = FuturesUnordered::new();
-    let mut census = Census::default();
+    let mut connections = Connections::default();
     let mut closed_until = Instant::now();
     loop {
         let open = closed_until <= Instant::now();
         tokio::select! {
             accepted = listener.accept(), if open => {
                 let admitted = match accepted {
-                    Ok((stream, _)) => admit(stream, &mut census, &desk).await,
+                    Ok((stream, _)) => admit(stream, &mut connections, &agent).await,
                     Err(error) => {
                         tracing::warn!(%error, "the control socket takes nobody in for a moment");
                         closed_until = Instant::now() + PAUSE;
@@ -53,7 +33,7 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk) -> Infallible {
                 clients.extend(admitted);
             }
             () = sleep_until(closed_until), if !open => {}
-            Some(uid) = clients.next() => census.leave(uid),
+            Some(uid) = clients.next() => connections.leave(uid),
         }
     }
 }
@@ -61,34 +41,34 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk) -> Infallible {
 /// Takes a client in, if there is room. The future ends with the client and gives its user.
 async fn admit(
     stream: UnixStream,
-    census: &mut Census,
-    desk: &Desk,
+    connections: &mut Connections,
+    agent: &AgentHandle,
 ) -> Option<impl Future<Output = u32> + use<>> {
-    let caller = match caller(&stream).await {
+    let caller = match Caller::of(&stream).await {
         Ok(caller) => caller,
         Err(error) => {
             tracing::warn!(%error, "a client without credentials was turned away");
             return None;
         }
     };
-    if !census.enter(caller.uid) {
+    if !connections.enter(caller.uid) {
         tracing::warn!(%caller, "a client was turned away: there are too many");
         return None;
     }
     let uid = caller.uid;
     let (read, write) = stream.into_split();
-    let talk = converse(Wire(read, write), caller, desk.clone());
+    let talk = converse(read, write, caller, agent.clone());
     Some(async move {
         talk.await;
         uid
     })
 }
 
-/// How many clients each user has.
+/// How many connections each user has.
 #[derive(Debug, Default)]
-struct Census(HashMap<u32, usize>);
+struct Connections(HashMap<u32, usize>);
 
-impl Census {
+impl Connections {
     fn enter(&mut self, uid: u32) -> bool {
         let all: usize = self.0.values().sum();
         let own = self.0.entry(uid).or_default();
@@ -115,18 +95,18 @@ mod tests {
 
     #[test]
     fn nobody_can_shut_the_others_out() {
-        let mut census = Census::default();
+        let mut connections = Connections::default();
         for _ in 0..MAX_CLIENTS_OF_USER {
-            assert!(census.enter(1000));
+            assert!(connections.enter(1000));
         }
-        assert!(!census.enter(1000));
-        assert!(census.enter(1001));
-        census.leave(1000);
-        assert!(census.enter(1000));
+        assert!(!connections.enter(1000));
+        assert!(connections.enter(1001));
+        connections.leave(1000);
+        assert!(connections.enter(1000));
         for uid in 2000..2100 {
-            census.enter(uid);
+            connections.enter(uid);
         }
-        assert!(!census.enter(3000));
-        assert!(census.enter(0));
+        assert!(!connections.enter(3000));
+        assert!(connections.enter(0));
     }
 }

@@ -1,8 +1,9 @@
 //! The server from outside: real sockets, real credentials, an agent that answers.
 
 use super::{
-    Asked, Desk, Published, Refused, Roles,
-    server::{self, IDLE, WRITE},
+    AgentHandle, Asked, Published, RequestError, Roles,
+    limits::{IDLE, WRITE},
+    server,
 };
 use crate::doctor::Practice;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -15,16 +16,10 @@ use std::{
     time::Duration,
 };
 use surefoot_api::{
-    BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
-    Knowledge, LeaseInfo, Progress, State, StatusInfo, System,
-    finding::{Finding, Subject},
+    HistoryEntry, State, StatusInfo,
+    samples::{findings, path, status as full},
 };
-use surefoot_core::{
-    StorePath,
-    gate::Stage,
-    journal::What,
-    machine::{Refusal, Request, state::Cause},
-};
+use surefoot_core::machine::{Refusal, Request};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -35,7 +30,7 @@ const TECHNICIANS: u32 = 4242;
 const APPS: u32 = 4243;
 const NOBODY: u32 = 65534;
 
-/// A server, and the far ends of its desk.
+/// A server, and the far ends of its handle.
 struct House {
     path: PathBuf,
     _dir: tempfile::TempDir,
@@ -51,103 +46,8 @@ impl Drop for House {
     }
 }
 
-fn path(name: &str) -> StorePath {
-    StorePath::from_base_name(&format!("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{name}")).unwrap()
-}
-
-fn system(release: &str) -> System {
-    System {
-        system: path(release),
-        release: Some(release.parse().unwrap()),
-        since: Some(jiff::Timestamp::UNIX_EPOCH),
-    }
-}
-
-/// A status that says everything that can be said.
-fn full() -> StatusInfo {
-    StatusInfo {
-        version: "0.1.0".into(),
-        model: "picker".into(),
-        labels: vec!["site=hall-3".into()],
-        channel: "stable".into(),
-        repository: "https://updates.example.org/fleet".into(),
-        state: State::Trial,
-        doing: "trying release 3".into(),
-        checking: false,
-        running: Some(system("3")),
-        booted: Some(system("2")),
-        confirmed: Some(system("2")),
-        fallbacks: vec![system("1")],
-        target: Some(system("3")),
-        progress: Some(Progress::default()),
-        blocked: vec![BlockedRelease {
-            release: "2.5".parse().unwrap(),
-            system: path("2.5"),
-            cause: Cause::Unhealthy,
-            why: "unit arm.service failed".into(),
-            failures: vec![Failure {
-                check: "unit arm.service".into(),
-                message: "failed".into(),
-                journal: vec!["no motor".into()],
-            }],
-            log: vec!["starting the following units".into()],
-            when: Some(jiff::Timestamp::UNIX_EPOCH),
-        }],
-        leases: vec![LeaseInfo {
-            name: "gripper".parse().unwrap(),
-            owner: "ros".into(),
-            busy: true,
-            why: Some("a vase".into()),
-            seconds_left: 9,
-        }],
-        gates: vec![Gate {
-            stage: Stage::Activate,
-            gate: "battery".into(),
-            why: "3 %, below 40 %".into(),
-        }],
-        holds: vec![HoldInfo {
-            owner: "alice".into(),
-            why: "carrying a vase".into(),
-            since: Some(jiff::Timestamp::UNIX_EPOCH),
-            seconds_left: Some(100),
-        }],
-        last_check: Some(Check {
-            when: Some(jiff::Timestamp::UNIX_EPOCH),
-            result: CheckResult::Failed,
-            error: Some("no route".into()),
-        }),
-        knowledge: Some(Knowledge {
-            signed: Some(jiff::Timestamp::UNIX_EPOCH),
-            expires: jiff::Timestamp::UNIX_EPOCH,
-            clock: ClockState::Unsynced,
-        }),
-        next_check_seconds: Some(30),
-        drift: Some("somebody switched".into()),
-    }
-}
-
-fn findings() -> Vec<Finding> {
-    vec![
-        Finding::ok(Subject::Loader, "boot partition", "it can be written"),
-        Finding::warn(Subject::Watchdog, "device", "there is none", "get one"),
-    ]
-}
-
 fn history() -> Arc<[HistoryEntry]> {
-    let entry = |what, name: &str| HistoryEntry {
-        when: Some(jiff::Timestamp::UNIX_EPOCH),
-        what,
-        release: Some(name.parse().unwrap()),
-        system: path(name),
-        why: Some("healthy".into()),
-        by: Some("alice".into()),
-    };
-    [
-        entry(What::Confirmed, "2"),
-        entry(What::Tried, "2"),
-        entry(What::Adopted, "1"),
-    ]
-    .into()
+    surefoot_api::samples::history().into()
 }
 
 fn house() -> House {
@@ -157,7 +57,7 @@ fn house() -> House {
     let (asking, requests) = mpsc::channel(4);
     let (published, reading) = watch::channel(Published::now(full(), history()));
     let (roles, roles_reading) = watch::channel(Roles::of_groups(TECHNICIANS, APPS));
-    let desk = Desk {
+    let handle = AgentHandle {
         requests: asking,
         published: reading,
         roles: roles_reading,
@@ -169,7 +69,7 @@ fn house() -> House {
         requests,
         published,
         _roles: roles,
-        server: tokio::spawn(server::serve(listener, desk)),
+        server: tokio::spawn(server::serve(listener, handle)),
     }
 }
 
@@ -194,7 +94,7 @@ impl House {
         &mut self,
         method: &str,
         parameters: Value,
-        answer: Result<String, Refused>,
+        answer: Result<String, RequestError>,
     ) -> (Value, Request) {
         let mut client = self.client().await;
         client
@@ -302,7 +202,7 @@ async fn it_describes_itself() {
 async fn what_is_asked_reaches_the_agent() {
     let mut house = house();
     let done = || Ok("as you say".to_owned());
-    let me = super::roles::Caller {
+    let me = super::caller::Caller {
         uid: nix::unistd::geteuid().as_raw(),
         pid: 0,
         groups: Vec::new(),
@@ -369,7 +269,10 @@ async fn every_refusal_has_its_name_and_words() {
             Refusal::NothingToDo("it is carrying a vase".into()).into(),
             "NothingToDo",
         ),
-        (Refused::Failed("it is carrying a vase".into()), "Failed"),
+        (
+            RequestError::Failed("it is carrying a vase".into()),
+            "Failed",
+        ),
     ] {
         let (reply, _) = house.asked("Update", json!({}), Err(refused)).await;
         let (error, parameters) = error(&reply);
@@ -712,5 +615,3 @@ async fn who_may_do_what_is_what_the_kernel_says() {
         }
     }
 }
-
-mod interface;

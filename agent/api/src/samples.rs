@@ -1,0 +1,112 @@
+//! Values that say everything that can be said, for tests.
+
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
+
+use crate::{
+    BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
+    Knowledge, LeaseInfo, Progress, Stage, State, StatusInfo, StorePath, System, What,
+    finding::{Finding, Subject},
+};
+use jiff::Timestamp;
+
+/// A store path with this name.
+pub fn path(name: &str) -> StorePath {
+    StorePath::from_base_name(&format!("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-{name}")).unwrap()
+}
+
+/// The system of a release.
+pub fn system(release: &str) -> System {
+    System {
+        system: path(release),
+        release: Some(release.parse().unwrap()),
+        since: Some(Timestamp::UNIX_EPOCH),
+    }
+}
+
+/// A status that says everything that can be said.
+pub fn status() -> StatusInfo {
+    StatusInfo {
+        version: "0.1.0".into(),
+        model: "picker".into(),
+        labels: vec!["site=hall-3".into()],
+        channel: "stable".into(),
+        repository: "https://updates.example.org/fleet".into(),
+        state: State::Trial,
+        doing: "trying release 3".into(),
+        checking: false,
+        running: Some(system("3")),
+        booted: Some(system("2")),
+        confirmed: Some(system("2")),
+        fallbacks: vec![system("1")],
+        target: Some(system("3")),
+        progress: Some(Progress::default()),
+        blocked: vec![BlockedRelease {
+            release: "2.5".parse().unwrap(),
+            system: path("2.5"),
+            cause: Cause::Unhealthy,
+            why: "unit arm.service failed".into(),
+            failures: vec![Failure {
+                check: "unit arm.service".into(),
+                message: "failed".into(),
+                journal: vec!["no motor".into()],
+            }],
+            log: vec!["starting the following units".into()],
+            when: Some(Timestamp::UNIX_EPOCH),
+        }],
+        leases: vec![LeaseInfo {
+            name: "gripper".parse().unwrap(),
+            owner: "ros".into(),
+            busy: true,
+            why: Some("a vase".into()),
+            seconds_left: 9,
+        }],
+        gates: vec![Gate {
+            stage: Stage::Activate,
+            gate: "battery".into(),
+            why: "3 %, below 40 %".into(),
+        }],
+        holds: vec![HoldInfo {
+            owner: "alice".into(),
+            why: "carrying a vase".into(),
+            since: Some(Timestamp::UNIX_EPOCH),
+            seconds_left: Some(100),
+        }],
+        last_check: Some(Check {
+            when: Some(Timestamp::UNIX_EPOCH),
+            result: CheckResult::Failed,
+            error: Some("no route".into()),
+        }),
+        knowledge: Some(Knowledge {
+            signed: Some(Timestamp::UNIX_EPOCH),
+            expires: Timestamp::UNIX_EPOCH,
+            clock: ClockState::Unsynced,
+        }),
+        next_check_seconds: Some(30),
+        drift: Some("somebody switched".into()),
+    }
+}
+
+/// What is as it should be, and what is not.
+pub fn findings() -> Vec<Finding> {
+    vec![
+        Finding::ok(Subject::Loader, "boot partition", "it can be written"),
+        Finding::warn(Subject::Watchdog, "device", "there is none", "get one"),
+    ]
+}
+
+/// Three entries, newest first.
+pub fn history() -> Vec<HistoryEntry> {
+    let entry = |what, name: &str| HistoryEntry {
+        when: Some(Timestamp::UNIX_EPOCH),
+        what,
+        release: Some(name.parse().unwrap()),
+        system: path(name),
+        why: Some("healthy".into()),
+        by: Some("alice".into()),
+    };
+    vec![
+        entry(What::Confirmed, "2"),
+        entry(What::Tried, "2"),
+        entry(What::Adopted, "1"),
+    ]
+}

@@ -1,0 +1,229 @@
+//! One call: what is asked, whether the caller may, and the answer.
+
+use super::{
+    caller::Caller,
+    handle::{AgentHandle, Asked, RequestError},
+    limits::ANSWER,
+};
+use surefoot_api::{
+    ErrorReply, RollbackTo, StatusInfo, Why,
+    message::{self, IncomingCall},
+    method::{Call, DoctorReply, Done, HistoryReply, Method, Parameters, Role, StatusReply, Watch},
+    service::{ServiceInfo, Target},
+};
+use surefoot_core::{
+    StorePath,
+    machine::{Refusal, Request},
+};
+use tokio::sync::oneshot;
+
+/// Who answers.
+const INFO: ServiceInfo = ServiceInfo {
+    vendor: "Surefoot",
+    product: "surefootd",
+    version: env!("CARGO_PKG_VERSION"),
+    url: env!("CARGO_PKG_REPOSITORY"),
+};
+
+/// What a call leads to.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// One answer, as a message.
+    Reply(Vec<u8>),
+    /// The status now and on each change.
+    Watch(Watch),
+}
+
+impl From<RequestError> for ErrorReply {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::Refusal(Refusal::Refused(why)) => Self::Refused { why },
+            RequestError::Refusal(Refusal::NothingToDo(why)) => Self::NothingToDo { why },
+            RequestError::Failed(why) => Self::Failed { why },
+        }
+    }
+}
+
+/// Answers a call.
+pub(super) async fn answer(
+    call: IncomingCall,
+    caller: &Caller,
+    agent: &AgentHandle,
+) -> Result<Answer, ErrorReply> {
+    match Target::of(&call)? {
+        Target::Service(method) => method.answer(call, &INFO).map(Answer::Reply),
+        Target::Agent(method) => {
+            let role = authorize(method, caller, agent)?;
+            let more = call.more;
+            let call = method.read(call.parameters)?;
+            granted(call, more, role, caller, agent).await
+        }
+    }
+}
+
+/// What the caller is, if that is enough for the method. Before that is known nothing of what was
+/// said along is looked at.
+fn authorize(method: Method, caller: &Caller, agent: &AgentHandle) -> Result<Role, ErrorReply> {
+    let roles = agent.roles.borrow();
+    let role = roles.of(caller);
+    if role < method.least_role() {
+        let needs = roles.needs(method.least_role());
+        tracing::info!(%caller, method = method.name(), "refused: the caller may not do this");
+        return Err(ErrorReply::NotAuthorized { needs });
+    }
+    Ok(role)
+}
+
+/// Answers a call that the caller may make. `more`: whether the caller takes several answers.
+async fn granted(
+    call: Call,
+    more: bool,
+    role: Role,
+    caller: &Caller,
+    agent: &AgentHandle,
+) -> Result<Answer, ErrorReply> {
+    match call {
+        Call::Status(call) => {
+            let status = agent.published.borrow().status();
+            reply(&call, &StatusReply { status })
+        }
+        Call::Watch(call) if more => Ok(Answer::Watch(call)),
+        Call::Watch(_) => Err(ErrorReply::ExpectedMore {}),
+        Call::History(call) => {
+            let limit = call.limit.map_or(usize::MAX, |limit| {
+                usize::try_from(limit).unwrap_or(usize::MAX)
+            });
+            let history = agent.published.borrow().history.clone();
+            let entries = history.iter().take(limit).cloned().collect();
+            reply(&call, &HistoryReply { entries })
+        }
+        Call::Doctor(call) => {
+            let findings = tokio::time::timeout(ANSWER, agent.practice.findings())
+                .await
+                .map_err(|_| ErrorReply::Failed {
+                    why: "the robot does not let itself be looked at".into(),
+                })?
+                .to_vec();
+            reply(&call, &DoctorReply { findings })
+        }
+        Call::Hold(call) => {
+            let request = Request::Hold {
+                length: call.length,
+                why: words(&call.why),
+                by: caller.name().await,
+            };
+            done(&call, request, caller, agent).await
+        }
+        Call::Resume(call) => {
+            let by = whose(role, caller).await;
+            done(&call, Request::Resume { by }, caller, agent).await
+        }
+        Call::Lease(call) => {
+            let request = Request::Lease {
+                name: call.name.clone(),
+                busy: call.busy,
+                why: call.why.as_ref().map(words),
+                ttl: call.ttl,
+                by: caller.name().await,
+            };
+            done(&call, request, caller, agent).await
+        }
+        Call::EndLease(call) => {
+            let request = Request::EndLease {
+                name: call.name.clone(),
+                by: whose(role, caller).await,
+            };
+            done(&call, request, caller, agent).await
+        }
+        Call::Update(call) => done(&call, Request::Update, caller, agent).await,
+        Call::Rollback(call) => {
+            let to = match &call.to {
+                None => None,
+                Some(to) => Some(find(to, &agent.published.borrow().status)?),
+            };
+            let request = Request::Rollback {
+                to,
+                force: call.force,
+                why: words(&call.why),
+                by: caller.name().await,
+            };
+            done(&call, request, caller, agent).await
+        }
+    }
+}
+
+fn words(why: &Why) -> String {
+    why.as_str().to_owned()
+}
+
+/// Whose things a caller may end: a technician everybody's (`None`), the robot's software its own.
+async fn whose(role: Role, caller: &Caller) -> Option<String> {
+    match role {
+        Role::Technician | Role::Root => None,
+        Role::App | Role::Anyone => Some(caller.name().await),
+    }
+}
+
+fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Answer, ErrorReply> {
+    let message = message::reply(call, parameters).map_err(|error| ErrorReply::Failed {
+        why: error.to_string(),
+    })?;
+    Ok(Answer::Reply(message))
+}
+
+/// Hands a request to the agent, waits for its answer, and passes that on.
+async fn done<P: Parameters<Reply = Done>>(
+    call: &P,
+    request: Request,
+    caller: &Caller,
+    agent: &AgentHandle,
+) -> Result<Answer, ErrorReply> {
+    tracing::info!(%caller, method = P::METHOD.name(), "asked");
+    let message = ask(agent, request).await?;
+    reply(call, &Done { message })
+}
+
+async fn ask(agent: &AgentHandle, request: Request) -> Result<String, RequestError> {
+    let (reply, answer) = oneshot::channel();
+    let gone = || RequestError::Failed("the agent is shutting down".into());
+    let asking = async {
+        agent
+            .requests
+            .send(Asked { request, reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    };
+    tokio::time::timeout(ANSWER, asking)
+        .await
+        .unwrap_or_else(|_| {
+            Err(RequestError::Failed(
+                "the agent did not answer in time; look at its journal: journalctl -u surefootd"
+                    .into(),
+            ))
+        })
+}
+
+/// Finds the system to roll back to among those that are kept. A store path is left to the agent.
+fn find(to: &RollbackTo, status: &StatusInfo) -> Result<StorePath, RequestError> {
+    if let RollbackTo::System(path) = to {
+        return Ok(path.clone());
+    }
+    let kept = || status.fallbacks.iter().chain(&status.confirmed);
+    kept()
+        .find(|system| to.names(&system.system, system.release.as_ref()))
+        .map(|system| system.system.clone())
+        .ok_or_else(|| {
+            let names: Vec<String> = kept()
+                .filter_map(|system| system.release.as_ref().map(ToString::to_string))
+                .collect();
+            let kept = match names.as_slice() {
+                [] => "no kept system came with a release; name it by its store path".to_owned(),
+                names => format!("the releases that are kept are {}", names.join(", ")),
+            };
+            Refusal::NothingToDo(format!(
+                "no kept system came with the release '{to}': {kept}"
+            ))
+            .into()
+        })
+}

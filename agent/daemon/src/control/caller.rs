@@ -1,0 +1,69 @@
+//! Who is at the other end of a connection, as the kernel says.
+
+use super::limits::LOOKUP;
+use nix::unistd::User;
+use std::{fmt, io, os::fd::AsFd};
+use tokio::net::UnixStream;
+use zlink_core::connection::socket::{FetchPeerCredentials, UnixSocket};
+
+/// The process at the other end, as it was when it connected: `SO_PEERCRED` and `SO_PEERGROUPS`,
+/// `unix(7)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// Its effective user.
+    pub(super) uid: u32,
+    /// Its process, for the log.
+    pub(super) pid: i32,
+    /// Its effective group and its supplementary ones.
+    pub(super) groups: Vec<u32>,
+}
+
+impl Caller {
+    /// Who is at the other end.
+    ///
+    /// zlink asks the kernel, since neither nix nor rustix knows `SO_PEERGROUPS`. The groups that
+    /// the process has now, as /proc shows them, are no substitute: it may have changed them since,
+    /// or be another process by then.
+    ///
+    /// # Errors
+    /// Whatever `getsockopt(2)` says. Then nobody knows who calls, and nobody may be served.
+    pub(super) async fn of(stream: &UnixStream) -> io::Result<Self> {
+        struct Peer<'a>(&'a UnixStream);
+        impl AsFd for Peer<'_> {
+            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+                self.0.as_fd()
+            }
+        }
+        impl UnixSocket for Peer<'_> {}
+
+        let peer = Peer(stream).fetch_peer_credentials().await?;
+        let groups = peer.unix_supplementary_group_ids();
+        Ok(Self {
+            uid: peer.unix_user_id().as_raw(),
+            pid: peer.process_id().as_raw_nonzero().get(),
+            groups: std::iter::once(&peer.unix_primary_group_id())
+                .chain(groups)
+                .map(|gid| gid.as_raw())
+                .collect(),
+        })
+    }
+
+    /// The caller's name for people and as owner of holds: `alice`, or `uid 1000` where the user
+    /// database has none.
+    ///
+    /// The database may lie on a network, so it is asked from a thread of its own.
+    pub(super) async fn name(&self) -> String {
+        let uid = self.uid;
+        let lookup = tokio::task::spawn_blocking(move || User::from_uid(uid.into()));
+        match tokio::time::timeout(LOOKUP, lookup).await {
+            Ok(Ok(Ok(Some(user)))) => user.name,
+            _ => format!("uid {uid}"),
+        }
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {} pid {}", self.uid, self.pid)
+    }
+}
