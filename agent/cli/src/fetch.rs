@@ -2,6 +2,7 @@
 
 use crate::{net::NetArgs, outcome::Usage};
 use anyhow::{Context as _, bail, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::{
@@ -12,7 +13,7 @@ use std::{
 };
 use surefoot_core::{
     StorePath,
-    closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
+    closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES, SignaturePolicy},
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name},
 };
 use surefoot_http::Http;
@@ -23,7 +24,7 @@ use surefoot_store::{
     nix_daemon::default_socket,
     plan::FetchPlan,
     progress::{Progress, Status},
-    request::{FetchRequest, SignaturePolicy},
+    request::FetchRequest,
 };
 
 /// Without a terminal, how often a line says how far it is.
@@ -92,8 +93,8 @@ pub(crate) struct Args {
     staging: PathBuf,
     /// Whose word makes a path good: the Nix signatures that the daemon checks besides, or the
     /// closure index alone, which the daemon allows to trusted users.
-    #[arg(long, value_enum, default_value = "nix")]
-    signatures: Signatures,
+    #[arg(long, default_value = "nix", value_parser = signatures())]
+    signatures: SignaturePolicy,
     /// Do not wait until the store is on the disk. A power cut soon after may damage what was
     /// fetched, unless nix.conf has fsync-store-paths.
     #[arg(long)]
@@ -105,10 +106,9 @@ pub(crate) struct Args {
     net: NetArgs,
 }
 
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Signatures {
-    Nix,
-    Manifest,
+fn signatures() -> impl TypedValueParser<Value = SignaturePolicy> {
+    PossibleValuesParser::new(SignaturePolicy::NAMES)
+        .map(|name| SignaturePolicy::named(&name).unwrap_or_default())
 }
 
 /// Runs it.
@@ -140,10 +140,7 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
     request.http = args.net.options();
     request.bandwidth.set(args.limit_rate.unwrap_or(0));
     request.daemon_socket = default_socket();
-    request.signatures = match args.signatures {
-        Signatures::Nix => SignaturePolicy::Nix,
-        Signatures::Manifest => SignaturePolicy::Manifest,
-    };
+    request.signatures = args.signatures;
     if args.dry_run {
         let plan = fetch::plan(&request).await?;
         if !json {

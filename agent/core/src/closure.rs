@@ -32,6 +32,33 @@ pub struct ClosureIndex {
     pub paths: Vec<PathInfo>,
 }
 
+/// Whose word makes a store path good, when it enters the store. The bytes are pinned by the signed
+/// index whatever it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignaturePolicy {
+    /// The Nix daemon checks Nix' own signatures besides, against its `trusted-public-keys`.
+    #[default]
+    Nix,
+    /// The signed index alone. The daemon allows it to trusted users only, and checks what others
+    /// add silently.
+    Manifest,
+}
+
+impl SignaturePolicy {
+    /// The words for it, in configuration and on command lines.
+    pub const NAMES: [&str; 2] = ["nix", "manifest"];
+
+    /// What a word stands for.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "nix" => Some(Self::Nix),
+            "manifest" => Some(Self::Manifest),
+            _ => None,
+        }
+    }
+}
+
 /// One store path: what Nix records of it, and where its NAR lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,6 @@
 //! Bringing a closure, as it is configured.
 
-use crate::config::{Config, Fetch, Secret, Signatures};
+use crate::config::{Config, Fetch, Secret};
 use jiff::{Zoned, civil::DateTime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
@@ -14,7 +14,7 @@ use surefoot_store::{
     fetch::{self, FetchReport},
     nix_daemon::Connection,
     progress::Progress,
-    request::{FetchRequest, SignaturePolicy},
+    request::FetchRequest,
 };
 
 /// How often the clock is asked whether a window begins or ends.
@@ -45,10 +45,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchReque
     let mut request = FetchRequest::new(Arc::new(index), caches, staging, root);
     request.connections = fetch.connections as usize;
     request.daemon_socket = fetch.daemon_socket();
-    request.signatures = match fetch.signatures {
-        Signatures::Nix => SignaturePolicy::Nix,
-        Signatures::Manifest => SignaturePolicy::Manifest,
-    };
+    request.signatures = fetch.signatures;
     request.reserve = fetch.reserve.0;
     request.staging_limit = fetch.staging.0;
     request.memory = fetch.memory.0;

@@ -2,19 +2,11 @@
 
 use crate::{cache::backoff::Retry, nix_daemon::default_socket};
 use std::{path::PathBuf, sync::Arc};
-use surefoot_core::{closure::ClosureIndex, store_path::STORE_DIR};
+use surefoot_core::{
+    closure::{ClosureIndex, SignaturePolicy},
+    store_path::STORE_DIR,
+};
 use surefoot_http::{Options, pace::Bandwidth};
-
-/// Whose word makes a path good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SignaturePolicy {
-    /// The index pins every byte, and the Nix daemon checks its own signatures besides, against
-    /// its `trusted-public-keys`.
-    #[default]
-    Nix,
-    /// The signed index alone. The daemon allows it to trusted users only.
-    Manifest,
-}
 
 /// What to fetch, from where and how.
 #[derive(Debug, Clone)]

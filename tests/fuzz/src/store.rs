@@ -3,7 +3,7 @@
 use std::path::Path;
 use surefoot_core::{
     Sha256, StorePath,
-    closure::{Compression, Download, PathInfo},
+    closure::{Compression, Download, PathInfo, SignaturePolicy},
 };
 use surefoot_http::{
     header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, LAST_MODIFIED, RETRY_AFTER},
@@ -12,7 +12,7 @@ use surefoot_http::{
 use surefoot_store::{
     nar::verified,
     narinfo::NarInfo,
-    nix_daemon::{CheckSignatures, Connection, Payload},
+    nix_daemon::{Connection, Payload},
     signature::PublicKey,
 };
 use tokio::{
@@ -120,6 +120,6 @@ async fn ask(answers: &[u8]) {
     let _ = pieces.try_send(Ok(piece));
     drop(pieces);
     let _ = connection
-        .add_multiple(CheckSignatures::Yes, &mut payload)
+        .add_multiple(SignaturePolicy::Nix, &mut payload)
         .await;
 }

@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting, Signatures,
-        Stage, TimeOfDay, UnitGlob, UnitName,
+        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting, Stage,
+        TimeOfDay, UnitGlob, UnitName,
     },
 };
 use crate::boot::loaders::LoaderChoice;
@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use surefoot_core::release::Name;
+use surefoot_core::{closure::SignaturePolicy, release::Name};
 
 settings! {
     /// What the robot is and where its updates come from.
@@ -95,7 +95,7 @@ settings! {
         /// Who vouches for what enters the store. The signed manifest pins every NAR hash either
         /// way; with `"nix"` the Nix daemon checks Nix' signatures against `trusted-public-keys`
         /// too.
-        signatures: Signatures = "nix";
+        signatures: SignaturePolicy = "nix";
         /// Space that must stay free in the store. A fetch that would use it is refused before
         /// its first byte.
         reserve: Bytes = "256MiB";

@@ -19,7 +19,7 @@ pub(crate) use keys::{
     Battery, CommandCheck, Config, Control, Fetch, GateCommand, Gates, Health, HttpCheck, TcpCheck,
 };
 pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
-pub(crate) use values::{GroupName, Secret, Signatures, Stage};
+pub(crate) use values::{GroupName, Secret, Stage};
 
 /// Reads a text as the only file of a configuration; every problem is put into words.
 #[cfg(feature = "fuzz")]

@@ -5,6 +5,7 @@ use reqwest::Url;
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use surefoot_base::{glob, units};
 use surefoot_core::{
+    closure::SignaturePolicy,
     gate,
     release::{self, Name},
 };
@@ -516,13 +517,13 @@ macro_rules! choice {
 
 pub(crate) use choice;
 
-choice! {
-    /// Who vouches for a store path when it enters the store.
-    Signatures {
-        /// The Nix daemon checks Nix' own signatures against its trusted keys, too.
-        Nix = "nix",
-        /// The signed manifest alone.
-        Manifest = "manifest",
+impl Setting for SignaturePolicy {
+    const KIND: &'static str = "choice";
+    const EXPECTS: &'static str = "one of \"nix\", \"manifest\"";
+    const CHOICES: &'static [&'static str] = &Self::NAMES;
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        Self::named(text(value)?).ok_or(None)
     }
 }
 

@@ -9,9 +9,9 @@ use crate::{
     download::budget::{MemoryBudget, StagingBudget},
     error::{Error, Result},
     nar,
-    nix_daemon::{CheckSignatures, Connection, Payload},
+    nix_daemon::{Connection, Payload},
     progress::Reporter,
-    request::{FetchRequest, SignaturePolicy},
+    request::FetchRequest,
     staging::{Staging, StagingKey},
 };
 use cleanup::Cleanup;
@@ -23,7 +23,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use surefoot_core::closure::{ClosureIndex, PathInfo};
+use surefoot_core::closure::{ClosureIndex, PathInfo, SignaturePolicy};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -35,7 +35,7 @@ const FRAMES: usize = 4;
 /// What all importers of a fetch share.
 pub(crate) struct Importer<'a> {
     pub(crate) socket: PathBuf,
-    pub(crate) check: CheckSignatures,
+    pub(crate) signatures: SignaturePolicy,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) staging: Arc<Staging>,
     pub(crate) reporter: Reporter<'a>,
@@ -62,10 +62,7 @@ impl<'a> Importer<'a> {
         let cleanup = Cleanup::new(Arc::clone(&staging), request.staging_limit / 8);
         Self {
             socket: request.daemon_socket.clone(),
-            check: match request.signatures {
-                SignaturePolicy::Nix => CheckSignatures::Yes,
-                SignaturePolicy::Manifest => CheckSignatures::No,
-            },
+            signatures: request.signatures,
             index: Arc::clone(&request.index),
             staging,
             reporter,
@@ -191,7 +188,7 @@ impl<'a> Importer<'a> {
             permit
         };
         let add = async {
-            let outcome = connection.add_multiple(self.check, &mut payload).await;
+            let outcome = connection.add_multiple(self.signatures, &mut payload).await;
             drop(payload);
             outcome
         };

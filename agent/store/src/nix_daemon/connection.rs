@@ -12,7 +12,7 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
 };
-use surefoot_core::{Sha256, StorePath};
+use surefoot_core::{Sha256, StorePath, closure::SignaturePolicy};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     net::{
@@ -62,15 +62,6 @@ pub struct ValidPath {
     pub signatures: Vec<String>,
     /// Content address.
     pub ca: Option<String>,
-}
-
-/// Whether the daemon checks the signatures of what is added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CheckSignatures {
-    /// Against its `trusted-public-keys`.
-    Yes,
-    /// Not at all. The daemon allows it to trusted users only, and checks the others silently.
-    No,
 }
 
 /// One connection: one operation at a time.
@@ -283,14 +274,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// The daemon's, or the one that came through `payload`.
     pub async fn add_multiple(
         &mut self,
-        check: CheckSignatures,
+        signatures: SignaturePolicy,
         payload: &mut mpsc::Receiver<Result<Vec<u8>>>,
     ) -> Result<()> {
         let mut request = Writer::default();
         request
             .number(op::ADD_MULTIPLE_TO_STORE)
             .flag(false) // repair
-            .flag(check == CheckSignatures::No);
+            .flag(signatures == SignaturePolicy::Manifest); // dontCheckSigs
         let outcome = async {
             self.begin()?;
             // The daemon may log while it reads: both directions must move at once.

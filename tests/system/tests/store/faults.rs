@@ -214,7 +214,7 @@ fn garbage_under_the_right_digest_is_no_nar() -> Result<()> {
         (info.nar_hash, info.nar_size) = (digest, garbage.len() as u64);
         (info.download.file_hash, info.download.file_size) = (Some(digest), Some(5000));
     });
-    request.signatures = surefoot_store::request::SignaturePolicy::Manifest;
+    request.signatures = surefoot_core::closure::SignaturePolicy::Manifest;
     let error = run(&request).unwrap_err();
     assert!(matches!(error, Error::Daemon(_)), "{error}");
     lab.check_clean(&request)

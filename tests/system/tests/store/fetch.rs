@@ -3,8 +3,8 @@
 use crate::lab::{self, Lab, run, staged, wait_unlocked};
 use anyhow::Result;
 use std::sync::Arc;
-use surefoot_core::closure::Compression;
-use surefoot_store::{Error, Kind, fetch, progress::Status, request::SignaturePolicy};
+use surefoot_core::closure::{Compression, SignaturePolicy};
+use surefoot_store::{Error, Kind, fetch, progress::Status};
 use surefoot_tests::{Farm, Fault, Faulty, Nginx, Toplevel};
 use tokio::sync::watch;
 
