@@ -15,7 +15,7 @@ use crate::{
     },
     error::{Error, Result},
     gc_root,
-    import::{Importer, concurrency::MANY, scheduler::Scheduler},
+    import::{Importer, concurrency::MAX_IMPORTERS, scheduler::Scheduler},
     nix_daemon::Connection,
     plan::FetchPlan,
     progress::{Meter, Progress, Reporter},
@@ -64,7 +64,7 @@ pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
     request.index.check()?;
     let mut daemon = Connection::open(&request.daemon_socket).await?;
     let valid = daemon.valid_paths(&all_paths(&request.index)).await?;
-    look(request, &valid).await
+    make_plan(request, &valid).await
 }
 
 /// Fetches the closure. When it returns, all of it is valid in the store and the GC root holds it.
@@ -113,7 +113,7 @@ pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
     Ok(PreparedFetch {
         request,
         caches,
-        plan: look(request, &valid).await?,
+        plan: make_plan(request, &valid).await?,
         valid,
         daemon,
         start,
@@ -142,7 +142,7 @@ impl PreparedFetch<'_> {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
             tokio::try_join!(
-                bring(request, caches, Scheduler::new(index, &valid), reporter),
+                download_and_import(request, caches, Scheduler::new(index, &valid), reporter),
                 daemon.add_temp_roots(&missing),
             )?;
         }
@@ -171,7 +171,7 @@ fn all_paths(index: &ClosureIndex) -> Vec<&StorePath> {
     index.paths.iter().map(|info| &info.path).collect()
 }
 
-async fn look(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result<FetchPlan> {
+async fn make_plan(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result<FetchPlan> {
     let plan = FetchPlan::new(&request.index, valid, &request.staging);
     let store = if request.store_dir.is_dir() {
         &request.store_dir
@@ -183,7 +183,7 @@ async fn look(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result<Fetc
 }
 
 /// Downloads and imports what is missing.
-async fn bring(
+async fn download_and_import(
     request: &FetchRequest,
     caches: Vec<Cache>,
     scheduler: Scheduler,
@@ -224,7 +224,7 @@ async fn bring(
         importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, reporter),
     };
     let all = async {
-        let imports = (0..MANY).map(|_| work.importer.run());
+        let imports = (0..MAX_IMPORTERS).map(|_| work.importer.run());
         tokio::try_join!(work.downloads(), try_join_all(imports))?;
         work.importer.clean().await
     };

@@ -13,10 +13,10 @@ use std::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Paths that are imported at once, over as many connections: while one registers, the others unpack.
-const FEW: usize = 3;
+const IMPORTERS: usize = 3;
 
 /// Paths that are imported at once when the daemon waits for the disk.
-pub(crate) const MANY: usize = 8;
+pub(crate) const MAX_IMPORTERS: usize = 8;
 
 /// How many small paths tell which it is, and what counts as small, bytes of NAR.
 const SAMPLES: usize = 8;
@@ -39,7 +39,7 @@ pub(crate) struct Concurrency {
 impl Concurrency {
     pub(crate) fn new() -> Self {
         Self {
-            importers: Semaphore::new(FEW),
+            importers: Semaphore::new(IMPORTERS),
             registrations: Semaphore::new(1),
             samples: Mutex::default(),
         }
@@ -63,8 +63,8 @@ impl Concurrency {
         }
         samples.push(time);
         if samples.len() == SAMPLES && waits_for_the_disk(&mut samples) {
-            self.importers.add_permits(MANY - FEW);
-            self.registrations.add_permits(MANY - 1);
+            self.importers.add_permits(MAX_IMPORTERS - IMPORTERS);
+            self.registrations.add_permits(MAX_IMPORTERS - 1);
         }
     }
 }
@@ -89,7 +89,10 @@ mod tests {
     #[test]
     fn only_a_daemon_that_waits_for_the_disk_gets_many_at_once() {
         let fast = Duration::from_millis(2);
-        for (time, expected) in [(fast, (FEW, 1)), (SLOW, (MANY, MANY))] {
+        for (time, expected) in [
+            (fast, (IMPORTERS, 1)),
+            (SLOW, (MAX_IMPORTERS, MAX_IMPORTERS)),
+        ] {
             let concurrency = Concurrency::new();
             // Big paths take their time anyway, and a few small ones say nothing.
             for _ in 0..SAMPLES {
@@ -97,7 +100,7 @@ mod tests {
             }
             concurrency.registered(SMALL, SLOW);
             concurrency.registered(0, fast);
-            assert_eq!(free(&concurrency), (FEW, 1));
+            assert_eq!(free(&concurrency), (IMPORTERS, 1));
             for _ in 0..2 * SAMPLES {
                 concurrency.registered(100, time);
             }
