@@ -51,9 +51,9 @@ let
       cp -r . $out
       chmod -R u+w $out
       cd $out/tests/rig
-      patchShebangs --build container nix rootfs toplevel/build
+      patchShebangs --build container nix rootfs toplevel/build toplevel/install
       keyring=$(echo ${debian-archive-keyring}/share/keyrings/debian-archive-keyring.[gp]*)
-      substituteInPlace rootfs \
+      substituteInPlace debian.sh \
         --replace-fail /usr/share/keyrings/debian-archive-keyring.gpg "''${keyring%% *}"
     '';
   };
