@@ -14,7 +14,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES, SignaturePolicy},
-    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name},
+    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, manifest_target},
 };
 use surefoot_http::Http;
 use surefoot_store::{
@@ -290,7 +290,7 @@ async fn released(
     config.http = net.options();
     let mut client = surefoot_trust::Client::new(config)?;
     client.refresh(jiff::Timestamp::now()).await?;
-    let name = format!("channels/{channel}.json");
+    let name = manifest_target(channel);
     let manifest = Manifest::parse(&client.target(&name, MAX_MANIFEST_BYTES).await?, channel)?;
     let target = manifest
         .target(model, labels)

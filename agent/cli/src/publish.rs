@@ -12,7 +12,10 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::ClosureIndex,
-    release::{self, Label, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System},
+    release::{
+        self, Label, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System,
+        manifest_target,
+    },
 };
 use surefoot_http::Http;
 use surefoot_store::{
@@ -93,7 +96,7 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
     let keys = crate::repo::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
     let mut editor = Editor::open(&args.repo, keys)?;
-    let target = format!("channels/{}.json", args.channel);
+    let target = manifest_target(&args.channel);
     let mut manifest = match editor.read_target(&target)? {
         Some(bytes) => Manifest::parse(&bytes, &args.channel)?,
         None => Manifest {

@@ -1,9 +1,12 @@
 //! The closure index: every store path of one system, with all that is needed to fetch it.
 //!
-//! It is the TUF target `closures/<sha256 of the file>.json.zst`. Because its hash is signed, it
+//! It is the TUF target [`index_target`](crate::release::index_target). Because its hash is signed, it
 //! pins the NAR hash of every path: a cache can refuse to serve, but it cannot change a byte.
 
-use crate::{Sha256, StorePath};
+use crate::{
+    Sha256, StorePath,
+    spec::{self, Unreadable},
+};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -127,18 +130,7 @@ impl ClosureIndex {
     /// # Errors
     /// [`IndexError`]; see [`Self::check`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        if bytes.len() as u64 > MAX_INDEX_BYTES {
-            return Err(IndexError::TooLarge(bytes.len()));
-        }
-        #[derive(Deserialize)]
-        struct Head {
-            spec: u32,
-        }
-        let head: Head = serde_json::from_slice(bytes).map_err(IndexError::Json)?;
-        if head.spec != SPEC {
-            return Err(IndexError::Spec(head.spec));
-        }
-        let index: Self = serde_json::from_slice(bytes).map_err(IndexError::Json)?;
+        let index: Self = spec::parse(bytes, MAX_INDEX_BYTES, SPEC)?;
         index.check()?;
         Ok(index)
     }
@@ -287,6 +279,16 @@ pub enum IndexError {
         /// Its URL.
         url: String,
     },
+}
+
+impl From<Unreadable> for IndexError {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::TooLarge(bytes) => Self::TooLarge(bytes),
+            Unreadable::Json(error) => Self::Json(error),
+            Unreadable::Spec(spec) => Self::Spec(spec),
+        }
+    }
 }
 
 #[cfg(test)]

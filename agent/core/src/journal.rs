@@ -9,6 +9,7 @@ use crate::{
     hold::Hold,
     machine::state::{Evidence, Generation, State},
     release::{Name, Target},
+    spec::{self, Unreadable},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -161,18 +162,7 @@ impl Journal {
     /// [`JournalError`] if it is too large, broken, or of an unknown format. Such a journal must
     /// not be overwritten.
     pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
-        if bytes.len() as u64 > MAX_JOURNAL_BYTES {
-            return Err(JournalError::TooLarge(bytes.len()));
-        }
-        #[derive(Deserialize)]
-        struct Head {
-            spec: u32,
-        }
-        let head: Head = serde_json::from_slice(bytes).map_err(JournalError::Json)?;
-        if head.spec != SPEC {
-            return Err(JournalError::Spec(head.spec));
-        }
-        serde_json::from_slice(bytes).map_err(JournalError::Json)
+        Ok(spec::parse(bytes, MAX_JOURNAL_BYTES, SPEC)?)
     }
 
     /// Why this target is not to be tried, if so.
@@ -220,4 +210,14 @@ pub enum JournalError {
         "it has format {0}, this program reads format {SPEC}; start the Surefoot that wrote it"
     )]
     Spec(u32),
+}
+
+impl From<Unreadable> for JournalError {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::TooLarge(bytes) => Self::TooLarge(bytes),
+            Unreadable::Json(error) => Self::Json(error),
+            Unreadable::Spec(spec) => Self::Spec(spec),
+        }
+    }
 }

@@ -23,6 +23,7 @@ pub mod reboot;
 pub mod release;
 pub mod resolver;
 pub mod retry;
+mod spec;
 pub mod store_path;
 pub mod switch;
 pub mod time;

@@ -1,10 +1,13 @@
 //! The manifest of a channel: which releases there are, and which system each model gets.
 //!
-//! It is the TUF target `channels/<name>.json`. Its length and hash are pinned by the signed
+//! It is the TUF target [`manifest_target`]. Its length and hash are pinned by the signed
 //! targets metadata, so nothing in it needs a signature of its own. Unknown fields pass, an
 //! unknown `spec` is refused.
 
-use crate::StorePath;
+use crate::{
+    Sha256, StorePath,
+    spec::{self, Unreadable},
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -14,6 +17,18 @@ pub const SPEC: u32 = 1;
 
 /// Manifests above this size are refused before they are parsed, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// The TUF target of a channel's manifest: `channels/<name>.json`.
+#[must_use]
+pub fn manifest_target(channel: &Name) -> String {
+    format!("channels/{channel}.json")
+}
+
+/// The TUF target of the closure index whose file has this digest: `closures/<sha256 hex>.json.zst`.
+#[must_use]
+pub fn index_target(file: &Sha256) -> String {
+    format!("closures/{}.json.zst", file.hex())
+}
 
 /// A name of a channel, a model or a release: 1 to 100 characters from `A-Za-z0-9._+-`, starting
 /// with a letter or digit. So it can stand in a file name, a URL and a log line as it is.
@@ -190,7 +205,7 @@ pub enum RebootPolicy {
 pub struct System {
     /// The system's toplevel, `config.system.build.toplevel`.
     pub toplevel: StorePath,
-    /// TUF target of the closure index: `closures/<sha256 hex>.json.zst`.
+    /// TUF target of the closure index: [`index_target`].
     pub index: String,
     /// Paths in the closure.
     pub paths: u64,
@@ -241,19 +256,7 @@ impl Manifest {
     /// [`ManifestError`] if it is too large, is not JSON of the expected shape, has an unknown
     /// `spec`, is for another channel, or names a release twice.
     pub fn parse(bytes: &[u8], channel: &Name) -> Result<Self, ManifestError> {
-        if bytes.len() as u64 > MAX_MANIFEST_BYTES {
-            return Err(ManifestError::TooLarge(bytes.len()));
-        }
-        #[derive(Deserialize)]
-        struct Head {
-            spec: u32,
-        }
-        // The version first: a newer format may have another shape.
-        let head: Head = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
-        if head.spec != SPEC {
-            return Err(ManifestError::Spec(head.spec));
-        }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let manifest: Self = spec::parse(bytes, MAX_MANIFEST_BYTES, SPEC)?;
         if manifest.channel != *channel {
             return Err(ManifestError::Channel {
                 expected: channel.clone(),
@@ -310,6 +313,16 @@ pub enum ManifestError {
     /// Two releases with one name.
     #[error("the manifest names release '{0}' twice")]
     Duplicate(Name),
+}
+
+impl From<Unreadable> for ManifestError {
+    fn from(why: Unreadable) -> Self {
+        match why {
+            Unreadable::TooLarge(bytes) => Self::TooLarge(bytes),
+            Unreadable::Json(error) => Self::Json(error),
+            Unreadable::Spec(spec) => Self::Spec(spec),
+        }
+    }
 }
 
 #[cfg(test)]

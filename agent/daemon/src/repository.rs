@@ -8,7 +8,7 @@ use surefoot_api::{ClockState, Knowledge};
 use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
-    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target},
+    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target, manifest_target},
 };
 use surefoot_http::Options;
 use surefoot_trust::{Client, Clock, Error};
@@ -116,7 +116,7 @@ impl Repository {
                     refresh.now
                 );
             }
-            let name = format!("channels/{}.json", self.channel);
+            let name = manifest_target(&self.channel);
             let bytes = match client.target(&name, MAX_MANIFEST_BYTES).await {
                 // The fleet signs that there is no such channel: it may be yet to come.
                 Err(Error::NoSuchTarget { .. }) => return Ok(None),

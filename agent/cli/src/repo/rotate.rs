@@ -295,7 +295,7 @@ fn delegation(
     let mut paths = Vec::new();
     for channel in &args.channel {
         let channel: surefoot_core::release::Name = channel.parse()?;
-        paths.push(format!("channels/{channel}.json"));
+        paths.push(surefoot_core::release::manifest_target(&channel));
     }
     if !paths.is_empty() {
         // What a release consists of is found by its digest, whoever lists it.

@@ -6,6 +6,7 @@ use std::io::Read;
 use surefoot_core::{
     Sha256,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES},
+    release::index_target,
 };
 
 /// Indexes are written once and fetched by every robot.
@@ -38,7 +39,7 @@ pub fn pack(index: &ClosureIndex) -> Result<Packed> {
     }
     let digest = Sha256(sha2::Sha256::digest(&bytes).into());
     Ok(Packed {
-        target: format!("closures/{}.json.zst", digest.hex()),
+        target: index_target(&digest),
         bytes,
     })
 }

@@ -1,0 +1,34 @@
+//! Reading a file whose first word is the version of its format.
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// Why a file was not read.
+pub(crate) enum Unreadable {
+    /// Larger than allowed; bytes.
+    TooLarge(usize),
+    /// Not JSON, or of another shape.
+    Json(serde_json::Error),
+    /// A version that is not known here.
+    Spec(u32),
+}
+
+/// Reads a file of at most `max` bytes, whose `spec` has to be `known`. The version is looked at
+/// first: a newer format may have another shape.
+pub(crate) fn parse<T: DeserializeOwned>(
+    bytes: &[u8],
+    max: u64,
+    known: u32,
+) -> Result<T, Unreadable> {
+    #[derive(Deserialize)]
+    struct Head {
+        spec: u32,
+    }
+    if bytes.len() as u64 > max {
+        return Err(Unreadable::TooLarge(bytes.len()));
+    }
+    let head: Head = serde_json::from_slice(bytes).map_err(Unreadable::Json)?;
+    if head.spec != known {
+        return Err(Unreadable::Spec(head.spec));
+    }
+    serde_json::from_slice(bytes).map_err(Unreadable::Json)
+}
