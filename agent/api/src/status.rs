@@ -159,7 +159,7 @@ pub struct Failure {
 impl From<&health::Failure> for Failure {
     fn from(failure: &health::Failure) -> Self {
         Self {
-            check: failure.check.clone(),
+            check: failure.check.to_string(),
             message: failure.message.clone(),
             journal: failure.journal.clone(),
         }

@@ -1,19 +1,81 @@
 //! What a look at the robot's health found.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Lines of journal kept per failure: enough to see why, small enough for a metered link.
 pub const JOURNAL_LINES: usize = 20;
 
-/// The name of the check that reaches for the repository.
-pub const REPOSITORY: &str = "manifest server";
+/// One check, in the journal and for people by its words: `unit ros.service`, `manifest server`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum Check {
+    /// The system under trial still runs: `running system`.
+    RunningSystem,
+    /// systemd says how its units are: `units`.
+    Units,
+    /// A unit: `unit NAME`.
+    Unit(String),
+    /// A configured command: `command NAME`.
+    Command(String),
+    /// A configured port: `tcp NAME`.
+    Tcp(String),
+    /// A configured page: `http NAME`.
+    Http(String),
+    /// The repository is reached: `manifest server`.
+    ManifestServer,
+    /// A check of another version of the agent, in its words.
+    Other(String),
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RunningSystem => f.write_str("running system"),
+            Self::Units => f.write_str("units"),
+            Self::Unit(name) => write!(f, "unit {name}"),
+            Self::Command(name) => write!(f, "command {name}"),
+            Self::Tcp(name) => write!(f, "tcp {name}"),
+            Self::Http(name) => write!(f, "http {name}"),
+            Self::ManifestServer => f.write_str("manifest server"),
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+impl From<Check> for String {
+    fn from(check: Check) -> Self {
+        check.to_string()
+    }
+}
+
+impl From<String> for Check {
+    fn from(words: String) -> Self {
+        match (words.as_str(), words.split_once(' ')) {
+            ("running system", _) => Self::RunningSystem,
+            ("units", _) => Self::Units,
+            ("manifest server", _) => Self::ManifestServer,
+            (_, Some(("unit", name))) => Self::Unit(name.to_owned()),
+            (_, Some(("command", name))) => Self::Command(name.to_owned()),
+            (_, Some(("tcp", name))) => Self::Tcp(name.to_owned()),
+            (_, Some(("http", name))) => Self::Http(name.to_owned()),
+            _ => Self::Other(words),
+        }
+    }
+}
+
+impl From<&str> for Check {
+    fn from(words: &str) -> Self {
+        words.to_owned().into()
+    }
+}
 
 /// One check that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
-    /// Which check: `unit NAME`, `command NAME`, `tcp NAME`, `http NAME`, [`REPOSITORY`].
-    pub check: String,
+    /// Which check.
+    pub check: Check,
     /// What was wrong.
     pub message: String,
     /// The last lines of the unit's journal, at most [`JOURNAL_LINES`].
@@ -52,5 +114,38 @@ impl Report {
             .map(|failure| format!("{}: {}", failure.check, failure.message))
             .collect::<Vec<_>>()
             .join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_check_keeps_its_words(
+            words in prop_oneof![
+                "(running system|units|manifest server)",
+                "(unit|command|tcp|http) ?[a-z. ]{0,6}",
+                any::<String>(),
+            ],
+        ) {
+            let check = Check::from(words.clone());
+            prop_assert_eq!(check.to_string(), words.clone());
+            let json = serde_json::to_string(&check).unwrap();
+            prop_assert_eq!(&json, &serde_json::to_string(&words).unwrap());
+            prop_assert_eq!(serde_json::from_str::<Check>(&json).unwrap(), check);
+        }
+    }
+
+    #[test]
+    fn what_decides_is_known_by_its_words() {
+        assert_eq!(Check::from("manifest server"), Check::ManifestServer);
+        assert_eq!(
+            Check::from("unit a.service"),
+            Check::Unit("a.service".into())
+        );
+        assert_eq!(Check::from("later"), Check::Other("later".into()));
     }
 }

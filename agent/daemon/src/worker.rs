@@ -173,16 +173,16 @@ impl Worker {
                 fault::point("after", name);
                 tools.say(event);
             }
-            Effect::DisarmDeadMan => {
+            Effect::Disarm(guards) => {
                 let place = boot::Settings::new(&tools.config);
-                for result in [
-                    dead_man::disarm().await,
-                    boot::remove_deadline(&place).await,
-                    boot::take_back_one_shot(&place).await,
-                ] {
-                    if let Err(error) = result {
-                        tracing::error!("{error:#}");
-                    }
+                if guards.dead_man {
+                    complain(dead_man::disarm().await);
+                }
+                if guards.boot_deadline {
+                    complain(boot::remove_deadline(&place).await);
+                }
+                if guards.one_shot {
+                    complain(boot::take_back_one_shot(&place).await);
                 }
                 fault::point("after", name);
             }
@@ -251,6 +251,13 @@ impl Worker {
     }
 }
 
+/// A guard that cannot be taken back stays, and is taken back again at the next start.
+fn complain(result: anyhow::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!("{error:#}");
+    }
+}
+
 /// An effect's name at its fault points.
 const fn name(effect: &Effect) -> &'static str {
     match effect {
@@ -260,7 +267,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::CancelFetch => "cancel-fetch",
         Effect::Inspect(_) => "inspect",
         Effect::ArmDeadMan { .. } => "arm-dead-man",
-        Effect::DisarmDeadMan => "disarm-dead-man",
+        Effect::Disarm(_) => "disarm",
         Effect::AimBoot { .. } => "aim-boot",
         Effect::Switch(_) => "switch",
         Effect::StopSwitch(_) => "stop-switch",

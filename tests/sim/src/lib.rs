@@ -11,7 +11,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     gate::{Closed, Stage},
-    health::{Failure, REPOSITORY, Report},
+    health::{Check, Failure, Report},
     journal::Journal,
     lease::Leases,
     machine::{
@@ -472,11 +472,17 @@ impl Robot {
                 self.dead_man = Some((system, self.now + after));
                 Event::DeadManArmed
             }
-            Effect::DisarmDeadMan => {
-                self.dead_man = None;
-                self.one_shot = None;
-                self.boot_guard = None;
-                self.boot_deadline = None;
+            Effect::Disarm(guards) => {
+                if guards.dead_man {
+                    self.dead_man = None;
+                }
+                if guards.one_shot {
+                    self.one_shot = None;
+                }
+                if guards.boot_deadline {
+                    self.boot_guard = None;
+                    self.boot_deadline = None;
+                }
                 return;
             }
             Effect::Switch(order) => {
@@ -548,7 +554,7 @@ impl Robot {
                 }
                 if self.cut_off() {
                     report.failures.push(Failure {
-                        check: REPOSITORY.into(),
+                        check: Check::ManifestServer,
                         message: "no route".into(),
                         journal: Vec::new(),
                     });

@@ -59,7 +59,7 @@ fn power_cuts_in_the_trial_cost_nothing() -> Result<()> {
 
 #[test]
 fn power_cuts_in_the_commit_cost_nothing() -> Result<()> {
-    good_releases_survive_power_cuts(&["after-persist-committing", "before-disarm-dead-man"])
+    good_releases_survive_power_cuts(&["after-persist-committing", "before-disarm"])
 }
 
 #[test]

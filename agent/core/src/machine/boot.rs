@@ -6,7 +6,11 @@
 //! it the power, ends on the default. Only then does the agent learn what happened, from the
 //! traces: a boot that the loader never made is not held against the release.
 
-use super::{context::DEAD_MAN_MARGIN, decision::Decision, effect::Effect};
+use super::{
+    context::DEAD_MAN_MARGIN,
+    decision::Decision,
+    effect::{Effect, Guards},
+};
 use crate::{
     StorePath,
     machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
@@ -40,7 +44,7 @@ impl Decision<'_> {
         if let State::Trial(trial) = &mut self.journal.state {
             // It may have been aimed at before a restart of the agent.
             if matches!(trial.phase, Phase::Aiming | Phase::Booting) {
-                self.effects.push(Effect::DisarmDeadMan);
+                self.effects.push(Effect::Disarm(Guards::ALL));
             }
             trial.phase = Phase::Staged;
             self.ask_gates_if_free();
@@ -138,7 +142,7 @@ impl Decision<'_> {
             | State::Committing(Committing { previous, .. }) => {
                 let previous = previous.clone();
                 // First of all: no further boot is a trial.
-                self.effects.push(Effect::DisarmDeadMan);
+                self.effects.push(Effect::Disarm(Guards::ALL));
                 self.begin_revert(previous, Action::Boot, false, evidence);
             }
             _ if evidence.cause.is_verdict() => self.end_with_verdict(evidence),

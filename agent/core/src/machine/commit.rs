@@ -2,7 +2,7 @@
 
 use super::{
     decision::{Decision, Due},
-    effect::Effect,
+    effect::{Effect, Guards},
 };
 use crate::{
     StorePath,
@@ -31,7 +31,7 @@ impl Decision<'_> {
         (action, reboot): (Action, bool),
     ) {
         // From here on only forward: the dead-man timer must not go back.
-        self.effects.push(Effect::DisarmDeadMan);
+        self.effects.push(Effect::Disarm(Guards::ALL));
         let rollback = matches!(origin, Origin::Rollback { .. });
         let order = self.order(Kind::Commit, goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
@@ -50,7 +50,7 @@ impl Decision<'_> {
         if let State::Committing(committing) = self.journal.state.clone() {
             let order = committing.order.clone();
             let order = self.order(Kind::Commit, order.system, order.action, order.no_check);
-            self.effects.push(Effect::DisarmDeadMan);
+            self.effects.push(Effect::Disarm(Guards::ALL));
             self.effects.push(Effect::Switch(order.clone()));
             self.go(State::Committing(committing.again(order)));
         }

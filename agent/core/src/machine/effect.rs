@@ -24,9 +24,8 @@ pub enum Effect {
         /// When, from now.
         after: Duration,
     },
-    /// Take back every guard of a trial: the dead-man timer, a boot's deadline, and a one-shot that
-    /// the boot loader has not used. None is fine.
-    DisarmDeadMan,
+    /// Take back these guards of a trial. Those that are not there are fine (no answer).
+    Disarm(Guards),
     /// Make `system` what the next boot starts, once, and have it reset the robot `within` this time
     /// after its start unless the agent disarms that: outside the agent, and not relying on what
     /// `system` contains. The loader's default must be `previous` (`BootAimed`, `AimFailed`).
@@ -48,4 +47,25 @@ pub enum Effect {
     Reboot(String),
     /// Exit if the confirmed system has another agent: systemd starts that one.
     Renew,
+}
+
+/// What keeps a trial from outlasting its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guards {
+    /// The timer outside the agent that reverts a live trial.
+    pub dead_man: bool,
+    /// The boot loader's one-shot, where it has not been used: with it a further boot would be a
+    /// trial.
+    pub one_shot: bool,
+    /// The deadline that resets the robot after a boot on trial.
+    pub boot_deadline: bool,
+}
+
+impl Guards {
+    /// All of them.
+    pub const ALL: Self = Self {
+        dead_man: true,
+        one_shot: true,
+        boot_deadline: true,
+    };
 }

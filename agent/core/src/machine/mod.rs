@@ -33,7 +33,7 @@ pub mod state;
 mod trial;
 
 pub use context::{Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE};
-pub use effect::Effect;
+pub use effect::{Effect, Guards};
 pub use event::{Answer, Event, Refusal, Request};
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use super::{
     decision::{Decision, Due},
-    effect::Effect,
+    effect::{Effect, Guards},
 };
 use crate::{
     StorePath,
@@ -112,7 +112,7 @@ impl Decision<'_> {
             if evidence.cause.is_verdict() {
                 self.end_with_verdict(evidence);
             } else {
-                self.effects.push(Effect::DisarmDeadMan);
+                self.effects.push(Effect::Disarm(Guards::ALL));
                 self.end_without_verdict(evidence);
             }
         }

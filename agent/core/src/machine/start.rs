@@ -1,6 +1,10 @@
 //! Starting and finding one's feet: what a look at the robot leads to.
 
-use super::{context::DriftPolicy, decision::Decision, effect::Effect};
+use super::{
+    context::DriftPolicy,
+    decision::Decision,
+    effect::{Effect, Guards},
+};
 use crate::{
     StorePath,
     journal::What,
@@ -22,7 +26,7 @@ impl Decision<'_> {
             State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
             // Nothing is under trial: a dead-man timer can only be a leftover.
-            self.effects.insert(0, Effect::DisarmDeadMan);
+            self.effects.insert(0, Effect::Disarm(Guards::ALL));
             self.poll();
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     StorePath,
     gate::Stage,
-    health::{self, Failure},
+    health::{Check, Failure},
     release::{Name, Target},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
@@ -464,6 +464,6 @@ impl Evidence {
             && self
                 .failures
                 .iter()
-                .all(|failure| failure.check == health::REPOSITORY)
+                .all(|failure| failure.check == Check::ManifestServer)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     decision::{Decision, Due},
-    effect::Effect,
+    effect::{Effect, Guards},
 };
 use crate::{
     StorePath,
@@ -90,12 +90,12 @@ impl Decision<'_> {
             }),
             (Mode::Live, _, _) if outcome.activated() => self.begin_soak(),
             (Mode::Live, Outcome::Locked, _) => {
-                self.effects.push(Effect::DisarmDeadMan);
+                self.effects.push(Effect::Disarm(Guards::ALL));
                 self.end_without_verdict(Evidence::plain(Cause::Interrupted, outcome.to_string()));
             }
             (Mode::Live, Outcome::NeedsReboot, Some(target)) => {
                 // Nothing was activated: try it by booting it.
-                self.effects.push(Effect::DisarmDeadMan);
+                self.effects.push(Effect::Disarm(Guards::ALL));
                 self.memory.other_init = Some(trial.system);
                 self.go(State::Ready(Ready { target }));
                 self.ask_gates_if_free();
@@ -216,7 +216,7 @@ impl Decision<'_> {
         else {
             return;
         };
-        self.effects.push(Effect::DisarmDeadMan);
+        self.effects.push(Effect::Disarm(Guards::ALL));
         self.record(
             What::Reverted,
             system,

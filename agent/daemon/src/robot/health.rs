@@ -7,7 +7,7 @@ use crate::{
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
-    health::{Failure, REPOSITORY, Report},
+    health::{Check, Failure, Report},
 };
 
 /// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository.
@@ -33,7 +33,7 @@ pub(crate) async fn probe(
         reachable()
             .await
             .err()
-            .map(|error| failure(REPOSITORY, format!("not reached: {error:#}")))
+            .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
     };
     let (units, commands, ports, pages, server) =
         tokio::join!(units(config), commands, ports, pages, server);
@@ -52,9 +52,9 @@ async fn pending(config: &config::Health) -> Vec<Failure> {
     of_units(config, found.map(|units| units.into_iter().map(late))).await
 }
 
-fn failure(check: impl Into<String>, message: impl Into<String>) -> Failure {
+fn failure(check: Check, message: impl Into<String>) -> Failure {
     Failure {
-        check: check.into(),
+        check,
         message: message.into(),
         journal: Vec::new(),
     }
@@ -66,7 +66,7 @@ fn runs(expected: &StorePath) -> Option<Failure> {
     (current.as_ref() != Some(expected)).then(|| {
         let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
         failure(
-            "running system",
+            Check::RunningSystem,
             format!("{there} runs instead of {expected}"),
         )
     })
@@ -81,7 +81,7 @@ pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
             Ok(unit) if unit.active == "active" => {}
             Ok(unit) => failures
                 .push(unit_failure(&name, format!("must be active, but is {}", unit.active)).await),
-            Err(error) => failures.push(failure(format!("unit {name}"), format!("{error:#}"))),
+            Err(error) => failures.push(failure(Check::Unit(name), format!("{error:#}"))),
         }
     }
     failures
@@ -108,7 +108,7 @@ async fn of_units(
 ) -> Vec<Failure> {
     let found = match found {
         Ok(found) => found,
-        Err(error) => return vec![failure("units", format!("{error:#}"))],
+        Err(error) => return vec![failure(Check::Units, format!("{error:#}"))],
     };
     let mut failures = Vec::new();
     for (unit, message) in found {
@@ -121,7 +121,7 @@ async fn of_units(
 
 async fn unit_failure(unit: &str, message: String) -> Failure {
     Failure {
-        check: format!("unit {unit}"),
+        check: Check::Unit(unit.to_owned()),
         message,
         journal: systemd::journal(unit).await,
     }
@@ -130,7 +130,7 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
 async fn command(check: &CommandCheck) -> Option<Failure> {
     let ended = process::run(&check.exec.0, check.timeout).await;
     ended.err().map(|(message, journal)| Failure {
-        check: format!("command {}", check.name),
+        check: Check::Command(check.name.to_string()),
         message,
         journal,
     })
@@ -141,7 +141,7 @@ async fn tcp(check: &TcpCheck) -> Option<Failure> {
     within(check.timeout, tokio::net::TcpStream::connect(address))
         .await
         .err()
-        .map(|why| failure(format!("tcp {}", check.name), why))
+        .map(|why| failure(Check::Tcp(check.name.to_string()), why))
 }
 
 async fn http(check: &HttpCheck) -> Option<Failure> {
@@ -160,7 +160,7 @@ async fn http(check: &HttpCheck) -> Option<Failure> {
         ),
         Err(why) => why,
     };
-    Some(failure(format!("http {}", check.name), why))
+    Some(failure(Check::Http(check.name.to_string()), why))
 }
 
 /// The result within a time limit, with errors in words.
