@@ -1,6 +1,7 @@
 # The boot loaders that can start a system just once, as the agent knows them
 # (agent/daemon/src/boot/loaders): the one list that the module asks.
 #
+#   name     its word in settings.boot.loader
 #   enabled  whether it starts this system
 #   choice   how people choose it, for a message
 #   limit    how many generations it keeps; null or 0 where it keeps all
@@ -25,6 +26,7 @@ let
 in
 [
   {
+    name = "systemd-boot";
     enabled = loader.systemd-boot.enable || lanzaboote;
     choice = "systemd-boot (boot.loader.systemd-boot.enable)";
     limit =
@@ -36,6 +38,7 @@ in
     config = { };
   }
   {
+    name = "grub";
     enabled = loader.grub.enable;
     choice = "GRUB";
     limit = loader.grub.configurationLimit;

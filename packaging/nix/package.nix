@@ -22,6 +22,7 @@ rustPlatform.buildRustPackage {
         (root + "/Cargo.lock")
         (root + "/clippy.toml")
         (root + "/docs/src")
+        (root + "/nixos-module/loaders.nix")
         (root + "/nixos-module/schema.json")
         (root + "/packaging/systemd")
       ]

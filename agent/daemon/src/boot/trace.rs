@@ -3,9 +3,9 @@
 use crate::robot::{self, systemd};
 use std::{
     fs,
-    io::Read as _,
     path::{Path, PathBuf},
 };
+use surefoot_base::file;
 use surefoot_core::{machine::state::Cause, resolver::Trace, time::BootId};
 
 /// The deadline's mark, in the state directory: it writes this before it reboots.
@@ -103,9 +103,7 @@ fn lines(dump: &Path) -> Vec<String> {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort();
         lines.extend(paths.iter().flat_map(|path| self::lines(path)));
-    } else if let Ok(file) = fs::File::open(dump) {
-        let mut bytes = Vec::new();
-        let _ = file.take(MAX_DUMP).read_to_end(&mut bytes);
+    } else if let Ok(bytes) = file::read_start(dump, MAX_DUMP) {
         lines.extend(text(&bytes));
     }
     lines

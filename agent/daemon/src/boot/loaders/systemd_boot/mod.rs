@@ -8,8 +8,10 @@ mod checks;
 mod entry;
 mod fat;
 mod heal;
+mod leftovers;
 mod menu;
 mod one_shot;
+mod secure;
 mod spare;
 #[cfg(test)]
 mod tests;
@@ -52,14 +54,14 @@ impl Loader for SystemdBoot {
     }
 
     fn is_secured(&self, anew: bool) -> bool {
-        heal::ailing(&self.0.esp).is_none() && spare::is_secured(&self.0, anew)
+        heal::ailing(&self.0.esp).is_none() && secure::is_secured(&self.0, anew)
     }
 
     fn secure(&self, anew: bool) -> anyhow::Result<()> {
         if let Some(ailing) = heal::ailing(&self.0.esp) {
             ailing.heal()?;
         }
-        spare::secure(&self.0, anew)
+        secure::secure(&self.0, anew)
     }
 }
 

@@ -3,91 +3,44 @@
 //! NixOS' installer writes every entry anew each time, the default's too, and FAT has no journal: a
 //! power cut just then may leave the default's entry empty. The loader takes the spare one then.
 //! It is written whole and flushed while the default's entry rests.
-//!
-//! The installer fails on what a power cut leaves of its own work, too (nixpkgs,
-//! `systemd-boot-builder.py`: it makes `loader.conf.tmp` only if that is not there, and wants a
-//! kernel in every entry that it finds): that is taken away before it runs.
 
 use super::{
     entry::{Entry, SPARE},
     menu::Menu,
 };
-use crate::{boot::files::replace, robot};
+use crate::robot;
 use anyhow::{Context as _, ensure};
 use std::{fs, path::PathBuf};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_base::file::TEMPORARY;
 
 /// Its name, where the default is not a pattern that it has to match.
-const NAME: &str = "surefoot.conf";
+pub(super) const NAME: &str = "surefoot.conf";
 
-/// What is to be done to the boot partition.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Plan {
-    write: Option<(PathBuf, String)>,
-    remove: Vec<PathBuf>,
+/// What is to be done to the spare entry.
+#[derive(Debug, Default)]
+pub(super) struct Renewal {
+    /// Its file and content, unless it is as it has to be.
+    pub(super) write: Option<(PathBuf, String)>,
+    /// Those that it takes the place of.
+    pub(super) stale: Vec<PathBuf>,
 }
 
-impl Plan {
-    fn is_empty(&self) -> bool {
-        self == &Self::default()
+/// What has to be done to have a spare entry. With `anew`, it has to start what starts by default
+/// now; without, it may start whatever it does.
+pub(super) fn renewal(menu: &Menu, entries: &[Entry], anew: bool) -> Renewal {
+    if !anew && entries.iter().any(|entry| is_good(menu, entry)) {
+        return Renewal::default();
     }
-
-    /// Carries it out.
-    ///
-    /// # Errors
-    /// The partition cannot be written.
-    fn carry_out(&self) -> anyhow::Result<()> {
-        if let Some((path, text)) = &self.write {
-            replace(path, text.as_bytes())?;
-            nix::unistd::sync();
-        }
-        for path in &self.remove {
-            fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-        nix::unistd::sync();
-        Ok(())
-    }
-}
-
-/// Whether nothing has to be done: see [`secure`].
-pub(super) fn is_secured(menu: &Menu, anew: bool) -> bool {
-    plan(menu, anew).is_ok_and(|plan| plan.is_empty())
-}
-
-/// Readies the partition for the installer, and reads that back. With `anew`, the spare entry has to
-/// start what starts by default now; without, it may start whatever it does.
-///
-/// # Errors
-/// The partition cannot be written, or another entry would be taken than the spare one.
-pub(super) fn secure(menu: &Menu, anew: bool) -> anyhow::Result<()> {
-    plan(menu, anew)?.carry_out()?;
-    find(menu).map(|_| ())
-}
-
-/// What has to be done before the installer may run. With `anew`, the spare entry has to start
-/// what starts by default now; without, it may start whatever it does.
-///
-/// # Errors
-/// The partition cannot be read.
-fn plan(menu: &Menu, anew: bool) -> anyhow::Result<Plan> {
-    let entries = menu.entries()?;
-    let mut plan = Plan {
-        write: None,
-        remove: leftovers(menu, &entries)?,
+    let Some((path, text)) = wanted(menu, entries) else {
+        return Renewal::default();
     };
-    if (anew || !entries.iter().any(|entry| is_good(menu, entry)))
-        && let Some((path, text)) = wanted(menu, &entries)
-    {
-        let stale = entries
-            .iter()
-            .filter(|entry| entry.spare && entry.path != path);
-        plan.remove.extend(stale.map(|entry| entry.path.clone()));
-        if robot::read(&path).as_ref() != Some(&text) {
-            plan.write = Some((path, text));
-        }
+    let stale = entries
+        .iter()
+        .filter(|entry| entry.spare && entry.path != path);
+    Renewal {
+        stale: stale.map(|entry| entry.path.clone()).collect(),
+        write: (robot::read(&path).as_ref() != Some(&text)).then_some((path, text)),
     }
-    Ok(plan)
 }
 
 /// The spare entry that the loader takes should the default's be lost.
@@ -193,34 +146,6 @@ fn wanted(menu: &Menu, entries: &[Entry]) -> Option<(PathBuf, String)> {
     Some((menu.esp.join("loader/entries").join(name), text))
 }
 
-/// What a power cut left of NixOS' work, or of ours.
-fn leftovers(menu: &Menu, entries: &[Entry]) -> anyhow::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for directory in ["loader", "loader/entries"] {
-        let directory = menu.esp.join(directory);
-        let files = fs::read_dir(&directory)
-            .with_context(|| format!("cannot list {}", directory.display()))?;
-        for file in files {
-            let path = file?.path();
-            let is_temporary = path
-                .extension()
-                .is_some_and(|extension| extension == "tmp" || extension == "new")
-                || path
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY));
-            if is_temporary && path.is_file() {
-                found.push(path);
-            }
-        }
-    }
-    let empty = entries.iter().filter(|entry| {
-        !entry.is_startable() && (entry.id.starts_with("nixos-") || entry.id == NAME)
-    });
-    found.extend(empty.map(|entry| entry.path.clone()));
-    found.sort();
-    Ok(found)
-}
-
 /// A sort key behind that of the default, and before all others: NixOS gives the default one of its
 /// own where it counts tries (`nixor-default` before `nixos`).
 fn before(first: &str) -> String {
@@ -236,145 +161,4 @@ fn before(first: &str) -> String {
         None => {}
     }
     characters.into_iter().collect::<String>() + "-spare"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::tests::{names, robot, system},
-        *,
-    };
-    use surefoot_api::finding::Level;
-
-    #[test]
-    fn a_spare_entry_comes_up_when_the_defaults_is_lost() {
-        // By its name, by a hash, and as a pattern with a sort key for the default's.
-        for (old, new, default, key, spare) in [
-            (
-                "nixos-generation-1.conf",
-                "nixos-generation-2.conf",
-                "nixos-generation-1.conf",
-                "nixos",
-                "surefoot.conf",
-            ),
-            (
-                "nixos-0bbb+3.conf",
-                "nixos-0aaa+3.conf",
-                "nixos-0bbb.conf",
-                "nixos",
-                "surefoot.conf",
-            ),
-            (
-                "nixos-generation-1.conf",
-                "nixos-generation-2.conf",
-                "nixos-generation-*",
-                "nixor-default",
-                "nixos-generation-0.conf",
-            ),
-        ] {
-            let (root, menu) = robot(&[(old, 'a'), (new, 'b')], default);
-            let entries = root.path().join("boot/loader/entries");
-            let text = fs::read_to_string(entries.join(old)).unwrap();
-            let keyed = text.replace("sort-key nixos", &format!("sort-key {key}"));
-            fs::write(entries.join(old), &keyed).unwrap();
-            assert_eq!(menu.default().unwrap(), Some(system('a')), "{default}");
-            assert!(!is_secured(&menu, false));
-            assert_eq!(finding(&menu).level, Level::Warn);
-            secure(&menu, false).unwrap();
-            assert!(is_secured(&menu, false) && is_secured(&menu, true));
-            assert_eq!(finding(&menu).level, Level::Ok);
-            assert!(entries.join(spare).exists(), "{:?}", names(&menu));
-            // It changes nothing as long as all is well.
-            assert_eq!(menu.default().unwrap(), Some(system('a')), "{default}");
-
-            // The default's entry is lost, and others with it: what is empty is taken away.
-            for lost in [old, new] {
-                fs::write(entries.join(lost), "").unwrap();
-                assert_eq!(menu.default().unwrap(), Some(system('a')), "{default}");
-                secure(&menu, false).unwrap();
-                assert!(!entries.join(lost).exists());
-                assert_eq!(menu.default().unwrap(), Some(system('a')), "{default}");
-            }
-            // With only that left there is nothing to renew it from.
-            secure(&menu, true).unwrap();
-            assert_eq!(names(&menu), [spare]);
-        }
-    }
-
-    #[test]
-    fn a_spare_entry_follows_the_default_only_when_told() {
-        let names_of = ["nixos-generation-1.conf", "nixos-generation-2.conf"];
-        let (root, menu) = robot(&[(names_of[0], 'a'), (names_of[1], 'b')], names_of[0]);
-        secure(&menu, true).unwrap();
-        let conf = root.path().join("boot/loader/loader.conf");
-        fs::write(&conf, format!("default {}\n", names_of[1])).unwrap();
-        assert!(is_secured(&menu, false) && !is_secured(&menu, true));
-        assert_eq!(find(&menu).unwrap().system, Some(system('a')));
-        secure(&menu, true).unwrap();
-        assert_eq!(find(&menu).unwrap().system, Some(system('b')));
-        // Never aimed at.
-        let spare = menu.entries().unwrap().into_iter().find(|e| e.spare);
-        assert_eq!(spare.unwrap().system, Some(system('b')));
-
-        // A default that has become a pattern: one under another name takes its place.
-        fs::write(&conf, "default nixos-generation-2*\n").unwrap();
-        secure(&menu, true).unwrap();
-        assert_eq!(
-            names(&menu),
-            [
-                "nixos-generation-1.conf",
-                "nixos-generation-2.conf",
-                "nixos-generation-20.conf"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_spare_entry_without_its_kernel_or_its_system_is_made_anew() {
-        let (root, menu) = robot(
-            &[("nixos-generation-1.conf", 'a')],
-            "nixos-generation-1.conf",
-        );
-        secure(&menu, false).unwrap();
-        fs::write(root.path().join("boot/other"), "a kernel").unwrap();
-        let entry = root
-            .path()
-            .join("boot/loader/entries/nixos-generation-1.conf");
-        let text = fs::read_to_string(&entry).unwrap();
-        fs::write(&entry, text.replace("/kernel", "/other")).unwrap();
-        assert!(is_secured(&menu, false));
-        fs::write(root.path().join("boot/kernel"), "").unwrap();
-        assert!(!is_secured(&menu, false));
-        secure(&menu, false).unwrap();
-        assert_eq!(find(&menu).unwrap().files, ["/other"]);
-        fs::remove_dir(root.path().join(&system('a').to_string()[1..])).unwrap();
-        assert!(secure(&menu, false).is_err());
-    }
-
-    #[test]
-    fn what_the_installer_would_trip_over_is_taken_away() {
-        let (root, menu) = robot(
-            &[("nixos-generation-1.conf", 'a')],
-            "nixos-generation-1.conf",
-        );
-        secure(&menu, false).unwrap();
-        let boot = root.path().join("boot/loader");
-        for left in [
-            "loader.conf.tmp",
-            "loader.tmp",
-            ".surefoot-AbCdEf",
-            "entries/nixos-generation-2.tmp",
-            "entries/nixos-generation-2.conf.tmp",
-            "entries/nixos-generation-2.conf",
-        ] {
-            fs::write(boot.join(left), "title").unwrap();
-            assert!(!is_secured(&menu, false), "{left}");
-            secure(&menu, false).unwrap();
-            assert!(!boot.join(left).exists(), "{left}");
-        }
-        // Others' are left.
-        fs::write(boot.join("entries/memtest.conf"), "").unwrap();
-        secure(&menu, false).unwrap();
-        assert!(boot.join("entries/memtest.conf").exists());
-    }
 }
