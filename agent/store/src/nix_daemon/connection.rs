@@ -70,8 +70,6 @@ pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
     reader: BufReader<R>,
     writer: W,
     socket: PathBuf,
-    /// What the daemon calls itself.
-    version: String,
     /// An operation is under way, or was left half-way.
     busy: bool,
 }
@@ -104,21 +102,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             reader: BufReader::with_capacity(16 << 10, reader),
             writer,
             socket: socket.into(),
-            version: String::new(),
             busy: false,
         };
         let outcome = connection.handshake().await;
-        connection.version = connection.explain(outcome)?;
+        connection.explain(outcome)?;
         Ok(connection)
     }
 
-    /// The daemon's own version, for people.
-    #[must_use]
-    pub fn version(&self) -> &str {
-        &self.version
-    }
-
-    async fn handshake(&mut self) -> Outcome<String> {
+    async fn handshake(&mut self) -> Outcome<()> {
         let mut hello = Writer::default();
         // The two zeros are an obsolete CPU affinity and an obsolete reserve of space.
         hello
@@ -140,11 +131,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             );
             return Err(broken(why).into());
         }
-        let name = wire::text(&mut self.reader).await?;
+        // What the daemon calls itself.
+        wire::text(&mut self.reader).await?;
         // Whether it trusts us. It decides by itself, so there is nothing to do with it.
         wire::number(&mut self.reader).await?;
-        self.drain().await?;
-        Ok(name)
+        self.drain().await
     }
 
     /// Which of the paths are valid in the store. Nothing is substituted.

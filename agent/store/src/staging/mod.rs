@@ -73,12 +73,6 @@ impl Staging {
         }
     }
 
-    /// The directory.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// What is there of a file, by its size alone: enough to say what a fetch will cost.
     #[must_use]
     pub fn look(dir: &Path, key: &StagingKey) -> Found {
