@@ -93,6 +93,7 @@
               nixfmt
               rust-analyzer
               rustfmt
+              shellcheck
             ];
           };
         }
