@@ -1,8 +1,8 @@
 //! Channels in the hands of others: roles that the top-level targets delegate to.
 
 use super::{
-    Editor,
     init::{RolePlan, unsigned},
+    repository::Editor,
 };
 use crate::{
     Error,

@@ -1,6 +1,9 @@
 //! A new repository.
 
-use super::{Content, Editor, stamp};
+use super::{
+    content::{Content, stamp},
+    repository::Editor,
+};
 use crate::{
     Error, Keyring, files,
     keys::key_id,

@@ -1,6 +1,6 @@
 //! Taking away what nobody needs any more.
 
-use super::Editor;
+use super::repository::Editor;
 use crate::{
     Error, files,
     metadata::{Envelope, Role, Snapshot, Targets},

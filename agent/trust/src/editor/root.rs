@@ -3,7 +3,11 @@
 //! A new root must be signed by a quorum of the old root keys and by one of the new (§5.3.4). The
 //! keys need not be in one place: a [`Draft`] travels as a file and collects signatures.
 
-use super::{Content, Editor, Files, init::reachable, stamp};
+use super::{
+    content::{Content, stamp},
+    init::reachable,
+    repository::{Editor, Files},
+};
 use crate::{
     Error, Keyring, json,
     keys::key_id,

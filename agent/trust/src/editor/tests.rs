@@ -2,9 +2,18 @@
 
 use super::*;
 use crate::{
-    Client, Config,
+    Client, Config, Error, Keyring,
     audit::audit,
-    keys::{PrivateKey, Scheme},
+    keys::{PrivateKey, Scheme, Signer as _, sha256_hex},
+    metadata::TargetFile,
+};
+use jiff::{SignedDuration, Timestamp as Time};
+use serde_json::Map;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::Arc,
 };
 
 fn time(text: &str) -> Time {
