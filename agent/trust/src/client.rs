@@ -5,10 +5,10 @@ use crate::{
     clock::{Clock, Now},
     digest, files,
     keys::sha256_hex,
-    local::{self, Disk, Found, Local, RealDisk, State},
     metadata::TargetFile,
     names::{self, Limits},
     source::{Base, Name, Reader},
+    storage::{Disk, Found, RealDisk, Slots, TargetCache, TrustedState},
     trusted_set::TrustedSet,
     workflow::{Refreshing, Search, Step},
 };
@@ -100,9 +100,9 @@ pub struct Client {
     targets: Base,
     limits: Limits,
     reader: Reader,
-    local: Local<RealDisk>,
-    cache: local::Targets,
-    state: State,
+    slots: Slots<RealDisk>,
+    cache: TargetCache,
+    state: TrustedState,
     set: TrustedSet,
     /// The time of the last refresh that succeeded in this process.
     refreshed: Option<Time>,
@@ -155,15 +155,15 @@ impl Client {
         let targets = base(config.targets_url.clone(), "targets")?;
         let anchor = TrustedSet::bootstrap(&config.anchor)?;
         let opened = open(RealDisk(config.state_dir.clone()), anchor, &config.anchor)?;
-        let (local, state, set, damage) = opened;
+        let (slots, state, set, damage) = opened;
         Ok(Self {
             address: metadata.locate(Name::Encoded("timestamp.json")),
             metadata,
             targets,
             limits: config.limits,
             reader: Reader::new(config.http, config.pace),
-            local,
-            cache: local::Targets::new(&config.state_dir),
+            slots,
+            cache: TargetCache::new(&config.state_dir),
             state,
             set,
             refreshed: None,
@@ -322,7 +322,7 @@ impl Client {
             // An idle poll writes nothing: flash memory wears out.
             return Ok(());
         }
-        let mut state = State {
+        let mut state = TrustedState {
             stored,
             lineage: self.state.lineage.clone(),
             validators,
@@ -333,7 +333,7 @@ impl Client {
         state
             .lineage
             .insert(root.role.common.version, sha256_hex(&root.bytes));
-        self.local.save(&state)?;
+        self.slots.save(&state)?;
         self.state = state;
         self.set = set;
         Ok(())
@@ -399,7 +399,7 @@ impl Client {
             let mut state = self.state.clone();
             state.stored = set.to_stored();
             if state != self.state {
-                self.local.save(&state)?;
+                self.slots.save(&state)?;
                 self.state = state;
             }
             self.set = set;
@@ -472,38 +472,38 @@ fn open<D: Disk>(
     disk: D,
     anchor: TrustedSet,
     bytes: &[u8],
-) -> Result<(Local<D>, State, TrustedSet, Option<String>), Error> {
-    let (local, Found { state, mut damage }) = Local::open(disk)?;
+) -> Result<(Slots<D>, TrustedState, TrustedSet, Option<String>), Error> {
+    let (slots, Found { state, mut damage }) = Slots::open(disk)?;
     let restored = state.and_then(|state| match TrustedSet::restore(&state.stored) {
         Ok(set) => Some((state, set)),
         Err(error) => {
-            damage = Some(format!("{}: {error}", local.path("trusted").display()));
+            damage = Some(format!("{}: {error}", slots.path("trusted").display()));
             None
         }
     });
     let (state, set) = under_anchor(anchor, bytes, restored)?;
-    Ok((local, state, set, damage))
+    Ok((slots, state, set, damage))
 }
 
 /// What is believed of a body in one of the slots, under a checksum that fits: for tests/fuzz.
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(body: &[u8], anchor: TrustedSet, bytes: &[u8]) -> Result<TrustedSet, Error> {
-    Ok(open(local::Slot::holding(body), anchor, bytes)?.2)
+    Ok(open(crate::storage::OneSlot::holding(body), anchor, bytes)?.2)
 }
 
 /// What is believed at the start, given the anchor and what was stored.
 fn under_anchor(
     anchor: TrustedSet,
     bytes: &[u8],
-    restored: Option<(State, TrustedSet)>,
-) -> Result<(State, TrustedSet), Error> {
+    restored: Option<(TrustedState, TrustedSet)>,
+) -> Result<(TrustedState, TrustedSet), Error> {
     let version = anchor.root().role.common.version;
     let hash = sha256_hex(bytes);
     let fresh = |anchor: TrustedSet| {
-        let state = State {
+        let state = TrustedState {
             stored: anchor.to_stored(),
             lineage: [(version, hash.clone())].into(),
-            ..State::default()
+            ..TrustedState::default()
         };
         (state, anchor)
     };
@@ -524,7 +524,7 @@ fn under_anchor(
     // A newer root came with a new system: keep what it still speaks for, as a floor.
     let mut newer = anchor;
     newer.adopt(&state.stored)?;
-    let mut state = State {
+    let mut state = TrustedState {
         stored: newer.to_stored(),
         ..state
     };

@@ -5,21 +5,12 @@
 //! and the SHA-256 of its content, so corruption is noticed; the other slot then stands in. If
 //! neither can be read, the way back is the trust anchor that came with the robot.
 
+use super::disk::Disk;
 use crate::{Error, keys::sha256_hex, trusted_set::Stored};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    fs::{self, File},
-    io,
-    path::{Path, PathBuf},
-};
-use surefoot_base::file::{self, ReadError};
+use std::{collections::BTreeMap, io, path::PathBuf};
 use surefoot_http::headers::Validators;
-
-/// Slots above this size are not read, bytes. None is ever written: the limits of a client add up
-/// to less, even where each byte is escaped.
-const MAX_SLOT_BYTES: u64 = 128 << 20;
 
 /// First word of a slot.
 const MAGIC: &str = "surefoot-trust-1";
@@ -27,61 +18,12 @@ const MAGIC: &str = "surefoot-trust-1";
 const SLOTS: [&str; 2] = ["trusted.0", "trusted.1"];
 const TEMPORARY: &str = "trusted.new";
 
-/// The few things that the store needs of a directory. Real, or simulated with power cuts.
-pub(crate) trait Disk {
-    /// Reads a file; `None` if there is none.
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
-    /// Writes a file, which may stay in memory.
-    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
-    /// Brings a file's content to the disk.
-    fn sync(&mut self, name: &str) -> io::Result<()>;
-    /// Puts a file in another's place.
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// Brings the directory's names to the disk.
-    fn sync_dir(&mut self) -> io::Result<()>;
-    /// For errors.
-    fn path(&self, name: &str) -> PathBuf;
-}
-
-/// A directory of the machine.
-#[derive(Debug)]
-pub(crate) struct RealDisk(pub(crate) PathBuf);
-
-impl Disk for RealDisk {
-    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        match file::read_if_there(&self.0.join(name), MAX_SLOT_BYTES) {
-            Err(ReadError::NotAFile) => Ok(None),
-            read => Ok(read?),
-        }
-    }
-
-    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::write(self.0.join(name), bytes)
-    }
-
-    fn sync(&mut self, name: &str) -> io::Result<()> {
-        File::open(self.0.join(name))?.sync_all()
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
-    }
-
-    fn sync_dir(&mut self) -> io::Result<()> {
-        file::sync_dir(&self.0)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
 /// One slot that holds a body, in memory: for tests/fuzz.
 #[cfg(feature = "fuzz")]
-pub(crate) struct Slot(Vec<u8>);
+pub(crate) struct OneSlot(Vec<u8>);
 
 #[cfg(feature = "fuzz")]
-impl Slot {
+impl OneSlot {
     pub(crate) fn holding(body: &[u8]) -> Self {
         let mut slot = header(body);
         slot.extend_from_slice(body);
@@ -90,7 +32,7 @@ impl Slot {
 }
 
 #[cfg(feature = "fuzz")]
-impl Disk for Slot {
+impl Disk for OneSlot {
     fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         Ok((name == SLOTS[0]).then(|| self.0.clone()))
     }
@@ -118,7 +60,7 @@ impl Disk for Slot {
 
 /// What is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct State {
+pub(crate) struct TrustedState {
     /// The trusted set.
     pub(crate) stored: Stored,
     /// SHA-256 of each root since the anchor, by version: tells whether an anchor belongs to this
@@ -157,7 +99,7 @@ struct Wire {
 
 /// The two slots.
 #[derive(Debug)]
-pub(crate) struct Local<D> {
+pub(crate) struct Slots<D> {
     disk: D,
     counter: u64,
     /// The slot that is written next.
@@ -168,12 +110,12 @@ pub(crate) struct Local<D> {
 #[derive(Debug)]
 pub(crate) struct Found {
     /// The newest state that is whole.
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<TrustedState>,
     /// A slot that could not be read, and why: something was lost, and somebody should know.
     pub(crate) damage: Option<String>,
 }
 
-impl<D: Disk> Local<D> {
+impl<D: Disk> Slots<D> {
     /// Reads the slots.
     ///
     /// # Errors
@@ -198,19 +140,19 @@ impl<D: Disk> Local<D> {
         let newest = usize::from(counter(1) > counter(0));
         let newest_counter = counter(newest).unwrap_or(0);
         let state = states[newest].take().map(|(_, state)| state);
-        let local = Self {
+        let slots = Self {
             disk,
             counter: newest_counter,
             next: if state.is_some() { 1 - newest } else { 0 },
         };
-        Ok((local, Found { state, damage }))
+        Ok((slots, Found { state, damage }))
     }
 
     /// Replaces the older slot. After an error the newer one is still in force.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub(crate) fn save(&mut self, state: &State) -> Result<(), Error> {
+    pub(crate) fn save(&mut self, state: &TrustedState) -> Result<(), Error> {
         let counter = self.counter.saturating_add(1);
         let bytes = encode(counter, state)?;
         let name = SLOTS[self.next];
@@ -243,7 +185,7 @@ fn is_damage(error: &io::Error) -> bool {
             .any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
 
-fn encode(counter: u64, state: &State) -> Result<Vec<u8>, Error> {
+fn encode(counter: u64, state: &TrustedState) -> Result<Vec<u8>, Error> {
     // Metadata that was read is UTF-8, so the bytes survive as text.
     let text = |bytes: &[u8]| {
         String::from_utf8(bytes.to_vec()).map_err(|e| Error::malformed("the trusted set", e))
@@ -277,7 +219,7 @@ fn header(body: &[u8]) -> Vec<u8> {
     format!("{MAGIC} {}\n", sha256_hex(body)).into_bytes()
 }
 
-fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
+fn decode(bytes: &[u8]) -> Result<(u64, TrustedState), String> {
     let at = bytes
         .iter()
         .position(|b| *b == b'\n')
@@ -287,7 +229,7 @@ fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
         return Err("its content does not match its checksum".into());
     }
     let wire: Wire = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let state = State {
+    let state = TrustedState {
         stored: Stored {
             root: wire.root.into_bytes(),
             timestamp: wire.timestamp.map(String::into_bytes),
@@ -307,58 +249,14 @@ fn decode(bytes: &[u8]) -> Result<(u64, State), String> {
     Ok((wire.counter, state))
 }
 
-/// A small cache of targets, by digest. Whatever is in it is verified when it is read.
-#[derive(Debug)]
-pub(crate) struct Targets {
-    dir: PathBuf,
-}
-
-/// Targets that are kept; the oldest go first.
-const KEPT_TARGETS: usize = 8;
-
-impl Targets {
-    pub(crate) fn new(state_dir: &Path) -> Self {
-        Self {
-            dir: state_dir.join("targets"),
-        }
-    }
-
-    pub(crate) fn read(&self, hash: &str, length: u64) -> Option<Vec<u8>> {
-        crate::files::read(&self.dir.join(hash), length)
-            .ok()
-            .flatten()
-    }
-
-    /// Keeps a target. A cache that cannot be written is no reason to fail.
-    pub(crate) fn keep(&self, hash: &str, bytes: &[u8]) {
-        if let Err(error) = crate::files::write(&self.dir.join(hash), bytes, 0o644) {
-            tracing::warn!(%error, "a target could not be cached");
-            return;
-        }
-        let Ok(entries) = fs::read_dir(&self.dir) else {
-            return;
-        };
-        let mut files: Vec<_> = entries
-            .flatten()
-            .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
-            .collect();
-        files.sort();
-        let surplus = files.len().saturating_sub(KEPT_TARGETS);
-        for (_, path) in files.into_iter().take(surplus) {
-            if path.file_name().is_some_and(|name| name != hash) {
-                let _ = fs::remove_file(path);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::disk::RealDisk, *};
     use proptest::prelude::*;
+    use std::fs;
 
-    fn state(n: u64) -> State {
-        State {
+    fn state(n: u64) -> TrustedState {
+        TrustedState {
             stored: Stored {
                 root: format!("root {n} ä").into_bytes(),
                 timestamp: Some(b"t".to_vec()),
@@ -366,7 +264,7 @@ mod tests {
             },
             lineage: BTreeMap::from([(n, "00".into())]),
             seen: Some(Time::UNIX_EPOCH),
-            ..State::default()
+            ..TrustedState::default()
         }
     }
 
@@ -463,9 +361,9 @@ mod tests {
         for saves in 0..=3 {
             let mut disk = SimDisk::default();
             for n in 1..=saves {
-                let (mut local, _) = Local::open(disk).unwrap();
-                local.save(&state(n)).unwrap();
-                disk = local.disk;
+                let (mut slots, _) = Slots::open(disk).unwrap();
+                slots.save(&state(n)).unwrap();
+                disk = slots.disk;
             }
             disk.operations = 0;
             let (old, new) = ((saves > 0).then(|| state(saves)), Some(state(9)));
@@ -475,20 +373,20 @@ mod tests {
                     for bytes in 0..=length {
                         let mut victim = disk.clone();
                         victim.cut_at = Some(cut);
-                        let (mut local, found) = Local::open(victim).unwrap();
+                        let (mut slots, found) = Slots::open(victim).unwrap();
                         assert_eq!(found.state, old);
-                        let saved = local.save(&state(9));
+                        let saved = slots.save(&state(9));
                         assert_eq!(saved.is_ok(), cut == 4);
-                        let rebooted = local.disk.reboot(names, bytes);
-                        let (mut local, found) = Local::open(rebooted).unwrap();
+                        let rebooted = slots.disk.reboot(names, bytes);
+                        let (mut slots, found) = Slots::open(rebooted).unwrap();
                         assert!(
                             found.state == new || (cut < 4 && found.state == old),
                             "save {saves}, cut {cut}, names {names}, {bytes} bytes"
                         );
                         assert_eq!(found.damage, None);
                         // And life goes on.
-                        local.save(&state(10)).unwrap();
-                        let (_, found) = Local::open(local.disk.reboot(false, 0)).unwrap();
+                        slots.save(&state(10)).unwrap();
+                        let (_, found) = Slots::open(slots.disk.reboot(false, 0)).unwrap();
                         assert_eq!(found.state, Some(state(10)));
                         cuts += 1;
                     }
@@ -500,22 +398,22 @@ mod tests {
 
     #[test]
     fn corruption_of_any_byte_is_noticed_and_the_other_slot_stands_in() {
-        let (mut local, _) = Local::open(SimDisk::default()).unwrap();
-        local.save(&state(1)).unwrap();
-        local.save(&state(2)).unwrap();
-        let disk = local.disk;
+        let (mut slots, _) = Slots::open(SimDisk::default()).unwrap();
+        slots.save(&state(1)).unwrap();
+        slots.save(&state(2)).unwrap();
+        let disk = slots.disk;
         for (slot, other) in [("trusted.1", state(1)), ("trusted.0", state(2))] {
             let content = disk.seen[slot];
             for at in 0..disk.contents[content].0.len() {
                 for bit in [0x01, 0x20, 0x80] {
                     let mut bent = disk.clone();
                     bent.contents[content].0[at] ^= bit;
-                    let (mut local, found) = Local::open(bent).unwrap();
+                    let (mut slots, found) = Slots::open(bent).unwrap();
                     assert!(found.damage.unwrap().starts_with(slot), "byte {at}");
                     assert_eq!(found.state, Some(other.clone()));
                     // The damaged slot is the one that is written next.
-                    local.save(&state(3)).unwrap();
-                    let (_, found) = Local::open(local.disk).unwrap();
+                    slots.save(&state(3)).unwrap();
+                    let (_, found) = Slots::open(slots.disk).unwrap();
                     assert_eq!((found.state, found.damage), (Some(state(3)), None));
                 }
             }
@@ -525,33 +423,33 @@ mod tests {
     #[test]
     fn a_slot_on_a_bad_block_is_damage_and_want_of_memory_is_not() {
         use nix::errno::Errno;
-        let (mut local, _) = Local::open(SimDisk::default()).unwrap();
-        local.save(&state(1)).unwrap();
-        local.save(&state(2)).unwrap();
-        let mut disk = local.disk;
+        let (mut slots, _) = Slots::open(SimDisk::default()).unwrap();
+        slots.save(&state(1)).unwrap();
+        slots.save(&state(2)).unwrap();
+        let mut disk = slots.disk;
         for (slot, left) in [("trusted.1", 1), ("trusted.0", 2)] {
             disk.bad = Some((slot, Errno::EIO as i32));
-            let (mut local, found) = Local::open(disk.clone()).unwrap();
+            let (mut slots, found) = Slots::open(disk.clone()).unwrap();
             assert!(found.damage.unwrap().starts_with(slot));
             assert_eq!(found.state, Some(state(left)));
             // It is written anew, on other blocks.
-            local.save(&state(3)).unwrap();
-            local.disk.bad = None;
-            let (_, found) = Local::open(local.disk).unwrap();
+            slots.save(&state(3)).unwrap();
+            slots.disk.bad = None;
+            let (_, found) = Slots::open(slots.disk).unwrap();
             assert_eq!(found.state, Some(state(3)));
         }
         disk.bad = Some(("trusted.1", Errno::ENOMEM as i32));
-        assert!(matches!(Local::open(disk), Err(Error::Io { .. })));
+        assert!(matches!(Slots::open(disk), Err(Error::Io { .. })));
     }
 
     #[test]
     fn a_state_survives_a_real_disk() {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Local::open(RealDisk(dir.path().to_owned())).unwrap();
-        let (mut local, found) = open();
+        let open = || Slots::open(RealDisk(dir.path().to_owned())).unwrap();
+        let (mut slots, found) = open();
         assert_eq!((found.state, found.damage), (None, None));
         for n in 1..=5 {
-            local.save(&state(n)).unwrap();
+            slots.save(&state(n)).unwrap();
             assert_eq!(open().1.state, Some(state(n)));
         }
         // Nothing but the two slots is left.

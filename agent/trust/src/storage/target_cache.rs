@@ -1,0 +1,50 @@
+//! Targets that were read lately, so that they need not be fetched again.
+
+use crate::files;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A small cache of targets, by digest. Whatever is in it is verified when it is read.
+#[derive(Debug)]
+pub(crate) struct TargetCache {
+    dir: PathBuf,
+}
+
+/// Targets that are kept; the oldest go first.
+const KEPT_TARGETS: usize = 8;
+
+impl TargetCache {
+    pub(crate) fn new(state_dir: &Path) -> Self {
+        Self {
+            dir: state_dir.join("targets"),
+        }
+    }
+
+    pub(crate) fn read(&self, hash: &str, length: u64) -> Option<Vec<u8>> {
+        files::read(&self.dir.join(hash), length).ok().flatten()
+    }
+
+    /// Keeps a target. A cache that cannot be written is no reason to fail.
+    pub(crate) fn keep(&self, hash: &str, bytes: &[u8]) {
+        if let Err(error) = files::write(&self.dir.join(hash), bytes, 0o644) {
+            tracing::warn!(%error, "a target could not be cached");
+            return;
+        }
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        let mut files: Vec<_> = entries
+            .flatten()
+            .filter_map(|e| Some((e.metadata().ok()?.modified().ok()?, e.path())))
+            .collect();
+        files.sort();
+        let surplus = files.len().saturating_sub(KEPT_TARGETS);
+        for (_, path) in files.into_iter().take(surplus) {
+            if path.file_name().is_some_and(|name| name != hash) {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
