@@ -7,11 +7,13 @@
 //! * what is published: [`release`] (the manifest of a channel), [`closure`] (every store path of
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
-//!   [`reboot`] (whether one is needed), [`switch`] (what an exit code means), [`hold`],
+//!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay);
+//! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
 pub mod closure;
+pub mod events;
 pub mod gate;
 pub mod hash;
 pub mod health;

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     control::{AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Patient, Practice},
-    fault,
+    fault, log,
     robot::{clock, nixos, process, world},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
@@ -20,7 +20,7 @@ use sd_notify::NotifyState;
 use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, RollbackTo};
 use surefoot_core::{
-    StorePath, gate,
+    StorePath,
     journal::Journal,
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
     resolver::SwitchUnit,
@@ -249,7 +249,7 @@ impl Agent {
 
     /// One step: decide, write, act.
     async fn take(&mut self, event: Event) -> Option<Answer> {
-        self.note(&event);
+        self.note_check(&event);
         let by_boot = match &event {
             Event::Asked(Request::Rollback { .. }) => nixos::by_boot(self.machine.journal()),
             _ => Vec::new(),
@@ -281,8 +281,10 @@ impl Agent {
         let Decided {
             machine,
             effects,
+            occurrences,
             answer,
         } = decided;
+        occurrences.iter().for_each(log::write);
         if machine.leases() != self.machine.leases()
             && let Err(error) = self.runtime.save(&self.boot, machine.leases())
         {
@@ -313,12 +315,10 @@ impl Agent {
         answer
     }
 
-    /// Says what happened, for the log and the status.
-    fn note(&mut self, event: &Event) {
+    /// Remembers what a check found, for the status.
+    fn note_check(&mut self, event: &Event) {
         match event {
             Event::Polled(target) => {
-                let found = target.as_ref().map(|target| target.release.to_string());
-                tracing::debug!(release = found, "checked");
                 let journal = self.machine.journal();
                 let offer = match target {
                     None => Offer::Nothing,
@@ -330,22 +330,8 @@ impl Agent {
                 };
                 self.last_check = Some(LastCheck::new(Ok(offer)));
             }
-            Event::Gates { stage, closed } if !closed.is_empty() => {
-                tracing::debug!(%stage, "waiting: {}", gate::summary(closed));
-            }
             Event::PollFailed(why) => {
-                tracing::warn!("check failed: {why}");
                 self.last_check = Some(LastCheck::new(Err(why.clone())));
-            }
-            Event::FetchFailed(why) => tracing::warn!("fetch failed: {why}"),
-            Event::InspectFailed(why) | Event::DeadManFailed(why) | Event::AimFailed(why) => {
-                tracing::error!("{why}");
-            }
-            Event::SwitchEnded { unit, outcome, .. } => {
-                tracing::info!(unit, %outcome, "switch ended: {outcome}");
-            }
-            Event::Probed(report) if !report.healthy() => {
-                tracing::warn!("unhealthy: {}", report.summary());
             }
             _ => {}
         }
@@ -365,11 +351,6 @@ impl Agent {
         self.state.save(journal)?;
         roots::set(Path::new(roots::DIR), &journal.roots())?;
         fault::point("after", &name);
-        let (from, to) = (self.machine.journal().state.name(), journal.state.name());
-        if from != to {
-            let release = journal.state.target().map(|target| target.release.as_str());
-            tracing::info!(from, to, release, "{from} -> {to}");
-        }
         Ok(())
     }
 

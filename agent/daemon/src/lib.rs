@@ -21,6 +21,7 @@ mod fetching;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod gates;
+mod log;
 mod repository;
 mod robot;
 mod state;

@@ -12,7 +12,7 @@ use super::{
     effect::{Effect, Guards},
 };
 use crate::{
-    StorePath,
+    StorePath, events,
     machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
     release::Target,
     resolver::Trace,
@@ -78,7 +78,8 @@ impl Decision<'_> {
         }
     }
 
-    pub(super) fn on_aim_failed(&mut self, why: &str) {
+    pub(super) fn on_aim_failed(&mut self, why: String) {
+        self.happened(events::Kind::PreparationFailed { why: why.clone() });
         if let State::Trial(Trial {
             phase: Phase::Aiming,
             ..

@@ -133,7 +133,7 @@ impl Decision<'_> {
             }
             Origin::Restore { why } => (What::Restored, Some(why), None),
         };
-        self.record_generation(what, &goal, why, by);
+        self.record(what, goal.system, goal.release, why, by);
         self.go(State::Idle);
         self.effects.push(Effect::Renew);
         self.poll();

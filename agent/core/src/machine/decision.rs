@@ -1,11 +1,12 @@
 //! One step in the making, and what all steps share: changing the state, numbering orders, blocking
-//! releases, writing the history.
+//! releases, telling what happened.
 
 use super::{context::Context, effect::Effect, memory::Memory};
 use crate::{
     StorePath,
+    events::{self, Occurrence},
     journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
-    machine::state::{Evidence, Generation, State},
+    machine::state::{Evidence, State},
     release::{Name, Target},
     switch::{Action, Kind, Order},
     time::Instant,
@@ -17,6 +18,7 @@ pub(super) struct Decision<'a> {
     pub(super) journal: Journal,
     pub(super) memory: Memory,
     pub(super) effects: Vec<Effect>,
+    pub(super) occurrences: Vec<Occurrence>,
     pub(super) cx: &'a Context<'a>,
 }
 
@@ -100,6 +102,11 @@ impl Decision<'_> {
     }
 
     pub(super) fn push_blocked(&mut self, entry: Blocked) {
+        self.happened(events::Kind::Blocked {
+            release: entry.release.clone(),
+            system: entry.system.clone(),
+            cause: entry.evidence.cause,
+        });
         let blocked = &mut self.journal.blocked;
         blocked.retain(|b| b.release != entry.release || b.system != entry.system);
         blocked.push(entry);
@@ -107,37 +114,37 @@ impl Decision<'_> {
         blocked.drain(..surplus);
     }
 
+    /// Something is worth telling. The history is what it keeps of this.
+    pub(super) fn happened(&mut self, kind: events::Kind) {
+        if let events::Kind::Milestone(record) = &kind {
+            let history = &mut self.journal.history;
+            history.push(record.clone());
+            let surplus = history.len().saturating_sub(MAX_HISTORY);
+            history.drain(..surplus);
+        }
+        self.memory.seq += 1;
+        self.occurrences.push(Occurrence {
+            seq: self.memory.seq,
+            kind,
+        });
+    }
+
+    /// A milestone in the life of a system.
     pub(super) fn record(
         &mut self,
         what: What,
         system: StorePath,
-        target: Option<&Target>,
+        release: Option<Name>,
         why: Option<String>,
         by: Option<String>,
     ) {
-        let history = &mut self.journal.history;
-        history.push(Record {
+        self.happened(events::Kind::Milestone(Record {
             what,
             system,
-            release: target.map(|target| target.release.clone()),
+            release,
             why,
             by,
             at: self.cx.wall,
-        });
-        let surplus = history.len().saturating_sub(MAX_HISTORY);
-        history.drain(..surplus);
-    }
-
-    pub(super) fn record_generation(
-        &mut self,
-        what: What,
-        generation: &Generation,
-        why: Option<String>,
-        by: Option<String>,
-    ) {
-        self.record(what, generation.system.clone(), None, why, by);
-        if let Some(record) = self.journal.history.last_mut() {
-            record.release.clone_from(&generation.release);
-        }
+        }));
     }
 }

@@ -5,6 +5,7 @@ use super::{
     effect::Effect,
 };
 use crate::{
+    events::Kind,
     gate::Stage,
     machine::state::{Fetching, Ready, State},
     release::Target,
@@ -37,6 +38,9 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_polled(&mut self, offered: Option<Target>) {
+        self.happened(Kind::Checked {
+            release: offered.as_ref().map(|target| target.release.clone()),
+        });
         let policy = self.cx.policy;
         let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
         self.memory.polling = false;
@@ -88,6 +92,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_poll_failed(&mut self, why: String) {
+        self.happened(Kind::CheckFailed { why: why.clone() });
         let failures = self.memory.poll_failures.saturating_add(1);
         self.memory.polling = false;
         self.memory.poll_failures = failures;
@@ -123,6 +128,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_fetch_failed(&mut self, why: String) {
+        self.happened(Kind::FetchFailed { why: why.clone() });
         if matches!(self.journal.state, State::Fetching(_)) {
             self.retry_with(why);
         }

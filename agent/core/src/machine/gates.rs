@@ -6,7 +6,9 @@ use super::{
     event::{Answer, Refusal},
 };
 use crate::{
+    events::Kind,
     gate::{Closed, Stage},
+    hold::Hold,
     lease::Lease,
     machine::state::{Fetching, Ready, State},
     release::Name,
@@ -15,6 +17,12 @@ use crate::{
 impl Decision<'_> {
     /// The outer gates of a stage have answered.
     pub(super) fn on_gates(&mut self, stage: Stage, closed: Vec<Closed>) {
+        if !closed.is_empty() {
+            self.happened(Kind::GatesClosed {
+                stage,
+                closed: closed.clone(),
+            });
+        }
         let waits = match stage {
             Stage::Check => self.memory.polling,
             Stage::Download => matches!(self.journal.state, State::Fetching(_)),
@@ -66,11 +74,26 @@ impl Decision<'_> {
     /// Drops holds and leases that have ended; says whether one of them held the robot back.
     pub(super) fn expire(&mut self) -> bool {
         let now = self.cx.now;
+        let leases = self.memory.leases.iter();
+        let leases = leases.filter(|lease| lease.until <= now);
+        let mut ended: Vec<Kind> = leases
+            .map(|lease| Kind::LeaseEnded {
+                name: lease.name.clone(),
+            })
+            .collect();
         let lapsed = self.memory.leases.expire(now);
-        let holds = &mut self.journal.holds;
-        let before = holds.len();
-        holds.retain(|hold| hold.ends().is_none_or(|end| end > now));
-        holds.len() < before || lapsed
+        let over = |hold: &mut Hold| hold.ends().is_some_and(|end| end <= now);
+        let holds: Vec<Hold> = self.journal.holds.extract_if(.., over).collect();
+        let freed = lapsed || !holds.is_empty();
+        ended.extend(
+            holds
+                .into_iter()
+                .map(|hold| Kind::HoldEnded { owner: hold.owner }),
+        );
+        for kind in ended {
+            self.happened(kind);
+        }
+        freed
     }
 
     /// Asks the gates of what waits, if nobody holds it back: the robot may have changed since.
@@ -98,8 +121,14 @@ impl Decision<'_> {
             lease.until.since(self.cx.now).as_secs()
         );
         let held_back = self.is_held_back();
+        let (name, busy) = (lease.name.clone(), lease.busy);
+        let same = |before: &Lease| before.name == name && before.busy == busy;
+        let renewed = self.memory.leases.iter().any(same);
         let put = self.memory.leases.put(lease);
         put.map_err(|error| Refusal::Refused(error.to_string()))?;
+        if !renewed {
+            self.happened(Kind::Leased { name, busy });
+        }
         if held_back {
             self.ask_gates_if_free();
         }
@@ -110,6 +139,7 @@ impl Decision<'_> {
         let held_back = self.is_held_back();
         match self.memory.leases.end(name, by) {
             Ok(true) => {
+                self.happened(Kind::LeaseEnded { name: name.clone() });
                 if held_back {
                     self.ask_gates_if_free();
                 }

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 /// What the machine knows besides its journal.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Memory {
+    /// The number of the last occurrence.
+    pub(super) seq: u64,
     /// Whether the repository, or its gates, are being asked.
     pub(super) polling: bool,
     /// Polls in a row that failed.

@@ -38,6 +38,7 @@ pub use event::{Answer, Event, Refusal, Request};
 
 use crate::{
     StorePath,
+    events::{self, Occurrence},
     gate::{Closed, Stage},
     health::{Failure, Report},
     hold::Hold,
@@ -67,6 +68,8 @@ pub struct Decided {
     pub machine: Machine,
     /// What to do, in this order.
     pub effects: Vec<Effect>,
+    /// What happened, in this order.
+    pub occurrences: Vec<Occurrence>,
     /// The answer, if the event was a request.
     pub answer: Option<Answer>,
 }
@@ -215,9 +218,21 @@ impl Machine {
             journal: self.journal.clone(),
             memory: self.memory.clone(),
             effects: Vec::new(),
+            occurrences: Vec::new(),
             cx,
         };
         let answer = decision.take(event);
+        if decision.memory.drift != self.memory.drift
+            && let Some(system) = decision.memory.drift.clone()
+        {
+            decision.happened(events::Kind::Drifted { system });
+        }
+        let (from, to) = (self.journal.state.name(), decision.journal.state.name());
+        if from != to {
+            let target = decision.journal.state.target();
+            let release = target.map(|target| target.release.clone());
+            decision.happened(events::Kind::StateChanged { from, to, release });
+        }
         Step {
             dirty: decision.journal != self.journal,
             decided: Decided {
@@ -226,6 +241,7 @@ impl Machine {
                     memory: decision.memory,
                 },
                 effects: decision.effects,
+                occurrences: decision.occurrences,
                 answer,
             },
         }
@@ -253,15 +269,19 @@ impl Decision<'_> {
             Event::InspectFailed(why) => self.on_inspect_failed(why),
             Event::Vanished => self.on_vanished(),
             Event::DeadManArmed => self.on_dead_man_armed(),
-            Event::DeadManFailed(why) => self.on_dead_man_failed(&why),
+            Event::DeadManFailed(why) => self.on_dead_man_failed(why),
             Event::BootAimed => self.on_boot_aimed(),
-            Event::AimFailed(why) => self.on_aim_failed(&why),
+            Event::AimFailed(why) => self.on_aim_failed(why),
             Event::SwitchEnded {
                 unit,
                 outcome,
                 log,
                 failures,
             } => {
+                self.happened(events::Kind::SwitchEnded {
+                    unit: unit.clone(),
+                    outcome: outcome.clone(),
+                });
                 let expected = self.journal.state.order();
                 if expected.is_some_and(|order| order.unit == unit) {
                     self.on_switch_ended(&outcome, log, failures);

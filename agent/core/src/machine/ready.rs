@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     StorePath,
+    events::Kind,
     journal::What,
     machine::state::{Cause, Evidence, Mode, Phase, Ready, State, Trial},
     reboot::Reason,
@@ -24,6 +25,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_inspect_failed(&mut self, why: String) {
+        self.happened(Kind::PreparationFailed { why: why.clone() });
         if matches!(self.journal.state, State::Ready(_)) {
             self.retry_with(why);
         }
@@ -51,7 +53,7 @@ impl Decision<'_> {
             self.record(
                 What::Refused,
                 target.system.clone(),
-                Some(&target),
+                Some(target.release.clone()),
                 Some(evidence.message),
                 None,
             );
@@ -79,7 +81,7 @@ impl Decision<'_> {
         self.record(
             What::Tried,
             target.system.clone(),
-            Some(&target),
+            Some(target.release.clone()),
             why.as_ref().map(|why| format!("by booting it: {why}")),
             None,
         );

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     StorePath,
+    events::Kind,
     gate::{self, Stage},
     hold::{Expiry, Hold},
     lease::Lease,
@@ -47,6 +48,11 @@ impl Decision<'_> {
             boot: self.cx.boot.clone(),
             from: self.cx.now,
         });
+        self.happened(Kind::Held {
+            owner: by.clone(),
+            why: why.clone(),
+            length,
+        });
         let holds = &mut self.journal.holds;
         holds.retain(|hold| hold.owner != by);
         holds.push(Hold {
@@ -64,16 +70,18 @@ impl Decision<'_> {
     fn on_resume_request(&mut self, by: Option<&str>) -> Answer {
         self.expire();
         let holds = &mut self.journal.holds;
-        let before = holds.len();
-        holds.retain(|hold| by.is_some_and(|by| by != hold.owner));
-        let ended = before - holds.len();
+        let theirs = |hold: &mut Hold| by.is_none_or(|by| by == hold.owner);
+        let ended: Vec<Hold> = holds.extract_if(.., theirs).collect();
         let left: Vec<String> = holds.iter().map(|h| h.owner.clone()).collect();
-        if ended == 0 {
+        if ended.is_empty() {
             return Err(Refusal::NothingToDo(if left.is_empty() {
                 "there is no hold".to_owned()
             } else {
                 format!("you have no hold; {} has", left.join(", "))
             }));
+        }
+        for hold in ended {
+            self.happened(Kind::HoldEnded { owner: hold.owner });
         }
         self.ask_gates_if_free();
         Ok(if left.is_empty() {

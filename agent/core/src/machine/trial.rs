@@ -5,7 +5,7 @@ use super::{
     effect::{Effect, Guards},
 };
 use crate::{
-    StorePath,
+    StorePath, events,
     health::{Failure, Report},
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
@@ -61,7 +61,8 @@ impl Decision<'_> {
         }));
     }
 
-    pub(super) fn on_dead_man_failed(&mut self, why: &str) {
+    pub(super) fn on_dead_man_failed(&mut self, why: String) {
+        self.happened(events::Kind::PreparationFailed { why: why.clone() });
         if let State::Trial(Trial {
             phase: Phase::Arming,
             ..
@@ -122,6 +123,11 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_probed(&mut self, report: Report) {
+        if !report.healthy() {
+            self.happened(events::Kind::Unhealthy {
+                report: report.clone(),
+            });
+        }
         let State::Trial(trial) = &self.journal.state else {
             return;
         };
@@ -191,7 +197,7 @@ impl Decision<'_> {
             self.record(
                 What::Interrupted,
                 target.system.clone(),
-                Some(&target),
+                Some(target.release.clone()),
                 Some(evidence.message.clone()),
                 None,
             );
@@ -220,7 +226,7 @@ impl Decision<'_> {
         self.record(
             What::Reverted,
             system,
-            target.as_ref(),
+            target.as_ref().map(|target| target.release.clone()),
             Some(evidence.message.clone()),
             None,
         );

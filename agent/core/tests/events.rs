@@ -1,0 +1,229 @@
+//! What a step says has happened.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::time::Duration;
+use surefoot_core::{
+    StorePath,
+    events::{Kind, Occurrence},
+    gate::{Closed, Stage},
+    health::{Failure, Report},
+    journal::{Journal, What},
+    lease::Leases,
+    machine::{Context, DriftPolicy, Event, Machine, Policy, Request},
+    release::{RebootPolicy, Target},
+    resolver::{SwitchUnit, Trace, World},
+    switch::Outcome,
+    time::{BootId, Instant},
+};
+
+fn system(c: char) -> StorePath {
+    StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32))).unwrap()
+}
+
+fn policy() -> Policy {
+    let second = Duration::from_secs(1);
+    Policy {
+        poll_interval: second,
+        jitter: 0.0,
+        backoff_base: second,
+        backoff_max: second,
+        soak: second,
+        health_deadline: second,
+        health_interval: second,
+        max_failures: 1,
+        switch_timeout: second,
+        boot_deadline: second,
+        trial_attempts: 1,
+        commit_attempts: 1,
+        revert_attempts: 1,
+        retry_delay: second,
+        leases: Vec::new(),
+        gate_interval: second,
+        drift: DriftPolicy::Report,
+        keep: 1,
+    }
+}
+
+/// An agent that takes one event after the other, a second after each.
+struct Agent {
+    machine: Machine,
+    now: Instant,
+    all: Vec<Occurrence>,
+}
+
+impl Agent {
+    /// Takes an event; what it led to, by name.
+    fn take(&mut self, event: Event) -> Vec<Kind> {
+        let cx = Context {
+            now: self.now,
+            boot: &BootId("boot-1".into()),
+            wall: Some("2026-11-26T12:00:00Z".parse().unwrap()),
+            random: 0,
+            by_boot: &[],
+            policy: &policy(),
+        };
+        self.now = self.now + Duration::from_secs(1);
+        let step = self.machine.step(event, &cx);
+        let decided = step.persisted(|_| Ok::<_, ()>(())).unwrap();
+        self.machine = decided.machine;
+        self.all.extend(decided.occurrences.clone());
+        let kinds = decided.occurrences.into_iter().map(|o| o.kind);
+        kinds.collect()
+    }
+
+    fn switched(&mut self, outcome: Outcome) -> Vec<Kind> {
+        let unit = self.machine.journal().state.order().unwrap().unit.clone();
+        self.take(Event::SwitchEnded {
+            unit,
+            outcome,
+            log: Vec::new(),
+            failures: Vec::new(),
+        })
+    }
+}
+
+fn gates(stage: Stage) -> Event {
+    Event::Gates {
+        stage,
+        closed: Vec::new(),
+    }
+}
+
+fn changed(from: &'static str, to: &'static str) -> Kind {
+    let release = (to != "idle").then(|| "r-b".parse().unwrap());
+    Kind::StateChanged { from, to, release }
+}
+
+#[test]
+fn a_failed_update_is_told_from_beginning_to_end() {
+    let mut agent = Agent {
+        machine: Machine::new(Journal::default(), Leases::default()),
+        now: Instant(0),
+        all: Vec::new(),
+    };
+    let world = World {
+        boot: BootId("boot-1".into()),
+        booted: Some(system('a')),
+        current: Some(system('a')),
+        profile: Some(system('a')),
+        default: Some(system('a')),
+        dead_man: false,
+        switch: SwitchUnit::Gone,
+        leftovers: false,
+        trace: Trace::default(),
+    };
+    let target = Target {
+        release: "r-b".parse().unwrap(),
+        system: system('b'),
+        index: "closures/b.json.zst".into(),
+        reboot: RebootPolicy::Auto,
+    };
+    let what = |kinds: &[Kind]| {
+        let mut milestones = kinds.iter().filter_map(|kind| match kind {
+            Kind::Milestone(record) => Some(record.what),
+            _ => None,
+        });
+        milestones.next()
+    };
+
+    let told = agent.take(Event::Started(world));
+    assert_eq!(what(&told), Some(What::Adopted));
+    let closed = vec![Closed {
+        gate: "window".into(),
+        why: "it is noon".into(),
+    }];
+    let told = agent.take(Event::Gates {
+        stage: Stage::Check,
+        closed: closed.clone(),
+    });
+    let stage = Stage::Check;
+    assert_eq!(told, [Kind::GatesClosed { stage, closed }]);
+    let told = agent.take(Event::Polled(Some(target)));
+    let release = Some("r-b".parse().unwrap());
+    assert_eq!(
+        told,
+        [Kind::Checked { release }, changed("idle", "fetching")]
+    );
+    assert_eq!(agent.take(Event::Fetched), [changed("fetching", "ready")]);
+    let held = |owner: &str, length| {
+        Event::Asked(Request::Hold {
+            length,
+            why: "loads".into(),
+            by: owner.into(),
+        })
+    };
+    let told = agent.take(held("ada", Some(Duration::from_millis(1500))));
+    assert!(matches!(&told[..], [Kind::Held { owner, .. }] if owner == "ada"));
+    assert_eq!(agent.take(Event::Tick), []);
+    let told = agent.take(Event::Tick);
+    let owner = "ada".to_owned();
+    assert_eq!(told, [Kind::HoldEnded { owner }]);
+    agent.take(gates(Stage::Activate));
+    let told = agent.take(Event::Inspected {
+        current: system('a'),
+        reboot: Vec::new(),
+        unfit: None,
+        no_boot: None,
+    });
+    assert_eq!(what(&told), Some(What::Tried));
+    assert_eq!(told.last(), Some(&changed("ready", "trial")));
+    agent.take(Event::DeadManArmed);
+    let told = agent.switched(Outcome::Done);
+    assert!(matches!(&told[..], [Kind::SwitchEnded { .. }]));
+    let report = Report {
+        failures: vec![Failure {
+            check: "unit arm.service".into(),
+            message: "failed".into(),
+            journal: Vec::new(),
+        }],
+        pending: Vec::new(),
+    };
+    let told = agent.take(Event::Probed(report.clone()));
+    assert_eq!(
+        told,
+        [Kind::Unhealthy { report }, changed("trial", "reverting")]
+    );
+    let told = agent.switched(Outcome::Done);
+    assert_eq!(what(&told), Some(What::Reverted));
+    assert!(told.iter().any(|kind| matches!(kind, Kind::Blocked { .. })));
+    assert_eq!(told.last(), Some(&changed("reverting", "idle")));
+
+    // Nothing is left out, and the history is what was told.
+    let numbers: Vec<u64> = agent.all.iter().map(|o| o.seq).collect();
+    assert_eq!(numbers, Vec::from_iter(1..=numbers.len() as u64));
+    let milestones = agent.all.into_iter().filter_map(|o| match o.kind {
+        Kind::Milestone(record) => Some(record),
+        _ => None,
+    });
+    assert_eq!(
+        milestones.collect::<Vec<_>>(),
+        agent.machine.journal().history
+    );
+}
+
+#[test]
+fn a_lease_is_told_when_it_changes() {
+    let mut agent = Agent {
+        machine: Machine::new(Journal::default(), Leases::default()),
+        now: Instant(0),
+        all: Vec::new(),
+    };
+    let mut lease = |busy| {
+        agent.take(Event::Asked(Request::Lease {
+            name: "arm".parse().unwrap(),
+            busy,
+            why: None,
+            ttl: Duration::from_secs(2),
+            by: "ros".into(),
+        }))
+    };
+    let name = || "arm".parse().unwrap();
+    let leased = |busy| Kind::Leased { name: name(), busy };
+    assert_eq!(lease(true), [leased(true)]);
+    assert_eq!(lease(true), []);
+    assert_eq!(lease(false), [leased(false)]);
+    agent.take(Event::Tick);
+    let told = agent.take(Event::Tick);
+    assert_eq!(told, [Kind::LeaseEnded { name: name() }]);
+}
