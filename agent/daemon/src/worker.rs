@@ -174,15 +174,15 @@ impl Worker {
                 tools.say(event);
             }
             Effect::Disarm(guards) => {
-                let place = boot::Settings::new(&tools.config);
+                let settings = boot::Settings::new(&tools.config);
                 if guards.dead_man {
                     complain(dead_man::disarm().await);
                 }
                 if guards.boot_deadline {
-                    complain(boot::remove_deadline(&place).await);
+                    complain(boot::remove_deadline(&settings).await);
                 }
                 if guards.one_shot {
-                    complain(boot::take_back_one_shot(&place).await);
+                    complain(boot::take_back_one_shot(&settings).await);
                 }
                 fault::point("after", name);
             }
@@ -201,8 +201,8 @@ impl Worker {
             }
             Effect::Switch(order) => {
                 tokio::spawn(async move {
-                    let place = boot::Settings::new(&tools.config);
-                    let (outcome, log) = switch::switch(&order, &place).await;
+                    let settings = boot::Settings::new(&tools.config);
+                    let (outcome, log) = switch::switch(&order, &settings).await;
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()
                     } else {

@@ -1,4 +1,4 @@
-//! The boot loaders that are known: one folder each, and one line in the list of [`loaders!`].
+//! The boot loaders that are known: one folder each, and one line in the list below.
 
 mod grub;
 mod systemd_boot;
