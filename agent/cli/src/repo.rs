@@ -17,7 +17,7 @@ use std::{
 };
 use surefoot_trust::{
     Editor, Keyring,
-    editor::{DAY, Plan, RolePlan, Versions},
+    editor::{DAY, RepositoryPlan, RolePlan, Versions},
     keys::{PrivateKey, Scheme},
 };
 
@@ -220,7 +220,7 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
             lifetime: last(&args.expires, name).unwrap_or(Lifetime(days * DAY)).0,
         })
     };
-    let plan = Plan {
+    let plan = RepositoryPlan {
         root: role("root", 1, 365)?,
         targets: role("targets", 1, 180)?,
         snapshot: role("snapshot", 1, 30)?,

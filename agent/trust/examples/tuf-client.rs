@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use surefoot_trust::{Client, Config, names::quote};
+use surefoot_trust::{Client, Config, file_names::quote};
 
 #[derive(Debug, Parser)]
 struct Cli {

@@ -1,9 +1,9 @@
 //! Looks at a whole repository as a client would, and at every file that it offers.
 
 use crate::{
-    Error, digest, files,
+    Error, digest, file_names, files,
+    limits::Limits,
     metadata::Targets,
-    names::{self, Limits},
     trusted_set::{TrustedSet, delegations},
     workflow::{self, Refreshing},
 };
@@ -94,8 +94,8 @@ impl Audit {
         let consistent = self.set.root().role.consistent_snapshot;
         for (name, info) in &role.targets {
             let check = || {
-                let hash = names::naming_hash(info).filter(|_| consistent);
-                let path = dir.join("targets").join(names::target(name, hash)?);
+                let hash = file_names::naming_hash(info).filter(|_| consistent);
+                let path = dir.join("targets").join(file_names::target(name, hash)?);
                 let bytes = files::read(&path, info.length)
                     .map_err(|e| match e {
                         Error::TooLarge { .. } => Error::Mismatch {
@@ -108,7 +108,7 @@ impl Audit {
                         url: path.display().to_string(),
                     })?;
                 digest::check(name, &bytes, info.length, &info.hashes)?;
-                names::check_digest(name, &bytes)
+                file_names::check_digest(name, &bytes)
             };
             match check() {
                 Ok(()) => {

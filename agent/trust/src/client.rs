@@ -3,14 +3,14 @@
 use crate::{
     Error,
     clock::{Clock, Now},
-    digest, files,
+    digest, file_names, files,
     keys::sha256_hex,
+    limits::Limits,
     metadata::TargetFile,
-    names::{self, Limits},
     source::{Base, Name, Reader},
     storage::{Disk, Found, RealDisk, Slots, TargetCache, TrustedState},
     trusted_set::TrustedSet,
-    workflow::{Refreshing, Search, Step},
+    workflow::{Refreshing, Search, SearchStep},
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
@@ -368,13 +368,13 @@ impl Client {
         let mut fetched = false;
         let result = loop {
             match step {
-                Step::Found(info) => break Ok(info),
-                Step::Nowhere => {
+                SearchStep::Found(info) => break Ok(info),
+                SearchStep::Nowhere => {
                     break Err(Error::NoSuchTarget {
                         name: name.escape_debug().to_string(),
                     });
                 }
-                Step::Want(request) => {
+                SearchStep::Want(request) => {
                     let file = Name::Encoded(&request.file);
                     let answer = self
                         .reader
@@ -409,7 +409,7 @@ impl Client {
 
     /// Brings a target of at most `max_len` bytes: from the small cache beside the trusted set if
     /// it is there, else from the repository. Length and digests are verified either way, and below
-    /// [`names::BY_DIGEST`] that the content is what the name says.
+    /// [`file_names::BY_DIGEST`] that the content is what the name says.
     ///
     /// # Errors
     /// As [`Self::target_info`]; [`Error::TooLarge`]; [`Error::Mismatch`]; [`Error::NotFound`];
@@ -422,19 +422,19 @@ impl Client {
                 limit: max_len,
             });
         }
-        let hash = names::naming_hash(&info).map(str::to_ascii_lowercase);
+        let hash = file_names::naming_hash(&info).map(str::to_ascii_lowercase);
         if let Some(bytes) = hash
             .as_deref()
             .and_then(|hash| self.cache.read(hash, info.length))
             && digest::check(name, &bytes, info.length, &info.hashes).is_ok()
         {
-            names::check_digest(name, &bytes)?;
+            file_names::check_digest(name, &bytes)?;
             return Ok(bytes);
         }
         let file = {
             let prefix =
-                names::naming_hash(&info).filter(|_| self.set.root().role.consistent_snapshot);
-            names::target(name, prefix)?
+                file_names::naming_hash(&info).filter(|_| self.set.root().role.consistent_snapshot);
+            file_names::target(name, prefix)?
         };
         let file = Name::Plain(&file);
         let answer = self
@@ -447,7 +447,7 @@ impl Client {
             });
         };
         digest::check(name, &bytes, info.length, &info.hashes)?;
-        names::check_digest(name, &bytes)?;
+        file_names::check_digest(name, &bytes)?;
         if let Some(hash) = hash {
             self.cache.keep(&hash, &bytes);
         }

@@ -4,7 +4,7 @@
 //! `rsassa-pss-sha256`. Keys of other kinds may stand in metadata; their signatures never count.
 
 use crate::{
-    Error, json,
+    Error, canonical_json,
     metadata::{Key, KeyId},
     pbes2::{self, Refusal},
 };
@@ -118,7 +118,7 @@ impl fmt::Debug for PublicKey {
 #[must_use]
 pub fn key_id(key: &Key) -> KeyId {
     let value = serde_json::to_value(key).unwrap_or_default();
-    sha256_hex(&json::canonical(&value))
+    sha256_hex(&canonical_json::canonical(&value))
 }
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {

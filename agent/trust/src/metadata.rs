@@ -3,7 +3,7 @@
 //! Fields that are not known here are kept, so that what is read and written again still says the
 //! same.
 
-use crate::{Error, json};
+use crate::{Error, canonical_json};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
@@ -84,7 +84,7 @@ impl Envelope {
             signatures: Vec<Signature>,
             signed: Value,
         }
-        let value = json::parse(bytes).map_err(|e| Error::malformed(file, e))?;
+        let value = canonical_json::parse(bytes).map_err(|e| Error::malformed(file, e))?;
         let wire = Wire::deserialize(value).map_err(|e| Error::malformed(file, e))?;
         let mut seen = BTreeSet::new();
         for signature in &wire.signatures {
@@ -101,7 +101,7 @@ impl Envelope {
     /// The bytes that the signatures cover.
     #[must_use]
     pub fn message(&self) -> Vec<u8> {
-        json::canonical(&self.signed)
+        canonical_json::canonical(&self.signed)
     }
 
     /// Reads what is signed as one kind of metadata.

@@ -1,6 +1,6 @@
 //! Where the files of a repository come from: a web server or a directory.
 
-use crate::{Error, files, names};
+use crate::{Error, file_names, files};
 use std::{path::PathBuf, time::Duration};
 use surefoot_http::{
     Http, Options, Url,
@@ -47,7 +47,7 @@ impl Base {
         match (self, name) {
             (Self::Http(base), Name::Encoded(file)) => format!("{base}/{file}"),
             (Self::Http(base), Name::Plain(file)) => {
-                format!("{base}/{}", names::quote_path(file))
+                format!("{base}/{}", file_names::quote_path(file))
             }
             (Self::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
                 dir.join(file).display().to_string()

@@ -4,8 +4,9 @@
 use crate::{
     Error,
     clock::{Clock, Now, judge},
+    file_names,
+    limits::Limits,
     metadata::{DelegatedRole, Key, KeyId, MetaFile, TargetFile, Targets},
-    names::{self, Limits},
     pattern,
     trusted_set::{Trusted, TrustedSet, delegations},
 };
@@ -17,7 +18,7 @@ use std::{
 
 /// A file of metadata that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
+pub struct FileRequest {
     /// Relative to `metadata/`, percent-encoded.
     pub file: String,
     /// More bytes than this must not be read.
@@ -82,7 +83,7 @@ impl Refreshing {
     ///
     /// # Errors
     /// Whatever makes the repository unbelievable.
-    pub fn wanted(&mut self) -> Result<Option<Request>, Error> {
+    pub fn wanted(&mut self) -> Result<Option<FileRequest>, Error> {
         let now = self.clock().0;
         loop {
             match self.stage {
@@ -90,8 +91,8 @@ impl Refreshing {
                     if self.roots < self.limits.roots
                         && let Some(version) = self.set.root().role.common.version.checked_add(1)
                     {
-                        return Ok(Some(Request {
-                            file: names::metadata("root", Some(version)),
+                        return Ok(Some(FileRequest {
+                            file: file_names::metadata("root", Some(version)),
                             limit: self.limits.root,
                             timestamp: false,
                         }));
@@ -99,8 +100,8 @@ impl Refreshing {
                     self.roots_done()?;
                 }
                 Stage::Timestamp => {
-                    return Ok(Some(Request {
-                        file: names::metadata("timestamp", None),
+                    return Ok(Some(FileRequest {
+                        file: file_names::metadata("timestamp", None),
                         limit: self.limits.timestamp,
                         timestamp: true,
                     }));
@@ -163,20 +164,20 @@ impl Refreshing {
         Ok(())
     }
 
-    fn request(&self, role: &str, wanted: &MetaFile, limit: u64) -> Request {
+    fn request(&self, role: &str, wanted: &MetaFile, limit: u64) -> FileRequest {
         request(&self.set, role, wanted, limit)
     }
 }
 
 /// The file of a role that the snapshot or the timestamp lists.
-pub(crate) fn request(set: &TrustedSet, role: &str, wanted: &MetaFile, limit: u64) -> Request {
+pub(crate) fn request(set: &TrustedSet, role: &str, wanted: &MetaFile, limit: u64) -> FileRequest {
     let version = set
         .root()
         .role
         .consistent_snapshot
         .then_some(wanted.version);
-    Request {
-        file: names::metadata(role, version),
+    FileRequest {
+        file: file_names::metadata(role, version),
         limit: wanted.length.unwrap_or(limit).min(limit),
         timestamp: false,
     }
@@ -202,9 +203,9 @@ struct Asked {
 
 /// Where a search stands.
 #[derive(Debug)]
-pub enum Step {
+pub enum SearchStep {
     /// This file is wanted first.
-    Want(Request),
+    Want(FileRequest),
     /// The target.
     Found(TargetFile),
     /// Nobody who may offers it.
@@ -221,8 +222,8 @@ impl Search {
         target: &str,
         now: Time,
         limits: Limits,
-    ) -> Result<(Self, Step), Error> {
-        names::check_target(target)?;
+    ) -> Result<(Self, SearchStep), Error> {
+        file_names::check_target(target)?;
         let top = set
             .targets_arc()
             .filter(|_| set.is_complete())
@@ -235,7 +236,7 @@ impl Search {
             visited: BTreeSet::new(),
         };
         if let Some(found) = search.visit(&top) {
-            return Ok((search, Step::Found(found)));
+            return Ok((search, SearchStep::Found(found)));
         }
         let step = search.go_on(set)?;
         Ok((search, step))
@@ -245,7 +246,11 @@ impl Search {
     ///
     /// # Errors
     /// Whatever makes it unbelievable.
-    pub fn answer(&mut self, set: &mut TrustedSet, bytes: Option<&[u8]>) -> Result<Step, Error> {
+    pub fn answer(
+        &mut self,
+        set: &mut TrustedSet,
+        bytes: Option<&[u8]>,
+    ) -> Result<SearchStep, Error> {
         if let Some(asked) = self.waiting.pop() {
             let Some(bytes) = bytes else {
                 return Err(Error::NotFound {
@@ -254,13 +259,13 @@ impl Search {
             };
             let role = set.accept_delegated(&asked.delegation, &asked.keys, bytes, self.now)?;
             if let Some(found) = self.ask(&asked, &role) {
-                return Ok(Step::Found(found));
+                return Ok(SearchStep::Found(found));
             }
         }
         self.go_on(set)
     }
 
-    fn go_on(&mut self, set: &TrustedSet) -> Result<Step, Error> {
+    fn go_on(&mut self, set: &TrustedSet) -> Result<SearchStep, Error> {
         while let Some(asked) = self.waiting.last().cloned() {
             let name = &asked.delegation.name;
             if self.visited.contains(name) {
@@ -280,7 +285,7 @@ impl Search {
                 Some(role) => {
                     self.waiting.pop();
                     if let Some(found) = self.ask(&asked, &role) {
-                        return Ok(Step::Found(found));
+                        return Ok(SearchStep::Found(found));
                     }
                 }
                 None => {
@@ -288,11 +293,11 @@ impl Search {
                     let others = set.delegated_bytes_without(name);
                     let room = self.limits.all_delegated.saturating_sub(others);
                     let limit = self.limits.delegated.min(room);
-                    return Ok(Step::Want(request(set, name, wanted, limit)));
+                    return Ok(SearchStep::Want(request(set, name, wanted, limit)));
                 }
             }
         }
-        Ok(Step::Nowhere)
+        Ok(SearchStep::Nowhere)
     }
 
     fn ask(&mut self, asked: &Asked, role: &Trusted<Targets>) -> Option<TargetFile> {

@@ -11,15 +11,14 @@ use std::{
     sync::{Arc, LazyLock},
 };
 use surefoot_trust::{
-    Error, Keyring, Limits,
+    Error, Keyring, Limits, file_names,
     keys::{PrivateKey, Scheme, Signer as _, key_id},
     metadata::{
         Common, DelegatedRole, Delegations, Envelope, Expires, Key, KeyId, MetaFile, Role,
         RoleKeys, Root, Snapshot, TOP_LEVEL, TargetFile, Targets, Timestamp,
     },
-    names,
     trusted_set::TrustedSet,
-    workflow::{Refreshing, Search, Step},
+    workflow::{Refreshing, Search, SearchStep},
 };
 
 /// One key signs everything here, another is the thief's.
@@ -136,7 +135,7 @@ impl Tree {
             } else {
                 &KEY
             };
-            files.insert(names::metadata(name, Some(1)), sign(role, key));
+            files.insert(file_names::metadata(name, Some(1)), sign(role, key));
         }
         let shown = self.roles.keys().filter(|name| !self.hidden.contains(name));
         let snapshot = Snapshot {
@@ -189,9 +188,9 @@ fn search(
         let (mut search, mut step) = Search::new(set, target, now, Limits::default())?;
         loop {
             match step {
-                Step::Found(file) => return Ok(Some(file)),
-                Step::Nowhere => return Ok(None),
-                Step::Want(request) => {
+                SearchStep::Found(file) => return Ok(Some(file)),
+                SearchStep::Nowhere => return Ok(None),
+                SearchStep::Want(request) => {
                     asked.push(request.file.clone());
                     let bytes = files.get(&request.file).map(Vec::as_slice);
                     step = search.answer(set, bytes)?;
@@ -401,7 +400,7 @@ fn delegated_roles_have_a_size_together() {
     };
     let (mut search, mut step) = Search::new(&set, "x", time(START), limits).unwrap();
     let mut room = Vec::new();
-    while let Step::Want(request) = step {
+    while let SearchStep::Want(request) = step {
         room.push(request.limit);
         let bytes = &files[&request.file];
         if bytes.len() as u64 > request.limit {

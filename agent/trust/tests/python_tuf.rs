@@ -17,7 +17,7 @@ use std::{
 };
 use surefoot_trust::{
     Client, Config, Editor, Keyring,
-    editor::{DAY, Delegation, Plan, RoleChange, RolePlan},
+    editor::{DAY, Delegation, RepositoryPlan, RoleChange, RolePlan},
     keys::{PrivateKey, Scheme, Signer as _},
 };
 
@@ -79,7 +79,7 @@ fn it_reads_what_we_publish() {
             threshold: 2,
             lifetime,
         };
-        let plan = Plan {
+        let plan = RepositoryPlan {
             root: role(365 * DAY),
             targets: role(100 * DAY),
             snapshot: role(30 * DAY),

@@ -8,15 +8,15 @@ use std::{
 use surefoot_trust::{
     Keyring, Limits,
     editor::Draft,
-    fuzz,
+    file_names, fuzz,
     keys::{PrivateKey, PublicKey, Scheme, Signer as _, key_id, public_key},
     metadata::{
         Common, Envelope, Expires, Key, KeyId, MetaFile, Role, RoleKeys, Root, Snapshot, TOP_LEVEL,
         Targets, Timestamp,
     },
-    names, pattern as patterns,
+    pattern as patterns,
     trusted_set::TrustedSet,
-    workflow::{Refreshing, Search, Step},
+    workflow::{Refreshing, Search, SearchStep},
 };
 
 static ANCHOR: &[u8] = include_bytes!("../seeds/metadata/root.json");
@@ -222,17 +222,17 @@ pub fn delegations(bytes: &[u8]) {
     let mut asked = 0;
     loop {
         match step {
-            Step::Want(request) => {
+            SearchStep::Want(request) => {
                 asked += 1;
                 assert!(asked <= Limits::default().delegations);
                 assert!(!request.file.contains('/'));
             }
-            Step::Found(found) => {
+            SearchStep::Found(found) => {
                 let somebody = roles.iter().any(|r| r.targets.get(path) == Some(&found));
                 assert!(somebody);
                 return;
             }
-            Step::Nowhere => return,
+            SearchStep::Nowhere => return,
         }
         let answer = answers.next().map(|role| fleet.sign(role));
         match search.answer(&mut set, answer.as_deref()) {
@@ -316,10 +316,10 @@ pub fn pattern(bytes: &[u8]) {
     if !pattern.contains(['*', '?', '[']) {
         assert_eq!(matched, pattern == path);
     }
-    if let Ok(file) = names::target(path, Some("00")) {
+    if let Ok(file) = file_names::target(path, Some("00")) {
         assert!(!file.starts_with('/') && !file.split('/').any(|part| part == ".."));
     }
-    assert!(!names::metadata(path, Some(1)).contains('/'));
+    assert!(!file_names::metadata(path, Some(1)).contains('/'));
 }
 
 /// A new root that came from somewhere to be signed.

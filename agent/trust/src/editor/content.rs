@@ -1,13 +1,13 @@
 //! What a repository's metadata says, and how it goes on from version to version.
 
 use crate::{
-    Error, files,
+    Error, file_names, files,
     keys::sha256_hex,
+    limits::Limits,
     metadata::{
         Envelope, Expires, ISSUED, Key, KeyId, LIFETIME, MetaFile, Role, RoleKeys, Root, Snapshot,
         Targets, Timestamp, whole_seconds,
     },
-    names::{self, Limits},
     pattern, verify,
 };
 use jiff::{SignedDuration, Timestamp as Time};
@@ -37,7 +37,7 @@ impl Content {
         let limits = Limits::default();
         let version = newest_root(metadata)?;
         let root_at = |version| -> Result<(Root, Envelope), Error> {
-            let file = names::metadata("root", Some(version));
+            let file = file_names::metadata("root", Some(version));
             let (root, envelope): (Root, _) = load(metadata, &file, limits.root)?;
             verify::threshold(
                 &file,
@@ -67,7 +67,7 @@ impl Content {
             load(metadata, "timestamp.json", limits.timestamp)?;
         check("timestamp.json", "timestamp", &envelope)?;
         let file = |role: &str, version| {
-            names::metadata(role, root.consistent_snapshot.then_some(version))
+            file_names::metadata(role, root.consistent_snapshot.then_some(version))
         };
         let name = file("snapshot", timestamp.snapshot()?.version);
         let (snapshot, envelope): (Snapshot, _) = load(metadata, &name, limits.snapshot)?;

@@ -5,10 +5,10 @@ use super::{
     repository::Editor,
 };
 use crate::{
-    Error,
+    Error, file_names,
     keys::key_id,
     metadata::{DelegatedRole, Delegations, TOP_LEVEL, Targets},
-    names, pattern,
+    pattern,
 };
 use jiff::Timestamp as Time;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,7 +147,7 @@ impl Editor {
                         || pattern::matches(theirs, path)
                         || pattern::matches(path, theirs)
                 });
-                if taken && !path.starts_with(names::BY_DIGEST) {
+                if taken && !path.starts_with(file_names::BY_DIGEST) {
                     return Err(Error::Usage(format!(
                         "'{path}' is already in the hands of '{}'; revoke that first",
                         other.name

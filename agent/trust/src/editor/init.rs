@@ -66,7 +66,7 @@ pub(super) fn reachable(name: &str, threshold: u64, keyids: &[String]) -> Result
 
 /// The roles of a new repository.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct RepositoryPlan {
     /// Says who may sign what; kept offline.
     pub root: RolePlan,
     /// Says which files there are.
@@ -92,7 +92,12 @@ impl Editor {
     /// # Errors
     /// [`Error::Exists`] if there is one already; [`Error::MissingKeys`] if the keys at hand
     /// cannot sign for all roles; [`Error::Usage`] if a threshold cannot be reached.
-    pub fn init(dir: &Path, plan: &Plan, keys: Keyring, now: Time) -> Result<Self, Error> {
+    pub fn init(
+        dir: &Path,
+        plan: &RepositoryPlan,
+        keys: Keyring,
+        now: Time,
+    ) -> Result<Self, Error> {
         let metadata = dir.join("metadata");
         files::make_dir(&metadata)?;
         let lock = files::lock(dir)?;

@@ -12,7 +12,7 @@ mod root;
 
 pub use content::DAY;
 pub use delegate::Delegation;
-pub use init::{Plan, RolePlan};
+pub use init::{RepositoryPlan, RolePlan};
 pub use prune::Pruned;
 pub use repository::{Editor, RoleInfo, Versions};
 pub use root::{Draft, RoleChange};

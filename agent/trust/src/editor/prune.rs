@@ -2,9 +2,9 @@
 
 use super::repository::Editor;
 use crate::{
-    Error, files,
+    Error, file_names, files,
+    limits::Limits,
     metadata::{Envelope, Role, Snapshot, Targets},
-    names::{self, Limits},
 };
 use jiff::Timestamp as Time;
 use std::{
@@ -55,7 +55,10 @@ impl Editor {
         }
         let mut in_force: BTreeMap<String, u64> = (self.now.snapshot.meta.iter())
             .filter_map(|(file, listed)| {
-                Some((names::quote(file.strip_suffix(".json")?), listed.version))
+                Some((
+                    file_names::quote(file.strip_suffix(".json")?),
+                    listed.version,
+                ))
             })
             .collect();
         in_force.insert(

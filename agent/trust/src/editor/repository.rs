@@ -2,10 +2,9 @@
 
 use super::content::{Content, described, is_old, stamp};
 use crate::{
-    Error, Keyring, digest, files,
+    Error, Keyring, digest, file_names, files,
     keys::{Signer, sha256_hex},
     metadata::{Key, KeyId, Role, RoleKeys, Root, TargetFile},
-    names,
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
@@ -117,9 +116,9 @@ impl Editor {
     ///
     /// # Errors
     /// [`Error::TargetName`], [`Error::TooLarge`]; [`Error::Mismatch`] for a target below
-    /// [`names::BY_DIGEST`] that is not what its name says.
+    /// [`file_names::BY_DIGEST`] that is not what its name says.
     pub fn put_target(&mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Result<(), Error> {
-        names::check_target(name)?;
+        file_names::check_target(name)?;
         let bytes = bytes.into();
         if bytes.len() as u64 > MAX_TARGET_BYTES {
             return Err(Error::TooLarge {
@@ -127,7 +126,7 @@ impl Editor {
                 limit: MAX_TARGET_BYTES,
             });
         }
-        names::check_digest(name, &bytes)?;
+        file_names::check_digest(name, &bytes)?;
         self.staged.insert(name.to_owned(), Some(bytes));
         Ok(())
     }
@@ -311,9 +310,12 @@ impl Editor {
             .now
             .root
             .consistent_snapshot
-            .then(|| names::naming_hash(info))
+            .then(|| file_names::naming_hash(info))
             .flatten();
-        Ok(self.dir.join("targets").join(names::target(name, hash)?))
+        Ok(self
+            .dir
+            .join("targets")
+            .join(file_names::target(name, hash)?))
     }
 
     /// Whether enough keys of a role are at hand.
@@ -332,7 +334,7 @@ impl Editor {
             None => ("targets".to_owned(), &[] as &[String]),
         };
         let mut delegated = delegated.iter();
-        let role = if name.starts_with(names::BY_DIGEST) {
+        let role = if name.starts_with(file_names::BY_DIGEST) {
             delegated.find(|role| self.can_sign(role))
         } else {
             delegated.next()
@@ -403,7 +405,7 @@ impl Editor {
         let version = content.root.consistent_snapshot.then_some(version);
         self.dir
             .join("metadata")
-            .join(names::metadata(role, version))
+            .join(file_names::metadata(role, version))
     }
 
     /// Writes the files in order; only then they are what is.

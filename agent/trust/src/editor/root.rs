@@ -9,7 +9,7 @@ use super::{
     repository::{Editor, Files},
 };
 use crate::{
-    Error, Keyring, json,
+    Error, Keyring, canonical_json,
     keys::key_id,
     metadata::{Envelope, Key, KeyId, Root, TOP_LEVEL},
     verify,
@@ -43,10 +43,10 @@ impl Draft {
     /// [`Error::Malformed`]; [`Error::Threshold`] if the previous root is none;
     /// [`Error::WrongVersion`] if the new one does not follow it.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let value = json::parse(bytes).map_err(|e| Error::malformed("the draft", e))?;
+        let value = canonical_json::parse(bytes).map_err(|e| Error::malformed("the draft", e))?;
         let part = |name: &str| -> Result<(Root, Envelope), Error> {
             let part = value.get(name).unwrap_or(&Value::Null);
-            let envelope = Envelope::parse("the draft", &json::canonical(part))?;
+            let envelope = Envelope::parse("the draft", &canonical_json::canonical(part))?;
             Ok((envelope.read("the draft")?, envelope))
         };
         let draft = Self {
@@ -241,7 +241,7 @@ impl Editor {
         let path = self
             .dir
             .join("metadata")
-            .join(crate::names::metadata("root", Some(version)));
+            .join(crate::file_names::metadata("root", Some(version)));
         let root = (path, next.root_file.to_bytes()?);
         if self.old_keys_signed(&files)? {
             files.push(root);

@@ -20,7 +20,7 @@ fn time(text: &str) -> Time {
     text.parse().unwrap()
 }
 
-fn plan(ring: &mut Keyring) -> Plan {
+fn plan(ring: &mut Keyring) -> RepositoryPlan {
     let mut role = |threshold: u64, lifetime| {
         let keys = (0..threshold)
             .map(|_| {
@@ -36,7 +36,7 @@ fn plan(ring: &mut Keyring) -> Plan {
             lifetime,
         }
     };
-    Plan {
+    RepositoryPlan {
         root: role(2, 365 * DAY),
         targets: role(1, 100 * DAY),
         snapshot: role(1, 30 * DAY),

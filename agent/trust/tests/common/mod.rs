@@ -17,7 +17,7 @@ use std::{
 };
 use surefoot_trust::{
     Editor, Keyring,
-    editor::{DAY, Plan, RolePlan},
+    editor::{DAY, RepositoryPlan, RolePlan},
     keys::{PrivateKey, Scheme, Signer as _},
 };
 
@@ -55,7 +55,7 @@ impl Repo {
         let dir = tempfile::tempdir().unwrap();
         let mut private = Vec::new();
         let all = &mut private;
-        let plan = Plan {
+        let plan = RepositoryPlan {
             root: role(all, 2, 365 * DAY),
             targets: role(all, 1, 100 * DAY),
             snapshot: role(all, 1, 30 * DAY),
