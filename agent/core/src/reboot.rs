@@ -1,4 +1,5 @@
-//! Whether a system can be tried without a reboot.
+//! Why a system cannot be tried without a reboot, if so. When the robot reboots is decided in
+//! `machine/reboot.rs`, and nowhere else.
 //!
 //! Source: nixpkgs `nixos/modules/system/activation/top-level.nix` (what lies in a toplevel) and
 //! the switch inhibitors of NixOS 26.05.

@@ -36,7 +36,7 @@ impl fmt::Display for Action {
 
 /// What a switch is for: part of its unit's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum Purpose {
     /// Activates a system that has to prove itself.
     Trial,
     /// Gives a system a boot entry, for a trial by booting.
@@ -47,7 +47,7 @@ pub enum Kind {
     Revert,
 }
 
-impl Kind {
+impl Purpose {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Trial, Self::Stage, Self::Commit, Self::Revert];
 

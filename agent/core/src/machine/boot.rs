@@ -16,7 +16,7 @@ use crate::{
     machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
     release::Target,
     resolver::Trace,
-    switch::{Action, Kind, Order},
+    switch::{Action, Order, Purpose},
     time::Instant,
 };
 
@@ -26,7 +26,7 @@ impl Decision<'_> {
         let system = target.system.clone();
         let order = Order {
             default: Some(previous.clone()),
-            ..self.order(Kind::Stage, system.clone(), Action::Stage, false)
+            ..self.order(Purpose::Stage, system.clone(), Action::Stage, false)
         };
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Trial(Trial {

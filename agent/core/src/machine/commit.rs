@@ -10,7 +10,7 @@ use crate::{
     journal::What,
     machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
     release::Target,
-    switch::{Action, Kind, Outcome},
+    switch::{Action, Outcome, Purpose},
 };
 
 impl Decision<'_> {
@@ -33,7 +33,7 @@ impl Decision<'_> {
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::Disarm(Guards::ALL));
         let rollback = matches!(origin, Origin::Rollback { .. });
-        let order = self.order(Kind::Commit, goal.system.clone(), action, rollback);
+        let order = self.order(Purpose::Commit, goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Committing(Committing {
             goal,
@@ -49,7 +49,7 @@ impl Decision<'_> {
     fn retry_commit(&mut self) {
         if let State::Committing(committing) = self.journal.state.clone() {
             let order = committing.order.clone();
-            let order = self.order(Kind::Commit, order.system, order.action, order.no_check);
+            let order = self.order(Purpose::Commit, order.system, order.action, order.no_check);
             self.effects.push(Effect::Disarm(Guards::ALL));
             self.effects.push(Effect::Switch(order.clone()));
             self.go(State::Committing(committing.again(order)));

@@ -8,7 +8,7 @@ use crate::{
     journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
     machine::state::{Evidence, State},
     release::{Name, Target},
-    switch::{Action, Kind, Order},
+    switch::{Action, Order, Purpose},
     time::Instant,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Due {
     pub(super) retry: bool,
     /// The repository is to be asked.
     pub(super) poll: bool,
-    /// A hold or a lease that kept the robot has ended.
+    /// A hold or a lease that held the robot back has ended.
     pub(super) freed: bool,
 }
 
@@ -66,14 +66,14 @@ impl Decision<'_> {
 
     pub(super) fn order(
         &mut self,
-        kind: Kind,
+        purpose: Purpose,
         system: StorePath,
         action: Action,
         no_check: bool,
     ) -> Order {
         self.journal.units += 1;
         Order {
-            unit: format!("{}{}.service", kind.prefix(), self.journal.units),
+            unit: format!("{}{}.service", purpose.prefix(), self.journal.units),
             system,
             action,
             default: None,

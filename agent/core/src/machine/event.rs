@@ -11,7 +11,8 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Something that happened.
+/// Something that the machine is told. What comes of it is an
+/// [`Occurrence`](crate::events::Occurrence).
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The agent started and looked around. Always the first event.

@@ -107,7 +107,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_lease_request(&mut self, lease: Lease) -> Answer {
-        // Whoever takes something into the hand now could not be kept from a reboot any more.
+        // Whoever takes something into the hand now could not be saved from a reboot any more.
         if lease.busy && self.journal.state.is_underway() {
             return Err(Refusal::Refused(format!(
                 "an update is under way ({}): the robot must stay free until it has ended",

@@ -14,6 +14,8 @@
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
 //!   `gates`: what keeps the robot from the next step;
 //! * `reboot`: whether and when the robot reboots.
+//!
+//! They share `decision` (a step in the making) and `memory` (what a restart may forget).
 
 mod boot;
 mod commit;

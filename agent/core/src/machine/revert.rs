@@ -7,7 +7,7 @@ use super::{
 use crate::{
     StorePath,
     machine::state::{Evidence, Reverting, State},
-    switch::{Action, Kind, Order, Outcome},
+    switch::{Action, Order, Outcome, Purpose},
 };
 
 impl Decision<'_> {
@@ -65,7 +65,7 @@ impl Decision<'_> {
         let remove = (action != Action::Test && !needed).then(|| failed.clone());
         Order {
             remove,
-            ..self.order(Kind::Revert, system, action, true)
+            ..self.order(Purpose::Revert, system, action, true)
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
     release::Name,
-    switch::{Action, Kind, Outcome},
+    switch::{Action, Outcome, Purpose},
     time::Instant,
 };
 
@@ -53,7 +53,7 @@ impl Decision<'_> {
             return;
         }
         let trial = trial.clone();
-        let order = self.order(Kind::Trial, trial.system.clone(), Action::Test, false);
+        let order = self.order(Purpose::Trial, trial.system.clone(), Action::Test, false);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Trial(Trial {
             phase: Phase::Switching { order },

@@ -1,6 +1,6 @@
 //! The names of the units that the agent makes itself, beside those of switches ([`Kind`]).
 
-use surefoot_core::switch::Kind;
+use surefoot_core::switch::Purpose;
 
 /// The dead-man timer's unit, without its ending.
 pub(crate) const DEAD_MAN: &str = "surefoot-dead-man";
@@ -10,8 +10,8 @@ pub(crate) const DEADLINE: &str = "surefoot-deadline";
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 pub(crate) fn is_own(unit: &str) -> bool {
-    Kind::ALL
-        .map(Kind::prefix)
+    Purpose::ALL
+        .map(Purpose::prefix)
         .into_iter()
         .chain([DEAD_MAN, DEADLINE])
         .any(|prefix| unit.starts_with(prefix))

@@ -12,7 +12,7 @@ use crate::{
 use std::time::Duration;
 use surefoot_core::{
     resolver::SwitchUnit,
-    switch::{Action, Kind, Order, Outcome},
+    switch::{Action, Order, Outcome, Purpose},
 };
 
 /// How often a running switch is looked at.
@@ -160,7 +160,7 @@ fn read_back(
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn forget() -> anyhow::Result<()> {
-    let units = Kind::ALL.map(|kind| format!("{}*.service", kind.prefix()));
+    let units = Purpose::ALL.map(|purpose| format!("{}*.service", purpose.prefix()));
     systemd::clear(&units.each_ref().map(String::as_str)).await
 }
 
