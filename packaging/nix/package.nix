@@ -49,6 +49,7 @@ rustPlatform.buildRustPackage {
     "--package=surefoot-api"
     "--package=surefoot-base"
     "--package=surefoot-core"
+    "--package=surefoot-sim"
     "--package=surefootd"
   ];
 
