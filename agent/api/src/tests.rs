@@ -7,7 +7,7 @@ use crate::{
     finding::{Level, Subject},
     method::{
         Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Lease, Method,
-        Resume, Rollback, Status, StatusReply, Update, Watch,
+        Resume, Role, Rollback, Status, StatusReply, Update, Watch,
     },
     samples,
 };
@@ -243,6 +243,26 @@ fn the_methods_are_those_that_it_describes() {
             let what = output.name().as_str();
             types.judge(&format!("{name} -> {what}"), &answered[what], output.ty());
         }
+    }
+}
+
+/// Who may do what is written once more for people: there it is what was meant.
+#[test]
+fn each_method_is_for_those_that_the_documentation_says() {
+    let page = include_str!("../../../docs/src/control-socket.md");
+    let documented = |method: &str| {
+        let start = format!("| `{method}(");
+        let line = page.lines().find(|line| line.starts_with(&start)).unwrap();
+        line.split(" | ").nth(1).unwrap()
+    };
+    for method in Method::ALL {
+        let role = match method.least_role() {
+            Role::Anyone => "anyone",
+            Role::App => "app",
+            Role::Technician => "technician",
+            Role::Root => "root",
+        };
+        assert_eq!(role, documented(method.name()), "{}", method.name());
     }
 }
 

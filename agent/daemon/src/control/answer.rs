@@ -27,7 +27,7 @@ const INFO: ServiceInfo = ServiceInfo {
 
 /// What a call leads to.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// One answer, as a message.
     Reply(Vec<u8>),
     /// The status now and on each change.
@@ -49,9 +49,9 @@ pub(super) async fn answer(
     call: IncomingCall,
     caller: &Caller,
     agent: &AgentHandle,
-) -> Result<Answer, ErrorReply> {
+) -> Result<Response, ErrorReply> {
     match Target::of(&call)? {
-        Target::Service(method) => method.answer(call, &INFO).map(Answer::Reply),
+        Target::Service(method) => method.answer(call, &INFO).map(Response::Reply),
         Target::Agent(method) => {
             let role = authorize(method, caller, agent)?;
             let more = call.more;
@@ -81,13 +81,13 @@ async fn granted(
     role: Role,
     caller: &Caller,
     agent: &AgentHandle,
-) -> Result<Answer, ErrorReply> {
+) -> Result<Response, ErrorReply> {
     match call {
         Call::Status(call) => {
             let status = agent.published.borrow().status();
             reply(&call, &StatusReply { status })
         }
-        Call::Watch(call) if more => Ok(Answer::Watch(call)),
+        Call::Watch(call) if more => Ok(Response::Watch(call)),
         Call::Watch(_) => Err(ErrorReply::ExpectedMore {}),
         Call::History(call) => {
             let limit = call.limit.map_or(usize::MAX, |limit| {
@@ -164,11 +164,11 @@ async fn whose(role: Role, caller: &Caller) -> Option<String> {
     }
 }
 
-fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Answer, ErrorReply> {
+fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Response, ErrorReply> {
     let message = message::reply(call, parameters).map_err(|error| ErrorReply::Failed {
         why: error.to_string(),
     })?;
-    Ok(Answer::Reply(message))
+    Ok(Response::Reply(message))
 }
 
 /// Hands a request to the agent, waits for its answer, and passes that on.
@@ -177,7 +177,7 @@ async fn done<P: Parameters<Reply = Done>>(
     request: Request,
     caller: &Caller,
     agent: &AgentHandle,
-) -> Result<Answer, ErrorReply> {
+) -> Result<Response, ErrorReply> {
     tracing::info!(%caller, method = P::METHOD.name(), "asked");
     let message = ask(agent, request).await?;
     reply(call, &Done { message })

@@ -1,10 +1,31 @@
 //! Who is at the other end of a connection, as the kernel says.
 
 use super::limits::LOOKUP;
-use nix::unistd::User;
-use std::{fmt, io, os::fd::AsFd};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::socket::{getsockopt, sockopt::GetOsString},
+    unistd::User,
+};
+use std::{ffi::OsString, fmt, io, os::fd::AsFd};
 use tokio::net::UnixStream;
 use zlink_core::connection::socket::{FetchPeerCredentials, UnixSocket};
+
+/// Supplementary groups of a caller, at most.
+const MAX_GROUPS: usize = 128;
+
+/// Whether a caller is in [`MAX_GROUPS`] at most. What nix makes of the list is a text up to its first
+/// zero byte, so only that there is one means something.
+#[derive(Debug, Clone, Copy)]
+struct FewGroups;
+
+nix::getsockopt_impl!(
+    FewGroups,
+    libc::SOL_SOCKET,
+    libc::SO_PEERGROUPS,
+    OsString,
+    GetOsString<[u8; MAX_GROUPS * size_of::<libc::gid_t>()]>
+);
 
 /// The process at the other end, as it was when it connected: `SO_PEERCRED` and `SO_PEERGROUPS`,
 /// `unix(7)`.
@@ -25,8 +46,12 @@ impl Caller {
     /// the process has now, as /proc shows them, are no substitute: it may have changed them since,
     /// or be another process by then.
     ///
+    /// zlink never comes to an end with more than 128 groups, so whoever is in more is turned away
+    /// before: a user may put a process into as many groups as it was given subordinate ones.
+    ///
     /// # Errors
-    /// Whatever `getsockopt(2)` says. Then nobody knows who calls, and nobody may be served.
+    /// The caller is in too many groups, or whatever `getsockopt(2)` says. Then nobody knows who
+    /// calls, and nobody may be served.
     pub(super) async fn of(stream: &UnixStream) -> io::Result<Self> {
         struct Peer<'a>(&'a UnixStream);
         impl AsFd for Peer<'_> {
@@ -36,6 +61,10 @@ impl Caller {
         }
         impl UnixSocket for Peer<'_> {}
 
+        getsockopt(stream, FewGroups).map_err(|error| match error {
+            Errno::ERANGE => io::Error::other(format!("it is in more than {MAX_GROUPS} groups")),
+            error => error.into(),
+        })?;
         let peer = Peer(stream).fetch_peer_credentials().await?;
         let groups = peer.unix_supplementary_group_ids();
         Ok(Self {

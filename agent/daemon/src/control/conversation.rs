@@ -1,7 +1,7 @@
 //! The conversation with one client.
 
 use super::{
-    answer::{Answer, answer},
+    answer::{Response, answer},
     caller::Caller,
     handle::AgentHandle,
     limits::IDLE,
@@ -37,9 +37,9 @@ pub(super) async fn converse(
         };
         let oneway = call.oneway;
         let message = match answer(call, &caller, &agent).await {
-            Ok(Answer::Watch(call)) => return watch(call, calls, writer, agent).await,
+            Ok(Response::Watch(call)) => return watch(call, calls, writer, agent).await,
             _ if oneway => continue,
-            Ok(Answer::Reply(message)) => message,
+            Ok(Response::Reply(message)) => message,
             Err(error) => match message::error(&error) {
                 Ok(message) => message,
                 Err(_) => return,

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 use surefoot_api::{
-    HistoryEntry, State, StatusInfo,
+    CallError, HistoryEntry, State, StatusInfo, method,
     samples::{findings, path, status as full},
 };
 use surefoot_core::machine::{Refusal, Request};
@@ -173,6 +173,29 @@ async fn zlinks_own_client_understands_it() {
     let mut connection = zlink::tokio::unix::connect(&house.path).await.unwrap();
     let reply = connection.status().await.unwrap().unwrap();
     assert_eq!(reply.status, full());
+}
+
+#[tokio::test]
+async fn the_client_half_understands_it() {
+    let house = house();
+    let path = house.path.clone();
+    let talk = tokio::task::spawn_blocking(move || {
+        let mut client = surefoot_api::Client::connect(&path).unwrap();
+        let status = client.call(&method::Status {}).unwrap().status;
+        let entries = client.call(&method::History { limit: Some(1) }).unwrap();
+        let rollback = method::Rollback {
+            why: "x".parse().unwrap(),
+            to: Some("9".parse().unwrap()),
+            force: false,
+        };
+        let refused = client.call(&rollback).unwrap_err();
+        assert!(matches!(refused, CallError::Refused(_)), "{refused}");
+        let watched = client.watch().unwrap().next_status().unwrap();
+        (status, entries.entries, watched)
+    });
+    let (status, entries, watched) = talk.await.unwrap();
+    assert_eq!((&status, &watched), (&full(), &full()));
+    assert_eq!(entries, history()[..1]);
 }
 
 #[tokio::test]
@@ -560,6 +583,8 @@ async fn as_user(house: &mut House, groups: &[u32], calls: &[(&str, Value)]) -> 
         .unwrap()
         .lines()
         .filter_map(|line| line.split_once("REPLY "))
+        // Hung up on.
+        .filter(|(_, reply)| !reply.is_empty())
         .map(|(_, reply)| serde_json::from_str(reply).unwrap())
         .collect()
 }
@@ -587,14 +612,21 @@ async fn who_may_do_what_is_what_the_kernel_says() {
         ("Status", json!({})),
         ("Hold", json!({ "why": "x" })),
         ("Resume", json!({})),
+        ("Lease", json!({ "name": "x", "busy": true, "seconds": 9 })),
+        ("EndLease", json!({ "name": "x" })),
         ("Update", json!({})),
         ("Rollback", json!({ "why": "x" })),
     ];
+    // As many groups as a caller may be in.
+    let stranger: Vec<u32> = (50_000..50_128).collect();
+    let app = [&stranger[..127], &[APPS]].concat();
     for (groups, allowed) in [
         (&[NOBODY][..], 1),
-        (&[NOBODY, APPS][..], 3),
-        (&[TECHNICIANS][..], 5),
-        (&[APPS, TECHNICIANS][..], 5),
+        (&[NOBODY, APPS][..], 5),
+        (&[TECHNICIANS][..], 7),
+        (&[APPS, TECHNICIANS][..], 7),
+        (&stranger, 1),
+        (&app, 5),
     ] {
         let replies = as_user(&mut house, groups, &calls).await;
         assert_eq!(replies.len(), calls.len());
@@ -611,7 +643,15 @@ async fn who_may_do_what_is_what_the_kernel_says() {
         // The robot's software ends its own holds, a technician everybody's.
         if allowed > 1 {
             let own = replies[2]["parameters"]["message"].as_str().unwrap();
-            assert_eq!(own.contains("Some("), allowed == 3, "{own}");
+            assert_eq!(own.contains("Some("), allowed == 5, "{own}");
         }
     }
+    // One more, and nobody is listened to: that must not be how an agent is stopped.
+    let too_many = [&stranger[..], &[APPS]].concat();
+    assert_eq!(
+        as_user(&mut house, &too_many, &calls).await,
+        [Value::Null; 0]
+    );
+    let replies = as_user(&mut house, &[APPS], &calls).await;
+    assert_eq!(replies.len(), calls.len());
 }
