@@ -106,6 +106,7 @@ mod tests {
     #[cfg(feature = "tokio")]
     mod run {
         use super::*;
+        use std::{fs::File, io::Read as _};
 
         fn shell(script: &str) -> Command {
             let mut command = Command::new("sh");
@@ -134,8 +135,13 @@ mod tests {
                 time: Duration::from_millis(1),
                 output: 4,
             };
+            // Held open by the program for as long as it lives.
+            let (reader, writer) = nix::unistd::pipe().unwrap();
             let error = run(shell("exec sleep 600"), limits).await.unwrap_err();
             assert_eq!(error.to_string(), "no answer within 1 ms");
+            drop(writer);
+            let left = File::from(reader).read_to_end(&mut Vec::new()).unwrap();
+            assert_eq!(left, 0);
             let error = run(Command::new("/missing"), limits).await.unwrap_err();
             assert!(matches!(error, ProgramError::Io(_)), "{error}");
         }
