@@ -52,15 +52,20 @@ impl Decision<'_> {
         self.journal.state = state;
     }
 
+    /// Says what is wrong with the present state.
+    pub(super) fn report(&mut self, problem: String) {
+        self.memory.problem = Some(problem);
+    }
+
     /// Comes to rest because of a problem.
     pub(super) fn rest_with(&mut self, problem: String) {
         self.go(State::Idle);
-        self.memory.problem = Some(problem);
+        self.report(problem);
     }
 
     /// Stays where it is because of a problem, and tries again at this time.
     pub(super) fn wait_with(&mut self, problem: String, until: Instant) {
-        self.memory.problem = Some(problem);
+        self.report(problem);
         self.memory.retry = Some(until);
     }
 

@@ -136,7 +136,7 @@ impl Decision<'_> {
 
     /// Stays where it is because of a problem, and tries again after a growing delay.
     pub(super) fn retry_with(&mut self, problem: String) {
-        self.memory.problem = Some(problem);
+        self.report(problem);
         self.retry_later();
     }
 

@@ -54,7 +54,7 @@ impl Decision<'_> {
         };
         let system = reverting.order.system.clone();
         if reverting.reboots >= MAX_REBOOTS {
-            self.memory.problem = Some(format!(
+            self.report(format!(
                 "neither switching to {system} nor {MAX_REBOOTS} reboots brought it back ({why}); a \
                  person must look"
             ));

@@ -98,9 +98,9 @@ impl Decision<'_> {
         } else if order.action == Action::Boot && !reverting.reboot {
             // The system before runs; only its boot entries could not be put in order.
             self.finish_revert();
-            self.memory.problem = Some(format!("revert: {outcome}"));
+            self.report(format!("revert: {outcome}"));
         } else {
-            self.memory.problem = Some(format!("revert: {outcome}"));
+            self.report(format!("revert: {outcome}"));
             let why = format!("switching back to {} failed: {outcome}", order.system);
             self.reboot_to_revert(why);
         }

@@ -50,7 +50,7 @@ impl Decision<'_> {
                 self.record(What::Adopted, system, None, None, None);
             }
             Resolution::Unknown => {
-                self.memory.problem = Some(
+                self.report(
                     "cannot tell which system runs: /run/booted-system and /run/current-system \
                      name no store path"
                         .to_owned(),
@@ -145,7 +145,7 @@ impl Decision<'_> {
         let leases = self.busy().into_iter().map(|closed| closed.to_string());
         let held_by: Vec<String> = holds.chain(leases).collect();
         if !held_by.is_empty() {
-            self.memory.problem = Some(format!(
+            self.report(format!(
                 "{why}; the confirmed system will be put back when this has ended: {}",
                 held_by.join(", ")
             ));
