@@ -1,13 +1,13 @@
 //! `surefoot`: what people type, on the robot and at the publisher's desk.
 
-mod fetch;
-mod net;
-mod outcome;
-mod publish;
-mod repo;
-mod robot;
-mod shell;
-mod style;
+mod commands;
+mod errors;
+mod keyring;
+mod output;
+mod standalone;
+mod web_servers;
+
+use commands::{fetch, man, publish, repo};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     #[command(flatten)]
-    Robot(robot::Command),
+    Robot(commands::Command),
     /// Bring a closure into the local Nix store, as the daemon does.
     Fetch(Box<fetch::Args>),
     /// Add a release to a channel of a signed repository.
@@ -36,17 +36,17 @@ enum Command {
     #[command(subcommand)]
     Repo(repo::Command),
     #[command(flatten)]
-    Shell(shell::Command),
+    Shell(man::Command),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Robot(command) => robot::run(command, cli.json),
+        Command::Robot(command) => commands::run(command, cli.json),
         Command::Fetch(args) => fetch::run(*args, cli.json),
         Command::Publish(args) => publish::run(*args, cli.json),
         Command::Repo(command) => repo::run(command, cli.json),
-        Command::Shell(command) => shell::run(command, Cli::command()),
+        Command::Shell(command) => man::run(command, Cli::command()),
     };
-    outcome::report(result, cli.json)
+    errors::report(result, cli.json)
 }

@@ -1,6 +1,6 @@
 //! The status and the history, for people.
 
-use crate::style::{Style, clean};
+use crate::output::{Style, clean};
 use jiff::Timestamp;
 use std::{fmt::Write, time::Duration};
 use surefoot_api::{

@@ -1,6 +1,6 @@
 //! `surefoot fetch`: what the daemon does to bring a closure, by hand.
 
-use crate::{net::NetArgs, outcome::Usage};
+use crate::{errors::Usage, web_servers::NetArgs};
 use anyhow::{Context as _, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -279,7 +279,7 @@ async fn released(
     root: &Path,
     net: &NetArgs,
 ) -> anyhow::Result<(ClosureIndex, Name)> {
-    let anchor = crate::repo::read(root).with_context(|| {
+    let anchor = super::repo::read(root).with_context(|| {
         format!(
             "cannot read the trust anchor {}; see --root",
             root.display()

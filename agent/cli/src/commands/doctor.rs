@@ -1,9 +1,9 @@
 //! `surefoot doctor`: what was found, for people and for programs.
 
-use super::dead;
 use crate::{
-    outcome::Told,
-    style::{Style, clean, print, print_json},
+    errors::Told,
+    output::{Style, clean, print, print_json},
+    standalone,
 };
 use serde_json::json;
 use std::{fmt::Write, path::Path};
@@ -22,7 +22,7 @@ pub(super) fn run(socket: &Path, json: bool) -> anyhow::Result<()> {
     let findings = match asked {
         Ok(reply) => reply.findings,
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
-            dead::doctor(silence)?
+            standalone::doctor(silence)?
         }
         Err(error) => return Err(error.into()),
     };

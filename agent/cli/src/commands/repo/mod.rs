@@ -1,9 +1,8 @@
 //! `surefoot repo …`: making and keeping a signed repository.
 
-mod keyring;
 mod rotate;
 
-pub(crate) use keyring::{keyring, keys_dir};
+use crate::keyring::{self, keyring, keys_dir};
 
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
@@ -188,7 +187,7 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
     ensure!(
         !keys_dir.starts_with(&args.dir),
-        crate::outcome::Usage(format!(
+        crate::errors::Usage(format!(
             "the keys must not lie in the repository, which is served to everybody: {}",
             keys_dir.display()
         ))
@@ -204,7 +203,7 @@ fn init(args: &Init, json: bool) -> anyhow::Result<()> {
         let count = last(&args.keys, name).unwrap_or(threshold);
         ensure!(
             (1..=count).contains(&threshold) && count <= 100,
-            crate::outcome::Usage(format!(
+            crate::errors::Usage(format!(
                 "'{name}' cannot need {threshold} signatures with {count} keys; at most 100 keys, at least one signature"
             ))
         );

@@ -1,9 +1,9 @@
 //! Following what the agent does: `watch` and `update --wait`.
 
-use super::show;
+use super::status;
 use crate::{
-    outcome::Refused,
-    style::{Style, clean, print, print_json},
+    errors::Refused,
+    output::{Style, clean, print, print_json},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -177,7 +177,7 @@ fn finish(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
         Outcome::UpToDate => good("the robot runs what it should".into()),
         Outcome::Blocked { blocked } => {
             if !json {
-                print(&format!("{}\n", show::blocked(blocked, style)))?;
+                print(&format!("{}\n", status::blocked(blocked, style)))?;
             }
             anyhow::bail!(
                 "release {} was given up: {}",
@@ -234,7 +234,7 @@ impl Screen {
             && last.paths == last.paths_total
         {
             self.end();
-            print(&format!("{}\n", show::fetched(&last)))?;
+            print(&format!("{}\n", status::fetched(&last)))?;
         }
         let line = format!("{}: {}", status.state, clean(&status.doing));
         if line != self.last {
@@ -261,13 +261,13 @@ impl Screen {
             });
             bar.set_length(progress.bytes_total);
             bar.set_position(progress.bytes);
-            bar.set_message(show::progress(&progress));
+            bar.set_message(status::progress(&progress));
         } else {
             // A line for each tenth is enough for a log.
             let percent = u128::from(progress.bytes) * 100 / u128::from(progress.bytes_total);
             if percent / 10 > self.percent / 10 {
                 self.percent = percent;
-                print(&format!("{}\n", show::progress(&progress)))?;
+                print(&format!("{}\n", status::progress(&progress)))?;
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
-use crate::{net::NetArgs, outcome::Usage};
+use crate::{errors::Usage, web_servers::NetArgs};
 use anyhow::{Context as _, ensure};
 use indicatif::BinaryBytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -92,8 +92,8 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
             args.toplevel.len()
         ))
     );
-    let keys_dir = crate::repo::keys_dir(&args.repo, args.keys_dir.as_deref());
-    let keys = crate::repo::keyring(&keys_dir)?;
+    let keys_dir = crate::keyring::keys_dir(&args.repo, args.keys_dir.as_deref());
+    let keys = crate::keyring::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
     let mut editor = Editor::open(&args.repo, keys)?;
     let target = manifest_target(&args.channel);

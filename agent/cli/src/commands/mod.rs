@@ -1,14 +1,20 @@
 //! The robot side: what technicians, and the robot's own software, ask of the agent.
 
-mod dead;
 mod doctor;
-mod follow;
+pub(crate) mod fetch;
 mod lease;
-mod show;
+pub(crate) mod man;
+pub(crate) mod publish;
+pub(crate) mod repo;
+mod status;
 #[cfg(test)]
 mod tests;
+mod update;
 
-use crate::style::{Style, clean, print, print_json};
+use crate::{
+    output::{Style, clean, print, print_json},
+    standalone,
+};
 use serde_json::json;
 use std::{path::PathBuf, time::Duration};
 use surefoot_api::{CallError, Client, RollbackTo, SOCKET, Why, method};
@@ -117,12 +123,12 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
             if json {
                 print_json(&status)
             } else {
-                print(&show::status(&status, Style::detect()))
+                print(&status::status(&status, Style::detect()))
             }
         }
-        Command::Watch(Socket { socket }) => follow::watch(&socket, json),
+        Command::Watch(Socket { socket }) => update::watch(&socket, json),
         Command::Update(args) if args.wait => {
-            follow::update(&args.socket.socket, args.timeout, json)
+            update::update(&args.socket.socket, args.timeout, json)
         }
         Command::Update(args) => done(
             Client::connect(&args.socket.socket)?.call(&method::Update {})?,
@@ -151,7 +157,7 @@ pub(crate) fn run(command: Command, json: bool) -> anyhow::Result<()> {
             if json {
                 print_json(&json!({ "entries": entries }))
             } else {
-                print(&show::history(&entries, Style::detect()))
+                print(&status::history(&entries, Style::detect()))
             }
         }
     }
@@ -168,7 +174,7 @@ fn rollback(args: Rollback, json: bool) -> anyhow::Result<()> {
         Ok(answer) => done(answer, json),
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
             let to = rollback.to.as_ref().map(ToString::to_string);
-            dead::rollback(rollback.why.as_str(), to.as_deref(), json, silence)
+            standalone::rollback(rollback.why.as_str(), to.as_deref(), json, silence)
         }
         Err(error) => Err(error.into()),
     }

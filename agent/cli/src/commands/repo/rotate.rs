@@ -1,9 +1,7 @@
 //! `surefoot repo rotate`, `sign`, `keys`, `delegate` and `revoke`: who may sign what.
 
-use super::{
-    KeyType, Lifetime,
-    keyring::{Writer, folder, keyring, keys_dir},
-};
+use super::{KeyType, Lifetime};
+use crate::keyring::{Writer, folder, keyring, keys_dir};
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use serde_json::json;

@@ -1,9 +1,8 @@
 use super::{
-    doctor,
-    follow::{Outcome, ended},
-    show,
+    doctor, status,
+    update::{Outcome, ended},
 };
-use crate::style::Style;
+use crate::output::Style;
 use surefoot_api::{
     BlockedRelease, Check, CheckResult, Failure, Gate, HistoryEntry, HoldInfo, LeaseInfo, Progress,
     State, StatusInfo, System,
@@ -137,17 +136,17 @@ fn busy() -> StatusInfo {
 
 #[test]
 fn a_status_can_be_read() {
-    insta::assert_snapshot!("quiet", show::status(&quiet(), PLAIN));
-    insta::assert_snapshot!("busy", show::status(&busy(), PLAIN));
-    insta::assert_snapshot!("nothing", show::status(&StatusInfo::default(), PLAIN));
+    insta::assert_snapshot!("quiet", status::status(&quiet(), PLAIN));
+    insta::assert_snapshot!("busy", status::status(&busy(), PLAIN));
+    insta::assert_snapshot!("nothing", status::status(&StatusInfo::default(), PLAIN));
 }
 
 #[test]
 fn nothing_from_elsewhere_reaches_the_terminal_raw() {
-    let text = show::status(&busy(), PLAIN);
+    let text = status::status(&busy(), PLAIN);
     assert!(text.contains("red"));
     assert!(!text.contains('\u{1b}'));
-    let coloured = show::status(&quiet(), Style { on: true });
+    let coloured = status::status(&quiet(), Style { on: true });
     assert!(coloured.contains("\u{1b}[32midle\u{1b}[0m"));
 }
 
@@ -180,8 +179,8 @@ fn a_history_can_be_read() {
             ..entry(What::Adopted, None, None, None)
         },
     ];
-    insta::assert_snapshot!("history", show::history(&entries, PLAIN));
-    insta::assert_snapshot!("no_history", show::history(&[], PLAIN));
+    insta::assert_snapshot!("history", status::history(&entries, PLAIN));
+    insta::assert_snapshot!("no_history", status::history(&[], PLAIN));
 }
 
 #[test]

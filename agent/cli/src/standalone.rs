@@ -1,8 +1,8 @@
 //! What can be done although no agent answers.
 
 use crate::{
-    outcome::{Refused, Usage},
-    style::{clean, print_json},
+    errors::{Refused, Usage},
+    output::{clean, print_json},
 };
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -16,7 +16,7 @@ use surefoot_api::{CallError, finding::Finding};
 /// there are never two who switch.
 ///
 /// `silence` is why nobody answered.
-pub(super) fn rollback(
+pub(crate) fn rollback(
     why: &str,
     to: Option<&str>,
     json: bool,
@@ -56,7 +56,7 @@ pub(super) fn rollback(
 /// Has the daemon's own program look the robot over, without the daemon.
 ///
 /// `silence` is why nobody answered.
-pub(super) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
+pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
     if !nix::unistd::geteuid().is_root() {
         return Err(anyhow::Error::from(silence).context(
             "root can have the robot looked over without the agent: sudo surefoot doctor",

@@ -43,16 +43,16 @@ pub(crate) fn keyring(dir: &Path) -> Result<Keyring, Error> {
 
 /// Where new keys go, and how.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     dir: PathBuf,
     passphrase: Option<String>,
     /// The files that were written.
-    pub(super) written: Vec<PathBuf>,
+    pub(crate) written: Vec<PathBuf>,
 }
 
 impl Writer {
     /// Asks for a passphrase if new keys are to be encrypted.
-    pub(super) fn new(dir: PathBuf, encrypt: bool) -> anyhow::Result<Self> {
+    pub(crate) fn new(dir: PathBuf, encrypt: bool) -> anyhow::Result<Self> {
         let passphrase = if encrypt {
             let one = passphrase("Passphrase for the new keys: ")?;
             if std::env::var_os(FILE).is_none() {
@@ -74,7 +74,7 @@ impl Writer {
     }
 
     /// Writes a new key as `FOLDER/ROLE-N.pem`, with the first number that is free.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         folder: &str,
         role: &str,
@@ -97,7 +97,7 @@ impl Writer {
 
 impl Writer {
     /// Takes new keys away again that came to nothing.
-    pub(super) fn undo<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<T> {
+    pub(crate) fn undo<T>(&mut self, result: anyhow::Result<T>) -> anyhow::Result<T> {
         if result.is_err() {
             for path in self.written.drain(..) {
                 let _ = fs::remove_file(path);
@@ -108,7 +108,7 @@ impl Writer {
 }
 
 /// The folder that a role's keys lie in.
-pub(super) fn folder(role: &str) -> &str {
+pub(crate) fn folder(role: &str) -> &str {
     match role {
         "snapshot" | "timestamp" => "online",
         other => other,

@@ -1,6 +1,6 @@
 //! What the command line offers to shells and packages: completions and man pages.
 
-use crate::style::print;
+use crate::output::print;
 use anyhow::Context;
 use clap_complete::Shell;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! `surefoot lease`: the robot's own software says whether it is busy.
 
 use super::{Socket, done};
-use crate::outcome::Exited;
+use crate::errors::Exited;
 use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
