@@ -7,7 +7,7 @@ use crate::{
     boot,
     config::Config,
     control::{AgentHandle, Asked, Published, RequestError, Roles},
-    doctor::{Patient, Practice},
+    doctor::{Doctor, Inputs},
     fault, log,
     robot::{clock, nixos, process, world},
     state::{StateDir, leases::RuntimeDir, roots},
@@ -65,7 +65,7 @@ pub(crate) struct Agent {
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
     published: watch::Sender<Published>,
-    patient: watch::Sender<Option<Patient>>,
+    inputs: watch::Sender<Option<Inputs>>,
     roles: watch::Sender<Roles>,
     last_check: Option<LastCheck>,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
@@ -115,7 +115,7 @@ impl Agent {
             progress,
             meter: Meter::default(),
             published: watch::Sender::new(empty),
-            patient: watch::Sender::new(None),
+            inputs: watch::Sender::new(None),
             last_check: None,
             knowledge,
             once,
@@ -149,7 +149,7 @@ impl Agent {
             requests,
             published: self.published.subscribe(),
             roles: self.roles.subscribe(),
-            practice: Practice::new(self.patient.subscribe()),
+            doctor: Doctor::new(self.inputs.subscribe()),
         }
     }
 
@@ -375,7 +375,7 @@ impl Agent {
         let history = self.machine.journal().history.iter().rev();
         let history = history.map(Into::into).collect();
         let published = Published::now(status, history);
-        self.patient.send_replace(Some(Patient::new(
+        self.inputs.send_replace(Some(Inputs::new(
             Arc::clone(&self.config),
             self.machine.journal(),
             Some(Arc::clone(&published.status)),

@@ -21,75 +21,95 @@ const MAX_ANCHOR: u64 = 1 << 20;
 /// allowed for one answer.
 const POLL_LIMIT: u32 = 20;
 
-/// The repository and the channel that this robot follows.
-pub(crate) struct Repository {
-    client: Arc<Mutex<Client>>,
+/// What a configuration says of the repository, and of what in it concerns this robot. A
+/// [`Repository`] knows nothing else of the configuration, so one that gives the same needs no other
+/// repository.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Source {
+    /// With the bytes of the anchor: it may be another one under the same name.
+    trust: surefoot_trust::Config,
     channel: Name,
     model: Name,
     labels: Vec<Label>,
+    /// How long one piece of work may take.
     limit: Duration,
+}
+
+impl Source {
+    /// Reads the trust anchor.
+    ///
+    /// # Errors
+    /// It is missing, or larger than any root metadata.
+    pub(crate) fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
+        let anchor = read_anchor(&config.root)?;
+        let mut trust = surefoot_trust::Config::new(
+            config.repository.as_str(),
+            anchor,
+            state_dir.join("trust"),
+        );
+        trust.pace.window = config.poll.timeout;
+        trust.http = Options {
+            connect_timeout: config.poll.timeout,
+            stall_timeout: config.poll.timeout,
+            ..fetching::http(config)
+        };
+        Ok(Self {
+            trust,
+            channel: config.channel.clone(),
+            model: config.model.clone(),
+            labels: config.labels.iter().map(|label| label.0.clone()).collect(),
+            limit: config.poll.timeout * POLL_LIMIT,
+        })
+    }
+}
+
+/// The repository and the channel that this robot follows.
+pub(crate) struct Repository {
+    client: Arc<Mutex<Client>>,
+    source: Source,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
-    anchor: Vec<u8>,
 }
 
 impl Repository {
     /// Opens what is trusted so far; asks nothing of the network.
     ///
     /// # Errors
-    /// The trust anchor is missing or broken, or the URL cannot be used.
+    /// The trust anchor is broken, or the URL cannot be used.
     pub(crate) fn open(
-        config: &Config,
-        state_dir: &Path,
+        source: Source,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> anyhow::Result<Self> {
-        let trust = trust(config, state_dir)?;
-        let anchor = trust.anchor.clone();
-        let client = Client::new(trust)?;
+        let client = Client::new(source.trust.clone())?;
         if let Some(damage) = client.damage() {
             tracing::error!(
                 damage,
                 "the trusted metadata was damaged; went on from what is whole"
             );
         }
-        let client = Arc::new(Mutex::new(client));
-        Ok(Self::with(config, client, knowledge, anchor))
+        Ok(Self {
+            client: Arc::new(Mutex::new(client)),
+            source,
+            knowledge,
+        })
     }
 
-    /// Whether a configuration's trust anchor is still the one that this began with. One that
-    /// cannot be read is not.
-    pub(crate) fn has_anchor(&self, config: &Config) -> bool {
-        read_anchor(&config.root).is_ok_and(|anchor| anchor == self.anchor)
+    /// Where this comes from.
+    pub(crate) const fn source(&self) -> &Source {
+        &self.source
     }
 
-    /// The same by another configuration, once a poll that is under way has ended. What is trusted
-    /// stays locked; after an error the old configuration is in force.
+    /// The same from another source, once a poll that is under way has ended. What is trusted stays
+    /// locked; after an error the old source is in force.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub(crate) async fn reopen(&self, config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
-        let trust = trust(config, state_dir)?;
-        let anchor = trust.anchor.clone();
-        self.client.lock().await.reconfigure(trust)?;
-        let client = Arc::clone(&self.client);
-        let knowledge = Arc::clone(&self.knowledge);
-        Ok(Self::with(config, client, knowledge, anchor))
-    }
-
-    fn with(
-        config: &Config,
-        client: Arc<Mutex<Client>>,
-        knowledge: Arc<watch::Sender<Option<Knowledge>>>,
-        anchor: Vec<u8>,
-    ) -> Self {
-        Self {
-            client,
-            channel: config.channel.clone(),
-            model: config.model.clone(),
-            labels: config.labels.iter().map(|label| label.0.clone()).collect(),
-            limit: config.poll.timeout * POLL_LIMIT,
-            knowledge,
-            anchor,
-        }
+    pub(crate) async fn reopen(&self, source: Source) -> anyhow::Result<Self> {
+        (self.client.lock().await).reconfigure(source.trust.clone())?;
+        Ok(Self {
+            client: Arc::clone(&self.client),
+            source,
+            knowledge: Arc::clone(&self.knowledge),
+        })
     }
 
     /// Reads the repository: what this robot should run, if anything.
@@ -116,15 +136,15 @@ impl Repository {
                     refresh.now
                 );
             }
-            let name = manifest_target(&self.channel);
+            let name = manifest_target(&self.source.channel);
             let bytes = match client.target(&name, MAX_MANIFEST_BYTES).await {
                 // The fleet signs that there is no such channel: it may be yet to come.
                 Err(Error::NoSuchTarget { .. }) => return Ok(None),
                 bytes => bytes?,
             };
-            let manifest = Manifest::parse(&bytes, &self.channel)
+            let manifest = Manifest::parse(&bytes, &self.source.channel)
                 .with_context(|| format!("{name} in the repository"))?;
-            Ok(manifest.target(&self.model, &self.labels))
+            Ok(manifest.target(&self.source.model, &self.source.labels))
         })
         .await
     }
@@ -171,7 +191,7 @@ impl Repository {
         work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let mut client = self.client.lock().await;
-        client.limit(self.limit);
+        client.limit(self.source.limit);
         let result = work(&mut client).await;
         client.close();
         give_memory_back();
@@ -196,20 +216,6 @@ fn give_memory_back() {
 #[cfg(not(target_env = "gnu"))]
 const fn give_memory_back() {}
 
-/// The trust layer's part of the configuration.
-fn trust(config: &Config, state_dir: &Path) -> anyhow::Result<surefoot_trust::Config> {
-    let anchor = read_anchor(&config.root)?;
-    let mut trust =
-        surefoot_trust::Config::new(config.repository.as_str(), anchor, state_dir.join("trust"));
-    trust.pace.window = config.poll.timeout;
-    trust.http = Options {
-        connect_timeout: config.poll.timeout,
-        stall_timeout: config.poll.timeout,
-        ..fetching::http(config)
-    };
-    Ok(trust)
-}
-
 /// The trust anchor's bytes.
 ///
 /// # Errors
@@ -228,5 +234,38 @@ pub(crate) fn read_anchor(path: &Path) -> anyhow::Result<Vec<u8>> {
                 path.display()
             )
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::{MINIMAL, good};
+
+    #[test]
+    fn a_reload_opens_the_repository_anew_where_something_of_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let anchor = dir.path().join("root.json");
+        std::fs::write(&anchor, "{}").unwrap();
+        let source = |keys: &str| {
+            Source::new(
+                &good(&[&format!("{MINIMAL}root = {anchor:?}\n{keys}")]),
+                dir.path(),
+            )
+            .unwrap()
+        };
+        let before = source("");
+        for keys in ["[trial]\nsoak = \"50s\"", "[poll]\ninterval = \"50s\""] {
+            assert_eq!(source(keys), before, "{keys}");
+        }
+        for keys in [
+            "labels = [\"site=hall-3\"]",
+            "ca_file = \"/etc/ca.pem\"",
+            "[poll]\ntimeout = \"59s\"",
+        ] {
+            assert_ne!(source(keys), before, "{keys}");
+        }
+        std::fs::write(&anchor, "{ }").unwrap();
+        assert_ne!(source(""), before, "another anchor under the same name");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     boot,
     config::Config,
     doctor, fault, fetching, gates,
-    repository::Repository,
+    repository::{Repository, Source},
     robot::{health, nixos, systemd, world},
     state::StateDir,
     switch::{self, dead_man},
@@ -65,7 +65,8 @@ impl Worker {
         progress: watch::Sender<progress::Status>,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> anyhow::Result<Self> {
-        let repository = Arc::new(Repository::open(&config, &state.path(), knowledge)?);
+        let source = Source::new(&config, &state.path())?;
+        let repository = Arc::new(Repository::open(source, knowledge)?);
         Ok(Self {
             tools: Tools {
                 config,
@@ -91,32 +92,20 @@ impl Worker {
     }
 
     async fn reload(&mut self, config: Arc<Config>) {
-        let what = |config: &Config| {
-            (
-                config.repository.clone(),
-                config.channel.clone(),
-                config.model.clone(),
-                config
-                    .labels
-                    .iter()
-                    .map(|label| label.0.clone())
-                    .collect::<Vec<_>>(),
-                config.root.clone(),
-                config.ca_file.clone(),
-                fetching::http(config),
-                config.poll.timeout,
-            )
+        let reopened = async {
+            let source = Source::new(&config, &self.state_dir)?;
+            let old = &self.tools.repository;
+            anyhow::Ok(if source == *old.source() {
+                Arc::clone(old)
+            } else {
+                Arc::new(old.reopen(source).await?)
+            })
         };
-        let old = &self.tools.repository;
-        // The anchor may be another one under the same name.
-        let same = what(&self.tools.config) == what(&config) && old.has_anchor(&config);
-        if !same {
-            match old.reopen(&config, &self.state_dir).await {
-                Ok(repository) => self.tools.repository = Arc::new(repository),
-                Err(error) => {
-                    tracing::error!("{error:#}; the old repository stays in use");
-                    return;
-                }
+        match reopened.await {
+            Ok(repository) => self.tools.repository = repository,
+            Err(error) => {
+                tracing::error!("{error:#}; the old repository stays in use");
+                return;
             }
         }
         self.tools.config = config;

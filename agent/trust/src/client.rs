@@ -22,7 +22,7 @@ use surefoot_http::{Options, document::Document, headers::Validators, pace::Leas
 const POLLS_BETWEEN_FULL: u32 = 24;
 
 /// What a client needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where `metadata/` and `targets/` lie: `https://…`, `http://…` or `file:///…`.
     pub repository_url: String,

@@ -3,6 +3,7 @@
 use super::{
     declare::{Section, Table, Values, join, last},
     keys::{self, Config},
+    limits::{MAX_DROP_INS, MAX_ENTRIES, MAX_FILE_BYTES, MAX_PROBLEMS},
     problem::{ConfigError, Place, Problem, What},
     values::describe,
 };
@@ -14,18 +15,6 @@ use std::{
 };
 use surefoot_base::file::{self, ReadError};
 use toml::de::{DeTable, DeValue};
-
-/// Configuration files above this size are refused before they are parsed, in bytes.
-pub(crate) const MAX_FILE_BYTES: u64 = 256 << 10;
-
-/// Directories with more drop-ins than this are refused.
-pub(crate) const MAX_DROP_INS: usize = 256;
-
-/// Checks and the like: a list with more entries than this is refused.
-const MAX_ENTRIES: usize = 256;
-
-/// Nobody reads more problems than this; what comes after them is not looked at.
-pub(super) const MAX_PROBLEMS: usize = 100;
 
 /// The name of the directory of drop-ins, beside the configuration file.
 const DROP_INS: &str = "config.d";

@@ -7,6 +7,7 @@ mod args;
 mod declare;
 mod keys;
 mod layers;
+mod limits;
 mod policy;
 mod problem;
 mod reference;
@@ -18,7 +19,7 @@ pub(crate) use args::ConfigArgs;
 pub(crate) use keys::{
     Battery, CommandCheck, Config, Control, Fetch, GateCommand, Gates, Health, HttpCheck, TcpCheck,
 };
-pub(crate) use layers::{MAX_DROP_INS, MAX_FILE_BYTES, load};
+pub(crate) use layers::load;
 pub(crate) use values::{GroupName, Secret, Stage};
 
 /// Reads a text as the only file of a configuration; every problem is put into words.

@@ -1,5 +1,6 @@
 //! What can be wrong with a configuration, and where.
 
+use super::limits::{MAX_DROP_INS, MAX_FILE_BYTES};
 use std::{fmt, path::PathBuf, sync::Arc};
 
 /// Where a value stands.
@@ -50,11 +51,11 @@ pub(crate) enum What {
     /// Neither a file nor a link to one.
     #[error("it is no regular file")]
     NotAFile,
-    /// More than [`super::MAX_FILE_BYTES`].
-    #[error("it has more than {} KiB; a configuration never needs that", super::MAX_FILE_BYTES >> 10)]
+    /// More than [`MAX_FILE_BYTES`].
+    #[error("it has more than {} KiB; a configuration never needs that", MAX_FILE_BYTES >> 10)]
     TooLarge,
-    /// More than [`super::MAX_DROP_INS`].
-    #[error("it holds more than {} files", super::MAX_DROP_INS)]
+    /// More than [`MAX_DROP_INS`].
+    #[error("it holds more than {} files", MAX_DROP_INS)]
     TooMany,
     /// Not UTF-8.
     #[error("it is not UTF-8")]

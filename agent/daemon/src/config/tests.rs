@@ -1,7 +1,8 @@
 use super::{
     declare::{Key, Section, Table},
     keys::Config,
-    layers::{MAX_PROBLEMS, Source, assemble, load},
+    layers::{Source, assemble, load},
+    limits::MAX_PROBLEMS,
     reference,
 };
 use proptest::prelude::*;

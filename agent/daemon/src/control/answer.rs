@@ -98,7 +98,7 @@ async fn granted(
             reply(&call, &HistoryReply { entries })
         }
         Call::Doctor(call) => {
-            let findings = tokio::time::timeout(ANSWER, agent.practice.findings())
+            let findings = tokio::time::timeout(ANSWER, agent.doctor.findings())
                 .await
                 .map_err(|_| ErrorReply::Failed {
                     why: "the robot does not let itself be looked at".into(),

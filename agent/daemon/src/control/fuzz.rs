@@ -6,7 +6,7 @@ use super::{
     handle::{AgentHandle, Asked, Published},
     roles::Roles,
 };
-use crate::doctor::Practice;
+use crate::doctor::Doctor;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
 use surefoot_api::StatusInfo;
@@ -53,7 +53,7 @@ impl Agent {
                 requests,
                 published,
                 roles,
-                practice: Practice::new(watch::Sender::new(None).subscribe()),
+                doctor: Doctor::new(watch::Sender::new(None).subscribe()),
             },
             asked,
             _speaks: (publish, decide),

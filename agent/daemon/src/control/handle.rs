@@ -1,7 +1,7 @@
 //! The ways between the server and the agent: what is asked goes there, what is published comes back.
 
 use super::roles::Roles;
-use crate::doctor::Practice;
+use crate::doctor::Doctor;
 use std::sync::Arc;
 use surefoot_api::{HistoryEntry, StatusInfo};
 use surefoot_core::machine;
@@ -67,5 +67,5 @@ pub(crate) struct AgentHandle {
     /// Who may do what; a reload of the configuration may change it.
     pub(crate) roles: watch::Receiver<Roles>,
     /// Who looks the robot over.
-    pub(crate) practice: Practice,
+    pub(crate) doctor: Doctor,
 }

@@ -5,7 +5,7 @@ use super::{
     limits::{IDLE, WRITE},
     server,
 };
-use crate::doctor::Practice;
+use crate::doctor::Doctor;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use std::{
@@ -61,7 +61,7 @@ fn house() -> House {
         requests: asking,
         published: reading,
         roles: roles_reading,
-        practice: Practice::having_seen(findings()),
+        doctor: Doctor::having_seen(findings()),
     };
     House {
         path,

@@ -2,18 +2,18 @@
 //! updated at all.
 
 mod agent;
+mod inputs;
 mod panic;
 mod store;
 mod trust;
 mod watchdog;
 
+pub(crate) use inputs::Inputs;
+
 use crate::{boot, config::Config, state::journal};
 use anyhow::Context as _;
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
-use surefoot_api::{
-    StatusInfo,
-    finding::{Finding, Subject},
-};
+use std::{fs, sync::Arc, time::Duration};
+use surefoot_api::finding::{Finding, Subject};
 use surefoot_core::{StorePath, journal::Journal};
 use tokio::{
     sync::{Mutex, watch},
@@ -23,77 +23,48 @@ use tokio::{
 /// A look costs a handful of processes: whoever asks again within this time gets the same answer.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// What has to be known to look a robot over.
-#[derive(Debug, Clone)]
-pub(crate) struct Patient {
-    /// Its configuration.
-    pub(crate) config: Arc<Config>,
-    /// The systems that must be kept.
-    pub(crate) roots: BTreeMap<String, StorePath>,
-    /// Where every trouble has to end.
-    pub(crate) confirmed: Option<StorePath>,
-    /// What its agent says; `None` if none runs.
-    pub(crate) status: Option<Arc<StatusInfo>>,
-}
-
-impl Patient {
-    /// As its journal knows it.
-    pub(crate) fn new(
-        config: Arc<Config>,
-        journal: &Journal,
-        status: Option<Arc<StatusInfo>>,
-    ) -> Self {
-        Self {
-            config,
-            roots: journal.roots(),
-            confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
-            status,
-        }
+/// Looks at everything, changing nothing.
+async fn examine(inputs: &Inputs) -> Vec<Finding> {
+    let settings = boot::Settings::new(&inputs.config);
+    let (loader, watchdog, agent) = tokio::join!(
+        boot::findings(settings, None, inputs.confirmed.clone()),
+        watchdog::findings(inputs.config.boot.require_watchdog),
+        agent::findings(inputs.status.is_some()),
+    );
+    let mut findings = loader.unwrap_or_else(|error| {
+        vec![Finding::fail(
+            Subject::Loader,
+            "boot loader",
+            format!("it could not be looked at: {error:#}"),
+            "ask again as root",
+        )]
+    });
+    findings.extend(watchdog);
+    findings.extend(panic::findings());
+    findings.extend(store::findings(inputs));
+    findings.extend(trust::findings(inputs));
+    findings.extend(agent);
+    if let Some(status) = &inputs.status {
+        findings.extend(agent::leases(&inputs.config.gates.leases, status));
     }
-
-    /// Looks at everything, changing nothing.
-    pub(crate) async fn examine(&self) -> Vec<Finding> {
-        let settings = boot::Settings::new(&self.config);
-        let (loader, watchdog, agent) = tokio::join!(
-            boot::findings(settings, None, self.confirmed.clone()),
-            watchdog::findings(self.config.boot.require_watchdog),
-            agent::findings(self.status.is_some()),
-        );
-        let mut findings = loader.unwrap_or_else(|error| {
-            vec![Finding::fail(
-                Subject::Loader,
-                "boot loader",
-                format!("it could not be looked at: {error:#}"),
-                "ask again as root",
-            )]
-        });
-        findings.extend(watchdog);
-        findings.extend(panic::findings());
-        findings.extend(store::findings(self));
-        findings.extend(trust::findings(self));
-        findings.extend(agent);
-        if let Some(status) = &self.status {
-            findings.extend(agent::leases(&self.config.gates.leases, status));
-        }
-        findings
-    }
+    findings
 }
 
 /// Looks the robot over for whoever asks, one at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct Practice {
-    patient: watch::Receiver<Option<Patient>>,
+pub(crate) struct Doctor {
+    inputs: watch::Receiver<Option<Inputs>>,
     last: Arc<Mutex<Option<Seen>>>,
 }
 
 /// When somebody looked last, and what was found.
 type Seen = (Instant, Arc<[Finding]>);
 
-impl Practice {
-    /// For this patient, as it is at any time.
-    pub(crate) fn new(patient: watch::Receiver<Option<Patient>>) -> Self {
+impl Doctor {
+    /// For a robot of which this is known at any time.
+    pub(crate) fn new(inputs: watch::Receiver<Option<Inputs>>) -> Self {
         Self {
-            patient,
+            inputs,
             last: Arc::default(),
         }
     }
@@ -102,7 +73,7 @@ impl Practice {
     #[cfg(test)]
     pub(crate) fn having_seen(findings: Vec<Finding>) -> Self {
         Self {
-            patient: watch::Sender::new(None).subscribe(),
+            inputs: watch::Sender::new(None).subscribe(),
             last: Arc::new(Mutex::new(Some((Instant::now(), findings.into())))),
         }
     }
@@ -115,9 +86,9 @@ impl Practice {
         {
             return Arc::clone(findings);
         }
-        let patient = self.patient.borrow().clone();
-        let findings: Arc<[Finding]> = match patient {
-            Some(patient) => patient.examine().await.into(),
+        let inputs = self.inputs.borrow().clone();
+        let findings: Arc<[Finding]> = match inputs {
+            Some(inputs) => examine(&inputs).await.into(),
             None => Arc::default(),
         };
         *last = Some((Instant::now(), Arc::clone(&findings)));
@@ -138,7 +109,7 @@ pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
             return Err(error).with_context(|| format!("cannot read {}", path.display()));
         }
     };
-    let findings = Patient::new(config, &journal, None).examine().await;
+    let findings = examine(&Inputs::new(config, &journal, None)).await;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())
 }

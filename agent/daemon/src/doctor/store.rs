@@ -1,6 +1,6 @@
 //! The Nix store: its daemon, its room, and the systems that must stay.
 
-use super::Patient;
+use super::inputs::Inputs;
 use crate::state::roots;
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
 use surefoot_api::finding::{Finding, Subject};
@@ -10,8 +10,8 @@ use surefoot_core::StorePath;
 const STORE: Subject = Subject::Store;
 
 /// Looks at it.
-pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
-    let fetch = &patient.config.fetch;
+pub(super) fn findings(inputs: &Inputs) -> Vec<Finding> {
+    let fetch = &inputs.config.fetch;
     let socket = fetch.daemon_socket();
     vec![
         match UnixStream::connect(&socket) {
@@ -28,7 +28,7 @@ pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
             ),
         },
         room(Path::new("/nix/store"), fetch.reserve.0),
-        kept(Path::new(roots::DIR), &patient.roots),
+        kept(Path::new(roots::DIR), &inputs.roots),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What the robot believes and where that comes from: the anchor, the clock, the repository.
 
-use super::Patient;
+use super::inputs::Inputs;
 use crate::{repository, robot::clock};
 use jiff::Timestamp;
 use surefoot_api::{
@@ -9,8 +9,8 @@ use surefoot_api::{
 };
 
 /// Looks at them.
-pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
-    let config = &patient.config;
+pub(super) fn findings(inputs: &Inputs) -> Vec<Finding> {
+    let config = &inputs.config;
     let synced = clock::now().synced;
     let mut findings = vec![match repository::read_anchor(&config.root) {
         Ok(bytes) if !bytes.is_empty() => Finding::ok(
@@ -31,7 +31,7 @@ pub(super) fn findings(patient: &Patient) -> Vec<Finding> {
             "put the root.json of the fleet's repository there",
         ),
     }];
-    let status = patient.status.as_deref();
+    let status = inputs.status.as_deref();
     let known = status.and_then(|status| status.knowledge.as_ref());
     findings.push(freshness(known, synced.then(Timestamp::now)));
     findings.push(keeper(synced, known));

@@ -1,0 +1,35 @@
+//! What a look at the robot starts from.
+
+use crate::config::Config;
+use std::{collections::BTreeMap, sync::Arc};
+use surefoot_api::StatusInfo;
+use surefoot_core::{StorePath, journal::Journal};
+
+/// What has to be known to look a robot over.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    /// Its configuration.
+    pub(crate) config: Arc<Config>,
+    /// The systems that must be kept.
+    pub(crate) roots: BTreeMap<String, StorePath>,
+    /// Where every trouble has to end.
+    pub(crate) confirmed: Option<StorePath>,
+    /// What its agent says; `None` if none runs.
+    pub(crate) status: Option<Arc<StatusInfo>>,
+}
+
+impl Inputs {
+    /// As its journal knows it.
+    pub(crate) fn new(
+        config: Arc<Config>,
+        journal: &Journal,
+        status: Option<Arc<StatusInfo>>,
+    ) -> Self {
+        Self {
+            config,
+            roots: journal.roots(),
+            confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
+            status,
+        }
+    }
+}
