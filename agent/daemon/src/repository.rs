@@ -255,7 +255,7 @@ mod tests {
             .unwrap()
         };
         let before = source("");
-        for keys in ["[trial]\nsoak = \"50s\"", "[poll]\ninterval = \"50s\""] {
+        for keys in ["[health]\nsoak = \"50s\"", "[poll]\ninterval = \"50s\""] {
             assert_eq!(source(keys), before, "{keys}");
         }
         for keys in [
