@@ -1,5 +1,6 @@
 //! How a command ends: exit 0 done, 1 failed, 2 wrong usage, 3 refused by a gate or policy.
 
+use crate::output::{self, Output};
 use serde_json::json;
 use std::{
     os::unix::process::ExitStatusExt as _,
@@ -20,14 +21,14 @@ pub(crate) struct Usage(pub(crate) String);
 /// It did not end well, and everything about that has been printed: exit 1.
 #[derive(Debug, thiserror::Error)]
 #[error("")]
-pub(crate) struct Told;
+pub(crate) struct AlreadyPrinted;
 
 /// A command that was run in between ended like this: exit as it did.
 #[derive(Debug, thiserror::Error)]
 #[error("exit status {0}")]
-pub(crate) struct Exited(pub(crate) u8);
+pub(crate) struct ChildExited(pub(crate) u8);
 
-impl Exited {
+impl ChildExited {
     /// As a shell says it: 128 and the signal, if one ended it.
     pub(crate) fn of(status: ExitStatus) -> Self {
         let code = status
@@ -40,21 +41,19 @@ impl Exited {
 /// Prints the error of a command that did not end well and gives its exit code.
 ///
 /// With `--json`, standard output gets `{"error": …, "exit": N}`; people read standard error.
-pub(crate) fn report(result: anyhow::Result<()>, json: bool) -> ExitCode {
+pub(crate) fn report(result: anyhow::Result<()>, output: Output) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    if let Some(Exited(code)) = error.downcast_ref() {
+    if let Some(ChildExited(code)) = error.downcast_ref() {
         return ExitCode::from(*code);
     }
     let code = code(&error);
-    if error.is::<Told>() {
-        return ExitCode::from(code);
+    if !error.is::<AlreadyPrinted>() {
+        // Where standard output takes nothing, standard error and the exit code still tell.
+        let _ = output.object(&json!({ "error": format!("{error:#}"), "exit": code }));
+        output::notice(&format!("{error:#}"));
     }
-    if json {
-        println!("{}", json!({ "error": format!("{error:#}"), "exit": code }));
-    }
-    eprintln!("surefoot: {error:#}");
     ExitCode::from(code)
 }
 

@@ -1,52 +1,59 @@
 //! `surefoot doctor`: what was found, for people and for programs.
 
 use crate::{
-    errors::Told,
-    output::{Style, clean, print, print_json},
-    standalone,
+    agent::{socket::SocketArgs, standalone},
+    errors::AlreadyPrinted,
+    output::{Output, Style, sanitize},
 };
 use serde_json::json;
-use std::{fmt::Write, path::Path};
 use surefoot_api::{
-    CallError, Client,
+    CallError,
     finding::{Finding, Level, Subject, worst},
-    method::Doctor,
+    method,
 };
+
+/// Look the robot over: would it come back from a bad system, can it be updated?
+///
+/// Nothing is changed. Exit status 1 if something does not work; warnings do not count. If no
+/// agent answers, root can still have the robot looked over; what only the agent knows is
+/// missing then.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+}
 
 /// Has the robot looked over and says what was found.
 ///
 /// # Errors
-/// [`Told`] if something does not work; else why nobody could look.
-pub(super) fn run(socket: &Path, json: bool) -> anyhow::Result<()> {
-    let asked = Client::connect(socket).and_then(|mut agent| agent.call(&Doctor {}));
-    let findings = match asked {
+/// [`AlreadyPrinted`] if something does not work; else why nobody could look.
+pub(super) fn run(args: &DoctorArgs, output: Output) -> anyhow::Result<()> {
+    let findings = match args.socket.call(&method::Doctor {}) {
         Ok(reply) => reply.findings,
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
             standalone::doctor(silence)?
         }
         Err(error) => return Err(error.into()),
     };
-    if json {
-        print_json(&json!({ "worst": worst(&findings), "findings": findings }))?;
-    } else {
-        print(&show(&findings, Style::detect()))?;
-    }
-    match worst(&findings) {
-        Level::Fail => Err(Told.into()),
+    let worst = worst(&findings);
+    output.result(&json!({ "worst": worst, "findings": findings }), |style| {
+        describe(&findings, style)
+    })?;
+    match worst {
+        Level::Fail => Err(AlreadyPrinted.into()),
         Level::Ok | Level::Warn => Ok(()),
     }
 }
 
 /// The findings, one subject after the other, and their number.
-pub(super) fn show(findings: &[Finding], style: Style) -> String {
+fn describe(findings: &[Finding], style: Style) -> String {
     let mut findings: Vec<&Finding> = findings.iter().collect();
     findings.sort_by_key(|finding| finding.subject);
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut last: Option<Subject> = None;
     for finding in &findings {
         if last != Some(finding.subject) {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{}", style.strong(&finding.subject.to_string()));
+            lines.push(style.strong(&finding.subject.to_string()));
             last = Some(finding.subject);
         }
         let level = match finding.level {
@@ -54,23 +61,39 @@ pub(super) fn show(findings: &[Finding], style: Style) -> String {
             Level::Warn => style.busy("warn"),
             Level::Fail => style.bad("FAIL"),
         };
-        let (what, found) = (clean(&finding.what), clean(&finding.found));
-        let _ = writeln!(text, "  {level}  {what}: {found}");
+        let (what, found) = (sanitize(&finding.what), sanitize(&finding.found));
+        lines.push(format!("  {level}  {what}: {found}"));
         if let Some(advice) = &finding.advice {
-            let _ = writeln!(
-                text,
-                "        {}",
-                style.faint(&format!("> {}", clean(advice)))
-            );
+            let advice = style.faint(&format!("> {}", sanitize(advice)));
+            lines.push(format!("        {advice}"));
         }
     }
     let count = |level| findings.iter().filter(|f| f.level == level).count();
-    let _ = writeln!(
-        text,
+    lines.push(format!(
         "{} ok, {} warnings, {} failures",
         count(Level::Ok),
         count(Level::Warn),
         count(Level::Fail)
-    );
-    text
+    ));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_grouped_and_safe_to_show() {
+        let findings = [
+            Finding::ok(Subject::Loader, "boot partition", "/boot can be written"),
+            Finding::warn(Subject::Watchdog, "device", "there is none", "get one"),
+            Finding::fail(
+                Subject::Loader,
+                "default",
+                "it starts \u{1b}[31mx",
+                "put it back",
+            ),
+        ];
+        insta::assert_snapshot!("doctor", describe(&findings, Style::PLAIN));
+    }
 }

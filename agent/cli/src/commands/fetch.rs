@@ -1,12 +1,16 @@
 //! `surefoot fetch`: what the daemon does to bring a closure, by hand.
 
-use crate::{errors::Usage, web_servers::NetArgs};
+use crate::{
+    errors::Usage,
+    files,
+    output::{Bar, Output},
+    web_servers::NetArgs,
+};
 use anyhow::{Context as _, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::BinaryBytes;
 use serde_json::json;
 use std::{
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -30,10 +34,10 @@ use surefoot_store::{
 /// Without a terminal, how often a line says how far it is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Arguments of `surefoot fetch`.
+/// Bring a closure into the local Nix store, as the daemon does.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
-pub(crate) struct Args {
+pub(crate) struct FetchArgs {
     /// The system to fetch: a store path. Its closure is read from the cache's narinfos; only Nix'
     /// own signatures protect it.
     #[arg(group = "what", requires = "from")]
@@ -111,16 +115,19 @@ fn signatures() -> impl TypedValueParser<Value = SignaturePolicy> {
         .map(|name| SignaturePolicy::named(&name).unwrap_or_default())
 }
 
+/// How far it is, for [`Bar`].
+const BAR: &str = "{bar:30} {bytes:>11} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
+
 /// Runs it.
-pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(args: FetchArgs, output: Output) -> anyhow::Result<()> {
     one_arena();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(fetch(args, json))
+        .block_on(fetch(args, output))
 }
 
-async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
+async fn fetch(args: FetchArgs, output: Output) -> anyhow::Result<()> {
     let from: Vec<String> = args.from.iter().map(|text| place(text)).collect();
     let (index, release) = find_index(&args, &from).await?;
     let mut caches = from;
@@ -143,62 +150,51 @@ async fn fetch(args: Args, json: bool) -> anyhow::Result<()> {
     request.signatures = args.signatures;
     if args.dry_run {
         let plan = fetch::plan(&request).await?;
-        if !json {
-            say_plan(&index, release.as_ref(), &plan);
-        } else {
-            println!(
-                "{}",
-                json!({
-                    "toplevel": index.toplevel,
-                    "release": release,
-                    "paths": index.paths.len(),
-                    "missing": plan.missing.len(),
-                    "alreadyPresent": plan.already_present,
-                    "downloadBytes": plan.download_bytes,
-                    "stagedBytes": plan.staged_bytes,
-                    "wireBytes": plan.wire_bytes(),
-                    "narBytes": plan.nar_bytes,
-                })
-            );
-        }
-        return Ok(());
-    }
-    let fetch = fetch::prepare(&request).await?;
-    if !json {
-        say_plan(&index, release.as_ref(), &fetch.plan);
-    }
-    let report = if json || fetch.plan.missing.is_empty() {
-        fetch.run(&()).await?
-    } else if std::io::stderr().is_terminal() {
-        let bar = Bar::new();
-        let report = fetch.run(&bar).await;
-        bar.0.finish_and_clear();
-        report?
-    } else {
-        fetch.run(&Lines::default()).await?
-    };
-    if json {
-        println!(
-            "{}",
-            json!({
+        if output.is_json() {
+            return output.object(&json!({
                 "toplevel": index.toplevel,
                 "release": release,
-                "gcRoot": request.gc_root,
-                "paths": report.paths,
-                "fetched": report.fetched,
-                "alreadyPresent": report.already_present,
-                "downloadBytes": report.download_bytes,
-                "wireBytes": report.wire_bytes,
-                "resumedBytes": report.resumed_bytes,
-                "wastedBytes": report.wasted_bytes,
-                "narBytes": report.nar_bytes,
-                "seconds": report.elapsed.as_secs_f64(),
-            })
-        );
-    } else {
-        say_report(&request.gc_root, &report);
+                "paths": index.paths.len(),
+                "missing": plan.missing.len(),
+                "alreadyPresent": plan.already_present,
+                "downloadBytes": plan.download_bytes,
+                "stagedBytes": plan.staged_bytes,
+                "wireBytes": plan.wire_bytes(),
+                "narBytes": plan.nar_bytes,
+            }));
+        }
+        return print_plan(&index, release.as_ref(), &plan, output);
     }
-    Ok(())
+    let fetch = fetch::prepare(&request).await?;
+    print_plan(&index, release.as_ref(), &fetch.plan, output)?;
+    let report = if output.is_json() || fetch.plan.missing.is_empty() {
+        fetch.run(&()).await?
+    } else if let Some(bar) = Bar::new(BAR) {
+        fetch.run(&bar).await?
+    } else {
+        let lines = Lines {
+            output,
+            last: Mutex::default(),
+        };
+        fetch.run(&lines).await?
+    };
+    if output.is_json() {
+        return output.object(&json!({
+            "toplevel": index.toplevel,
+            "release": release,
+            "gcRoot": request.gc_root,
+            "paths": report.paths,
+            "fetched": report.fetched,
+            "alreadyPresent": report.already_present,
+            "downloadBytes": report.download_bytes,
+            "wireBytes": report.wire_bytes,
+            "resumedBytes": report.resumed_bytes,
+            "wastedBytes": report.wasted_bytes,
+            "narBytes": report.nar_bytes,
+            "seconds": report.elapsed.as_secs_f64(),
+        }));
+    }
+    print_report(&request.gc_root, &report, output)
 }
 
 /// One heap for all threads: what each of them frees in a heap of its own (`mallopt(3)`) would
@@ -235,7 +231,10 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// The closure to fetch, and the release that it belongs to.
-async fn find_index(args: &Args, from: &[String]) -> anyhow::Result<(ClosureIndex, Option<Name>)> {
+async fn find_index(
+    args: &FetchArgs,
+    from: &[String],
+) -> anyhow::Result<(ClosureIndex, Option<Name>)> {
     if let Some(file) = &args.index {
         return Ok((read_index(file)?, None));
     }
@@ -279,7 +278,7 @@ async fn released(
     root: &Path,
     net: &NetArgs,
 ) -> anyhow::Result<(ClosureIndex, Name)> {
-    let anchor = super::repo::read(root).with_context(|| {
+    let anchor = files::read_signed(root).with_context(|| {
         format!(
             "cannot read the trust anchor {}; see --root",
             root.display()
@@ -309,32 +308,40 @@ async fn released(
     Ok((index, target.release))
 }
 
-fn say_plan(index: &ClosureIndex, release: Option<&Name>, plan: &FetchPlan) {
+fn print_plan(
+    index: &ClosureIndex,
+    release: Option<&Name>,
+    plan: &FetchPlan,
+    output: Output,
+) -> anyhow::Result<()> {
     if let Some(release) = release {
-        println!("Release {release}");
+        output.text(&format!("Release {release}"))?;
     }
-    println!("{}", index.toplevel);
+    output.text(&format!("{}", index.toplevel))?;
     if plan.missing.is_empty() {
-        println!("  all {} paths are in the store", index.paths.len());
-        return;
+        return output.text(&format!(
+            "  all {} paths are in the store",
+            index.paths.len()
+        ));
     }
-    println!(
+    output.text(&format!(
         "  {} of {} paths are missing: {} to download, {} in the store",
         plan.missing.len(),
         index.paths.len(),
         BinaryBytes(plan.download_bytes),
         BinaryBytes(plan.nar_bytes)
-    );
+    ))?;
     if plan.staged_bytes > 0 {
-        println!(
+        output.text(&format!(
             "  {} of it is left from an earlier try",
             BinaryBytes(plan.staged_bytes)
-        );
+        ))?;
     }
+    Ok(())
 }
 
-fn say_report(gc_root: &Path, report: &FetchReport) {
-    println!(
+fn print_report(gc_root: &Path, report: &FetchReport, output: Output) -> anyhow::Result<()> {
+    output.text(&format!(
         "Fetched {} paths, {} in {:.1} s ({} were there); resumed {}, wasted {}",
         report.fetched,
         BinaryBytes(report.wire_bytes),
@@ -342,51 +349,39 @@ fn say_report(gc_root: &Path, report: &FetchReport) {
         report.already_present,
         BinaryBytes(report.resumed_bytes),
         BinaryBytes(report.wasted_bytes)
-    );
-    println!("Kept by {}", gc_root.display());
+    ))?;
+    output.text(&format!("Kept by {}", gc_root.display()))
 }
 
 /// For people at a terminal.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        let style = "{bar:30} {bytes:>11} of {total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-}
-
 impl Progress for Bar {
     fn update(&self, status: &Status) {
-        self.0.set_length(status.download_bytes);
-        self.0.set_position(status.downloaded);
-        self.0
-            .set_message(format!("{}/{} paths", status.paths_done, status.paths));
+        let beside = format!("{}/{} paths", status.paths_done, status.paths);
+        Self::update(self, status.downloaded, status.download_bytes, beside);
     }
 }
 
 /// For logs and pipes.
-#[derive(Default)]
-struct Lines(Mutex<Option<Instant>>);
+struct Lines {
+    output: Output,
+    last: Mutex<Option<Instant>>,
+}
 
 impl Progress for Lines {
     fn update(&self, status: &Status) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let due = *last.get_or_insert(now) + LINE_EVERY;
         if now >= due {
             *last = Some(now);
-            println!(
+            // A reader that is gone is no reason to stop.
+            let _ = self.output.text(&format!(
                 "  {} of {}, {} of {} paths in the store",
                 BinaryBytes(status.downloaded),
                 BinaryBytes(status.download_bytes),
                 status.paths_done,
                 status.paths
-            );
+            ));
         }
     }
 }

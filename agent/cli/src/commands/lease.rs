@@ -1,15 +1,18 @@
 //! `surefoot lease`: the robot's own software says whether it is busy.
 
-use super::{Socket, done};
-use crate::errors::Exited;
+use crate::{
+    agent::socket::{SocketArgs, print_done},
+    errors::ChildExited,
+    output::{Output, notice},
+};
 use anyhow::Context as _;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{path::PathBuf, process::ExitStatus, time::Duration};
+use std::{process::ExitStatus, time::Duration};
 use surefoot_api::{
-    Client, Name, Why,
+    Name, Why,
     method::{self, Done},
 };
 use surefoot_base::units::parse_duration;
@@ -18,9 +21,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-/// Arguments of `surefoot lease`.
+/// Say for some time whether the robot is busy: then nothing is switched and nothing reboots.
+///
+/// For the robot's own software. With a command: for as long as it runs; it is not started
+/// while an update is under way (exit status 3), and its exit status is passed on.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LeaseArgs {
     /// What speaks, e.g. gripper or mission.
     name: Name,
     /// Say that the robot is free: what a lease that the configuration requires must say again and
@@ -37,7 +43,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     why: Option<Why>,
     #[command(flatten)]
-    socket: Socket,
+    socket: SocketArgs,
     /// Say it for as long as this command runs, and end with its exit status.
     #[arg(last = true, value_name = "COMMAND", conflicts_with = "end")]
     command: Vec<String>,
@@ -46,12 +52,12 @@ pub(crate) struct Args {
 /// A lease that is renewed.
 #[derive(Debug, Clone)]
 struct Lease {
-    socket: PathBuf,
+    socket: SocketArgs,
     said: method::Lease,
 }
 
 /// Runs it.
-pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+pub(super) fn run(args: LeaseArgs, output: Output) -> anyhow::Result<()> {
     let lease = Lease {
         said: method::Lease {
             name: args.name,
@@ -59,14 +65,14 @@ pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
             ttl: args.ttl,
             why: args.why,
         },
-        socket: args.socket.socket,
+        socket: args.socket,
     };
     if args.end {
-        return done(lease.end()?, json);
+        return print_done(&lease.end()?, output);
     }
     let said = lease.say()?;
     let Some((program, arguments)) = args.command.split_first() else {
-        return done(said, json);
+        return print_done(&said, output);
     };
     let mut command = Command::new(program);
     command.args(arguments);
@@ -76,23 +82,23 @@ pub(super) fn run(args: Args, json: bool) -> anyhow::Result<()> {
         .block_on(lease.held_while(command, args.ttl / 3));
     // The robot is not to wait for the end of its time; the command's end is what counts.
     if let Err(error) = lease.end() {
-        eprintln!("surefoot: {error}");
+        notice(&error.to_string());
     }
     let status = status.with_context(|| format!("cannot run {program}"))?;
-    match Exited::of(status) {
-        Exited(0) => Ok(()),
+    match ChildExited::of(status) {
+        ChildExited(0) => Ok(()),
         exited => Err(exited.into()),
     }
 }
 
 impl Lease {
     fn say(&self) -> anyhow::Result<Done> {
-        Ok(Client::connect(&self.socket)?.call(&self.said)?)
+        Ok(self.socket.call(&self.said)?)
     }
 
     fn end(&self) -> anyhow::Result<Done> {
         let name = self.said.name.clone();
-        Ok(Client::connect(&self.socket)?.call(&method::EndLease { name })?)
+        Ok(self.socket.call(&method::EndLease { name })?)
     }
 
     /// Renews it until a command has ended. What would end this program is handed on to the command,
@@ -126,7 +132,7 @@ impl Lease {
                         Err(error) => Some(error.to_string()),
                     };
                     if let Some(why) = failed.as_ref().filter(|_| !silent) {
-                        eprintln!("surefoot: the lease '{}' could not be renewed: {why}", self.said.name);
+                        notice(&format!("the lease '{}' could not be renewed: {why}", self.said.name));
                     }
                     silent = failed.is_some();
                 }

@@ -1,6 +1,6 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
-use crate::{errors::Usage, web_servers::NetArgs};
+use crate::{errors::Usage, output::Output, web_servers::NetArgs};
 use anyhow::{Context as _, ensure};
 use indicatif::BinaryBytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -27,9 +27,9 @@ use surefoot_store::{
 };
 use surefoot_trust::Editor;
 
-/// Arguments of `surefoot publish`.
+/// Add a release to a channel of a signed repository.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct PublishArgs {
     /// The system: a store path, or a link to one as `nix build` makes it. With several models, one
     /// for each, in the same order.
     #[arg(required = true)]
@@ -83,7 +83,7 @@ enum Reboot {
 }
 
 /// Runs it.
-pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
+pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     ensure!(
         args.model.len() == args.toplevel.len(),
         Usage(format!(
@@ -155,28 +155,25 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
     );
     editor.put_target(&target, bytes)?;
     let versions = editor.publish(now)?;
-    if json {
+    if output.is_json() {
         let systems: serde_json::Map<_, _> = args
             .model
             .iter()
             .zip(&closures)
             .map(|(model, closure)| (model.to_string(), closure.to_json()))
             .collect();
-        println!(
-            "{}",
-            json!({
-                "channel": args.channel,
-                "release": id,
-                "systems": systems,
-                "versions": versions,
-            })
-        );
+        output.object(&json!({
+            "channel": args.channel,
+            "release": id,
+            "systems": systems,
+            "versions": versions,
+        }))?;
         return Ok(());
     }
-    println!("Release {id} is in channel {}", args.channel);
+    output.text(&format!("Release {id} is in channel {}", args.channel))?;
     for (model, closure) in args.model.iter().zip(&closures) {
-        println!("  {model}: {}", closure.index.toplevel);
-        println!(
+        output.text(&format!("  {model}: {}", closure.index.toplevel))?;
+        output.text(&format!(
             "    {} paths, {} to download, {} in the store, {}",
             closure.index.paths.len(),
             BinaryBytes(closure.download_bytes()),
@@ -186,12 +183,10 @@ pub(crate) fn run(args: Args, json: bool) -> anyhow::Result<()> {
             } else {
                 "as the cache says"
             }
-        );
+        ))?;
         if closure.unsigned > 0 {
-            println!(
-                "    {} paths have no signature: robots that check Nix' signatures will refuse them",
-                closure.unsigned
-            );
+            output.text(&format!("    {} paths have no signature: robots that check Nix' signatures will refuse them",
+                closure.unsigned))?;
         }
     }
     Ok(())
@@ -226,7 +221,7 @@ impl Closure {
     }
 }
 
-async fn closures(args: &Args) -> anyhow::Result<Vec<Closure>> {
+async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
     let caches = args
         .cache
         .iter()

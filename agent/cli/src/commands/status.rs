@@ -1,24 +1,37 @@
-//! The status and the history, for people.
+//! `surefoot status`: the status, for people and for programs.
 
-use crate::output::{Style, clean};
-use jiff::Timestamp;
-use std::{fmt::Write, time::Duration};
-use surefoot_api::{
-    BlockedRelease, Check, CheckResult, ClockState, HistoryEntry, HoldInfo, Knowledge, LeaseInfo,
-    Progress, State, StatusInfo, System,
+use crate::{
+    agent::{
+        describe::{self, time},
+        socket::SocketArgs,
+    },
+    output::{Output, Style, sanitize},
 };
-use surefoot_base::units::{short_bytes, short_duration};
-use surefoot_core::journal::What;
+use std::{fmt::Write as _, time::Duration};
+use surefoot_api::{
+    Check, CheckResult, ClockState, HoldInfo, Knowledge, LeaseInfo, State, StatusInfo, System,
+    method,
+};
+use surefoot_base::units::short_duration;
 
-/// Lines of a unit's journal that are shown; the rest is in `--json`.
-const JOURNAL_LINES: usize = 5;
+/// Say what the robot runs, what the agent is doing, and why.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    socket: SocketArgs,
+}
+
+/// Runs it.
+pub(super) fn run(args: &StatusArgs, output: Output) -> anyhow::Result<()> {
+    let status = args.socket.call(&method::Status {})?.status;
+    output.result(&status, |style| describe(&status, style))
+}
 
 /// The whole status.
-pub(super) fn status(status: &StatusInfo, style: Style) -> String {
-    let mut text = String::new();
+fn describe(status: &StatusInfo, style: Style) -> String {
+    let mut rows = Vec::new();
     let mut row = |name: &str, value: String| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{} {value}", style.strong(&format!("{name:<10}")));
+        rows.push(format!("{} {value}", style.strong(&format!("{name:<10}"))));
     };
     let labels: String = (status.labels.iter())
         .map(|label| format!(" {label}"))
@@ -28,9 +41,9 @@ pub(super) fn status(status: &StatusInfo, style: Style) -> String {
         "Robot",
         format!(
             "{} on channel {} of {}",
-            clean(&robot),
-            clean(&status.channel),
-            clean(&status.repository)
+            sanitize(&robot),
+            sanitize(&status.channel),
+            sanitize(&status.repository)
         ),
     );
     let word = status.state.to_string();
@@ -39,9 +52,9 @@ pub(super) fn status(status: &StatusInfo, style: Style) -> String {
         State::Reverting => style.bad(&word),
         _ => style.busy(&word),
     };
-    row("State", format!("{word}: {}", clean(&status.doing)));
+    row("State", format!("{word}: {}", sanitize(&status.doing)));
     if let Some(progress) = &status.progress {
-        row("Progress", self::progress(progress));
+        row("Progress", describe::progress(progress));
     }
     let same = |other: &Option<System>| {
         let path = |system: &Option<System>| system.as_ref().map(|s| s.system.clone());
@@ -82,13 +95,13 @@ pub(super) fn status(status: &StatusInfo, style: Style) -> String {
         let text = format!(
             "to {}: {} ({})",
             gate.stage,
-            clean(&gate.gate),
-            clean(&gate.why)
+            sanitize(&gate.gate),
+            sanitize(&gate.why)
         );
         row("Waits", style.busy(&text));
     }
     if let Some(drift) = &status.drift {
-        row("Drift", style.busy(&clean(drift)));
+        row("Drift", style.busy(&sanitize(drift)));
     }
     if let Some(line) = checks(status) {
         row("Check", line);
@@ -97,10 +110,10 @@ pub(super) fn status(status: &StatusInfo, style: Style) -> String {
         row("Signed", self::knowledge(knowledge));
     }
     for blocked in &status.blocked {
-        row("Blocked", self::blocked(blocked, style));
+        row("Blocked", describe::blocked(blocked, style));
     }
-    row("Agent", format!("surefootd {}", clean(&status.version)));
-    text
+    row("Agent", format!("surefootd {}", sanitize(&status.version)));
+    rows.join("\n")
 }
 
 /// A system: its release, or its name.
@@ -116,50 +129,16 @@ fn system(system: &System, style: Style) -> String {
     text
 }
 
-/// How far a fetch is, and how long it will still take.
-pub(super) fn progress(progress: &Progress) -> String {
-    let Progress {
-        paths,
-        paths_total,
-        bytes,
-        bytes_total,
-        rate,
-        ..
-    } = *progress;
-    let mut text = format!(
-        "{paths} of {paths_total} paths, {} of {}",
-        short_bytes(bytes),
-        short_bytes(bytes_total)
-    );
-    if bytes_total > 0 {
-        let percent = u128::from(bytes) * 100 / u128::from(bytes_total);
-        let _ = write!(text, " ({percent} %)");
-    }
-    if let Some(seconds) = bytes_total.saturating_sub(bytes).checked_div(rate) {
-        let left = short_duration(Duration::from_secs(seconds));
-        let _ = write!(text, ", {}/s, {left} left", short_bytes(rate));
-    }
-    text
-}
-
-/// What a fetch that is done came to.
-pub(super) fn fetched(progress: &Progress) -> String {
-    format!(
-        "fetched {} paths, {}; {} were there; resumed {}, wasted {}",
-        progress.paths,
-        short_bytes(progress.bytes),
-        progress.already_present,
-        short_bytes(progress.resumed_bytes),
-        short_bytes(progress.wasted_bytes)
-    )
-}
-
 fn hold(hold: &HoldInfo) -> String {
     let until = match hold.seconds_left {
         Some(seconds) => format!("for {} more", short_duration(Duration::from_secs(seconds))),
         None => "until somebody resumes".into(),
     };
-    format!("by {} {until}: {}", clean(&hold.owner), clean(&hold.why))
+    format!(
+        "by {} {until}: {}",
+        sanitize(&hold.owner),
+        sanitize(&hold.why)
+    )
 }
 
 fn lease(lease: &LeaseInfo) -> String {
@@ -168,10 +147,10 @@ fn lease(lease: &LeaseInfo) -> String {
     let mut text = format!(
         "{} by {} is {word} for {left}",
         lease.name,
-        clean(&lease.owner)
+        sanitize(&lease.owner)
     );
     if let Some(why) = &lease.why {
-        let _ = write!(text, ": {}", clean(why));
+        let _ = write!(text, ": {}", sanitize(why));
     }
     text
 }
@@ -193,7 +172,7 @@ fn checks(status: &StatusInfo) -> Option<String> {
                 CheckResult::Found => format!("a new release{when}"),
                 CheckResult::Failed => format!(
                     "failed{when}: {}",
-                    clean(error.as_deref().unwrap_or("no reason was given"))
+                    sanitize(error.as_deref().unwrap_or("no reason was given"))
                 ),
             }
         },
@@ -219,95 +198,26 @@ fn knowledge(knowledge: &Knowledge) -> String {
     format!("{signed}, valid until {}{clock}", time(knowledge.expires))
 }
 
-/// A blocked release with its evidence.
-pub(super) fn blocked(blocked: &BlockedRelease, style: Style) -> String {
-    let mut text = style.bad(&format!(
-        "release {}: {}",
-        blocked.release,
-        clean(&blocked.why)
-    ));
-    if let Some(when) = blocked.when {
-        let _ = write!(text, " {}", style.faint(&format!("at {}", time(when))));
-    }
-    let tail = |lines: &[String], text: &mut String| {
-        let skipped = lines.len().saturating_sub(JOURNAL_LINES);
-        for line in lines.iter().skip(skipped) {
-            let _ = write!(
-                text,
-                "\n             {}",
-                style.faint(&format!("| {}", clean(line)))
-            );
-        }
-    };
-    for failure in &blocked.failures {
-        let _ = write!(
-            text,
-            "\n           {}: {}",
-            clean(&failure.check),
-            clean(&failure.message)
-        );
-        tail(&failure.journal, &mut text);
-    }
-    if blocked.failures.is_empty() {
-        tail(&blocked.log, &mut text);
-    }
-    text
-}
-
-/// The history, one line each.
-pub(super) fn history(entries: &[HistoryEntry], style: Style) -> String {
-    if entries.is_empty() {
-        return "nothing has happened yet\n".into();
-    }
-    let mut text = String::new();
-    for entry in entries {
-        let when = entry
-            .when
-            .map_or_else(|| "at an unknown time".to_owned(), time);
-        let word = format!("{:<11}", self::what(entry.what));
-        let word = match entry.what {
-            What::Confirmed | What::Adopted => style.good(&word),
-            What::Reverted | What::Refused | What::Rebooted => style.bad(&word),
-            _ => style.busy(&word),
-        };
-        let name = match &entry.release {
-            Some(release) => format!("release {release}"),
-            None => entry.system.to_string(),
-        };
-        let _ = write!(text, "{when:<20} {word} {name}");
-        if let Some(by) = &entry.by {
-            let _ = write!(text, " by {}", clean(by));
-        }
-        if let Some(why) = &entry.why {
-            let _ = write!(text, ": {}", clean(why));
-        }
-        text.push('\n');
-    }
-    text
-}
-
-const fn what(what: What) -> &'static str {
-    match what {
-        What::Adopted => "adopted",
-        What::Tried => "tried",
-        What::Confirmed => "confirmed",
-        What::Reverted => "reverted",
-        What::Interrupted => "interrupted",
-        What::Refused => "refused",
-        What::RolledBack => "rolled back",
-        What::Restored => "restored",
-        What::Rebooted => "rebooted",
-    }
-}
-
-/// To the second, in UTC: whoever reads it stands somewhere else than the robot.
-fn time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::samples::{busy, quiet};
+
+    #[test]
+    fn a_status_can_be_read() {
+        insta::assert_snapshot!("quiet", describe(&quiet(), Style::PLAIN));
+        insta::assert_snapshot!("busy", describe(&busy(), Style::PLAIN));
+        insta::assert_snapshot!("nothing", describe(&StatusInfo::default(), Style::PLAIN));
+    }
+
+    #[test]
+    fn nothing_from_elsewhere_reaches_the_terminal_raw() {
+        let text = describe(&busy(), Style::PLAIN);
+        assert!(text.contains("red"));
+        assert!(!text.contains('\u{1b}'));
+        let coloured = describe(&quiet(), Style::COLOURED);
+        assert!(coloured.contains("\u{1b}[32midle\u{1b}[0m"));
+    }
 
     #[test]
     fn an_old_clock_is_said() {

@@ -1,54 +1,47 @@
-//! Following what the agent does: `watch` and `update --wait`.
+//! `surefoot update`: asking for an update, and following it to its end.
 
-use super::status;
 use crate::{
+    agent::{
+        describe,
+        follow::{Screen, reconnect},
+        socket::{SocketArgs, print_done},
+    },
     errors::Refused,
-    output::{Style, clean, print, print_json},
+    output::{Output, sanitize},
 };
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::{
-    io::IsTerminal,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use surefoot_api::{
-    BlockedRelease, CallError, CheckResult, Client, Gate, Progress, State, StatusInfo, method,
+    BlockedRelease, CallError, CheckResult, Gate, Name, Stage, State, StatusInfo, method,
 };
-use surefoot_core::{gate::Stage, release::Name};
+use surefoot_base::units::parse_duration;
 
-/// How long an agent may be away: after a commit it makes room for its successor.
-const AWAY: Duration = Duration::from_secs(90);
+/// Look for an update now, and try at once what waits for a next attempt.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpdateArgs {
+    /// Follow it to its end: exit 0 if the robot runs what it should, 1 if not, 3 if it is held.
+    #[arg(long)]
+    wait: bool,
+    /// Follow it no longer than this, e.g. 30min; it goes on by itself.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    socket: SocketArgs,
+}
 
-/// Between two attempts to find it again.
-const RETRY: Duration = Duration::from_millis(500);
-
-/// Prints every change until interrupted.
-pub(super) fn watch(socket: &Path, json: bool) -> anyhow::Result<()> {
-    let mut agent = Client::connect(socket)?.watch()?;
-    let mut screen = Screen::new();
-    loop {
-        let status = match agent.next_status() {
-            Ok(status) => status,
-            Err(CallError::Gone { .. }) => {
-                screen.say("the agent is away; waiting for it");
-                agent = find_again(socket, None)?.watch()?;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        if json {
-            print_json(&status)?;
-        } else {
-            screen.show(&status)?;
-        }
+/// Runs it.
+pub(super) fn run(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
+    if args.wait {
+        follow(args, output)
+    } else {
+        print_done(&args.socket.call(&method::Update {})?, output)
     }
 }
 
 /// How an update ended.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", tag = "outcome")]
-pub(super) enum Outcome {
+enum UpdateOutcome {
     /// A release became the confirmed system.
     Confirmed {
         /// Which one.
@@ -76,13 +69,13 @@ pub(super) enum Outcome {
 }
 
 /// Asks for an update and follows it to its end.
-pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyhow::Result<()> {
-    let until = limit.map(|limit| Instant::now() + limit);
-    let mut agent = Client::connect(socket)?;
+fn follow(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
+    let until = args.timeout.map(|limit| Instant::now() + limit);
+    let mut agent = args.socket.connect()?;
     let before = agent.call(&method::Status {})?.status;
     agent.call(&method::Update {})?;
     let mut agent = agent.watch()?;
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(output);
     let outcome = loop {
         let left = match until.map(|until| until.saturating_duration_since(Instant::now())) {
             Some(Duration::ZERO) => {
@@ -93,27 +86,25 @@ pub(super) fn update(socket: &Path, limit: Option<Duration>, json: bool) -> anyh
         agent.wait_at_most(left);
         match agent.next_status() {
             Ok(status) => {
-                if !json {
-                    screen.show(&status)?;
-                }
+                screen.show(&status)?;
                 if let Some(outcome) = ended(&before, &status) {
                     break outcome;
                 }
             }
             // Out of time, or the agent makes room for its successor.
             Err(CallError::Gone { .. }) if until.is_none_or(|until| Instant::now() < until) => {
-                agent = find_again(socket, until)?.watch()?;
+                agent = reconnect(&args.socket, until)?.watch()?;
             }
             Err(CallError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
         }
     };
     screen.end();
-    finish(&outcome, json)
+    finish(&outcome, output)
 }
 
 /// Whether an update that began with one status has ended with another, and how.
-pub(super) fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<Outcome> {
+fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<UpdateOutcome> {
     let target = now.target.as_ref().map(|target| &target.system);
     let given_up = |blocked: &&BlockedRelease| {
         !before.blocked.contains(blocked) || Some(&blocked.system) == target
@@ -122,10 +113,10 @@ pub(super) fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<Outcome> {
     // While the repository is being asked, what gates said of that is old.
     let shut = |gate: &Gate| gate.stage != Stage::Check || !now.checking;
     match now.state {
-        _ if now.gates.iter().any(shut) => Some(Outcome::Held {
+        _ if now.gates.iter().any(shut) => Some(UpdateOutcome::Held {
             why: now.doing.clone(),
         }),
-        State::Ready if !now.holds.is_empty() => Some(Outcome::Held {
+        State::Ready if !now.holds.is_empty() => Some(UpdateOutcome::Held {
             why: now
                 .holds
                 .iter()
@@ -134,25 +125,25 @@ pub(super) fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<Outcome> {
                 .join("; "),
         }),
         State::Idle if !now.checking => Some(if path(before) != path(now) {
-            Outcome::Confirmed {
+            UpdateOutcome::Confirmed {
                 release: now.confirmed.as_ref().and_then(|s| s.release.clone()),
             }
         } else if let Some(blocked) = now.blocked.iter().rfind(given_up) {
-            Outcome::Blocked {
+            UpdateOutcome::Blocked {
                 blocked: Box::new(blocked.clone()),
             }
         } else if let Some(drift) = &now.drift {
-            Outcome::Held { why: drift.clone() }
+            UpdateOutcome::Held { why: drift.clone() }
         } else {
             match &now.last_check {
-                Some(check) if check.result == CheckResult::Failed => Outcome::Failed {
+                Some(check) if check.result == CheckResult::Failed => UpdateOutcome::Failed {
                     why: check.error.clone().unwrap_or_default(),
                 },
                 // There is a release, and the agent does not want it: it failed here before.
-                Some(check) if check.result == CheckResult::Found => Outcome::Held {
+                Some(check) if check.result == CheckResult::Found => UpdateOutcome::Held {
                     why: now.doing.clone(),
                 },
-                _ => Outcome::UpToDate,
+                _ => UpdateOutcome::UpToDate,
             }
         }),
         _ => None,
@@ -160,128 +151,129 @@ pub(super) fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<Outcome> {
 }
 
 /// Says how it ended; what is not good is an error.
-fn finish(outcome: &Outcome, json: bool) -> anyhow::Result<()> {
-    let style = Style::detect();
-    let good = |text: String| {
-        if json {
-            print_json(outcome)
-        } else {
-            print(&format!("{}\n", style.good(&text)))
-        }
-    };
+fn finish(outcome: &UpdateOutcome, output: Output) -> anyhow::Result<()> {
     match outcome {
-        Outcome::Confirmed { release } => good(match release {
-            Some(release) => format!("release {release} is confirmed"),
-            None => "another system is confirmed".into(),
-        }),
-        Outcome::UpToDate => good("the robot runs what it should".into()),
-        Outcome::Blocked { blocked } => {
-            if !json {
-                print(&format!("{}\n", status::blocked(blocked, style)))?;
-            }
+        UpdateOutcome::Confirmed { release } => {
+            let text = match release {
+                Some(release) => format!("release {release} is confirmed"),
+                None => "another system is confirmed".into(),
+            };
+            output.result(outcome, |style| style.good(&text))
+        }
+        UpdateOutcome::UpToDate => {
+            output.result(outcome, |style| style.good("the robot runs what it should"))
+        }
+        UpdateOutcome::Blocked { blocked } => {
+            output.text(&describe::blocked(blocked, output.style()))?;
             anyhow::bail!(
                 "release {} was given up: {}",
                 blocked.release,
-                clean(&blocked.why)
+                sanitize(&blocked.why)
             )
         }
-        Outcome::Held { why } => {
-            Err(Refused(format!("the robot is not updated now: {}", clean(why))).into())
+        UpdateOutcome::Held { why } => {
+            let why = format!("the robot is not updated now: {}", sanitize(why));
+            Err(Refused(why).into())
         }
-        Outcome::Failed { why } => {
-            anyhow::bail!("the repository could not be asked: {}", clean(why))
-        }
-    }
-}
-
-/// Waits for the agent to be there again.
-fn find_again(socket: &Path, until: Option<Instant>) -> Result<Client, CallError> {
-    let latest = Instant::now() + AWAY;
-    let latest = until.map_or(latest, |until| until.min(latest));
-    loop {
-        match Client::connect(socket) {
-            Err(_) if Instant::now() < latest => std::thread::sleep(RETRY),
-            result => return result,
+        UpdateOutcome::Failed { why } => {
+            anyhow::bail!("the repository could not be asked: {}", sanitize(why))
         }
     }
 }
 
-/// Shows changes: a line when the agent does something else, and a bar while bytes move.
-struct Screen {
-    last: String,
-    percent: u128,
-    bar: Option<ProgressBar>,
-    /// The fetch that was last heard of.
-    fetch: Option<Progress>,
-    style: Style,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::samples::{blocked, busy, quiet, system, time};
+    use surefoot_api::Check;
 
-impl Screen {
-    fn new() -> Self {
-        Self {
-            last: String::new(),
-            percent: 0,
-            bar: None,
-            fetch: None,
-            style: Style::detect(),
-        }
-    }
+    #[test]
+    fn the_end_of_an_update_is_known() {
+        let before = quiet();
+        let end = |now: StatusInfo| ended(&before, &now);
+        assert_eq!(end(quiet()), Some(UpdateOutcome::UpToDate));
 
-    fn show(&mut self, status: &StatusInfo) -> anyhow::Result<()> {
-        let fetch = status.progress.filter(|progress| progress.bytes_total > 0);
-        if let Some(last) = std::mem::replace(&mut self.fetch, fetch)
-            && fetch.is_none()
-            && last.paths == last.paths_total
-        {
-            self.end();
-            print(&format!("{}\n", status::fetched(&last)))?;
-        }
-        let line = format!("{}: {}", status.state, clean(&status.doing));
-        if line != self.last {
-            self.end();
-            let word = status.state.to_string();
-            let painted = match status.state {
-                State::Idle => self.style.good(&word),
-                State::Reverting => self.style.bad(&word),
-                _ => self.style.busy(&word),
-            };
-            print(&format!("{painted}: {}\n", clean(&status.doing)))?;
-            self.last = line;
-            self.percent = 0;
-        }
-        let Some(progress) = fetch else {
-            self.end();
-            return Ok(());
+        let checking = StatusInfo {
+            checking: true,
+            ..quiet()
         };
-        if std::io::stderr().is_terminal() {
-            let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("{wide_bar} {msg}");
-                ProgressBar::new(progress.bytes_total)
-                    .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-            });
-            bar.set_length(progress.bytes_total);
-            bar.set_position(progress.bytes);
-            bar.set_message(status::progress(&progress));
-        } else {
-            // A line for each tenth is enough for a log.
-            let percent = u128::from(progress.bytes) * 100 / u128::from(progress.bytes_total);
-            if percent / 10 > self.percent / 10 {
-                self.percent = percent;
-                print(&format!("{}\n", status::progress(&progress)))?;
-            }
-        }
-        Ok(())
-    }
+        assert_eq!(end(checking), None);
+        let trial = StatusInfo {
+            state: State::Trial,
+            ..quiet()
+        };
+        assert_eq!(end(trial), None);
 
-    fn say(&mut self, text: &str) {
-        self.end();
-        self.last.clear();
-        eprintln!("surefoot: {text}");
-    }
+        let confirmed = StatusInfo {
+            confirmed: Some(system("3")),
+            ..quiet()
+        };
+        let release = Some("3".parse().unwrap());
+        assert_eq!(end(confirmed), Some(UpdateOutcome::Confirmed { release }));
 
-    fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
+        let given_up = StatusInfo {
+            blocked: vec![blocked("3")],
+            ..quiet()
+        };
+        assert!(matches!(end(given_up), Some(UpdateOutcome::Blocked { .. })));
+
+        let failed = StatusInfo {
+            last_check: busy().last_check,
+            ..quiet()
+        };
+        assert!(matches!(end(failed), Some(UpdateOutcome::Failed { .. })));
+
+        let held = StatusInfo {
+            state: State::Ready,
+            holds: busy().holds,
+            ..quiet()
+        };
+        assert!(matches!(end(held), Some(UpdateOutcome::Held { .. })));
+        let ready = StatusInfo {
+            state: State::Ready,
+            ..quiet()
+        };
+        assert_eq!(end(ready.clone()), None);
+        let gated = |stage, checking| StatusInfo {
+            gates: vec![Gate {
+                stage,
+                gate: "battery".into(),
+                why: "low".into(),
+            }],
+            checking,
+            ..ready.clone()
+        };
+        let activate = gated(Stage::Activate, true);
+        assert!(matches!(end(activate), Some(UpdateOutcome::Held { .. })));
+        assert_eq!(end(gated(Stage::Check, true)), None);
+
+        let drift = StatusInfo {
+            drift: busy().drift,
+            ..quiet()
+        };
+        assert!(matches!(end(drift), Some(UpdateOutcome::Held { .. })));
+
+        let mut unwanted = quiet();
+        unwanted.last_check = Some(Check {
+            when: time(100),
+            result: CheckResult::Found,
+            error: None,
+        });
+        assert!(matches!(end(unwanted), Some(UpdateOutcome::Held { .. })));
+
+        // What was given up long ago is no news, unless it is what the robot should run.
+        let old = StatusInfo {
+            blocked: vec![blocked("3")],
+            ..quiet()
+        };
+        assert_eq!(ended(&old, &old.clone()), Some(UpdateOutcome::UpToDate));
+        let wanted = StatusInfo {
+            target: Some(system("3")),
+            ..old.clone()
+        };
+        assert!(matches!(
+            ended(&old, &wanted),
+            Some(UpdateOutcome::Blocked { .. })
+        ));
     }
 }

@@ -1,76 +1,80 @@
-//! Text for terminals.
+//! What commands print: one JSON object for programs, or text for people.
 
-use std::io::{IsTerminal, Write};
+mod progress;
+mod terminal;
 
-/// Whether standard output takes colours: it is a terminal, and nobody said otherwise
-/// (<https://no-color.org>).
-pub(crate) fn colours() -> bool {
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal()
-        && !set("NO_COLOR")
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
+pub(crate) use progress::Bar;
+pub(crate) use terminal::{Style, sanitize};
 
-/// Colours, or none.
+use serde::Serialize;
+use std::io::Write as _;
+
+/// For whom a command prints: programs (`--json`) or people.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Style {
-    /// Whether there are colours.
-    pub(crate) on: bool,
+pub(crate) struct Output {
+    json: bool,
+    style: Style,
 }
 
-impl Style {
+impl Output {
     /// For what standard output is.
-    pub(crate) fn detect() -> Self {
-        Self { on: colours() }
-    }
-
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.on {
-            format!("\u{1b}[{code}m{text}\u{1b}[0m")
-        } else {
-            text.to_owned()
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            json,
+            style: Style::detect(),
         }
     }
 
-    /// What is good.
-    pub(crate) fn good(self, text: &str) -> String {
-        self.paint("32", text)
+    /// Whether it is for programs.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
     }
 
-    /// What is on its way, or wants to be looked at.
-    pub(crate) fn busy(self, text: &str) -> String {
-        self.paint("33", text)
+    /// How text for people looks.
+    pub(crate) const fn style(self) -> Style {
+        self.style
     }
 
-    /// What is bad.
-    pub(crate) fn bad(self, text: &str) -> String {
-        self.paint("31", text)
+    /// Prints what a command comes to, as an object for programs or as text for people.
+    ///
+    /// # Errors
+    /// As for [`print`].
+    pub(crate) fn result(
+        self,
+        object: &impl Serialize,
+        text: impl FnOnce(Style) -> String,
+    ) -> anyhow::Result<()> {
+        if self.json {
+            self.object(object)
+        } else {
+            self.text(&text(self.style))
+        }
     }
 
-    /// What stands behind.
-    pub(crate) fn faint(self, text: &str) -> String {
-        self.paint("2", text)
+    /// Prints an object on a line of its own; for people, nothing.
+    ///
+    /// # Errors
+    /// As for [`print`].
+    pub(crate) fn object(self, object: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            print(&format!("{}\n", serde_json::to_string(object)?))?;
+        }
+        Ok(())
     }
 
-    /// What stands out.
-    pub(crate) fn strong(self, text: &str) -> String {
-        self.paint("1", text)
+    /// Prints a text and ends its line; for programs, nothing.
+    ///
+    /// # Errors
+    /// As for [`print`].
+    pub(crate) fn text(self, text: &str) -> anyhow::Result<()> {
+        if !self.json {
+            print(&format!("{text}\n"))?;
+        }
+        Ok(())
     }
 }
 
-/// Text from elsewhere, safe to show: a unit's journal may hold anything, escape sequences for the
-/// terminal included.
-pub(crate) fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}
-
-/// Prints to standard output. A reader that went away is no failure.
+/// Prints to standard output as it is. A reader that went away is no failure.
 ///
 /// # Errors
 /// Anything else that keeps it from being written: a full disk.
@@ -85,10 +89,7 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Prints one JSON object.
-///
-/// # Errors
-/// As for [`print`].
-pub(crate) fn print_json(value: &impl serde::Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string(value)?))
+/// Says something beside the result, on standard error, whoever reads the result.
+pub(crate) fn notice(text: &str) {
+    eprintln!("surefoot: {text}");
 }

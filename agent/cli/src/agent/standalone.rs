@@ -1,55 +1,54 @@
-//! What can be done although no agent answers.
+//! What works without a running agent: the daemon's own program does it, once, by itself.
 
 use crate::{
     errors::{Refused, Usage},
-    output::{clean, print_json},
+    output::{Output, notice, sanitize},
 };
-use anyhow::{Context, bail};
+use anyhow::{Context as _, bail};
 use serde_json::json;
 use std::{
     path::PathBuf,
     process::{Command, Stdio},
 };
-use surefoot_api::{CallError, finding::Finding};
+use surefoot_api::{CallError, finding::Finding, method::Rollback};
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.
 ///
 /// `silence` is why nobody answered.
 pub(crate) fn rollback(
-    why: &str,
-    to: Option<&str>,
-    json: bool,
+    rollback: &Rollback,
     silence: CallError,
+    output: Output,
 ) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
         return Err(anyhow::Error::from(silence).context(
             "nothing was done; root can roll back without the agent: sudo surefoot rollback",
         ));
     }
-    eprintln!("surefoot: {silence}\nsurefoot: rolling back without it");
+    notice(&silence.to_string());
+    notice("rolling back without it");
     let program = program();
     let mut command = Command::new(&program);
-    command.args(["--rollback", "--why", why]);
-    if let Some(to) = to {
-        command.args(["--to", to]);
+    command.args(["--rollback", "--why", rollback.why.as_str()]);
+    if let Some(to) = &rollback.to {
+        command.args(["--to", &to.to_string()]);
     }
-    if json {
+    if output.is_json() {
         command.stdout(Stdio::piped());
     }
-    let output = command
+    let ended = command
         .spawn()
         .and_then(std::process::Child::wait_with_output)
         .with_context(|| format!("{} cannot be run", program.display()))?;
-    match output.status.code() {
-        Some(0) if json => {
-            let message = String::from_utf8_lossy(&output.stdout);
-            print_json(&json!({ "message": clean(message.trim()) }))
+    match ended.status.code() {
+        Some(0) => {
+            let message = String::from_utf8_lossy(&ended.stdout);
+            output.object(&json!({ "message": sanitize(message.trim()) }))
         }
-        Some(0) => Ok(()),
         Some(2) => Err(Usage("surefootd did not take that".into()).into()),
         Some(3) => Err(Refused("surefootd refused to roll back".into()).into()),
-        _ => bail!("surefootd could not roll back: {}", output.status),
+        _ => bail!("surefootd could not roll back: {}", ended.status),
     }
 }
 
@@ -62,7 +61,8 @@ pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
             "root can have the robot looked over without the agent: sudo surefoot doctor",
         ));
     }
-    eprintln!("surefoot: {silence}\nsurefoot: looking without it");
+    notice(&silence.to_string());
+    notice("looking without it");
     let program = program();
     let output = Command::new(&program)
         .arg("--doctor")

@@ -1,0 +1,114 @@
+//! Following what the agent does.
+
+use super::{describe, socket::SocketArgs};
+use crate::output::{Bar, Output, notice, sanitize};
+use std::time::{Duration, Instant};
+use surefoot_api::{CallError, Client, Progress, State, StatusInfo};
+
+/// How long an agent may be away: after a commit it makes room for its successor.
+const AWAY: Duration = Duration::from_secs(90);
+
+/// Between two attempts to find it again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Waits for the agent to be there again, until a time at the latest.
+///
+/// # Errors
+/// It did not come back; [`CallError::NotThere`].
+pub(crate) fn reconnect(socket: &SocketArgs, until: Option<Instant>) -> Result<Client, CallError> {
+    let latest = Instant::now() + AWAY;
+    let latest = until.map_or(latest, |until| until.min(latest));
+    loop {
+        match socket.connect() {
+            Err(_) if Instant::now() < latest => std::thread::sleep(RETRY),
+            result => return result,
+        }
+    }
+}
+
+/// Shows changes to people: a line when the agent does something else, and a bar while bytes move.
+pub(crate) struct Screen {
+    output: Output,
+    last: String,
+    percent: u128,
+    bar: Option<Bar>,
+    /// The fetch that was last heard of.
+    fetch: Option<Progress>,
+}
+
+impl Screen {
+    /// Nothing was shown yet.
+    pub(crate) const fn new(output: Output) -> Self {
+        Self {
+            output,
+            last: String::new(),
+            percent: 0,
+            bar: None,
+            fetch: None,
+        }
+    }
+
+    /// Shows what changed; for programs, nothing.
+    ///
+    /// # Errors
+    /// Standard output takes nothing.
+    pub(crate) fn show(&mut self, status: &StatusInfo) -> anyhow::Result<()> {
+        if self.output.is_json() {
+            return Ok(());
+        }
+        let fetch = status.progress.filter(|progress| progress.bytes_total > 0);
+        if let Some(last) = std::mem::replace(&mut self.fetch, fetch)
+            && fetch.is_none()
+            && last.paths == last.paths_total
+        {
+            self.end();
+            self.output.text(&describe::fetched(&last))?;
+        }
+        let word = status.state.to_string();
+        let doing = sanitize(&status.doing);
+        let line = format!("{word}: {doing}");
+        if line != self.last {
+            self.end();
+            let style = self.output.style();
+            let painted = match status.state {
+                State::Idle => style.good(&word),
+                State::Reverting => style.bad(&word),
+                _ => style.busy(&word),
+            };
+            self.output.text(&format!("{painted}: {doing}"))?;
+            self.last = line;
+            self.percent = 0;
+        }
+        let Some(progress) = fetch else {
+            self.end();
+            return Ok(());
+        };
+        if self.bar.is_none() {
+            self.bar = Bar::new("{wide_bar} {msg}");
+        }
+        if let Some(bar) = &self.bar {
+            let message = describe::progress(&progress);
+            bar.update(progress.bytes, progress.bytes_total, message);
+        } else {
+            // A line for each tenth is enough for a log.
+            let percent = u128::from(progress.bytes) * 100 / u128::from(progress.bytes_total);
+            if percent / 10 > self.percent / 10 {
+                self.percent = percent;
+                self.output.text(&describe::progress(&progress))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says something beside; what the agent does is said anew after it.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.end();
+        self.last.clear();
+        notice(text);
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn end(&mut self) {
+        self.bar = None;
+    }
+}

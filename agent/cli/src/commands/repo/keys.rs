@@ -1,0 +1,58 @@
+//! `surefoot repo keys`: who may sign what.
+
+use crate::output::Output;
+use serde_json::json;
+use std::path::PathBuf;
+use surefoot_trust::{Editor, Keyring};
+
+/// Arguments of `surefoot repo keys`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeysArgs {
+    /// The repository.
+    dir: PathBuf,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// It did not end well.
+pub(super) fn run(args: &KeysArgs, output: Output) -> anyhow::Result<()> {
+    let editor = Editor::open(&args.dir, Keyring::new())?;
+    let roles = editor.roles();
+    if output.is_json() {
+        let roles: serde_json::Map<_, _> = roles
+            .iter()
+            .map(|role| {
+                let keys: Vec<_> = role
+                    .keys
+                    .iter()
+                    .map(|(id, key)| json!({"id": id, "scheme": key.scheme}))
+                    .collect();
+                let value = json!({
+                    "threshold": role.threshold,
+                    "keys": keys,
+                    "paths": role.paths,
+                });
+                (role.name.clone(), value)
+            })
+            .collect();
+        output.object(&json!({ "roles": roles }))?;
+        return Ok(());
+    }
+    for role in roles {
+        let paths = match role.paths.as_slice() {
+            [] => String::new(),
+            paths => format!(", for {}", paths.join(" ")),
+        };
+        output.text(&format!(
+            "{}: {} of {} must sign{paths}",
+            role.name,
+            role.threshold,
+            role.keys.len()
+        ))?;
+        for (id, key) in role.keys {
+            output.text(&format!("  {id}  {}", key.scheme))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,41 @@
+//! `surefoot repo revoke`: what was delegated is taken back.
+
+use crate::{
+    keyring::{keyring, keys_dir},
+    output::Output,
+};
+use jiff::Timestamp;
+use serde_json::json;
+use std::path::PathBuf;
+use surefoot_trust::Editor;
+
+/// Arguments of `surefoot repo revoke`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RevokeArgs {
+    /// The repository.
+    dir: PathBuf,
+    /// The delegated role.
+    name: String,
+    /// Where the private keys are. [default: DIR with -keys behind it]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// It did not end well.
+pub(super) fn run(args: &RevokeArgs, output: Output) -> anyhow::Result<()> {
+    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
+    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
+    editor.revoke(&args.name, Timestamp::now())?;
+    if output.is_json() {
+        output.object(&json!({ "versions": editor.versions() }))?;
+    } else {
+        output.text(&format!(
+            "'{}' has no say any more; what it listed is not offered any more",
+            args.name
+        ))?;
+    }
+    Ok(())
+}
