@@ -1,6 +1,7 @@
 //! Small things that all parts of Surefoot use, and that know nothing of updates.
 //!
 //! - [`mod@file`]: files that are there whole or not at all, and readers with limits
+//! - [`slots`]: bytes in two files that take turns, which heal each other
 //! - [`space`]: how much room a file system has left
 //! - [`program`]: programs that end in time
 //! - [`glob`]: patterns of the shell
@@ -9,5 +10,6 @@
 pub mod file;
 pub mod glob;
 pub mod program;
+pub mod slots;
 pub mod space;
 pub mod units;

@@ -1,7 +1,7 @@
 //! What the agent remembers over restarts and power cuts.
 //!
-//! The journal is small, and one JSON file, so that a technician can read it. It is written whole,
-//! fsynced and renamed before any effect of the state that it names. Fields that this version does
+//! The journal is small, and JSON, so that a technician can read it. It is written whole and fsynced
+//! before any effect of the state that it names. Fields that this version does
 //! not know are kept: in a boot trial two versions of the agent write the same journal.
 
 use crate::{
@@ -23,6 +23,9 @@ pub const MAX_JOURNAL_BYTES: u64 = 8 << 20;
 
 /// Blocked releases remembered, newest last.
 pub const MAX_BLOCKED: usize = 64;
+
+/// Holds of different owners that are remembered at a time.
+pub const MAX_HOLDS: usize = 64;
 
 /// Past events remembered, newest last.
 pub const MAX_HISTORY: usize = 200;
@@ -56,12 +59,43 @@ pub struct Journal {
     /// What happened, newest last.
     #[serde(default)]
     pub history: Vec<Record>,
+    /// That all this was lost once, and is not yet known anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Loss>,
     /// Numbers the transient units.
     #[serde(default)]
     pub units: u64,
     /// Fields of other versions, kept as they are.
     #[serde(flatten)]
     pub extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// The robot's memory was lost. Until a release is confirmed or a technician asks for an update or
+/// resumes, nothing that may have failed here before is tried, and no guard is disarmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// What was found, in a sentence.
+    pub why: String,
+    /// The release that was offered first since then. It may have failed here before, so the robot
+    /// waits for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Target>,
+}
+
+impl Loss {
+    /// A loss with what the disk said.
+    #[must_use]
+    pub fn because(why: &str) -> Self {
+        Self {
+            why: format!(
+                "the robot's memory was lost ({why}): which releases failed here and which holds \
+                 there were is unknown; it waits for a release that is newer than the first one \
+                 offered since, or for `surefoot update`"
+            ),
+            known: None,
+        }
+    }
 }
 
 /// A release that is not tried again until something about it changes.
@@ -149,6 +183,7 @@ impl Default for Journal {
             attempts: None,
             holds: Vec::new(),
             history: Vec::new(),
+            lost: None,
             units: 0,
             extra: BTreeMap::new(),
         }

@@ -133,14 +133,20 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
             return Resolution::Adopt(default.clone());
         }
         // What was booted was started by the boot loader and came up; what somebody switched to
-        // since then has not proven that much.
-        return world
-            .booted
+        // since then has not proven that much. Where the memory was lost, the agent itself may have
+        // switched: an update without a reboot.
+        let (first, second) = if journal.lost.is_some() {
+            (&world.current, &world.booted)
+        } else {
+            (&world.booted, &world.current)
+        };
+        return first
             .clone()
-            .or_else(|| world.current.clone())
+            .or_else(|| second.clone())
             .map_or(Resolution::Unknown, Resolution::Adopt);
     };
     match &journal.state {
+        State::Idle if journal.lost.is_some() => lost(&confirmed.system, world),
         State::Idle => idle(&confirmed.system, world),
         State::Fetching(_) | State::Ready(_) => Resolution::Refetch,
         State::Trial(trial) => match trial.mode {
@@ -274,6 +280,15 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
             Resolution::FellBack(world.trace.clone())
         }
         _ => Resolution::Revert("another system runs than the one under trial or the one before"),
+    }
+}
+
+/// The memory was lost: what runs is what there is, unless a guard is about to move it away.
+fn lost(confirmed: &StorePath, world: &World) -> Resolution {
+    match &world.current {
+        Some(current) if current != confirmed && world.dead_man => Resolution::Settled,
+        Some(current) if current != confirmed => Resolution::Adopt(current.clone()),
+        _ => idle(confirmed, world),
     }
 }
 

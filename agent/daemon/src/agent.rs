@@ -84,7 +84,11 @@ impl Agent {
         state: StateDir,
         once: bool,
     ) -> anyhow::Result<Self> {
-        let journal = state.load()?;
+        let gc_roots = Path::new(roots::DIR);
+        let mut journal = state.load(roots::any(gc_roots))?;
+        if journal.lost.is_some() && journal.confirmed.is_none() {
+            journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
+        }
         let boot = clock::boot_id();
         let runtime = RuntimeDir::new(&config);
         let leases = runtime.load(&boot);

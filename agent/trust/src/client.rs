@@ -8,13 +8,14 @@ use crate::{
     limits::Limits,
     metadata::TargetFile,
     source::{Base, Name, Reader},
-    storage::{Disk, Found, RealDisk, Slots, TargetCache, TrustedState},
+    storage::{self, Found, Slots, TargetCache, TrustedState},
     trusted_set::TrustedSet,
     workflow::{Refreshing, Search, SearchStep},
 };
 use jiff::Timestamp as Time;
 use nix::fcntl::Flock;
 use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use surefoot_base::slots::{Disk, RealDisk};
 use surefoot_http::{Options, document::Document, headers::Validators, pace::LeastPace};
 
 /// After this many polls that were answered "not modified" the whole workflow runs again, new
@@ -154,7 +155,7 @@ impl Client {
         let metadata = base(config.metadata_url.clone(), "metadata")?;
         let targets = base(config.targets_url.clone(), "targets")?;
         let anchor = TrustedSet::bootstrap(&config.anchor)?;
-        let opened = open(RealDisk(config.state_dir.clone()), anchor, &config.anchor)?;
+        let opened = open(storage::disk(&config.state_dir), anchor, &config.anchor)?;
         let (slots, state, set, damage) = opened;
         Ok(Self {
             address: metadata.locate(Name::Encoded("timestamp.json")),
@@ -473,8 +474,14 @@ fn open<D: Disk>(
     anchor: TrustedSet,
     bytes: &[u8],
 ) -> Result<(Slots<D>, TrustedState, TrustedSet, Option<String>), Error> {
-    let (slots, Found { state, mut damage }) = Slots::open(disk)?;
-    let restored = state.and_then(|state| match TrustedSet::restore(&state.stored) {
+    let (
+        slots,
+        Found {
+            content,
+            mut damage,
+        },
+    ) = Slots::open(disk)?;
+    let restored = content.and_then(|state| match TrustedSet::restore(&state.stored) {
         Ok(set) => Some((state, set)),
         Err(error) => {
             damage = Some(format!("{}: {error}", slots.path("trusted").display()));

@@ -225,5 +225,5 @@ class Fleet:
 
 def journal(robot: Robot) -> dict[str, Any]:
     """The agent's journal, as it lies on the robot's disk."""
-    found: dict[str, Any] = json.loads(robot.sh("cat /var/lib/surefoot/journal.json"))
+    found: dict[str, Any] = json.loads(robot.sh("tail -n +2 $(ls -t /var/lib/surefoot/journal.[01] | head -n 1)"))
     return found

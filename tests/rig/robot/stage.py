@@ -41,7 +41,7 @@ class Base:
             if robot.run("test -e /etc/surefoot/root.json")[0] != 0:  # a stand-in's, which is the same for every fleet
                 robot.put("/etc/surefoot/root.json", fleet.anchor)
                 robot.sh("sync; systemctl restart surefootd", 120)
-            robot.until("grep -q '\"confirmed\": {' /var/lib/surefoot/journal.json")
+            robot.until("grep -q '\"confirmed\": {' /var/lib/surefoot/journal.[01]")
             robot.settled()
             robot.sh("sync")
             robot.save("ready")

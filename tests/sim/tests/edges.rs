@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 use surefoot_core::{
-    journal::{Journal, What},
+    journal::{Journal, Loss, MAX_HOLDS, What},
     machine::{
         DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
         state::{Cause, Phase, State, Trial},
@@ -523,4 +523,105 @@ fn a_journal_of_a_newer_agent_keeps_its_fields_and_a_newer_format_is_refused() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("format 2"), "{error}");
+}
+
+/// The agent dies, and both copies of what it remembers with it.
+fn lose_memory(robot: &mut Robot) {
+    robot.kill();
+    robot.journal = Journal {
+        lost: Some(Loss::because("rust")),
+        ..Journal::default()
+    };
+    robot.start();
+}
+
+#[test]
+fn a_guard_stays_armed_and_fires_where_the_memory_of_the_trial_was_lost() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| {
+        matches!(robot.state(), State::Trial(trial)
+            if matches!(trial.phase, Phase::Soaking { .. }))
+    });
+    let guard = robot.dead_man.clone().expect("a trial is guarded");
+    lose_memory(&mut robot);
+    assert_eq!(robot.dead_man, Some(guard));
+    // Not what is on trial: what the guard leads back to.
+    assert_eq!(*robot.confirmed(), system('a'));
+    robot.settle_until(|robot| robot.dead_man.is_none());
+    assert_eq!(robot.current, system('a'));
+    // And what was on trial is not begun again at once.
+    robot.settle();
+    assert_eq!(robot.current, system('a'));
+    assert!(robot.journal.lost.is_some());
+}
+
+#[test]
+fn after_a_loss_what_runs_is_confirmed_and_only_another_release_is_tried() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    robot.sick.insert(system('c'));
+    update_to(&mut robot, 'c');
+    assert!(robot.journal.blocked(&release('c')).is_some());
+    assert_eq!(
+        (robot.current.clone(), robot.booted.clone()),
+        (system('b'), system('a'))
+    );
+    lose_memory(&mut robot);
+    assert_eq!(*robot.confirmed(), system('b'));
+    let adopted = robot.journal.history.last().unwrap();
+    assert_eq!(adopted.what, What::Adopted);
+    assert!(adopted.why.as_ref().unwrap().contains("memory was lost"));
+    let machine = robot.machine.as_ref().unwrap();
+    assert!(machine.problem().unwrap().contains("memory was lost"));
+    // The release that failed is forgotten, and is not tried again for all that.
+    for _ in 0..3 {
+        robot.settle();
+        robot.kill();
+        robot.start();
+    }
+    robot.settle();
+    assert_eq!(robot.current, system('b'));
+    assert!(
+        robot
+            .journal
+            .history
+            .iter()
+            .all(|record| record.what == What::Adopted)
+    );
+    // The next one is, and that ends it.
+    robot.published = Some(release('d'));
+    robot.settle_until(|robot| *robot.confirmed() == system('d'));
+    assert_eq!(robot.journal.lost, None);
+}
+
+#[test]
+fn after_a_loss_a_technician_may_say_go() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    lose_memory(&mut robot);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert_eq!(robot.journal.lost, None);
+}
+
+#[test]
+fn holds_are_bounded_and_nobody_loses_one_by_it() {
+    let mut robot = robot();
+    let mut hold = |owner: usize| {
+        robot.ask(Request::Hold {
+            length: None,
+            why: "surgery".into(),
+            by: owner.to_string(),
+        })
+    };
+    for owner in 0..MAX_HOLDS {
+        hold(owner).unwrap();
+    }
+    hold(MAX_HOLDS).unwrap_err();
+    hold(0).unwrap();
+    assert_eq!(robot.journal.holds.len(), MAX_HOLDS);
 }

@@ -110,6 +110,7 @@ impl Decision<'_> {
         let old = self.journal.confirmed.replace(goal.clone());
         let old = old.filter(|old| old.system != goal.system);
         self.journal.attempts = None;
+        self.journal.lost = None;
         self.journal.fallbacks.retain(|g| g.system != goal.system);
         let (what, why, by) = match origin {
             Origin::Trial | Origin::Adopt => {

@@ -57,8 +57,11 @@ impl Decision<'_> {
             // An answer that comes late: the trial goes first.
             State::Trial(_) | State::Committing(_) | State::Reverting(_) => return,
         };
-        let wanted =
-            offered.filter(|target| self.memory.drift.is_none() && self.is_to_be_tried(target));
+        let wanted = offered.filter(|target| {
+            self.memory.drift.is_none()
+                && self.is_to_be_tried(target)
+                && !self.may_have_failed_before_the_loss(target)
+        });
         if before == wanted {
             return;
         }
@@ -89,6 +92,14 @@ impl Decision<'_> {
             }
             Some(_) => true,
         }
+    }
+
+    /// Whether the memory was lost, and this is what was offered when that was noticed.
+    fn may_have_failed_before_the_loss(&mut self, target: &Target) -> bool {
+        self.journal.lost.as_mut().is_some_and(|loss| {
+            let known = loss.known.get_or_insert_with(|| target.clone());
+            known.release == target.release || known.system == target.system
+        })
     }
 
     pub(super) fn on_poll_failed(&mut self, why: String) {

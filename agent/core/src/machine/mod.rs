@@ -153,6 +153,7 @@ impl Machine {
             .problem
             .as_deref()
             .or(self.memory.poll_error.as_deref())
+            .or(self.journal.lost.as_ref().map(|loss| loss.why.as_str()))
     }
 
     /// Whether the repository is being asked right now.

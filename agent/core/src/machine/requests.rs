@@ -10,6 +10,7 @@ use crate::{
     events::Kind,
     gate::{self, Stage},
     hold::{Expiry, Hold},
+    journal::MAX_HOLDS,
     lease::Lease,
     machine::state::{Cause, Evidence, Fetching, Generation, Origin, Phase, State, Trial},
     switch::Action,
@@ -37,12 +38,19 @@ impl Decision<'_> {
                 until: self.cx.now + ttl,
             }),
             Request::EndLease { name, by } => self.on_end_lease_request(&name, by.as_deref()),
-            Request::Hold { length, why, by } => Ok(self.on_hold_request(length, why, by)),
+            Request::Hold { length, why, by } => self.on_hold_request(length, why, by),
             Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }
     }
 
-    fn on_hold_request(&mut self, length: Option<Duration>, why: String, by: String) -> String {
+    fn on_hold_request(&mut self, length: Option<Duration>, why: String, by: String) -> Answer {
+        self.expire();
+        let others = self.journal.holds.iter().filter(|hold| hold.owner != by);
+        if others.count() >= MAX_HOLDS {
+            return Err(Refusal::Refused(format!(
+                "{MAX_HOLDS} others hold updates already, and no more are remembered"
+            )));
+        }
         let expiry = length.map(|length| Expiry {
             length,
             boot: self.cx.boot.clone(),
@@ -61,10 +69,10 @@ impl Decision<'_> {
             since: self.cx.wall,
             expiry,
         });
-        match length {
+        Ok(match length {
             Some(length) => format!("nothing is switched for {} s", length.as_secs()),
             None => "nothing is switched until somebody resumes".to_owned(),
-        }
+        })
     }
 
     fn on_resume_request(&mut self, by: Option<&str>) -> Answer {
@@ -105,6 +113,8 @@ impl Decision<'_> {
                  confirmed system"
             )));
         }
+        // A person who knows the robot says go.
+        self.journal.lost = None;
         // What they said before is no answer.
         self.memory.closed.clear();
         match &self.journal.state {

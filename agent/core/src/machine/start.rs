@@ -25,8 +25,11 @@ impl Decision<'_> {
             self.journal.state,
             State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
-            // Nothing is under trial: a dead-man timer can only be a leftover.
-            self.effects.insert(0, Effect::Disarm(Guards::ALL));
+            // Nothing is under trial: a dead-man timer can only be a leftover. Who lost the memory
+            // does not know that: a guard that is armed stays armed and may fire.
+            if self.journal.lost.is_none() {
+                self.effects.insert(0, Effect::Disarm(Guards::ALL));
+            }
             self.poll();
         }
     }
@@ -42,12 +45,18 @@ impl Decision<'_> {
         self.memory.drift = None;
         match resolution {
             Resolution::Adopt(system) => {
-                self.journal.confirmed = Some(Generation {
+                let adopted = Generation {
                     system: system.clone(),
                     release: None,
                     since: self.cx.wall,
-                });
-                self.record(What::Adopted, system, None, None, None);
+                };
+                let fallbacks = &mut self.journal.fallbacks;
+                if let Some(old) = self.journal.confirmed.replace(adopted) {
+                    fallbacks.insert(0, old);
+                }
+                fallbacks.retain(|fallback| fallback.system != system);
+                let why = self.journal.lost.as_ref().map(|loss| loss.why.clone());
+                self.record(What::Adopted, system, None, why, None);
             }
             Resolution::Unknown => {
                 self.report(

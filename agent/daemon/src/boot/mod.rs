@@ -141,7 +141,7 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
     world.trace = match mode {
         Mode::Live => {
             // Nothing was aimed at; what was there when the trial began is older than its journal.
-            let old = trace::dumps_until(&dir.join(journal::FILE));
+            let old = trace::dumps_until(&journal::newest(dir));
             trace::find(dir, &old, None, boot, &world.boot).await
         }
         Mode::Boot => match aim::read(settings).filter(|aim| aim.system == *system) {

@@ -12,6 +12,8 @@ pub(crate) struct Inputs {
     pub(crate) config: Arc<Config>,
     /// The systems that must be kept.
     pub(crate) roots: BTreeMap<String, StorePath>,
+    /// That its memory was lost, in a sentence, if so.
+    pub(crate) lost: Option<String>,
     /// Where every trouble has to end.
     pub(crate) confirmed: Option<StorePath>,
     /// What its agent says; `None` if none runs.
@@ -28,6 +30,7 @@ impl Inputs {
         Self {
             config,
             roots: journal.roots(),
+            lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
             status,
         }

@@ -10,11 +10,15 @@ mod watchdog;
 
 pub(crate) use inputs::Inputs;
 
-use crate::{boot, config::Config, state::journal};
-use anyhow::Context as _;
-use std::{fs, sync::Arc, time::Duration};
+use crate::{
+    boot,
+    config::Config,
+    state::{journal, roots},
+};
+
+use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_core::{StorePath, journal::Journal};
+use surefoot_core::StorePath;
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -44,6 +48,14 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
     findings.extend(store::findings(inputs));
     findings.extend(trust::findings(inputs));
     findings.extend(agent);
+    if let Some(why) = &inputs.lost {
+        findings.push(Finding::warn(
+            Subject::Agent,
+            "memory",
+            why,
+            "look at the disk; a new release ends this, and so does `surefoot update`",
+        ));
+    }
     if let Some(status) = &inputs.status {
         findings.extend(agent::leases(&inputs.config.gates.leases, status));
     }
@@ -101,14 +113,8 @@ impl Doctor {
 /// # Errors
 /// The journal is there but cannot be read.
 pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
-    let path = config.state_dir.join(journal::FILE);
-    let journal = match fs::read(&path) {
-        Ok(bytes) => Journal::parse(&bytes).with_context(|| path.display().to_string())?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Journal::default(),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", path.display()));
-        }
-    };
+    let rooted = roots::any(Path::new(roots::DIR));
+    let journal = journal::read(&config.state_dir, rooted)?;
     let findings = examine(&Inputs::new(config, &journal, None)).await;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())

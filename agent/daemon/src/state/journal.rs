@@ -1,75 +1,174 @@
 //! The journal: state, confirmed system, fallbacks, blocked releases, holds and history.
+//!
+//! It lies in two slots that take turns ([`surefoot_base::slots`]): one line with a checksum and a
+//! counter, and then JSON, so that a technician can read it. A slot that is damaged, torn or missing
+//! is healed from the other one. Where neither can be read the memory is lost, and the journal says
+//! so ([`Journal::lost`]).
 
 use super::StateDir;
-use anyhow::Context as _;
-use std::{fs, io::Write as _, path::PathBuf};
-use surefoot_base::file;
-use surefoot_core::journal::{Journal, JournalError, MAX_JOURNAL_BYTES};
+use anyhow::{Context as _, ensure};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+use surefoot_base::{
+    file,
+    slots::{Found, Names, RealDisk, Slots},
+};
+use surefoot_core::journal::{Journal, JournalError, Loss, MAX_JOURNAL_BYTES};
 
-/// The journal's file, in the state directory.
-pub(crate) const FILE: &str = "journal.json";
+const NAMES: Names = Names {
+    magic: "surefoot-journal-1",
+    slots: ["journal.0", "journal.1"],
+    temporary: "journal.new",
+};
 
-impl StateDir {
-    fn journal(&self) -> PathBuf {
-        self.dir.join(FILE)
+/// A journal of before there were slots: read once.
+const BEFORE_SLOTS: &str = "journal.json";
+
+/// Room for the line before the JSON, bytes.
+const HEADER: u64 = 256;
+
+/// The journal's slots, once they were read.
+#[derive(Debug, Default)]
+pub(super) struct Open(Mutex<Option<Slots<RealDisk>>>);
+
+/// The slot that was written last.
+pub(crate) fn newest(dir: &Path) -> PathBuf {
+    let paths = NAMES.slots.map(|name| dir.join(name));
+    let [first, second] = paths;
+    let written = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    if written(&second) > written(&first) {
+        second
+    } else {
+        first
     }
+}
 
-    /// Reads the journal; a new one if there is none.
-    ///
-    /// A journal that cannot be read is put aside, never overwritten: the robot then begins anew
-    /// with what the boot loader started, which is a proven system. One of a newer format stops the
-    /// agent: it belongs to another version.
-    ///
-    /// # Errors
-    /// The disk says no, or the format is unknown.
-    pub(crate) fn load(&self) -> anyhow::Result<Journal> {
-        let path = self.journal();
-        // One byte more than is allowed: whether that is too much is the parser's to say.
-        let bytes = match file::read_start(&path, MAX_JOURNAL_BYTES + 1) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_missing() => return Ok(Journal::default()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+/// Reads the journal of a state directory and changes nothing. `rooted`: whether there are GC roots
+/// of a journal, which tell a first start from a loss.
+///
+/// # Errors
+/// The disk says no, or the format is of the future.
+pub(crate) fn read(dir: &Path, rooted: bool) -> anyhow::Result<Journal> {
+    Ok(look(dir, rooted)?.1)
+}
+
+fn look(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, Journal)> {
+    let disk = RealDisk {
+        dir: dir.to_owned(),
+        limit: MAX_JOURNAL_BYTES + HEADER,
+        mode: 0o600,
+    };
+    // One of a newer format is whole, and not to be passed over for the other slot.
+    let decode = |body: &[u8]| match Journal::parse(body) {
+        Err(error @ JournalError::Spec(_)) => Ok(Err(error)),
+        Err(error) => Err(error.to_string()),
+        Ok(journal) => Ok(Ok(journal)),
+    };
+    let (slots, found) = Slots::open(disk, NAMES, decode)
+        .with_context(|| format!("cannot read the journal in {}", dir.display()))?;
+    let why = match found {
+        Found {
+            content: Some(read),
+            damage,
+        } => {
+            if let Some(damage) = damage {
+                tracing::warn!("the journal is damaged, and its other slot stands in: {damage}");
             }
-        };
-        match Journal::parse(&bytes) {
-            Ok(journal) => Ok(journal),
-            Err(error @ JournalError::Spec(_)) => {
-                Err(error).with_context(|| path.display().to_string())
-            }
-            Err(error) => {
-                let aside = self.aside();
-                fs::rename(&path, &aside)
-                    .with_context(|| format!("cannot put the broken {} aside", path.display()))?;
-                tracing::error!(
-                    journal = %path.display(), aside = %aside.display(),
-                    "the journal is broken ({error}); it was put aside, and the booted system is \
-                     taken for the confirmed one"
-                );
-                Ok(Journal::default())
+            let journal = read.with_context(|| dir.display().to_string())?;
+            return Ok((slots, journal));
+        }
+        Found {
+            damage: Some(why), ..
+        } => why,
+        _ => {
+            let path = dir.join(BEFORE_SLOTS);
+            // One byte more than is allowed: whether that is too much is the parser's to say.
+            match file::read_start(&path, MAX_JOURNAL_BYTES + 1) {
+                Err(error) if error.is_missing() && !rooted => {
+                    return Ok((slots, Journal::default()));
+                }
+                Err(error) if error.is_missing() => "there is none".to_owned(),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot read {}", path.display()));
+                }
+                Ok(bytes) => match Journal::parse(&bytes) {
+                    Ok(journal) => return Ok((slots, journal)),
+                    Err(error @ JournalError::Spec(_)) => {
+                        return Err(error).with_context(|| path.display().to_string());
+                    }
+                    Err(error) => format!("{}: {error}", path.display()),
+                },
             }
         }
-    }
+    };
+    let journal = Journal {
+        lost: Some(Loss::because(&why)),
+        ..Journal::default()
+    };
+    Ok((slots, journal))
+}
 
-    /// A free name for a broken journal.
-    fn aside(&self) -> PathBuf {
-        (1_u32..)
-            .map(|n| self.dir.join(format!("journal.json.broken-{n}")))
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| self.dir.join("journal.json.broken"))
-    }
-
-    /// Replaces the journal: written, fsynced, renamed, directory fsynced.
+impl StateDir {
+    /// Reads the journal; a new one if there is none, and one that says so if the memory is lost.
+    /// What could not be read stays beside it, as `journal.0.broken`, say. `rooted` as in [`read`].
     ///
     /// # Errors
-    /// The disk says no; then the old journal is still there.
+    /// The disk says no, or the format is of the future: such a journal belongs to another agent.
+    pub(crate) fn load(&self, rooted: bool) -> anyhow::Result<Journal> {
+        let (slots, journal) = look(&self.dir, rooted)?;
+        if let Some(loss) = &journal.lost
+            && journal.confirmed.is_none()
+        {
+            tracing::error!("{}", loss.why);
+            for name in NAMES.slots.into_iter().chain([BEFORE_SLOTS]) {
+                let path = self.dir.join(name);
+                // For people only: a disk that says no must not keep the agent from its work.
+                let _ = fs::copy(&path, self.dir.join(format!("{name}.broken")));
+            }
+        }
+        *self
+            .journal
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(slots);
+        Ok(journal)
+    }
+
+    /// Replaces the older slot: one write, fsynced, renamed, directory fsynced.
+    ///
+    /// # Errors
+    /// The disk says no, or the journal has grown larger than is ever read: then the one before is
+    /// still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
-        let path = self.journal();
-        let write = file::replace_with(&path, 0o600, |file| {
-            serde_json::to_writer_pretty(&mut *file, journal)?;
-            file.write_all(b"\n")
-        });
-        write.with_context(|| format!("cannot write {}", path.display()))
+        let mut body = serde_json::to_vec_pretty(journal).context("cannot write the journal")?;
+        body.push(b'\n');
+        ensure!(
+            body.len() as u64 <= MAX_JOURNAL_BYTES,
+            "the journal would have {} bytes; at most {MAX_JOURNAL_BYTES} are read",
+            body.len()
+        );
+        let mut open = self
+            .journal
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let slots = match &mut *open {
+            Some(slots) => slots,
+            none => none.insert(look(&self.dir, false)?.0),
+        };
+        slots
+            .save(&body)
+            .with_context(|| format!("cannot write the journal in {}", self.dir.display()))?;
+        // Older than what was just written, and never to be taken for it.
+        match fs::remove_file(self.dir.join(BEFORE_SLOTS)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("cannot remove the old {BEFORE_SLOTS}"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -78,36 +177,103 @@ mod tests {
     use super::*;
     use surefoot_core::machine::state::State;
 
-    #[test]
-    fn a_journal_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        let mut journal = state.load().unwrap();
-        assert_eq!(journal.state, State::Idle);
-        journal.units = 7;
+    fn kept(dir: &Path, units: u64) -> Journal {
+        let state = StateDir::open(dir).unwrap();
+        let mut journal = state.load(false).unwrap();
+        journal.units = units;
         state.save(&journal).unwrap();
-        assert_eq!(state.load().unwrap(), journal);
-        // Nothing else is left lying about.
-        let names: Vec<_> = fs::read_dir(dir.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(names.len(), 2, "{names:?}");
+        journal
     }
 
     #[test]
-    fn a_broken_journal_is_put_aside_and_a_newer_one_is_not_touched() {
+    fn a_journal_is_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
-        for n in 1..=2 {
-            fs::write(dir.path().join("journal.json"), b"{\"spec\":1,").unwrap();
-            assert_eq!(state.load().unwrap(), Journal::default());
-            let aside = dir.path().join(format!("journal.json.broken-{n}"));
-            assert_eq!(fs::read(aside).unwrap(), b"{\"spec\":1,");
+        for n in 1..=5 {
+            let journal = kept(dir.path(), n);
+            assert_eq!(journal.state, State::Idle);
+            assert_eq!(read(dir.path(), true).unwrap(), journal);
         }
-        fs::write(dir.path().join("journal.json"), b"{\"spec\":2}").unwrap();
-        let error = format!("{:#}", state.load().unwrap_err());
+        // Nothing else is left lying about: the slots and the lock.
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+        assert!(newest(dir.path()).exists());
+    }
+
+    #[test]
+    fn a_bit_that_flipped_anywhere_and_any_torn_slot_heals_from_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (kept(dir.path(), 1), kept(dir.path(), 2));
+        for (slot, other) in [("journal.1", &old), ("journal.0", &new)] {
+            let path = dir.path().join(slot);
+            let whole = fs::read(&path).unwrap();
+            for at in 0..whole.len() {
+                let mut bent = whole.clone();
+                bent[at] ^= 1 << (at % 8);
+                fs::write(&path, bent).unwrap();
+                assert_eq!(read(dir.path(), true).unwrap(), *other, "byte {at}");
+            }
+            for length in (0..whole.len()).step_by(7) {
+                fs::write(&path, &whole[..length]).unwrap();
+                assert_eq!(read(dir.path(), true).unwrap(), *other, "{length} bytes");
+            }
+            fs::remove_file(&path).unwrap();
+            assert_eq!(read(dir.path(), true).unwrap(), *other);
+            fs::write(&path, whole).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_memory_that_is_lost_is_said_and_what_was_there_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        kept(dir.path(), 1);
+        kept(dir.path(), 2);
+        for slot in NAMES.slots {
+            fs::write(dir.path().join(slot), b"rust").unwrap();
+        }
+        let state = StateDir::open(dir.path()).unwrap();
+        let lost = state.load(true).unwrap();
+        assert!(lost.lost.as_ref().unwrap().why.contains("journal.1"));
+        assert_eq!(
+            fs::read(dir.path().join("journal.0.broken")).unwrap(),
+            b"rust"
+        );
+        state.save(&lost).unwrap();
+        assert_eq!(read(dir.path(), true).unwrap(), lost);
+        // Without a journal, its roots tell a loss from a first start.
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path(), false).unwrap(), Journal::default());
+        assert!(read(dir.path(), true).unwrap().lost.is_some());
+    }
+
+    #[test]
+    fn a_journal_of_before_the_slots_is_read_once_and_a_newer_one_is_not_touched() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = dir.path().join(BEFORE_SLOTS);
+        let mut journal = Journal {
+            units: 7,
+            ..Journal::default()
+        };
+        fs::write(&before, serde_json::to_vec(&journal).unwrap()).unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        assert_eq!(state.load(true).unwrap(), journal);
+        state.save(&journal).unwrap();
+        assert!(!before.exists());
+        assert_eq!(read(dir.path(), true).unwrap(), journal);
+        journal.spec = 2;
+        state.save(&journal).unwrap();
+        let error = format!("{:#}", read(dir.path(), true).unwrap_err());
         assert!(error.contains("format 2"), "{error}");
-        assert!(dir.path().join("journal.json").exists());
+    }
+
+    #[test]
+    fn a_journal_that_nobody_could_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = kept(dir.path(), 1);
+        let state = StateDir::open(dir.path()).unwrap();
+        let mut journal = state.load(true).unwrap();
+        let limit = usize::try_from(MAX_JOURNAL_BYTES).unwrap();
+        journal.extra.insert("x".into(), "y".repeat(limit).into());
+        let error = state.save(&journal).unwrap_err().to_string();
+        assert!(error.contains("at most"), "{error}");
+        assert_eq!(read(dir.path(), true).unwrap(), before);
     }
 }

@@ -18,6 +18,7 @@ use std::{
 #[derive(Debug)]
 pub(crate) struct StateDir {
     dir: PathBuf,
+    journal: journal::Open,
     /// Released when the process ends, however it ends.
     _lock: Flock<File>,
 }
@@ -47,6 +48,7 @@ impl StateDir {
                 let _ = writeln!(lock, "{}", std::process::id());
                 Ok(Self {
                     dir: dir.to_owned(),
+                    journal: journal::Open::default(),
                     _lock: lock,
                 })
             }

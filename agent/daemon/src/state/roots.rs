@@ -3,11 +3,62 @@
 use anyhow::Context as _;
 use std::{collections::BTreeMap, fs, path::Path};
 use surefoot_base::file;
-use surefoot_core::StorePath;
+use surefoot_core::{StorePath, machine::state::Generation};
 
 /// Where the roots lie: Nix follows every link below `/nix/var/nix/gcroots` (Nix manual,
 /// "Garbage Collector Roots").
 pub(crate) const DIR: &str = "/nix/var/nix/gcroots/surefoot";
+
+/// Where the generations of the system's profile lie.
+pub(crate) const PROFILES: &str = "/nix/var/nix/profiles";
+
+/// Systems that are taken from roots and generations where the journal was lost.
+const MAX_REMEMBERED: usize = 8;
+
+/// Whether a journal had roots here: its confirmed system has one from the first start on.
+pub(crate) fn any(dir: &Path) -> bool {
+    fs::symlink_metadata(dir.join("confirmed")).is_ok()
+}
+
+/// What the roots in `dir` and the generations of the profile know of fallbacks after the journal
+/// was lost, the best one first. What was only being brought in or tried (`next`) is none.
+pub(crate) fn remembered(dir: &Path, profiles: &Path) -> Vec<Generation> {
+    let names = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok())
+    };
+    let mut rooted: Vec<String> = names(dir).filter(|name| name != "next").collect();
+    // "confirmed", "fallback-1", …, "previous": by what they are, and then by number.
+    rooted.sort_by_key(|name| (name.len(), name.clone()));
+    rooted.sort_by_key(|name| name != "confirmed");
+    let mut numbers: Vec<u64> = names(profiles)
+        .filter_map(|name| {
+            let number = name.strip_prefix("system-")?.strip_suffix("-link")?;
+            number.parse().ok()
+        })
+        .collect();
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    let links = rooted.into_iter().map(|name| dir.join(name));
+    let generations = numbers
+        .into_iter()
+        .map(|number| profiles.join(format!("system-{number}-link")));
+    let mut found: Vec<Generation> = Vec::new();
+    for link in links.chain(generations) {
+        let system = fs::read_link(link).ok();
+        let system = system.and_then(|path| path.to_str()?.parse::<StorePath>().ok());
+        if let Some(system) = system
+            && found.len() < MAX_REMEMBERED
+            && found.iter().all(|known| known.system != system)
+        {
+            found.push(Generation {
+                system,
+                release: None,
+                since: None,
+            });
+        }
+    }
+    found
+}
 
 /// Makes the roots in `dir` exactly these: new ones first, so that nothing is ever without one.
 ///
@@ -73,5 +124,34 @@ mod tests {
             set(&dir, &roots).unwrap();
             assert_eq!(there(), roots);
         }
+    }
+
+    #[test]
+    fn fallbacks_are_remembered_by_roots_and_generations() {
+        let dir = tempfile::tempdir().unwrap();
+        let (roots, profiles) = (dir.path().join("roots"), dir.path().join("profiles"));
+        assert!(!any(&roots));
+        assert_eq!(remembered(&roots, &profiles), []);
+        let rooted = [
+            ("next", 'x'),
+            ("previous", 'a'),
+            ("fallback-1", 'b'),
+            ("confirmed", 'a'),
+        ];
+        let rooted = rooted.map(|(name, c)| (name.to_owned(), system(c)));
+        set(&roots, &rooted.into()).unwrap();
+        fs::create_dir(&profiles).unwrap();
+        for (number, c) in [(9, 'b'), (10, 'c'), (8, 'd')] {
+            let link = profiles.join(format!("system-{number}-link"));
+            file::replace_symlink(&link, Path::new(&system(c).to_string())).unwrap();
+        }
+        file::replace_symlink(&profiles.join("system"), Path::new("system-10-link")).unwrap();
+        assert!(any(&roots));
+        let found = remembered(&roots, &profiles);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|generation| generation.system)
+            .collect();
+        assert_eq!(found, ['a', 'b', 'c', 'd'].map(system));
     }
 }
