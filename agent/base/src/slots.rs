@@ -210,7 +210,10 @@ fn header(magic: &str, counter: u64, body: &[u8]) -> Vec<u8> {
 }
 
 /// Counter and content of a slot.
-fn unwrap<'a>(magic: &str, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), String> {
+///
+/// # Errors
+/// Why it is not what [`wrap`] made, in words.
+pub fn unwrap<'a>(magic: &str, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), String> {
     let at = bytes
         .iter()
         .position(|b| *b == b'\n')

@@ -89,8 +89,7 @@ impl Loss {
     pub fn because(why: &str) -> Self {
         Self {
             why: format!(
-                "the robot's memory was lost ({why}): which releases failed here and which holds \
-                 there were is unknown; it waits for a release that is newer than the first one \
+                "the robot's memory was lost ({why}): which releases failed here is unknown; it waits for a release that is newer than the first one \
                  offered since, or for `surefoot update`"
             ),
             known: None,

@@ -1,11 +1,12 @@
-//! The journal: state, confirmed system, fallbacks, blocked releases, holds and history.
+//! The journal: state, confirmed system, fallbacks, blocked releases and history. Holds lie beside it
+//! ([`super::holds`]).
 //!
 //! It lies in two slots that take turns ([`surefoot_base::slots`]): one line with a checksum and a
 //! counter, and then JSON, so that a technician can read it. A slot that is damaged, torn or missing
 //! is healed from the other one. Where neither can be read the memory is lost, and the journal says
 //! so ([`Journal::lost`]).
 
-use super::StateDir;
+use super::{StateDir, holds};
 use anyhow::{Context as _, ensure};
 use std::{
     fs,
@@ -56,6 +57,15 @@ pub(crate) fn read(dir: &Path, rooted: bool) -> anyhow::Result<Journal> {
 }
 
 fn look(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, Journal)> {
+    let (slots, mut journal) = look_at_slots(dir, rooted)?;
+    for hold in holds::read(dir)?.into_values() {
+        journal.holds.retain(|other| other.owner != hold.owner);
+        journal.holds.push(hold);
+    }
+    Ok((slots, journal))
+}
+
+fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, Journal)> {
     let disk = RealDisk {
         dir: dir.to_owned(),
         limit: MAX_JOURNAL_BYTES + HEADER,
@@ -137,13 +147,20 @@ impl StateDir {
         Ok(journal)
     }
 
-    /// Replaces the older slot: one write, fsynced, renamed, directory fsynced.
+    /// Replaces the older slot: one write, fsynced, renamed, directory fsynced. New holds are on the
+    /// disk before, and ended ones until after that.
     ///
     /// # Errors
     /// The disk says no, or the journal has grown larger than is ever read: then the one before is
     /// still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
-        let mut body = serde_json::to_vec_pretty(journal).context("cannot write the journal")?;
+        holds::write(&self.dir, &journal.holds)?;
+        let without_holds = Journal {
+            holds: Vec::new(),
+            ..journal.clone()
+        };
+        let mut body =
+            serde_json::to_vec_pretty(&without_holds).context("cannot write the journal")?;
         body.push(b'\n');
         ensure!(
             body.len() as u64 <= MAX_JOURNAL_BYTES,
@@ -162,6 +179,7 @@ impl StateDir {
         slots
             .save(&body)
             .with_context(|| format!("cannot write the journal in {}", self.dir.display()))?;
+        holds::remove_all_but(&self.dir, &journal.holds)?;
         // Older than what was just written, and never to be taken for it.
         match fs::remove_file(self.dir.join(BEFORE_SLOTS)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -175,7 +193,7 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::machine::state::State;
+    use surefoot_core::{hold::Hold, machine::state::State};
 
     fn kept(dir: &Path, units: u64) -> Journal {
         let state = StateDir::open(dir).unwrap();
@@ -219,6 +237,30 @@ mod tests {
             assert_eq!(read(dir.path(), true).unwrap(), *other);
             fs::write(&path, whole).unwrap();
         }
+    }
+
+    #[test]
+    fn holds_outlast_a_lost_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let mut journal = state.load(false).unwrap();
+        journal.holds.push(Hold {
+            owner: "ada".into(),
+            why: "surgery: arm inside a patient".into(),
+            since: None,
+            expiry: None,
+        });
+        state.save(&journal).unwrap();
+        assert_eq!(read(dir.path(), true).unwrap(), journal);
+        for slot in NAMES.slots {
+            fs::write(dir.path().join(slot), b"").unwrap();
+        }
+        let lost = state.load(true).unwrap();
+        assert!(lost.lost.is_some());
+        assert_eq!(lost.holds, journal.holds);
+        journal.holds.clear();
+        state.save(&journal).unwrap();
+        assert_eq!(read(dir.path(), true).unwrap(), journal);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the agent remembers: its journal, what the robot's software said, and the roots that keep
 //! its systems. One agent at a time holds them.
 
+mod holds;
 pub(crate) mod journal;
 pub(crate) mod leases;
 pub(crate) mod roots;

@@ -1,0 +1,168 @@
+//! Holds, each in a small file of its own (`holds/hold-1`, …): they outlast a lost journal, and one
+//! that cannot be read is a hold, until a technician ends it.
+
+use anyhow::Context as _;
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+use surefoot_base::{file, slots};
+use surefoot_core::hold::Hold;
+
+/// Where they lie, in the state directory.
+const DIR: &str = "holds";
+
+/// First word of a file.
+const MAGIC: &str = "surefoot-hold-1";
+
+/// Files above this size are not read, bytes: a hold has an owner and a reason of one line.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The holds of a state directory, by their files.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub(super) fn read(state_dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, Hold>> {
+    let dir = state_dir.join(DIR);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+    };
+    let entries = entries.with_context(|| format!("cannot list {}", dir.display()))?;
+    let paths = entries.into_iter().map(|entry| entry.path());
+    let whole = paths.filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !name.starts_with(file::TEMPORARY)
+    });
+    Ok(whole
+        .map(|path| {
+            let hold = hold(&path).unwrap_or_else(|why| unreadable(&path, &why));
+            (path, hold)
+        })
+        .collect())
+}
+
+fn hold(path: &Path) -> Result<Hold, String> {
+    let bytes = file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
+    let (_, body) = slots::unwrap(MAGIC, &bytes)?;
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// What stands for a hold of which only the file is left.
+fn unreadable(path: &Path, why: &str) -> Hold {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Hold {
+        owner: format!("a hold that cannot be read ({name})"),
+        why: format!("{why}; a technician can end it with `surefoot resume`"),
+        since: None,
+        expiry: None,
+    }
+}
+
+/// Writes the holds that are new or were changed.
+///
+/// # Errors
+/// The disk says no.
+pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
+    let dir = state_dir.join(DIR);
+    let mut there = read(state_dir)?;
+    for hold in holds {
+        let of_owner = there.iter().find(|(_, known)| known.owner == hold.owner);
+        let path = match of_owner {
+            Some((_, known)) if known == hold => continue,
+            Some((path, _)) => path.clone(),
+            None => (1_u32..)
+                .map(|n| dir.join(format!("hold-{n}")))
+                .find(|path| !there.contains_key(path))
+                .context("there are too many holds")?,
+        };
+        let mut body = serde_json::to_vec_pretty(hold).context("cannot write a hold")?;
+        body.push(b'\n');
+        file::make_dirs(&dir)
+            .and_then(|()| file::replace(&path, &slots::wrap(MAGIC, 0, &body), 0o600))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        there.insert(path, hold.clone());
+    }
+    Ok(())
+}
+
+/// Removes the files of holds that ended.
+///
+/// # Errors
+/// The disk says no.
+pub(super) fn remove_all_but(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
+    for (path, known) in read(state_dir)? {
+        if holds.iter().all(|hold| hold.owner != known.owner) {
+            fs::remove_file(&path)
+                .and_then(|()| file::sync_parent(&path))
+                .with_context(|| format!("cannot remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hold_of(owner: &str, why: &str) -> Hold {
+        Hold {
+            owner: owner.into(),
+            why: why.into(),
+            since: None,
+            expiry: None,
+        }
+    }
+
+    fn all(dir: &Path) -> Vec<Hold> {
+        read(dir).unwrap().into_values().collect()
+    }
+
+    #[test]
+    fn holds_are_kept_changed_and_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        assert_eq!(all(dir), []);
+        let (ada, bob) = (hold_of("ada", "surgery"), hold_of("../bob", "demo"));
+        for holds in [
+            vec![ada.clone(), bob.clone()],
+            vec![hold_of("ada", "still surgery"), bob.clone()],
+            vec![bob.clone()],
+            vec![ada, bob],
+            vec![],
+        ] {
+            write(dir, &holds).unwrap();
+            remove_all_but(dir, &holds).unwrap();
+            assert_eq!(all(dir), holds);
+        }
+    }
+
+    #[test]
+    fn a_hold_with_any_bit_flipped_or_torn_is_a_hold_until_it_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        write(dir, &[hold_of("ada", "surgery: arm inside a patient")]).unwrap();
+        let path = dir.join(DIR).join("hold-1");
+        let whole = fs::read(&path).unwrap();
+        let bent = (0..whole.len()).map(|at| {
+            let mut bent = whole.clone();
+            bent[at] ^= 1 << (at % 8);
+            bent
+        });
+        let torn = (0..whole.len()).map(|length| whole[..length].to_vec());
+        for bytes in bent.chain(torn) {
+            fs::write(&path, bytes).unwrap();
+            let holds = all(dir);
+            assert_eq!(holds.len(), 1);
+            assert_eq!(holds[0].owner, "a hold that cannot be read (hold-1)");
+            assert_eq!(holds[0].ends(), None);
+            // It is left as it is, for people, while it holds.
+            write(dir, &holds).unwrap();
+            remove_all_but(dir, &holds).unwrap();
+            assert_eq!(all(dir), holds);
+        }
+        remove_all_but(dir, &[]).unwrap();
+        assert_eq!(all(dir), []);
+    }
+}
