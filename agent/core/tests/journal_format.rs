@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use surefoot_core::journal::Journal;
+use surefoot_core::{
+    StorePath,
+    journal::{Blocked, Journal},
+    machine::state::{Cause, Evidence},
+};
 
 /// One journal a line: every state, phase, origin, cause and kind of record, and one journal with
 /// every field. They are recorded: a text that no longer passes is a robot that no longer starts.
@@ -44,4 +48,25 @@ fn a_recorded_journal_is_written_again_byte_for_byte() {
         "restore", // origins; that of a trial is called like the state
     ];
     assert_eq!(seen, all.map(str::to_owned).into());
+}
+
+#[test]
+fn a_cause_that_only_a_newer_agent_knows_keeps_the_release_blocked() {
+    let evidence = Evidence::plain(Cause::Unhealthy, "it fell over".into());
+    let journal = Journal {
+        blocked: vec![Blocked {
+            release: "2.1".parse().unwrap(),
+            system: StorePath::from_base_name(&format!("{}-s", "b".repeat(32))).unwrap(),
+            evidence,
+            since: None,
+        }],
+        ..Journal::default()
+    };
+    let text = serde_json::to_string(&journal).unwrap();
+    let newer = text.replace("unhealthy", "fellOver");
+    assert_ne!(newer, text);
+    let read = Journal::parse(newer.as_bytes()).unwrap();
+    assert_eq!(read.blocked[0].system, journal.blocked[0].system);
+    assert_eq!(read.blocked[0].evidence.message, "it fell over");
+    assert!(read.blocked[0].evidence.cause.is_verdict());
 }

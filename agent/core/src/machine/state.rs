@@ -9,7 +9,10 @@ use crate::{
     time::{BootId, Instant},
 };
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IntoDeserializer as _, value},
+};
 
 /// A system that was proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,7 +192,9 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
-    /// In one word.
+    /// In one word. One that only a newer agent knows is [`Cause::Unknown`]: as far as this agent can
+    /// tell it says something about the release, which then stays blocked.
+    #[serde(deserialize_with = "known_or_unknown")]
     pub cause: Cause,
     /// In one sentence.
     pub message: String,
@@ -231,6 +236,12 @@ pub enum Cause {
     Rollback,
     /// Profile or boot loader could not be written.
     Commit,
+}
+
+fn known_or_unknown<'de, D: Deserializer<'de>>(from: D) -> Result<Cause, D::Error> {
+    let word = String::deserialize(from)?;
+    let cause: Result<_, value::Error> = Cause::deserialize(word.into_deserializer());
+    Ok(cause.unwrap_or(Cause::Unknown))
 }
 
 impl State {
