@@ -37,7 +37,7 @@ fn stands_on(robot: &Robot, c: char) {
         ("profile", &robot.profile),
         ("loader's default", &robot.default),
     ] {
-        assert_eq!(*found, system(c), "{what}\n{}", robot.log.join("\n"));
+        assert_eq!(*found, system(c), "{what}\n{}", robot.log);
     }
     assert_eq!(robot.one_shot, None);
     assert_eq!(*robot.state(), State::Idle);

@@ -4,12 +4,12 @@
 use std::{collections::BTreeSet, fmt::Write as _, path::Path};
 use surefoot_core::{
     machine::{DriftPolicy, Event, Request},
-    switch::Outcome,
+    switch::{Action, Outcome},
 };
 use surefoot_sim::{Fate, Robot, release, system};
 
 /// Robots with every kind of luck, each disturbed at every step of an update.
-fn transitions() -> BTreeSet<(String, String, String)> {
+fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
     let mut all = BTreeSet::new();
     let lucks: [&dyn Fn(&mut Robot); 13] = [
         &|_| (),
@@ -46,11 +46,11 @@ fn transitions() -> BTreeSet<(String, String, String)> {
         },
         &|r| {
             r.policy.drift = DriftPolicy::Restore;
-            r.current = system('x');
+            r.meddle(Action::Test, system('x'));
         },
         &|r| {
             r.policy.drift = DriftPolicy::Adopt;
-            r.current = system('x');
+            r.meddle(Action::Test, system('x'));
         },
         &|r| r.leftovers = true,
     ];
@@ -97,8 +97,7 @@ fn transitions() -> BTreeSet<(String, String, String)> {
 
 #[test]
 fn the_diagram_in_the_documentation_is_what_the_code_does() {
-    let mut edges: std::collections::BTreeMap<(String, String), BTreeSet<String>> =
-        Default::default();
+    let mut edges: std::collections::BTreeMap<(&str, &str), BTreeSet<&str>> = Default::default();
     for (from, event, to) in transitions() {
         edges.entry((from, to)).or_default().insert(event);
     }
@@ -110,12 +109,12 @@ fn the_diagram_in_the_documentation_is_what_the_code_does() {
          is decided by the resolver.\n\n```mermaid\nstateDiagram-v2\n    [*] --> idle\n",
     );
     for ((from, to), events) in &edges {
-        let label = events.iter().cloned().collect::<Vec<_>>().join(", ");
+        let label = events.iter().copied().collect::<Vec<_>>().join(", ");
         let _ = writeln!(text, "    {from} --> {to}: {label}");
     }
     text.push_str("```\n\n| from | to | on |\n|---|---|---|\n");
     for ((from, to), events) in &edges {
-        let label = events.iter().cloned().collect::<Vec<_>>().join("`, `");
+        let label = events.iter().copied().collect::<Vec<_>>().join("`, `");
         let _ = writeln!(text, "| {from} | {to} | `{label}` |");
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/state-machine.md");
@@ -125,6 +124,6 @@ fn the_diagram_in_the_documentation_is_what_the_code_does() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(
         written, text,
-        "run SUREFOOT_BLESS=1 cargo test -p surefoot-core --test diagram"
+        "run SUREFOOT_BLESS=1 cargo test -p surefoot-sim --test diagram"
     );
 }

@@ -9,7 +9,7 @@ use surefoot_core::{
         DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
         state::{Cause, Phase, State, Trial},
     },
-    switch::Outcome,
+    switch::{Action, Outcome},
 };
 use surefoot_sim::{Robot, release, system};
 
@@ -50,7 +50,7 @@ fn last(robot: &Robot) -> What {
 #[test]
 fn the_first_start_adopts_what_was_booted() {
     let mut robot = Robot::new();
-    robot.current = system('x'); // somebody switched before the first start
+    robot.meddle(Action::Test, system('x')); // somebody switched before the first start
     robot.start();
     assert_eq!(*robot.confirmed(), system('a'));
     assert_eq!(last(&robot), What::Adopted);
@@ -361,7 +361,7 @@ fn a_restarted_agent_finds_its_own_switch_again() {
 #[test]
 fn drift_is_reported_and_updates_wait() {
     let mut robot = robot();
-    robot.current = system('x');
+    robot.meddle(Action::Test, system('x'));
     update_to(&mut robot, 'b');
     assert_eq!(robot.machine.as_ref().unwrap().drift(), Some(&system('x')));
     assert_eq!(robot.current, system('x'), "nothing by surprise");
@@ -381,7 +381,7 @@ fn drift_is_reported_and_updates_wait() {
 fn drift_can_be_adopted_after_health_or_restored() {
     let mut adopt = robot();
     adopt.policy.drift = DriftPolicy::Adopt;
-    adopt.current = system('x');
+    adopt.meddle(Action::Test, system('x'));
     let _ = adopt.ask(Request::Update);
     adopt.settle();
     assert_eq!(*adopt.confirmed(), system('x'));
@@ -389,7 +389,7 @@ fn drift_can_be_adopted_after_health_or_restored() {
 
     let mut sick = robot();
     sick.policy.drift = DriftPolicy::Adopt;
-    sick.current = system('x');
+    sick.meddle(Action::Test, system('x'));
     sick.sick.insert(system('x'));
     let _ = sick.ask(Request::Update);
     sick.settle();
@@ -400,7 +400,7 @@ fn drift_can_be_adopted_after_health_or_restored() {
 
     let mut restore = robot();
     restore.policy.drift = DriftPolicy::Restore;
-    restore.current = system('x');
+    restore.meddle(Action::Test, system('x'));
     let _ = restore.ask(Request::Update);
     restore.settle();
     assert_eq!(restore.current, system('a'));

@@ -53,7 +53,7 @@ fn is_staged(robot: &Robot) -> bool {
 
 fn stands_on_b(robot: &mut Robot) {
     robot.settle();
-    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log.join("\n"));
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
     assert_eq!(gates(robot), "");
 }
 
@@ -84,7 +84,7 @@ fn each_stage_waits_for_its_gates() {
 fn a_gate_that_closes_stops_the_download() {
     let mut robot = robot(false);
     let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| robot.log.iter().any(|line| line.contains("Fetch(")));
+    robot.settle_until(|robot| robot.log.contains("Fetch("));
     robot.closed.insert(Stage::Download);
     robot.feed(Event::Gates {
         stage: Stage::Download,

@@ -125,8 +125,8 @@ proptest! {
         robot.closed.clear();
         robot.settle();
         let confirmed = robot.confirmed().clone();
-        prop_assert_eq!(&robot.default, &confirmed, "{}", robot.log.join("\n"));
-        prop_assert_eq!(&robot.current, &confirmed, "{}", robot.log.join("\n"));
+        prop_assert_eq!(&robot.default, &confirmed, "{}", robot.log);
+        prop_assert_eq!(&robot.current, &confirmed, "{}", robot.log);
         // What could not work here was not confirmed.
         if confirmed == system('b') {
             prop_assert!(!sick[0]);
@@ -145,7 +145,7 @@ proptest! {
         robot.published = Some(release('d'));
         let _ = robot.ask(Request::Update);
         robot.settle();
-        prop_assert_eq!(robot.confirmed(), &system('d'), "{}", robot.log.join("\n"));
+        prop_assert_eq!(robot.confirmed(), &system('d'), "{}", robot.log);
     }
 }
 

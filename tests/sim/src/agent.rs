@@ -1,0 +1,175 @@
+//! The agent's loop: decide, write, act. What the daemon's own loop does, with its disk.
+
+use crate::{
+    properties::Change,
+    robot::{Pending, Robot},
+};
+use std::time::Duration;
+use surefoot_core::{
+    StorePath,
+    journal::Journal,
+    machine::{Context, Decided, Event, Machine, Request, Step},
+};
+
+/// The disk refuses a save.
+#[derive(Debug)]
+struct Refused;
+
+impl Robot {
+    /// Starts the agent, if it does not run.
+    pub fn start(&mut self) {
+        if self.machine.is_none() {
+            self.log.note("start");
+            self.agent_of = self.current.clone();
+            self.machine = Some(Machine::new(self.journal.clone(), self.leases.clone()));
+            self.witness.starts(self.boots, self.now);
+            let world = self.world();
+            self.feed(Event::Started(world));
+        }
+    }
+
+    /// Gives the agent an event; its effects happen. Nothing, if it does not run.
+    pub fn feed(&mut self, event: Event) {
+        let Some(machine) = self.machine.clone() else {
+            return;
+        };
+        let (random, boot, policy) = (self.chance.next(), self.boot(), self.policy.clone());
+        let by_boot = self.by_boot();
+        let cx = Context {
+            by_boot: &by_boot,
+            now: self.now,
+            boot: &boot,
+            wall: self.wall,
+            random,
+            policy: &policy,
+        };
+        let name = name_of(&event);
+        self.witness.sees(&event, self.now, &self.current);
+        let step = machine.step(event.clone(), &cx);
+        if self.struck() {
+            return;
+        }
+        let Some((decided, written)) = self.persist(step) else {
+            return;
+        };
+        if self.struck() {
+            return;
+        }
+        let change = Change {
+            event: &event,
+            before: machine.journal(),
+            now: self.now,
+            policy: &policy,
+            decided: &decided,
+            written: written.as_ref(),
+        };
+        self.check_change(&change);
+        self.witness
+            .reads(machine.journal(), decided.machine.journal());
+        let before = machine.journal().state.name();
+        let after = decided.machine.journal().state.name();
+        if before != after {
+            self.transitions.insert((before, name, after));
+        }
+        self.log.step(name, after);
+        self.witness
+            .answered(&event, decided.answer.as_ref(), self.boots, self.now);
+        self.leases = decided.machine.leases().clone();
+        self.machine = Some(decided.machine);
+        self.answers.extend(decided.answer);
+        let boots = self.boots;
+        for effect in decided.effects {
+            if self.struck() || self.machine.is_none() || self.boots != boots {
+                break;
+            }
+            self.carry_out(effect);
+        }
+        self.check();
+    }
+
+    /// Writes the journal, as often as the disk refuses; nothing if the robot does not live to see
+    /// it written. The roots are there before it, and those of before go after it.
+    fn persist(&mut self, mut step: Step) -> Option<(Decided, Option<Journal>)> {
+        let boots = self.boots;
+        loop {
+            let refuses = self.refused_saves > 0;
+            let mut written = None;
+            let saved = step.persisted(|journal| {
+                if refuses {
+                    return Err(Refused);
+                }
+                // Through its text, as on the disk.
+                let text = serde_json::to_vec(journal).expect("it is JSON");
+                written = Journal::parse(&text).ok();
+                Ok(())
+            });
+            match saved {
+                Ok(decided) => {
+                    if let Some(journal) = &written {
+                        self.journal = journal.clone();
+                        self.roots = journal.roots().into_values().collect();
+                    }
+                    return Some((decided, written));
+                }
+                Err((again, Refused)) => {
+                    self.refused_saves -= 1;
+                    self.log.note("the disk refuses the journal");
+                    self.now = self.now + Duration::from_secs(1);
+                    self.guards_fire();
+                    if self.machine.is_none() || self.boots != boots {
+                        return None;
+                    }
+                    step = *again;
+                }
+            }
+        }
+    }
+
+    /// The kept systems that only a boot leads to: a system with the kernel that was booted can be
+    /// switched to.
+    fn by_boot(&self) -> Vec<StorePath> {
+        let booted = self.needs_reboot.contains(&self.booted);
+        let kept = self.journal.fallbacks.iter().chain(&self.journal.confirmed);
+        kept.map(|generation| generation.system.clone())
+            .filter(|system| self.needs_reboot.contains(system) != booted)
+            .collect()
+    }
+
+    /// The answer of the agent's own work has come, unless the agent is gone.
+    pub(crate) fn will_answer(&mut self, event: Event) {
+        if self.machine.is_some() {
+            self.pending.push_back(Pending::Event(event));
+        }
+    }
+}
+
+/// An event's name, as the documentation's diagram has it.
+#[must_use]
+pub const fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::Started(_) => "Started",
+        Event::Tick => "Tick",
+        Event::Gates { closed, .. } if closed.is_empty() => "Gates(open)",
+        Event::Gates { .. } => "Gates(closed)",
+        Event::Polled(_) => "Polled",
+        Event::PollFailed(_) => "PollFailed",
+        Event::Observed(_) => "Observed",
+        Event::Fetched => "Fetched",
+        Event::FetchFailed(_) => "FetchFailed",
+        Event::Inspected { .. } => "Inspected",
+        Event::InspectFailed(_) => "InspectFailed",
+        Event::Vanished => "Vanished",
+        Event::DeadManArmed => "DeadManArmed",
+        Event::DeadManFailed(_) => "DeadManFailed",
+        Event::BootAimed => "BootAimed",
+        Event::AimFailed(_) => "AimFailed",
+        Event::SwitchEnded { .. } => "SwitchEnded",
+        Event::Probed(_) => "Probed",
+        Event::Asked(Request::Update) => "Asked(Update)",
+        Event::Asked(Request::Rollback { .. }) => "Asked(Rollback)",
+        Event::Asked(Request::Lease { .. }) => "Asked(Lease)",
+        Event::Asked(Request::EndLease { .. }) => "Asked(EndLease)",
+        Event::Asked(Request::Hold { .. }) => "Asked(Hold)",
+        Event::Asked(Request::Resume { .. }) => "Asked(Resume)",
+    }
+}

@@ -1,0 +1,145 @@
+//! The agent's hands: what its effects do to the robot, and what they answer.
+
+use crate::robot::{Pending, Robot};
+use surefoot_core::{
+    StorePath,
+    gate::Closed,
+    health::{Check, Failure, Report},
+    machine::{Effect, Event, Guards},
+    reboot::Reason,
+    release::Target,
+};
+
+impl Robot {
+    /// An effect happens.
+    pub(crate) fn carry_out(&mut self, effect: Effect) {
+        self.log.effect(&effect);
+        self.check_effect(&effect);
+        self.witness.does(&effect);
+        match effect {
+            Effect::AskGates(stage) => {
+                let closed = self.closed.contains(&stage).then(no).into_iter().collect();
+                self.will_answer(Event::Gates { stage, closed });
+            }
+            Effect::Poll => self.poll(),
+            Effect::Fetch(target) => {
+                self.store.insert(target.system);
+                self.will_answer(Event::Fetched);
+            }
+            Effect::CancelFetch => {
+                self.pending.retain(|p| {
+                    !matches!(p, Pending::Event(Event::Fetched | Event::FetchFailed(_)))
+                });
+            }
+            Effect::Inspect(target) => {
+                let event = self.inspect(&target);
+                self.will_answer(event);
+            }
+            Effect::ArmDeadMan { system, after } => {
+                self.dead_man = Some((system, self.now + after));
+                self.will_answer(Event::DeadManArmed);
+            }
+            Effect::Disarm(guards) => self.disarm(guards),
+            Effect::AimBoot {
+                system,
+                previous,
+                within,
+            } => {
+                let event = self.aim(system, &previous, within);
+                self.will_answer(event);
+            }
+            Effect::Switch(order) => self.switch(order),
+            Effect::StopSwitch(unit) => {
+                self.pending
+                    .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
+            }
+            Effect::Probe(expected) => {
+                let report = self.probe(&expected);
+                self.will_answer(Event::Probed(report));
+            }
+            Effect::Reboot(_) if self.lost_reboots > 0 => {
+                self.lost_reboots -= 1;
+                self.log.note("it does not reboot");
+            }
+            Effect::Reboot(_) => self.power_cut(),
+            Effect::Renew => self.renew = self.renews && self.agent_of != self.current,
+        }
+    }
+
+    /// Looks at the robot, then at the repository.
+    fn poll(&mut self) {
+        let world = self.world();
+        self.will_answer(Event::Observed(world));
+        let event = if self.cut_off() {
+            Event::PollFailed("no route".into())
+        } else {
+            Event::Polled(self.published.clone())
+        };
+        self.will_answer(event);
+    }
+
+    fn inspect(&mut self, target: &Target) -> Event {
+        if std::mem::take(&mut self.collected) || !self.store.contains(&target.system) {
+            return Event::Vanished;
+        }
+        Event::Inspected {
+            current: self.current.clone(),
+            reboot: if self.needs_reboot.contains(&target.system) {
+                vec![Reason::Kernel]
+            } else {
+                vec![]
+            },
+            unfit: self
+                .unfit
+                .contains(&target.system)
+                .then(|| "it has no agent".to_owned()),
+            no_boot: self.no_boot.clone(),
+        }
+    }
+
+    fn disarm(&mut self, guards: Guards) {
+        if guards.dead_man {
+            self.dead_man = None;
+        }
+        if guards.boot_deadline {
+            self.boot_guard = None;
+            self.boot_deadline = None;
+        }
+        if guards.one_shot {
+            self.one_shot = None;
+        }
+    }
+
+    fn probe(&self, expected: &StorePath) -> Report {
+        let mut report = Report::default();
+        if self.current != *expected || self.sick.contains(&self.current) {
+            report.failures.push(Failure {
+                check: Check::Unit("arm.service".into()),
+                message: "failed".into(),
+                journal: vec!["no arm found".into()],
+            });
+        }
+        if self.slow.contains(&self.current) {
+            report.pending.push(Failure {
+                check: Check::Unit("arm.service".into()),
+                message: "still starting".into(),
+                journal: Vec::new(),
+            });
+        }
+        if self.cut_off() {
+            report.failures.push(Failure {
+                check: Check::ManifestServer,
+                message: "no route".into(),
+                journal: Vec::new(),
+            });
+        }
+        report
+    }
+}
+
+fn no() -> Closed {
+    Closed {
+        gate: "command docked".into(),
+        why: "it is not".into(),
+    }
+}

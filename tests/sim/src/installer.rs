@@ -1,0 +1,155 @@
+//! Switches: what `nixos-rebuild` and `switch-to-configuration` do to profile, loader and services,
+//! for the agent and for somebody else.
+
+use crate::robot::{Pending, Robot};
+use surefoot_core::{
+    StorePath,
+    machine::Event,
+    resolver::SwitchUnit,
+    switch::{Action, Kind, Order, Outcome},
+};
+
+impl Robot {
+    /// Begins the switch of an order, or finds the one that was begun before.
+    pub(crate) fn switch(&mut self, order: Order) {
+        if self
+            .unit
+            .as_ref()
+            .is_none_or(|(unit, _)| *unit != order.unit)
+        {
+            self.unit = Some((order.unit.clone(), SwitchUnit::Running));
+            self.pending.push_back(Pending::Switch(order));
+        } else if let Some((unit, SwitchUnit::Ended { outcome, log })) = self.unit.clone() {
+            self.pending.push_back(Pending::Event(Event::SwitchEnded {
+                unit,
+                outcome,
+                log,
+                failures: vec![],
+            }));
+        }
+    }
+
+    /// A switch ends: what it was to do is done, as far as it went well.
+    pub(crate) fn finish(&mut self, order: Order) {
+        let live = matches!(order.action, Action::Test | Action::Switch);
+        let outcome = match self.outcomes.get(&order.system) {
+            _ if !self.store.contains(&order.system) => Outcome::NotStarted,
+            // What only activating brings to light.
+            Some(Outcome::NeedsReboot | Outcome::UnitsFailed | Outcome::ActivationFailed)
+                if !live =>
+            {
+                Outcome::Done
+            }
+            Some(outcome) => outcome.clone(),
+            None => Outcome::Done,
+        };
+        if order.action != Action::Test && (outcome.activated() || outcome == Outcome::NeedsReboot)
+        {
+            self.set_profile(&order);
+            self.default = order
+                .default
+                .clone()
+                .unwrap_or_else(|| order.system.clone());
+            self.meddled = false;
+        }
+        if !live {
+            // Nothing is activated.
+        } else if outcome.activated() || matches!(outcome, Outcome::ActivationFailed) {
+            self.current = order.system.clone();
+            self.leftovers = false;
+        }
+        self.end_unit(order.unit, outcome);
+        self.check();
+    }
+
+    /// The unit of a switch has ended; the agent is told, if it runs.
+    fn end_unit(&mut self, unit: String, outcome: Outcome) {
+        let log = vec![outcome.to_string()];
+        self.unit = Some((
+            unit.clone(),
+            SwitchUnit::Ended {
+                outcome: outcome.clone(),
+                log: log.clone(),
+            },
+        ));
+        self.feed(Event::SwitchEnded {
+            unit,
+            outcome,
+            log,
+            failures: vec![],
+        });
+    }
+
+    /// The robot goes down in the middle of a switch: it got as far as it got.
+    pub(crate) fn cut_switches_off(&mut self) {
+        let running: Vec<_> = self.pending.drain(..).collect();
+        for pending in running {
+            if let Pending::Switch(order) = pending
+                && order.action != Action::Test
+                && self.chance.next().is_multiple_of(2)
+            {
+                self.set_profile(&order);
+                if order.action != Action::Stage && self.chance.next().is_multiple_of(2) {
+                    self.default = order.system;
+                }
+            }
+        }
+    }
+
+    fn set_profile(&mut self, order: &Order) {
+        self.profile = order.system.clone();
+        self.generations.insert(order.system.clone());
+        if let Some(surplus) = &order.remove {
+            self.generations.remove(surplus);
+        }
+    }
+
+    /// The dead-man timer ends whatever trial runs and goes back to this system; if that fails, it
+    /// reboots.
+    pub(crate) fn dead_man_goes_back(&mut self, system: StorePath) {
+        let mut stopped = Vec::new();
+        self.pending.retain(|pending| match pending {
+            Pending::Switch(order) if order.unit.starts_with(Kind::Trial.prefix()) => {
+                stopped.push(order.unit.clone());
+                false
+            }
+            _ => true,
+        });
+        let goes = self.outcomes.get(&system).is_none_or(Outcome::activated);
+        if goes && self.store.contains(&system) {
+            self.current = system;
+        } else {
+            self.power_cut();
+        }
+        for unit in stopped {
+            self.end_unit(unit, Outcome::Killed(15));
+        }
+    }
+
+    /// The switch runs right now.
+    fn is_switching(&self) -> bool {
+        self.pending.iter().any(|p| matches!(p, Pending::Switch(_)))
+    }
+
+    /// Somebody else runs an installer: `nixos-rebuild test`, `boot` or `switch`, or a program that
+    /// writes the boot entries and the default anew. While a switch of the agent runs, they find the
+    /// lock taken. Says whether they did anything.
+    pub fn meddle(&mut self, action: Action, system: StorePath) -> bool {
+        if self.is_switching() {
+            return false;
+        }
+        self.log.note(format!("somebody runs: {action} {system}"));
+        self.store.insert(system.clone());
+        if action != Action::Test {
+            self.meddled = true;
+            self.profile = system.clone();
+            self.generations.insert(system.clone());
+            self.default = system.clone();
+        }
+        if matches!(action, Action::Test | Action::Switch) {
+            self.current = system;
+            self.leftovers = false;
+        }
+        true
+    }
+}

@@ -1,0 +1,65 @@
+//! People and the robot's own software: what they ask for.
+
+use crate::robot::Robot;
+use std::time::Duration;
+use surefoot_core::{
+    StorePath,
+    machine::{Answer, Event, Request},
+};
+
+impl Robot {
+    /// Somebody asks for something. The agent has to run.
+    ///
+    /// # Panics
+    /// The agent does not run, or gives no answer.
+    pub fn ask(&mut self, request: Request) -> Answer {
+        self.try_ask(request).expect("the agent answers")
+    }
+
+    /// Somebody asks for something; no answer if the agent does not run, or dies over it.
+    pub fn try_ask(&mut self, request: Request) -> Option<Answer> {
+        self.feed(Event::Asked(request));
+        self.answers.pop()
+    }
+
+    /// The robot's software says whether it is busy.
+    ///
+    /// # Errors
+    /// The agent's refusal.
+    pub fn lease(&mut self, busy: bool, seconds: u64) -> Answer {
+        self.ask(lease(busy, seconds))
+    }
+}
+
+/// The arm says whether it is busy.
+#[must_use]
+pub fn lease(busy: bool, seconds: u64) -> Request {
+    Request::Lease {
+        name: "gripper".parse().expect("a name"),
+        busy,
+        why: busy.then(|| "carries glass".into()),
+        ttl: Duration::from_secs(seconds),
+        by: "ros".into(),
+    }
+}
+
+/// A person wants to go back.
+#[must_use]
+pub fn rollback(to: Option<StorePath>, force: bool, why: &str) -> Request {
+    Request::Rollback {
+        to,
+        force,
+        why: why.into(),
+        by: "ada".into(),
+    }
+}
+
+/// Somebody holds the robot.
+#[must_use]
+pub fn hold(by: &str, seconds: Option<u64>) -> Request {
+    Request::Hold {
+        length: seconds.map(Duration::from_secs),
+        why: "loading".into(),
+        by: by.into(),
+    }
+}

@@ -1,0 +1,633 @@
+//! What must hold, each written once, under a name.
+
+use crate::{robot::Robot, witness};
+use surefoot_core::{
+    StorePath,
+    gate::Stage,
+    journal::{Journal, MAX_BLOCKED, MAX_HISTORY, What},
+    machine::{
+        Decided, Effect, Event, Policy, Request,
+        state::{Mode, Origin, Phase, State, Trial},
+    },
+    release::Name,
+    switch::Action,
+    time::Instant,
+};
+
+/// Whether it holds, or what was seen instead.
+pub type Verdict = Result<(), String>;
+
+/// Something that must hold.
+pub struct Property {
+    /// Its name, in failures and in the documentation.
+    pub name: &'static str,
+    /// What it says.
+    pub promise: &'static str,
+    check: Check,
+}
+
+/// When it is looked at.
+enum Check {
+    /// At every moment.
+    Always(fn(&Robot) -> Verdict),
+    /// Before an effect happens.
+    Effect(fn(&Robot, &Effect) -> Verdict),
+    /// When something was decided and written, before its effects.
+    Change(fn(&Robot, &Change<'_>) -> Verdict),
+    /// Once the robot was left alone for a while.
+    Rest(fn(&Robot) -> Verdict),
+    /// Where it happens: see there.
+    Elsewhere,
+}
+
+/// One step of the machine.
+pub(crate) struct Change<'a> {
+    /// What happened.
+    pub(crate) event: &'a Event,
+    /// The journal before.
+    pub(crate) before: &'a Journal,
+    pub(crate) now: Instant,
+    pub(crate) policy: &'a Policy,
+    pub(crate) decided: &'a Decided,
+    /// What was written, as it is read again; `None` if nothing was, or it cannot be read.
+    pub(crate) written: Option<&'a Journal>,
+}
+
+impl Change<'_> {
+    const fn after(&self) -> &Journal {
+        self.decided.machine.journal()
+    }
+}
+
+/// All properties.
+pub const ALL: &[Property] = &[
+    Property {
+        name: "default-is-confirmed",
+        promise: "The boot loader's default is the confirmed system, unless a commit or a way back \
+                  is being written, or somebody else wrote it.",
+        check: Check::Always(default_is_confirmed),
+    },
+    Property {
+        name: "ways-back-are-kept",
+        promise: "The confirmed system, the fallbacks and the system before a trial are rooted, and \
+                  no garbage collector takes them.",
+        check: Check::Always(ways_back_are_kept),
+    },
+    Property {
+        name: "trial-is-guarded",
+        promise: "No system runs on trial without its guard: the dead-man timer, or the boot's \
+                  deadline.",
+        check: Check::Always(trial_is_guarded),
+    },
+    Property {
+        name: "written-before-done",
+        promise: "No effect happens before its state is on the disk.",
+        check: Check::Effect(written_before_done),
+    },
+    Property {
+        name: "trial-leaves-the-loader-alone",
+        promise: "A live trial only activates, with its guard armed; a trial by booting keeps the \
+                  default, and the one-shot is its system.",
+        check: Check::Effect(trial_leaves_the_loader_alone),
+    },
+    Property {
+        name: "nothing-against-a-no",
+        promise: "Nothing begins, switches or reboots against a hold, a lease that says busy, a \
+                  required lease that is silent, or a gate that is closed.",
+        check: Check::Effect(nothing_done_against_a_no),
+    },
+    Property {
+        name: "nothing-against-a-no",
+        promise: "Nor is it decided.",
+        check: Check::Change(nothing_decided_against_a_no),
+    },
+    Property {
+        name: "failed-stays-away",
+        promise: "What failed is not fetched or tried again until something about it changes.",
+        check: Check::Effect(failed_stays_away),
+    },
+    Property {
+        name: "failed-is-remembered",
+        promise: "What was reverted is blocked, or suspected until the repository was reached, or \
+                  counted.",
+        check: Check::Change(failed_is_remembered),
+    },
+    Property {
+        name: "confirmed-by-health",
+        promise: "A system becomes the confirmed one only by a commit, and a commit begins only \
+                  after the whole soak in good health, or where a person or the policy goes back to \
+                  a confirmed one.",
+        check: Check::Change(confirmed_by_health),
+    },
+    Property {
+        name: "journal-reads-back",
+        promise: "What is decided is on the disk, word for word, and stays small.",
+        check: Check::Change(journal_reads_back),
+    },
+    Property {
+        name: "every-request-is-answered",
+        promise: "Every request is granted or refused, in words.",
+        check: Check::Change(every_request_is_answered),
+    },
+    Property {
+        name: "time-moves-on",
+        promise: "A time that has come and gone is not waited for again without anything happening.",
+        check: Check::Change(time_moves_on),
+    },
+    Property {
+        name: "switches-to-what-is-there",
+        promise: "No switch is ordered to a system that is not in the store.",
+        check: Check::Effect(switches_to_what_is_there),
+    },
+    Property {
+        name: "comes-to-rest",
+        promise: "Left alone, the robot comes to rest: no trial, no boot loop goes on for ever.",
+        check: Check::Elsewhere,
+    },
+    Property {
+        name: "ends-on-confirmed",
+        promise: "Left alone, the confirmed system runs, is the profile's and the default, and \
+                  nothing is left of a trial.",
+        check: Check::Rest(ends_on_confirmed),
+    },
+    Property {
+        name: "trials-are-bounded",
+        promise: "Left alone, a release is tried and the robot rebooted no more often than the \
+                  counters allow.",
+        check: Check::Rest(trials_are_bounded),
+    },
+    Property {
+        name: "rollback-is-done",
+        promise: "A rollback that was granted is done, and the history says so.",
+        check: Check::Rest(rollback_is_done),
+    },
+    Property {
+        name: "good-release-gets-through",
+        promise: "Whatever happened, the next good release is confirmed.",
+        check: Check::Elsewhere,
+    },
+    Property {
+        name: "wall-clock-decides-nothing",
+        promise: "The same is decided whatever the wall clock shows.",
+        check: Check::Elsewhere,
+    },
+];
+
+impl Robot {
+    /// Something that a property promises.
+    ///
+    /// # Panics
+    /// It is not so.
+    pub(crate) fn promised(&self, name: &str, so: bool, otherwise: &str) {
+        if !so {
+            self.broken(name, otherwise);
+        }
+    }
+
+    /// A property does not hold: ends the run.
+    pub(crate) fn broken(&self, name: &str, why: &str) -> ! {
+        panic!("{name}: {why}\n{}", self.log);
+    }
+
+    fn demand(&self, check: impl Fn(&Check) -> Option<Verdict>) {
+        for property in ALL {
+            if let Some(Err(why)) = check(&property.check) {
+                self.broken(property.name, &why);
+            }
+        }
+    }
+
+    /// What must hold at every moment.
+    pub(crate) fn check(&self) {
+        self.demand(|check| match check {
+            Check::Always(holds) => Some(holds(self)),
+            _ => None,
+        });
+    }
+
+    pub(crate) fn check_effect(&self, effect: &Effect) {
+        self.demand(|check| match check {
+            Check::Effect(holds) => Some(holds(self, effect)),
+            _ => None,
+        });
+    }
+
+    pub(crate) fn check_change(&self, change: &Change<'_>) {
+        self.demand(|check| match check {
+            Check::Change(holds) => Some(holds(self, change)),
+            _ => None,
+        });
+    }
+
+    /// What must hold once it was left alone.
+    ///
+    /// # Panics
+    /// It does not.
+    pub fn check_rest(&self) {
+        self.demand(|check| match check {
+            Check::Rest(holds) => Some(holds(self)),
+            _ => None,
+        });
+    }
+}
+
+fn must(so: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+    if so { Ok(()) } else { Err(otherwise()) }
+}
+
+fn default_is_confirmed(robot: &Robot) -> Verdict {
+    let Some(confirmed) = &robot.journal.confirmed else {
+        return Ok(());
+    };
+    let default = &robot.default;
+    must(robot.store.contains(default), || {
+        format!("{default}, which the boot loader would start, is not in the store")
+    })?;
+    let going = match &robot.journal.state {
+        State::Committing(committing) => {
+            [&committing.goal.system, &committing.previous].contains(&default)
+        }
+        State::Reverting(reverting) => {
+            [&reverting.failed, &reverting.order.system].contains(&default)
+        }
+        _ => false,
+    };
+    must(
+        *default == confirmed.system || going || robot.meddled,
+        || {
+            format!(
+                "the boot loader would start {default} although {} is confirmed",
+                confirmed.system
+            )
+        },
+    )
+}
+
+fn ways_back_are_kept(robot: &Robot) -> Verdict {
+    let journal = &robot.journal;
+    let proven = journal.confirmed.iter().chain(&journal.fallbacks);
+    let before = match &journal.state {
+        State::Trial(Trial { previous, .. }) => Some(previous),
+        _ => None,
+    };
+    for system in proven.map(|generation| &generation.system).chain(before) {
+        must(robot.roots.contains(system), || {
+            format!("{system} is not rooted")
+        })?;
+        must(robot.store.contains(system), || {
+            format!("{system} is not in the store")
+        })?;
+    }
+    Ok(())
+}
+
+fn trial_is_guarded(robot: &Robot) -> Verdict {
+    let State::Trial(trial) = &robot.journal.state else {
+        return Ok(());
+    };
+    let runs = robot.current == trial.system && trial.system != trial.previous;
+    if trial.target.is_none() || !runs {
+        return Ok(());
+    }
+    match (trial.mode, &trial.phase) {
+        (Mode::Live, Phase::Switching { .. } | Phase::Soaking { .. }) => {
+            must(robot.dead_man.is_some(), || {
+                "it runs without a dead-man timer".into()
+            })
+        }
+        (Mode::Boot, Phase::Booting | Phase::Soaking { .. }) => {
+            must(robot.boot_deadline.is_some(), || {
+                "it was booted without its deadline".into()
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn written_before_done(robot: &Robot, effect: &Effect) -> Verdict {
+    let state = &robot.journal.state;
+    let so = match effect {
+        Effect::Switch(order) => state.order() == Some(order),
+        Effect::Fetch(target) => state.target() == Some(target),
+        Effect::Inspect(target) => {
+            state.waits_for() == Some(Stage::Activate) && state.target() == Some(target)
+        }
+        Effect::ArmDeadMan { .. } => matches!(
+            state,
+            State::Trial(Trial {
+                phase: Phase::Arming,
+                ..
+            })
+        ),
+        Effect::AimBoot { .. } => matches!(
+            state,
+            State::Trial(Trial {
+                phase: Phase::Aiming,
+                ..
+            })
+        ),
+        Effect::Reboot(_) => match state {
+            State::Trial(trial) => trial.phase == Phase::Booting,
+            State::Committing(committing) => committing.reboot,
+            State::Reverting(_) => true,
+            _ => false,
+        },
+        _ => true,
+    };
+    must(so, || {
+        format!("{effect:?} although the journal says {state:?}")
+    })
+}
+
+fn trial_leaves_the_loader_alone(robot: &Robot, effect: &Effect) -> Verdict {
+    let State::Trial(trial) = &robot.journal.state else {
+        return Ok(());
+    };
+    match effect {
+        Effect::Switch(order) if trial.mode == Mode::Live => {
+            must(order.action == Action::Test, || {
+                format!("a live trial does {}", order.action)
+            })?;
+            must(robot.dead_man.is_some(), || {
+                "it switches without a dead-man timer".into()
+            })
+        }
+        Effect::Switch(order) => must(
+            order.action == Action::Stage && order.default.as_ref() == Some(&trial.previous),
+            || "a trial by booting changes the default".into(),
+        ),
+        Effect::AimBoot {
+            system, previous, ..
+        } => {
+            let default = robot.default == *previous || robot.meddled;
+            must(default, || "the way back is not the default".into())?;
+            must(robot.profile == *system || robot.meddled, || {
+                "the trial has no boot entry".into()
+            })
+        }
+        Effect::Reboot(_) => must(robot.one_shot.as_ref() == Some(&trial.system), || {
+            "it reboots into nothing".into()
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Nobody holds it; where it matters, nobody is busy.
+fn free(robot: &Robot, now: Instant, leases: bool) -> Verdict {
+    if let Some(by) = robot.witness.held_by(now, None) {
+        return Err(format!("{by} holds it"));
+    }
+    match robot.witness.busy_by(&robot.policy.leases, now) {
+        Some(busy) if leases => Err(busy),
+        _ => Ok(()),
+    }
+}
+
+fn nothing_done_against_a_no(robot: &Robot, effect: &Effect) -> Verdict {
+    let open = |stage| {
+        must(robot.witness.open(stage), || {
+            format!("{effect:?} although the gate of {stage} is not open")
+        })
+    };
+    match effect {
+        Effect::Poll => open(Stage::Check),
+        Effect::Fetch(_) => open(Stage::Download),
+        Effect::Inspect(_) => open(Stage::Activate),
+        Effect::ArmDeadMan { .. } => {
+            free(robot, robot.now, true)?;
+            open(Stage::Activate)
+        }
+        Effect::AimBoot { .. } => {
+            free(robot, robot.now, true)?;
+            open(Stage::Reboot)
+        }
+        Effect::Reboot(_) => {
+            must(robot.journal.holds.is_empty(), || {
+                "it reboots against a hold".into()
+            })?;
+            free(robot, robot.now, robot.journal.state.name() == "trial")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn nothing_decided_against_a_no(robot: &Robot, change: &Change<'_>) -> Verdict {
+    let after = change.after();
+    if witness::began(change.before, after) {
+        free(robot, change.now, true)?;
+        must(after.holds.is_empty(), || "it begins against a hold".into())?;
+    }
+    let restores = |journal: &Journal| matches!(&journal.state, State::Committing(c) if matches!(c.origin, Origin::Restore { .. }));
+    if restores(after) && !restores(change.before) {
+        free(robot, change.now, true)?;
+    }
+    if let (Event::Asked(Request::Rollback { force, by, .. }), Some(Ok(_)), false) = (
+        change.event,
+        &change.decided.answer,
+        matches!(&change.before.state, State::Trial(trial) if trial.target.is_some()),
+    ) {
+        if let Some(other) = robot.witness.held_by(change.now, Some(by)) {
+            return Err(format!("it goes back although {other} holds it"));
+        }
+        match robot.witness.busy_by(&change.policy.leases, change.now) {
+            Some(busy) if !force => return Err(format!("it goes back although {busy}")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn failed_stays_away(robot: &Robot, effect: &Effect) -> Verdict {
+    let target = match effect {
+        Effect::Fetch(target) | Effect::Inspect(target) => Some(target),
+        Effect::ArmDeadMan { .. } | Effect::AimBoot { .. } => robot.journal.state.target(),
+        Effect::Switch(_) if robot.journal.state.name() == "trial" => robot.journal.state.target(),
+        _ => None,
+    };
+    let Some(target) = target else {
+        return Ok(());
+    };
+    let brought = (target.release.clone(), target.system.clone());
+    must(
+        robot.journal.blocked(target).is_none() && !robot.witness.failed.contains(&brought),
+        || format!("{effect:?} although release {} failed", target.release),
+    )
+}
+
+fn failed_is_remembered(_: &Robot, change: &Change<'_>) -> Verdict {
+    let (before, after) = (change.before, change.after());
+    for blocked in &before.blocked {
+        must(
+            after.blocked.contains(blocked)
+                || after.blocked.len() == MAX_BLOCKED
+                || after.blocked.iter().any(|b| b.release == blocked.release),
+            || format!("release {} is blocked no more", blocked.release),
+        )?;
+    }
+    // Where a trial or a commit of a release ends.
+    let left = matches!(
+        before.state,
+        State::Trial(_) | State::Committing(_) | State::Reverting(_)
+    );
+    let target = before.state.target();
+    let (Some(target), true, State::Idle) = (target, left, &after.state) else {
+        return Ok(());
+    };
+    let confirmed = after.confirmed.as_ref();
+    let is =
+        |release: &Name, system: &StorePath| *release == target.release && *system == target.system;
+    must(
+        confirmed.is_some_and(|confirmed| confirmed.system == target.system)
+            || after.blocked(target).is_some()
+            || after.suspect.iter().any(|s| is(&s.release, &s.system))
+            || after.attempts.iter().any(|a| {
+                let count = |journal: &Journal| {
+                    let attempts = journal.attempts.as_ref();
+                    let seen = attempts.filter(|a| is(&a.release, &a.system));
+                    seen.map_or(0, |a| a.count)
+                };
+                is(&a.release, &a.system) && count(after) > count(before)
+            }),
+        || format!("the trial of {} leaves no trace", target.release),
+    )
+}
+
+fn confirmed_by_health(robot: &Robot, change: &Change<'_>) -> Verdict {
+    let (before, after) = (change.before, change.after());
+    let system = |journal: &Journal| journal.confirmed.as_ref().map(|g| g.system.clone());
+    if system(before) != system(after) {
+        let by_commit = match &before.state {
+            State::Committing(committing) => {
+                Some(&committing.goal.system) == system(after).as_ref()
+            }
+            _ => before.confirmed.is_none(),
+        };
+        must(by_commit, || {
+            format!("{:?} is confirmed without a commit", system(after))
+        })?;
+    }
+    let State::Committing(committing) = &after.state else {
+        return Ok(());
+    };
+    if matches!(before.state, State::Committing(_)) {
+        return Ok(());
+    }
+    let goal = &committing.goal.system;
+    let known = before.confirmed.iter().chain(&before.fallbacks);
+    let mut known = known.map(|generation| &generation.system);
+    match committing.origin {
+        Origin::Trial | Origin::Adopt => {
+            let healthy = robot.witness.healthy_for(goal, change.now);
+            must(
+                healthy.is_some_and(|time| time >= change.policy.soak),
+                || format!("{goal} is committed, healthy for {healthy:?}"),
+            )?;
+            must(robot.current == *goal, || {
+                format!("{goal} is committed, and {} runs", robot.current)
+            })
+        }
+        Origin::Rollback { .. } | Origin::Restore { .. } => {
+            must(known.any(|system| system == goal), || {
+                format!("{goal}, which was never confirmed, is gone back to")
+            })
+        }
+    }
+}
+
+fn journal_reads_back(robot: &Robot, change: &Change<'_>) -> Verdict {
+    let after = change.after();
+    must(robot.journal == *after, || match change.written {
+        None => "what was decided was not written".into(),
+        Some(_) => "what was written is not what was decided".into(),
+    })?;
+    must(
+        after.history.len() <= MAX_HISTORY && after.blocked.len() <= MAX_BLOCKED,
+        || "the journal grows".into(),
+    )
+}
+
+fn every_request_is_answered(_: &Robot, change: &Change<'_>) -> Verdict {
+    let answer = &change.decided.answer;
+    match (change.event, answer) {
+        (Event::Asked(_), None) => Err("a request was not answered".into()),
+        (Event::Asked(_), Some(answer)) => {
+            let words = match answer {
+                Ok(words) => words.clone(),
+                Err(refusal) => refusal.to_string(),
+            };
+            must(!words.is_empty(), || "an answer without words".into())
+        }
+        (_, Some(_)) => Err("an answer that nobody asked for".into()),
+        (_, None) => Ok(()),
+    }
+}
+
+fn time_moves_on(_: &Robot, change: &Change<'_>) -> Verdict {
+    let deadline = change.decided.machine.deadline();
+    must(
+        *change.event != Event::Tick
+            || !change.decided.effects.is_empty()
+            || change.before != change.after()
+            || deadline.is_none_or(|at| at > change.now),
+        || format!("{:?} spins at {deadline:?}", change.after().state),
+    )
+}
+
+fn switches_to_what_is_there(robot: &Robot, effect: &Effect) -> Verdict {
+    match effect {
+        Effect::Switch(order) => must(robot.store.contains(&order.system), || {
+            format!("{} is not in the store", order.system)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn ends_on_confirmed(robot: &Robot) -> Verdict {
+    let confirmed = robot.confirmed();
+    for (what, found) in [
+        ("running", &robot.current),
+        ("the profile's", &robot.profile),
+        ("the loader's default", &robot.default),
+    ] {
+        must(found == confirmed, || {
+            format!("{found} is {what}, and {confirmed} is confirmed")
+        })?;
+    }
+    must(*robot.state() == State::Idle, || {
+        format!("it is {}", robot.state().name())
+    })?;
+    must(robot.one_shot.is_none() && !robot.is_guarded(), || {
+        "something is left of a trial".into()
+    })
+}
+
+fn trials_are_bounded(robot: &Robot) -> Verdict {
+    let witness = &robot.witness;
+    // Live, then by booting.
+    let most = 2 * robot.policy.trial_attempts;
+    for ((release, _), trials) in &witness.trials {
+        must(*trials <= most, || {
+            format!("{release} was tried {trials} times")
+        })?;
+    }
+    let most = 8 * robot.policy.trial_attempts;
+    must(witness.reboots <= most, || {
+        format!("the agent rebooted {} times", witness.reboots)
+    })
+}
+
+fn rollback_is_done(robot: &Robot) -> Verdict {
+    for rollback in &robot.witness.rollbacks {
+        let done = robot.journal.history.iter().any(|record| {
+            matches!(record.what, What::RolledBack | What::Reverted)
+                && record
+                    .why
+                    .as_ref()
+                    .is_some_and(|why| why.contains(&rollback.why))
+        });
+        must(done || rollback.excused, || {
+            format!("'{}' was granted and not done", rollback.why)
+        })?;
+    }
+    Ok(())
+}

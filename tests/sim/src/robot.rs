@@ -1,0 +1,302 @@
+//! The robot: what it is made of, and what can be seen of it.
+
+use crate::{
+    chance::Chance,
+    log::Log,
+    power::{Blow, Fate},
+    witness::Witness,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+use surefoot_core::{
+    StorePath,
+    gate::Stage,
+    journal::Journal,
+    lease::Leases,
+    machine::{Answer, DriftPolicy, Event, Machine, Policy, state::State},
+    release::{RebootPolicy, Target},
+    resolver::{SwitchUnit, Trace, World},
+    switch::{Order, Outcome},
+    time::{BootId, Instant},
+};
+
+/// The system `c`, a letter from `a` to `z` (some are not of Nix' alphabet: `e`, `o`, `t`, `u`).
+#[must_use]
+pub fn system(c: char) -> StorePath {
+    let name = format!("{}-nixos-system-{c}", c.to_string().repeat(32));
+    StorePath::from_base_name(&name).expect("a letter of Nix' alphabet")
+}
+
+/// Release `c`, which brings system `c`.
+#[must_use]
+pub fn release(c: char) -> Target {
+    Target {
+        release: format!("r-{c}").parse().expect("a name"),
+        system: system(c),
+        index: format!("closures/{c}.json.zst"),
+        reboot: RebootPolicy::Auto,
+    }
+}
+
+/// What the configuration says, unless a test says otherwise.
+#[must_use]
+pub fn policy() -> Policy {
+    Policy {
+        poll_interval: Duration::from_secs(600),
+        jitter: 0.2,
+        backoff_base: Duration::from_secs(30),
+        backoff_max: Duration::from_secs(3600),
+        soak: Duration::from_secs(60),
+        health_deadline: Duration::from_secs(300),
+        health_interval: Duration::from_secs(5),
+        max_failures: 3,
+        switch_timeout: Duration::from_secs(900),
+        boot_deadline: Duration::from_secs(600),
+        trial_attempts: 3,
+        commit_attempts: 3,
+        revert_attempts: 3,
+        retry_delay: Duration::from_secs(10),
+        leases: Vec::new(),
+        gate_interval: Duration::from_secs(30),
+        drift: DriftPolicy::Report,
+        keep: 2,
+    }
+}
+
+/// Something that will be answered later: by the agent's own work, which dies with it, or by
+/// systemd, which does not.
+#[derive(Debug, Clone)]
+pub(crate) enum Pending {
+    Event(Event),
+    Switch(Order),
+}
+
+/// A robot in simulated time, with everything around its agent.
+#[derive(Debug, Clone)]
+pub struct Robot {
+    /// The configuration.
+    pub policy: Policy,
+    /// What is on the disk.
+    pub journal: Journal,
+    /// What the agent has rooted.
+    pub roots: BTreeSet<StorePath>,
+    /// Saves of the journal that the disk will refuse.
+    pub refused_saves: u32,
+    /// The agent's mind; `None` while it does not run.
+    pub machine: Option<Machine>,
+    /// The system whose agent runs.
+    pub agent_of: StorePath,
+    /// Whether the agent leaves for the one of the confirmed system, as the daemon does.
+    pub renews: bool,
+    /// The agent leaves as soon as it is idle.
+    pub(crate) renew: bool,
+    /// Boots so far, this one included.
+    pub boots: u64,
+    /// Time since this boot.
+    pub now: Instant,
+    /// What the wall clock shows; `None` if the agent knows that it is wrong.
+    pub wall: Option<jiff::Timestamp>,
+    /// `/run/booted-system`.
+    pub booted: StorePath,
+    /// `/run/current-system`.
+    pub current: StorePath,
+    /// The system of the profile.
+    pub profile: StorePath,
+    /// The systems of the profile's generations: those have boot entries.
+    pub generations: BTreeSet<StorePath>,
+    /// What is in the Nix store.
+    pub store: BTreeSet<StorePath>,
+    /// What the boot loader starts, unless told otherwise.
+    pub default: StorePath,
+    /// Whether somebody else's installer or switch had the last word on what starts or runs.
+    pub meddled: bool,
+    /// Where the dead-man timer goes back to, and when.
+    pub dead_man: Option<(StorePath, Instant)>,
+    /// What the boot loader starts next, once.
+    pub one_shot: Option<StorePath>,
+    /// The deadline of a boot, as it lies on the disk: for which system, and how long.
+    pub(crate) boot_guard: Option<(StorePath, Duration)>,
+    /// The deadline of this boot.
+    pub(crate) boot_deadline: Option<Instant>,
+    pub(crate) trace: Trace,
+    /// One-shots that the firmware will lose.
+    pub lost_one_shots: u32,
+    /// Reboots that will not happen although they were ordered.
+    pub lost_reboots: u32,
+    /// What becomes of systems that are booted, if they do not do well.
+    pub fates: BTreeMap<StorePath, Fate>,
+    /// Why boot trials are impossible here.
+    pub no_boot: Option<String>,
+    /// Whether what was fetched will be gone when it is looked at.
+    pub collected: bool,
+    /// Systems that must not be tried here.
+    pub unfit: BTreeSet<StorePath>,
+    pub(crate) unit: Option<(String, SwitchUnit)>,
+    pub(crate) pending: VecDeque<Pending>,
+    /// Whether a switch that was cut off left services stopped.
+    pub leftovers: bool,
+    /// What the fleet publishes.
+    pub published: Option<Target>,
+    /// Systems whose health checks fail.
+    pub sick: BTreeSet<StorePath>,
+    /// Systems that never finish starting.
+    pub slow: BTreeSet<StorePath>,
+    /// Systems without a network.
+    pub offline: BTreeSet<StorePath>,
+    /// Whether the repository answers nobody.
+    pub outage: bool,
+    /// How a switch to a system ends, if not well.
+    pub outcomes: BTreeMap<StorePath, Outcome>,
+    /// Systems that cannot be tried live.
+    pub needs_reboot: BTreeSet<StorePath>,
+    /// Everything that was done, for people who read failures.
+    pub log: Log,
+    /// Gates that say no when they are asked.
+    pub closed: BTreeSet<Stage>,
+    /// What was said in this boot.
+    pub leases: Leases,
+    /// Answers that nobody has taken yet.
+    pub answers: Vec<Answer>,
+    /// (state, event, next state)
+    pub transitions: BTreeSet<(&'static str, &'static str, &'static str)>,
+    /// What was seen of it without believing the agent.
+    pub witness: Witness,
+    /// What strikes after so many more points between two things.
+    pub(crate) fuse: Option<(u32, Blow)>,
+    pub(crate) chance: Chance,
+}
+
+impl Robot {
+    /// A robot that was installed with system `a`; its agent has never run.
+    #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "it is one of many, and not nothing"
+    )]
+    pub fn new() -> Self {
+        let a = system('a');
+        Self {
+            policy: policy(),
+            journal: Journal::default(),
+            roots: BTreeSet::new(),
+            refused_saves: 0,
+            machine: None,
+            agent_of: a.clone(),
+            renews: false,
+            renew: false,
+            boots: 1,
+            now: Instant(1_000),
+            wall: None,
+            booted: a.clone(),
+            current: a.clone(),
+            profile: a.clone(),
+            generations: BTreeSet::from([a.clone()]),
+            store: BTreeSet::from([a.clone()]),
+            default: a,
+            meddled: false,
+            dead_man: None,
+            one_shot: None,
+            boot_guard: None,
+            boot_deadline: None,
+            trace: Trace::default(),
+            lost_one_shots: 0,
+            lost_reboots: 0,
+            fates: BTreeMap::new(),
+            no_boot: None,
+            collected: false,
+            unfit: BTreeSet::new(),
+            unit: None,
+            pending: VecDeque::new(),
+            leftovers: false,
+            published: None,
+            sick: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            outage: false,
+            outcomes: BTreeMap::new(),
+            needs_reboot: BTreeSet::new(),
+            log: Log::default(),
+            closed: BTreeSet::new(),
+            leases: Leases::default(),
+            answers: Vec::new(),
+            transitions: BTreeSet::new(),
+            witness: Witness::default(),
+            fuse: None,
+            chance: Chance::from_state(7),
+        }
+    }
+
+    /// This boot.
+    #[must_use]
+    pub fn boot(&self) -> BootId {
+        BootId(format!("boot-{}", self.boots))
+    }
+
+    /// The confirmed system, as the journal on the disk says.
+    ///
+    /// # Panics
+    /// The agent has never run.
+    #[must_use]
+    pub fn confirmed(&self) -> &StorePath {
+        let confirmed = self.journal.confirmed.as_ref();
+        &confirmed.expect("the agent has run").system
+    }
+
+    /// The state, as the journal on the disk says.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.journal.state
+    }
+
+    /// Whether a guard outside the agent is armed.
+    #[must_use]
+    pub const fn is_guarded(&self) -> bool {
+        self.dead_man.is_some() || self.boot_deadline.is_some()
+    }
+
+    /// Whether the agent has come to rest, and nothing is left of a trial.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        *self.state() == State::Idle
+            && self.pending.is_empty()
+            && self.machine.is_some()
+            && !self.is_guarded()
+    }
+
+    /// Whether the agent asks the repository right now.
+    #[must_use]
+    pub fn is_polling(&self) -> bool {
+        self.machine.as_ref().is_some_and(Machine::polling)
+    }
+
+    /// What the agent sees when it looks around.
+    pub(crate) fn world(&self) -> World {
+        let named = self.journal.state.order().map(|order| &order.unit);
+        World {
+            boot: self.boot(),
+            booted: Some(self.booted.clone()),
+            current: Some(self.current.clone()),
+            profile: Some(self.profile.clone()),
+            default: Some(self.default.clone()),
+            dead_man: self.is_guarded(),
+            trace: self.trace.clone(),
+            switch: match &self.unit {
+                Some((unit, state)) if Some(unit) == named => state.clone(),
+                _ => SwitchUnit::Gone,
+            },
+            leftovers: self.leftovers,
+        }
+    }
+
+    /// Whether the running system cannot reach the repository.
+    pub(crate) fn cut_off(&self) -> bool {
+        self.outage || self.offline.contains(&self.current)
+    }
+
+    /// Another course of chance.
+    pub fn roll(&mut self) {
+        let _ = self.chance.next();
+    }
+}

@@ -1,0 +1,212 @@
+//! What was seen of a robot without believing its agent: who holds it, whether it is busy, how healthy
+//! it was. The properties compare the agent's deeds with this.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use surefoot_core::{
+    StorePath,
+    gate::Stage,
+    journal::{Journal, What},
+    machine::{Answer, Effect, Event, Request},
+    release::Name,
+    time::Instant,
+};
+
+/// A release and the system that it brings: with another system, it is another release.
+pub(crate) type Brought = (Name, StorePath);
+
+/// A hold that was granted.
+#[derive(Debug, Clone)]
+struct Hold {
+    length: Option<Duration>,
+    /// When it ends, in the boot of this number.
+    until: Option<Instant>,
+    boot: u64,
+}
+
+/// A rollback that was granted.
+#[derive(Debug, Clone)]
+pub(crate) struct Rollback {
+    /// Why: no other one has the same reason.
+    pub(crate) why: String,
+    /// Whether a switch that was made to fail explains why it was not done.
+    pub(crate) excused: bool,
+}
+
+/// What somebody who stands beside the robot knows.
+#[derive(Debug, Clone, Default)]
+pub struct Witness {
+    holds: BTreeMap<String, Hold>,
+    leases: BTreeMap<Name, (bool, Instant)>,
+    gates: BTreeMap<Stage, bool>,
+    healthy: Option<(StorePath, Instant)>,
+    /// Releases that failed here.
+    pub(crate) failed: BTreeSet<Brought>,
+    /// Trials of each release, undisturbed.
+    pub(crate) trials: BTreeMap<Brought, u32>,
+    /// Reboots that the agent ordered, undisturbed.
+    pub(crate) reboots: u32,
+    pub(crate) rollbacks: Vec<Rollback>,
+}
+
+impl Witness {
+    /// From now on, nothing disturbs it: counts anew.
+    pub fn leaves_alone(&mut self) {
+        self.trials.clear();
+        self.reboots = 0;
+    }
+
+    /// Switches are made to fail: what was granted need not be done.
+    pub(crate) fn excuses(&mut self) {
+        for rollback in &mut self.rollbacks {
+            rollback.excused = true;
+        }
+    }
+
+    pub(crate) fn forgets_health(&mut self) {
+        self.healthy = None;
+    }
+
+    /// The robot has booted: nothing that was said holds, nothing that was asked was answered.
+    pub(crate) fn boots(&mut self, now: Instant) {
+        let lasts = |hold: &Hold| hold.until.is_none_or(|until| now < until);
+        self.holds.retain(|_, hold| lasts(hold));
+        self.leases.clear();
+        self.gates.clear();
+        self.healthy = None;
+    }
+
+    /// The agent starts: holds count their whole time again in a new boot.
+    pub(crate) fn starts(&mut self, boot: u64, now: Instant) {
+        self.gates.clear();
+        for hold in self.holds.values_mut().filter(|hold| hold.boot != boot) {
+            hold.boot = boot;
+            hold.until = hold.length.map(|length| now + length);
+        }
+    }
+
+    /// The agent is told something.
+    pub(crate) fn sees(&mut self, event: &Event, now: Instant, current: &StorePath) {
+        match event {
+            Event::Gates { stage, closed } => {
+                self.gates.insert(*stage, closed.is_empty());
+            }
+            Event::Probed(report) if report.failures.is_empty() && report.pending.is_empty() => {
+                self.healthy.get_or_insert_with(|| (current.clone(), now));
+            }
+            Event::Probed(_) => self.healthy = None,
+            // Granted or not: what may have ended is not relied on.
+            Event::Asked(Request::Resume { by: None }) => self.holds.clear(),
+            Event::Asked(Request::Resume { by: Some(by) }) => {
+                self.holds.remove(by);
+            }
+            _ => {}
+        }
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(
+        &mut self,
+        event: &Event,
+        answer: Option<&Answer>,
+        boot: u64,
+        now: Instant,
+    ) {
+        let (Event::Asked(request), Some(Ok(_))) = (event, answer) else {
+            return;
+        };
+        match request {
+            Request::Hold { length, by, .. } => {
+                let until = length.map(|length| now + length);
+                let length = *length;
+                let hold = Hold {
+                    length,
+                    until,
+                    boot,
+                };
+                self.holds.insert(by.clone(), hold);
+            }
+            Request::Lease {
+                name, busy, ttl, ..
+            } => {
+                self.leases.insert(name.clone(), (*busy, now + *ttl));
+            }
+            Request::EndLease { name, .. } => {
+                self.leases.remove(name);
+            }
+            Request::Rollback { why, .. } => self.rollbacks.push(Rollback {
+                why: why.clone(),
+                excused: false,
+            }),
+            Request::Update | Request::Resume { .. } => {}
+        }
+    }
+
+    /// The agent changed its journal.
+    pub(crate) fn reads(&mut self, before: &Journal, after: &Journal) {
+        for blocked in &after.blocked {
+            let brought = (blocked.release.clone(), blocked.system.clone());
+            self.failed.insert(brought);
+        }
+        if began(before, after)
+            && let Some(target) = after.state.target()
+        {
+            let brought = (target.release.clone(), target.system.clone());
+            *self.trials.entry(brought).or_default() += 1;
+        }
+    }
+
+    /// The agent has something done.
+    pub(crate) fn does(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Switch(_) | Effect::AimBoot { .. } => self.healthy = None,
+            Effect::Reboot(_) => self.reboots += 1,
+            _ => {}
+        }
+    }
+
+    /// Who holds the robot now, besides this one.
+    pub(crate) fn held_by(&self, now: Instant, besides: Option<&str>) -> Option<&str> {
+        let mut holds = self.holds.iter();
+        let lasts = |hold: &Hold| hold.until.is_none_or(|until| now < until);
+        holds
+            .find(|(by, hold)| besides != Some(by.as_str()) && lasts(hold))
+            .map(|(by, _)| by.as_str())
+    }
+
+    /// The lease because of which the robot must not be touched now.
+    pub(crate) fn busy_by(&self, required: &[Name], now: Instant) -> Option<String> {
+        let live = |lease: &(bool, Instant)| now < lease.1;
+        let busy = self.leases.iter().find(|(_, lease)| live(lease) && lease.0);
+        let silent = || {
+            let mut names = required.iter();
+            names.find(|name| !self.leases.get(name).is_some_and(live))
+        };
+        match busy {
+            Some((name, _)) => Some(format!("{name} is busy")),
+            None => silent().map(|name| format!("{name} is silent")),
+        }
+    }
+
+    /// Whether the gates of a stage said that it may go on when they were asked last.
+    pub(crate) fn open(&self, stage: Stage) -> bool {
+        self.gates.get(&stage) == Some(&true)
+    }
+
+    /// For how long this system has been healthy without a break.
+    pub(crate) fn healthy_for(&self, system: &StorePath, now: Instant) -> Option<Duration> {
+        let (healthy, since) = self.healthy.as_ref()?;
+        (healthy == system).then(|| now.since(*since))
+    }
+}
+
+/// Whether a trial began.
+pub(crate) fn began(before: &Journal, after: &Journal) -> bool {
+    let tried = |journal: &Journal| {
+        let records = journal.history.iter();
+        records.filter(|record| record.what == What::Tried).count()
+    };
+    tried(after) > tried(before)
+}
