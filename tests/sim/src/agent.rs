@@ -7,6 +7,7 @@ use crate::{
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
+    gate::Stage,
     journal::Journal,
     machine::{Context, Decided, Event, Machine, Request, Step},
 };
@@ -44,7 +45,20 @@ impl Robot {
             policy: &policy,
         };
         let name = name_of(&event);
-        self.witness.sees(&event, self.now, &self.current);
+        // Gates that close while the new system is being looked at do not keep its trial from beginning:
+        // the agent relies on their answer before that. Were they asked again after it, this could be
+        // left out.
+        let asked_again = matches!(
+            &event,
+            Event::Gates {
+                stage: Stage::Activate,
+                ..
+            }
+        );
+        let too_late = asked_again && self.is_inspecting();
+        if !too_late {
+            self.witness.sees(&event, self.now, &self.current);
+        }
         let step = machine.step(event.clone(), &cx);
         if self.struck() {
             return;
@@ -58,7 +72,8 @@ impl Robot {
         let change = Change {
             event: &event,
             before: machine.journal(),
-            now: self.now,
+            // What was decided counts from here, however long the disk refused it.
+            now: cx.now,
             policy: &policy,
             decided: &decided,
             written: written.as_ref(),
@@ -73,7 +88,7 @@ impl Robot {
         }
         self.log.step(name, after);
         self.witness
-            .answered(&event, decided.answer.as_ref(), self.boots, self.now);
+            .answered(&event, decided.answer.as_ref(), self.boots, change.now);
         self.leases = decided.machine.leases().clone();
         self.machine = Some(decided.machine);
         self.answers.extend(decided.answer);

@@ -6,7 +6,7 @@ use surefoot_core::{
     StorePath,
     machine::Event,
     resolver::SwitchUnit,
-    switch::{Action, Kind, Order, Outcome},
+    switch::{Action, Order, Outcome, Purpose},
 };
 
 impl Robot {
@@ -50,7 +50,15 @@ impl Robot {
                 .default
                 .clone()
                 .unwrap_or_else(|| order.system.clone());
-            self.meddled = false;
+            // A person went back from what somebody else had switched to, and the switch failed: the
+            // agent switches forward again, and so that system becomes the default by the agent's
+            // own order, though it was never confirmed. Were that way back a `test`, this could be
+            // `false`.
+            self.meddled = self.by_hand.contains(&self.default);
+        }
+        let back = order.unit.starts_with(Purpose::Revert.prefix());
+        if back && order.action == Action::Boot && !outcome.activated() {
+            self.entries_left = true;
         }
         if !live {
             // Nothing is activated.
@@ -98,6 +106,7 @@ impl Robot {
 
     fn set_profile(&mut self, order: &Order) {
         self.profile = order.system.clone();
+        self.entries_left = false;
         self.generations.insert(order.system.clone());
         if let Some(surplus) = &order.remove {
             self.generations.remove(surplus);
@@ -109,7 +118,7 @@ impl Robot {
     pub(crate) fn dead_man_goes_back(&mut self, system: StorePath) {
         let mut stopped = Vec::new();
         self.pending.retain(|pending| match pending {
-            Pending::Switch(order) if order.unit.starts_with(Kind::Trial.prefix()) => {
+            Pending::Switch(order) if order.unit.starts_with(Purpose::Trial.prefix()) => {
                 stopped.push(order.unit.clone());
                 false
             }
@@ -140,6 +149,7 @@ impl Robot {
         }
         self.log.note(format!("somebody runs: {action} {system}"));
         self.store.insert(system.clone());
+        self.by_hand.insert(system.clone());
         if action != Action::Test {
             self.meddled = true;
             self.profile = system.clone();

@@ -1,18 +1,19 @@
 //! The campaign: lives many robots' lives, and says which one broke a promise.
 //!
-//! `surefoot-sim [--steps N] [--seed N] [--robots N]` lives runs, from this seed on, until so many
-//! things have happened, `--robots` of them side by side; `--seed N --log` lives one run and shows all
-//! that happened. `--list` names the properties.
+//! `surefoot-sim [--steps N | --robots N] [--seed N]` lives one robot after another, from this seed
+//! on, until so many things have happened, or so many robots have lived; `--seed N --log` lives one and
+//! shows all that happened. `--list` names the properties.
 
 use std::{process::ExitCode, time::Instant};
 use surefoot_sim::{properties, run::Run};
 
-const USAGE: &str = "surefoot-sim [--steps N] [--seed N] [--robots N] | --seed N --log | --list";
+const USAGE: &str = "surefoot-sim [--steps N | --robots N] [--seed N] | --seed N --log | --list";
 
 struct Options {
     steps: u64,
     seed: u64,
-    robots: usize,
+    /// How many robots live at most.
+    robots: u64,
     log: bool,
     list: bool,
 }
@@ -21,7 +22,7 @@ fn options() -> Result<Options, String> {
     let mut options = Options {
         steps: 1_000_000,
         seed: 0,
-        robots: 1,
+        robots: u64::MAX,
         log: false,
         list: false,
     };
@@ -36,8 +37,8 @@ fn options() -> Result<Options, String> {
             "--steps" => options.steps = number()?,
             "--seed" => options.seed = number()?,
             "--robots" => {
-                let robots = number()?.clamp(1, 10_000);
-                options.robots = usize::try_from(robots).map_err(|error| error.to_string())?;
+                options.robots = number()?;
+                options.steps = u64::MAX;
             }
             "--log" => options.log = true,
             "--list" => options.list = true,
@@ -88,21 +89,21 @@ fn show(seed: u64) -> ExitCode {
 fn campaign(options: &Options) -> ExitCode {
     let began = Instant::now();
     let (mut steps, mut runs, mut seed) = (0, 0_u64, options.seed);
-    while steps < options.steps {
+    while steps < options.steps && runs < options.robots {
         let mut run = Run::new(seed);
         let lived = run.live();
         steps += run.steps;
         runs += 1;
         if let Err(failure) = lived {
             println!("seed {seed}: {}", failure.summary());
-            println!("broken after {runs} runs; `surefoot-sim --seed {seed} --log` shows it");
+            println!("broken after {runs} robots; `surefoot-sim --seed {seed} --log` shows it");
             return ExitCode::FAILURE;
         }
         seed = seed.wrapping_add(1);
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{steps} steps, {runs} runs (seeds {} to {}), {seconds:.1} s: every promise was kept",
+        "{steps} steps, {runs} robots (seeds {} to {}), {seconds:.1} s: every promise was kept",
         options.seed,
         seed.wrapping_sub(1)
     );

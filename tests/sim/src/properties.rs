@@ -589,7 +589,8 @@ fn ends_on_confirmed(robot: &Robot) -> Verdict {
         ("the profile's", &robot.profile),
         ("the loader's default", &robot.default),
     ] {
-        must(found == confirmed, || {
+        let excused = robot.entries_left && what == "the profile's";
+        must(found == confirmed || excused, || {
             format!("{found} is {what}, and {confirmed} is confirmed")
         })?;
     }

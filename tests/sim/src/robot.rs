@@ -110,8 +110,14 @@ pub struct Robot {
     pub store: BTreeSet<StorePath>,
     /// What the boot loader starts, unless told otherwise.
     pub default: StorePath,
-    /// Whether somebody else's installer or switch had the last word on what starts or runs.
+    /// Whether the boot loader's default is what somebody else made it.
     pub meddled: bool,
+    /// Whether the boot entries could not be put in order after a trial by booting. The agent then
+    /// leaves the profile as it is until the next update. Were it to try again once it can, nothing
+    /// would have to be excused for this.
+    pub entries_left: bool,
+    /// What somebody else switched to.
+    pub by_hand: BTreeSet<StorePath>,
     /// Where the dead-man timer goes back to, and when.
     pub dead_man: Option<(StorePath, Instant)>,
     /// What the boot loader starts next, once.
@@ -196,6 +202,8 @@ impl Robot {
             store: BTreeSet::from([a.clone()]),
             default: a,
             meddled: false,
+            entries_left: false,
+            by_hand: BTreeSet::new(),
             dead_man: None,
             one_shot: None,
             boot_guard: None,
@@ -263,6 +271,18 @@ impl Robot {
             && self.pending.is_empty()
             && self.machine.is_some()
             && !self.is_guarded()
+    }
+
+    /// Whether a new system is being looked at.
+    pub(crate) fn is_inspecting(&self) -> bool {
+        let mut pending = self.pending.iter();
+        pending.any(|pending| matches!(pending, Pending::Event(Event::Inspected { .. })))
+    }
+
+    /// Whether an answer is on its way to the agent.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether the agent asks the repository right now.

