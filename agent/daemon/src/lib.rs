@@ -40,7 +40,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// Over-the-air NixOS updates for robots that always keep their footing: the daemon.
 #[derive(Debug, Parser)]
@@ -115,7 +117,10 @@ pub fn main() -> ExitCode {
 
 /// Under systemd the log goes to the journal with its fields; elsewhere to standard error.
 fn log() {
-    let filter = EnvFilter::try_from_env("SUREFOOT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = std::env::var("SUREFOOT_LOG")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
     let registry = tracing_subscriber::registry().with(filter);
     let journald = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     match journald {

@@ -6,7 +6,7 @@ use surefoot_core::{
     gate::Stage,
     journal::{Journal, MAX_BLOCKED, MAX_HISTORY, What},
     machine::{
-        Decided, Effect, Event, Policy, Request,
+        Decided, Effect, Event, MAX_REBOOTS, Policy, Request,
         state::{Mode, Origin, Phase, State, Trial},
     },
     release::Name,
@@ -78,6 +78,11 @@ pub const ALL: &[Property] = &[
         promise: "No system runs on trial without its guard: the dead-man timer, or the boot's \
                   deadline.",
         check: Check::Always(trial_is_guarded),
+    },
+    Property {
+        name: "reboots-are-bounded",
+        promise: "A way back that fails reboots the robot a few times, and then stands still.",
+        check: Check::Always(reboots_are_bounded),
     },
     Property {
         name: "written-before-done",
@@ -577,6 +582,15 @@ fn switches_to_what_is_there(robot: &Robot, effect: &Effect) -> Verdict {
     match effect {
         Effect::Switch(order) => must(robot.store.contains(&order.system), || {
             format!("{} is not in the store", order.system)
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn reboots_are_bounded(robot: &Robot) -> Verdict {
+    match robot.state() {
+        State::Reverting(reverting) => must(reverting.reboots <= MAX_REBOOTS, || {
+            format!("it rebooted {} times to get back", reverting.reboots)
         }),
         _ => Ok(()),
     }

@@ -93,10 +93,9 @@ impl Witness {
             Event::Gates { stage, closed } => {
                 self.gates.insert(*stage, closed.is_empty());
             }
-            Event::Probed(report) if report.failures.is_empty() && report.pending.is_empty() => {
-                if self.healthy.as_ref().is_none_or(|(of, _)| of != current) {
-                    self.healthy = Some((current.clone(), now));
-                }
+            Event::Probed(report) if report.healthy() => {
+                let since = self.healthy.take().filter(|(of, _)| of == current);
+                self.healthy = since.or_else(|| Some((current.clone(), now)));
             }
             Event::Probed(_) => self.healthy = None,
             // Granted or not: what may have ended is not relied on.

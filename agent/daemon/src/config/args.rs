@@ -1,6 +1,6 @@
 //! The daemon's arguments that are about its configuration.
 
-use super::{load, reference};
+use super::{layers::load, reference};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Where the configuration lies, and what to do with it instead of running.
