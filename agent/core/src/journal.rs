@@ -70,8 +70,7 @@ pub struct Journal {
     pub extra: BTreeMap<String, serde_json::Value>,
 }
 
-/// The robot's memory was lost. Until a release is confirmed or a technician asks for an update or
-/// resumes, nothing that may have failed here before is tried, and no guard is disarmed.
+/// The robot's memory was lost. Until a release is confirmed or a technician asks for an update, nothing that may have failed here before is tried, and no guard is disarmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Loss {

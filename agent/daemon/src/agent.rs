@@ -349,9 +349,14 @@ impl Agent {
         fault::point("before", &name);
         // A new root must be there before the journal relies on it; an old one must not go before
         // the journal has let go of it.
-        let mut roots = self.machine.journal().roots();
+        let before = self.machine.journal();
+        let mut roots = before.roots();
         roots.extend(journal.roots());
-        roots::set(Path::new(roots::DIR), &roots)?;
+        // A root without a journal is how a lost journal is known: at the first start the journal comes
+        // first, and what runs is rooted as such.
+        if before.confirmed.is_some() || before.lost.is_some() {
+            roots::set(Path::new(roots::DIR), &roots)?;
+        }
         self.state.save(journal)?;
         roots::set(Path::new(roots::DIR), &journal.roots())?;
         fault::point("after", &name);

@@ -60,6 +60,7 @@ impl Robot {
             self.witness.sees(&event, self.now, &self.current);
         }
         let step = machine.step(event.clone(), &cx);
+        self.check_wall_clock(&machine, &event, &cx);
         if self.struck() {
             return;
         }

@@ -6,7 +6,7 @@ use surefoot_core::{
     gate::Stage,
     journal::{Journal, MAX_BLOCKED, MAX_HISTORY, What},
     machine::{
-        Decided, Effect, Event, MAX_REBOOTS, Policy, Request,
+        Context, Decided, Effect, Event, MAX_REBOOTS, Machine, Policy, Request,
         state::{Mode, Origin, Phase, State, Trial},
     },
     release::Name,
@@ -187,6 +187,24 @@ impl Robot {
         if !so {
             self.broken(name, otherwise);
         }
+    }
+
+    /// The same is decided whatever the wall clock shows.
+    pub(crate) fn check_wall_clock(&self, machine: &Machine, event: &Event, cx: &Context<'_>) {
+        let decide = |wall| {
+            let decided = machine.step(event.clone(), &Context { wall, ..*cx });
+            let decided = decided.persisted(|_| Ok::<_, ()>(()));
+            let decided = decided.expect("nothing is written");
+            let due = decided.machine.deadline();
+            (decided.effects, decided.answer, due)
+        };
+        let other = jiff::Timestamp::from_second(4_000_000_000).ok();
+        let same = decide(cx.wall) == decide(other.filter(|_| cx.wall != other));
+        self.promised(
+            "wall-clock-decides-nothing",
+            same,
+            "another clock, another decision",
+        );
     }
 
     /// A property does not hold: ends the run.

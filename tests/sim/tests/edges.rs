@@ -597,6 +597,22 @@ fn after_a_loss_what_runs_is_confirmed_and_only_another_release_is_tried() {
 }
 
 #[test]
+fn after_a_loss_on_the_newest_release_the_next_one_is_tried() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    lose_memory(&mut robot);
+    robot.settle();
+    let known = robot
+        .journal
+        .lost
+        .as_ref()
+        .and_then(|loss| loss.known.clone());
+    assert_eq!(known, Some(release('b')));
+    robot.published = Some(release('c'));
+    robot.settle_until(|robot| *robot.confirmed() == system('c'));
+}
+
+#[test]
 fn after_a_loss_a_technician_may_say_go() {
     let mut robot = robot();
     robot.published = Some(release('b'));

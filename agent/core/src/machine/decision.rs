@@ -114,7 +114,10 @@ impl Decision<'_> {
         });
         let blocked = &mut self.journal.blocked;
         blocked.retain(|b| b.release != entry.release || b.system != entry.system);
-        blocked.push(entry);
+        blocked.push(Blocked {
+            evidence: entry.evidence.shortened(),
+            ..entry
+        });
         let surplus = blocked.len().saturating_sub(MAX_BLOCKED);
         blocked.drain(..surplus);
     }

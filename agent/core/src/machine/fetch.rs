@@ -58,9 +58,9 @@ impl Decision<'_> {
             State::Trial(_) | State::Committing(_) | State::Reverting(_) => return,
         };
         let wanted = offered.filter(|target| {
-            self.memory.drift.is_none()
-                && self.is_to_be_tried(target)
-                && !self.may_have_failed_before_the_loss(target)
+            // First of all: what is offered after a loss is noticed whether it would be tried or not.
+            let suspicious = self.may_have_failed_before_the_loss(target);
+            self.memory.drift.is_none() && self.is_to_be_tried(target) && !suspicious
         });
         if before == wanted {
             return;

@@ -188,6 +188,9 @@ pub enum Origin {
     },
 }
 
+/// Failures that are remembered with a blocked release, with the last lines of each.
+pub const MAX_FAILURES: usize = 8;
+
 /// Why a system was left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -442,6 +445,14 @@ impl Cause {
 }
 
 impl Evidence {
+    /// With no more failures than are remembered with a blocked release: a system of which everything
+    /// fails must not make the journal larger than is ever read.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        self.failures.truncate(MAX_FAILURES);
+        self
+    }
+
     /// Evidence from a switch that failed.
     #[must_use]
     pub fn of_switch(outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) -> Self {

@@ -19,6 +19,9 @@ const MAGIC: &str = "surefoot-hold-1";
 /// Files above this size are not read, bytes: a hold has an owner and a reason of one line.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// What the owner of a hold begins with of which only the file is left.
+const UNREADABLE: &str = "a hold that cannot be read";
+
 /// The holds of a state directory, by their files.
 ///
 /// # Errors
@@ -51,23 +54,31 @@ fn hold(path: &Path) -> Result<Hold, String> {
 
 /// What stands for a hold of which only the file is left.
 fn unreadable(path: &Path, why: &str) -> Hold {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
     Hold {
-        owner: format!("a hold that cannot be read ({name})"),
+        owner: unreadable_owner(path),
         why: format!("{why}; a technician can end it with `surefoot resume`"),
         since: None,
         expiry: None,
     }
 }
 
-/// Writes the holds that are new or were changed.
+fn unreadable_owner(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("{UNREADABLE} ({name})")
+}
+
+/// Writes the holds that are new or were changed. One that cannot be read is left as it lies: it may
+/// be read again one day.
 ///
 /// # Errors
 /// The disk says no.
 pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
     let dir = state_dir.join(DIR);
     let mut there = read(state_dir)?;
-    for hold in holds {
+    let readable = holds
+        .iter()
+        .filter(|hold| !hold.owner.starts_with(UNREADABLE));
+    for hold in readable {
         let of_owner = there.iter().find(|(_, known)| known.owner == hold.owner);
         let path = match of_owner {
             Some((_, known)) if known == hold => continue,
@@ -93,7 +104,9 @@ pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
 /// The disk says no.
 pub(super) fn remove_all_but(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
     for (path, known) in read(state_dir)? {
-        if holds.iter().all(|hold| hold.owner != known.owner) {
+        let unreadable = unreadable_owner(&path);
+        let kept = |hold: &Hold| hold.owner == known.owner || hold.owner == unreadable;
+        if !holds.iter().any(kept) {
             fs::remove_file(&path)
                 .and_then(|()| file::sync_parent(&path))
                 .with_context(|| format!("cannot remove {}", path.display()))?;
@@ -162,6 +175,12 @@ mod tests {
             remove_all_but(dir, &holds).unwrap();
             assert_eq!(all(dir), holds);
         }
+        // One that can be read again is not taken for ended.
+        let unreadable = all(dir);
+        fs::write(&path, whole).unwrap();
+        write(dir, &unreadable).unwrap();
+        remove_all_but(dir, &unreadable).unwrap();
+        assert_eq!(all(dir)[0].owner, "ada");
         remove_all_but(dir, &[]).unwrap();
         assert_eq!(all(dir), []);
     }

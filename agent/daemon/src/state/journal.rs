@@ -134,9 +134,12 @@ impl StateDir {
         {
             tracing::error!("{}", loss.why);
             for name in NAMES.slots.into_iter().chain([BEFORE_SLOTS]) {
-                let path = self.dir.join(name);
-                // For people only: a disk that says no must not keep the agent from its work.
-                let _ = fs::copy(&path, self.dir.join(format!("{name}.broken")));
+                let (path, aside) = (self.dir.join(name), self.dir.join(format!("{name}.broken")));
+                // For people only: a disk that says no must not keep the agent from its work. What was
+                // found first is what was lost.
+                if !aside.exists() {
+                    let _ = fs::copy(&path, aside);
+                }
             }
         }
         *self
@@ -179,14 +182,18 @@ impl StateDir {
         slots
             .save(&body)
             .with_context(|| format!("cannot write the journal in {}", self.dir.display()))?;
-        holds::remove_all_but(&self.dir, &journal.holds)?;
-        // Older than what was just written, and never to be taken for it.
+        // The journal is written; what stays lying about must not make anybody write it again.
+        if let Err(error) = holds::remove_all_but(&self.dir, &journal.holds) {
+            tracing::warn!("a hold that ended will be one again after a restart: {error:#}");
+        }
+        // Older than what was just written, and never to be taken for it: the slots come first.
         match fs::remove_file(self.dir.join(BEFORE_SLOTS)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("cannot remove the old {BEFORE_SLOTS}"))
+                tracing::warn!("cannot remove the old {BEFORE_SLOTS}: {error}");
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(())
     }
 }
 

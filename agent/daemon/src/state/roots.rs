@@ -27,7 +27,9 @@ pub(crate) fn remembered(dir: &Path, profiles: &Path) -> Vec<Generation> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok())
     };
-    let mut rooted: Vec<String> = names(dir).filter(|name| name != "next").collect();
+    let mut rooted: Vec<String> = names(dir)
+        .filter(|name| name != "next" && !name.starts_with(file::TEMPORARY))
+        .collect();
     // "confirmed", "fallback-1", …, "previous": by what they are, and then by number.
     rooted.sort_by_key(|name| (name.len(), name.clone()));
     rooted.sort_by_key(|name| name != "confirmed");
