@@ -33,6 +33,7 @@ pub fn status() -> StatusInfo {
         repository: "https://updates.example.org/fleet".into(),
         state: State::Trial,
         doing: "trying release 3".into(),
+        fault: Some("the journal cannot be written: no space left".into()),
         checking: false,
         running: Some(system("3")),
         booted: Some(system("2")),

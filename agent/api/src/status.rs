@@ -316,6 +316,9 @@ pub struct StatusInfo {
     pub state: State,
     /// What it is doing and why, in one sentence.
     pub doing: String,
+    /// Why the agent cannot decide anything now, if it cannot: its journal cannot be written, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
     /// The repository is being asked right now.
     pub checking: bool,
     /// What runs now.

@@ -162,10 +162,11 @@ impl<D: Disk> Slots<D> {
         Ok((slots, Found { content, damage }))
     }
 
-    /// Replaces the older slot. After an error the newer one is still in force.
+    /// Replaces the older slot.
     ///
     /// # Errors
-    /// The disk says no.
+    /// The disk says no. Then either content may be found later: whoever must be sure that the new one
+    /// is not saves the old one again, which takes its place.
     pub fn save(&mut self, body: &[u8]) -> io::Result<()> {
         let counter = self.counter.saturating_add(1);
         let bytes = wrap(self.names.magic, counter, body);
@@ -271,6 +272,9 @@ mod tests {
         contents: Vec<(Vec<u8>, usize)>,
         /// Power goes off at this operation.
         cut_at: Option<usize>,
+        /// From this operation on the disk says no, so many times; whether it has done by then what it
+        /// says no to.
+        no: Option<(usize, usize, bool)>,
         operations: usize,
         /// A file that the disk cannot read any more, and what it says.
         bad: Option<(&'static str, i32)>,
@@ -283,6 +287,24 @@ mod tests {
             }
             self.operations += 1;
             Ok(())
+        }
+
+        /// Does an operation, unless the disk says no; it may have done it then all the same.
+        fn does(&mut self, what: impl FnOnce(&mut Self)) -> io::Result<()> {
+            self.operation()?;
+            let at = self.operations;
+            match self.no {
+                Some((from, times, done)) if (from..from + times).contains(&at) => {
+                    if done {
+                        what(self);
+                    }
+                    Err(io::Error::other("the disk says no"))
+                }
+                _ => {
+                    what(self);
+                    Ok(())
+                }
+            }
         }
 
         /// What is there when power comes back. `names`: whether renames that were not synced
@@ -318,27 +340,25 @@ mod tests {
             // The content is there before the cut, to be torn at any byte.
             self.contents.push((bytes.to_vec(), 0));
             self.seen.insert(name.into(), self.contents.len() - 1);
-            self.operation()
+            self.does(|_| {})
         }
 
         fn sync(&mut self, name: &str) -> io::Result<()> {
-            self.operation()?;
-            let content = &mut self.contents[self.seen[name]];
-            content.1 = content.0.len();
-            Ok(())
+            self.does(|disk| {
+                let content = &mut disk.contents[disk.seen[name]];
+                content.1 = content.0.len();
+            })
         }
 
         fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-            self.operation()?;
-            let content = self.seen.remove(from).unwrap();
-            self.seen.insert(to.into(), content);
-            Ok(())
+            self.does(|disk| {
+                let content = disk.seen.remove(from).unwrap();
+                disk.seen.insert(to.into(), content);
+            })
         }
 
         fn sync_dir(&mut self) -> io::Result<()> {
-            self.operation()?;
-            self.synced = self.seen.clone();
-            Ok(())
+            self.does(|disk| disk.synced = disk.seen.clone())
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -386,6 +406,32 @@ mod tests {
             }
         }
         assert!(cuts > 4000);
+    }
+
+    #[test]
+    fn a_save_that_failed_anywhere_is_undone_by_saving_what_was_there_before() {
+        for saves in 1..=3 {
+            for at in 1..=4 {
+                for times in 1..=6 {
+                    for done in [false, true] {
+                        let (mut slots, _) = open(SimDisk::default());
+                        for n in 1..=saves {
+                            slots.save(&state(n)).unwrap();
+                        }
+                        slots.disk.operations = 0;
+                        slots.disk.no = Some((at, times, done));
+                        slots.save(&state(9)).unwrap_err();
+                        // The disk may go on saying no.
+                        while slots.save(&state(saves)).is_err() {}
+                        for names in [false, true] {
+                            let (_, found) = open(slots.disk.reboot(names, usize::MAX));
+                            assert_eq!(found.content, Some(state(saves)), "{at} {times} {done}");
+                        }
+                        assert_eq!(open(slots.disk).1.content, Some(state(saves)));
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -4,16 +4,15 @@
 //! fed from here and nowhere else.
 
 use crate::{
-    boot,
     config::Config,
-    control::{AgentHandle, Asked, Published, RequestError, Roles},
+    control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
     fault, log,
-    robot::{clock, nixos, process, world},
+    robot::{clock, nixos, process},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
-    switch::dead_man,
-    worker::{Work, Worker},
+    trouble::{Lost, Trouble},
+    worker::{Work, Worker, look},
 };
 use anyhow::Context as _;
 use sd_notify::NotifyState;
@@ -23,14 +22,10 @@ use surefoot_core::{
     StorePath,
     journal::Journal,
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
-    resolver::SwitchUnit,
-    time::BootId,
+    time::{BootId, Instant},
 };
 use surefoot_store::progress;
 use tokio::sync::{mpsc, watch};
-
-/// How long a journal that cannot be written is left alone before the next try.
-const PERSIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest sleep of the loop: a suspended robot looks at the clock again at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -55,6 +50,8 @@ pub(crate) enum End {
 /// The agent: a machine, a disk, and hands.
 pub(crate) struct Agent {
     machine: Machine,
+    /// The journal cannot be written.
+    trouble: Option<Trouble>,
     state: StateDir,
     runtime: RuntimeDir,
     config: Arc<Config>,
@@ -108,6 +105,7 @@ impl Agent {
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
             machine: Machine::new(journal, leases),
+            trouble: None,
             state,
             runtime,
             policy: Policy::from(&*config),
@@ -125,25 +123,14 @@ impl Agent {
             once,
             renew: false,
         };
-        dead_man::let_finish()
-            .await
-            .context("cannot look at the dead-man timer")?;
-        let order = agent.machine.journal().state.order().cloned();
-        let mut world = world::look(order.as_ref())
-            .await
-            .context("cannot look at the robot")?;
-        let settings = boot::Settings::new(&agent.config);
-        if world.switch != SwitchUnit::Running {
-            boot::try_secure(&settings, false).await;
-        }
-        boot::look(&settings, &agent.machine.journal().state, &mut world).await;
+        let world = look(&agent.config, &agent.machine.journal().state).await?;
         tracing::info!(
             state = agent.machine.journal().state.name(),
             booted = ?world.booted, current = ?world.current, profile = ?world.profile,
             default = ?world.default,
             "started"
         );
-        agent.take(Event::Started(world)).await;
+        agent.happened(Event::Started(world));
         Ok(agent)
     }
 
@@ -174,28 +161,23 @@ impl Agent {
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
             }
-            let deadline = self.machine.deadline();
-            let sleep = deadline.map_or(pulse, |at| at.since(clock::since_boot()).min(pulse));
+            let wake = self.wakes();
+            let sleep = wake.map_or(pulse, |at| at.since(clock::since_boot()).min(pulse));
             tokio::select! {
-                event = self.events.recv() => {
-                    self.take(event.context("the worker ended")?).await;
-                }
-                Some(Asked { request, reply }) = requests.recv() => {
-                    let answer = match self.take(Event::Asked(request)).await {
-                        Some(answer) => answer.map_err(RequestError::from),
-                        None => Err(RequestError::Failed("the agent did not answer".to_owned())),
-                    };
-                    // Whoever asked may have left.
-                    let _ = reply.send(answer);
-                }
-                Ok(()) = self.progress.changed() => self.moved(),
+                // Whoever ends the agent does not wait for anything else.
+                biased;
                 Some(signal) = signals.recv() => match signal {
                     Signal::Stop => return Ok(End::Stopped),
                     Signal::Reload => self.reload(config_path),
                 },
+                event = self.events.recv() => {
+                    self.happened(event.context("the worker ended")?);
+                }
+                Some(asked) = requests.recv() => self.asked(asked),
+                Ok(()) = self.progress.changed() => self.moved(),
                 () = tokio::time::sleep(sleep) => {
-                    if deadline.is_some_and(|at| at <= clock::since_boot()) {
-                        self.take(Event::Tick).await;
+                    if wake.is_some_and(|at| at <= clock::since_boot()) {
+                        self.woken();
                     }
                 }
             }
@@ -207,10 +189,10 @@ impl Agent {
     /// # Errors
     /// The request was refused, or did not end where it should.
     pub(crate) async fn run_once(mut self, request: Request) -> anyhow::Result<String> {
-        let said = match self.take(Event::Asked(request)).await {
-            Some(Ok(said)) => said,
-            Some(Err(refusal)) => return Err(refusal.into()),
-            None => anyhow::bail!("the agent did not answer"),
+        let said = match self.answer(request) {
+            Ok(said) => said,
+            Err(RequestError::Refusal(refusal)) => return Err(refusal.into()),
+            Err(RequestError::Failed(why)) => anyhow::bail!(why),
         };
         let wanted = self
             .machine
@@ -219,15 +201,13 @@ impl Agent {
             .order()
             .map(|o| o.system.clone());
         while self.machine.journal().state != State::Idle {
-            let deadline = self.machine.deadline();
-            let sleep = deadline.map_or(LONGEST_SLEEP, |at| at.since(clock::since_boot()));
+            let sleep = self.wakes();
+            let sleep = sleep.map_or(LONGEST_SLEEP, |at| at.since(clock::since_boot()));
             tokio::select! {
                 event = self.events.recv() => {
-                    self.take(event.context("the worker ended")?).await;
+                    self.happened(event.context("the worker ended")?);
                 }
-                () = tokio::time::sleep(sleep) => {
-                    self.take(Event::Tick).await;
-                }
+                () = tokio::time::sleep(sleep) => self.woken(),
             }
         }
         let current = nixos::system(nixos::CURRENT);
@@ -251,9 +231,133 @@ impl Agent {
             .with_context(|| format!("{to} is no system that this robot keeps"))
     }
 
+    /// When something is due without an event: another try of the journal, or what the machine
+    /// waits for.
+    fn wakes(&self) -> Option<Instant> {
+        match &self.trouble {
+            Some(trouble) => Some(trouble.next()),
+            None => self.machine.deadline(),
+        }
+    }
+
+    /// Something is due.
+    fn woken(&mut self) {
+        let Some(trouble) = &mut self.trouble else {
+            self.happened(Event::Tick);
+            return;
+        };
+        let now = clock::since_boot();
+        if let Err(error) = self.state.save(self.machine.journal()) {
+            self.cannot_write(&error, Lost::Nothing);
+        } else if trouble.missed() {
+            trouble.looking(now);
+            let state = Box::new(self.machine.journal().state.clone());
+            let _ = self.work.send(Work::Look(state));
+        } else if self.machine.deadline().is_some_and(|at| at <= now) {
+            self.happened(Event::Tick);
+        } else {
+            self.can_write();
+        }
+    }
+
+    /// Something happened by itself. If it cannot be written it is found by a look at the robot,
+    /// later: see [`Trouble`].
+    fn happened(&mut self, event: Event) {
+        let lost = match event {
+            Event::Started(_) => Lost::Look,
+            Event::Tick => Lost::Nothing,
+            _ => Lost::Event,
+        };
+        if self.trouble.as_ref().is_some_and(Trouble::missed) {
+            if lost != Lost::Look {
+                return;
+            }
+            let (journal, leases) = (self.machine.journal(), self.machine.leases());
+            self.machine = Machine::new(journal.clone(), leases.clone());
+        }
+        match self.take(event) {
+            Ok(_)
+                if self
+                    .trouble
+                    .as_ref()
+                    .is_none_or(|t| !t.missed() || lost == Lost::Look) =>
+            {
+                self.can_write();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.undo();
+                self.cannot_write(&error, lost);
+            }
+        }
+    }
+
+    /// Answers a request, unless nobody waits for that any more: it is dead then.
+    fn asked(&mut self, Asked { request, reply }: Asked) {
+        if reply.is_closed() {
+            tracing::info!("nothing was done for a caller that has left");
+            return;
+        }
+        let answer = self.answer(request);
+        // Whoever asked may have left by now.
+        let _ = reply.send(answer);
+    }
+
+    /// Decides a request. It is tried once: what is answered as failed does not happen later.
+    fn answer(&mut self, request: Request) -> Result<String, RequestError> {
+        if let Some(trouble) = &self.trouble
+            && matches!(request, Request::Update)
+        {
+            return Err(RequestError::Failed(trouble.why().to_owned()));
+        }
+        match self.take(Event::Asked(request)) {
+            Ok(Some(answer)) => Ok(answer?),
+            Ok(None) => Err(RequestError::Failed("the agent has no answer".to_owned())),
+            Err(error) => {
+                if !self.undo() {
+                    self.cannot_write(&error, Lost::Nothing);
+                }
+                Err(RequestError::Failed(format!("nothing was done: {error:#}")))
+            }
+        }
+    }
+
+    /// Writes the journal as it was before a step that could not be written: it may have reached the
+    /// disk all the same, and must not be found there by a restart.
+    fn undo(&self) -> bool {
+        self.state.save(self.machine.journal()).is_ok()
+    }
+
+    /// The journal cannot be written: says so once.
+    fn cannot_write(&mut self, error: &anyhow::Error, lost: Lost) {
+        let now = clock::since_boot();
+        let (trouble, news) = Trouble::after(self.trouble.take(), format!("{error:#}"), lost, now);
+        if news {
+            tracing::error!(
+                "{}; nothing is decided until it can be written",
+                trouble.why()
+            );
+        }
+        self.trouble = Some(trouble);
+        self.publish();
+    }
+
+    /// The journal can be written again.
+    fn can_write(&mut self) {
+        if self.trouble.take().is_some() {
+            tracing::info!("the journal can be written again");
+            self.publish();
+        }
+    }
+
     /// One step: decide, write, act.
-    async fn take(&mut self, event: Event) -> Option<Answer> {
+    ///
+    /// # Errors
+    /// It could not be written: nothing has happened, and nothing has changed here. The disk may have
+    /// it all the same.
+    fn take(&mut self, event: Event) -> anyhow::Result<Option<Answer>> {
         self.note_check(&event);
+        let asked = matches!(event, Event::Asked(_));
         let by_boot = match &event {
             Event::Asked(Request::Rollback { .. }) => nixos::by_boot(self.machine.journal()),
             _ => Vec::new(),
@@ -266,22 +370,14 @@ impl Agent {
             random: fastrand::u64(..),
             policy: &self.policy,
         };
-        let mut step = self.machine.step(event, &cx);
-        let decided = loop {
-            match step.persisted(|journal| self.persist(journal)) {
-                Ok(decided) => break decided,
-                Err((again, error)) => {
-                    // Nothing may happen before it is written: wait for the disk.
-                    tracing::error!("{error:#}; trying again");
-                    let _ = sd_notify::notify(&[
-                        NotifyState::Watchdog,
-                        NotifyState::Status(&format!("{error:#}")),
-                    ]);
-                    tokio::time::sleep(PERSIST_AGAIN).await;
-                    step = *again;
-                }
-            }
-        };
+        let step = self.machine.step(event, &cx);
+        let decided = step.persisted(|journal| self.persist(journal))?;
+        let took = clock::since_boot().since(cx.now);
+        anyhow::ensure!(
+            !asked || took <= ANSWER,
+            "the disk took {} s to write the journal, and nobody waits that long",
+            took.as_secs()
+        );
         let Decided {
             machine,
             effects,
@@ -316,7 +412,7 @@ impl Agent {
             }
         }
         self.publish();
-        answer
+        Ok(answer)
     }
 
     /// Remembers what a check found, for the status.
@@ -358,7 +454,10 @@ impl Agent {
             roots::set(Path::new(roots::DIR), &roots)?;
         }
         self.state.save(journal)?;
-        roots::set(Path::new(roots::DIR), &journal.roots())?;
+        // What is rooted too long is let go of with the next step.
+        if let Err(error) = roots::set(Path::new(roots::DIR), &journal.roots()) {
+            tracing::warn!("{error:#}");
+        }
         fault::point("after", &name);
         Ok(())
     }
@@ -379,6 +478,7 @@ impl Agent {
             self.last_check.as_ref(),
             self.meter.progress(),
             self.knowledge.borrow().clone(),
+            self.trouble.as_ref().map(Trouble::why),
         );
         let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);
         let history = self.machine.journal().history.iter().rev();

@@ -27,6 +27,7 @@ mod robot;
 mod state;
 mod status;
 mod switch;
+mod trouble;
 mod worker;
 
 use agent::{Agent, End, Signal};

@@ -101,6 +101,7 @@ pub(crate) fn of(
     last_check: Option<&LastCheck>,
     progress: Option<Progress>,
     knowledge: Option<Knowledge>,
+    fault: Option<&str>,
 ) -> StatusInfo {
     let (journal, now) = (machine.journal(), clock::since_boot());
     let closed = machine.closed(policy, now);
@@ -113,7 +114,11 @@ pub(crate) fn of(
         channel: config.channel.to_string(),
         repository: config.repository.to_string(),
         state: (&journal.state).into(),
-        doing: doing(machine, config, last_check, &closed),
+        doing: match fault {
+            Some(fault) => format!("nothing is decided: {fault}"),
+            None => doing(machine, config, last_check, &closed),
+        },
+        fault: fault.map(ToOwned::to_owned),
         checking: machine.polling(),
         running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),
         booted: nixos::system(nixos::BOOTED).map(|path| known(journal, path)),

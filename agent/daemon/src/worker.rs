@@ -16,9 +16,10 @@ use std::{path::PathBuf, sync::Arc};
 use surefoot_api::Knowledge;
 use surefoot_core::{
     gate::Stage,
-    machine::{Effect, Event},
+    machine::{Effect, Event, state::State},
     reboot,
     release::Target,
+    resolver::{SwitchUnit, World},
 };
 use surefoot_store::progress;
 use tokio::{
@@ -32,6 +33,8 @@ pub(crate) enum Work {
     Effect(Effect),
     /// From now on by this configuration.
     Reload(Arc<Config>),
+    /// Look at the robot as at a start, in this state.
+    Look(Box<State>),
 }
 
 /// What every piece of work needs.
@@ -87,6 +90,10 @@ impl Worker {
             match work {
                 Work::Effect(effect) => self.carry_out(effect).await,
                 Work::Reload(config) => self.reload(config).await,
+                Work::Look(state) => match look(&self.tools.config, &state).await {
+                    Ok(world) => self.tools.say(Event::Started(world)),
+                    Err(error) => tracing::warn!("{error:#}"),
+                },
             }
         }
     }
@@ -238,6 +245,25 @@ impl Worker {
             task.abort();
         }
     }
+}
+
+/// Looks at the robot as at a start, in the state of the journal.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World> {
+    dead_man::let_finish()
+        .await
+        .context("cannot look at the dead-man timer")?;
+    let mut world = world::look(state.order())
+        .await
+        .context("cannot look at the robot")?;
+    let settings = boot::Settings::new(config);
+    if world.switch != SwitchUnit::Running {
+        boot::try_secure(&settings, false).await;
+    }
+    boot::look(&settings, state, &mut world).await;
+    Ok(world)
 }
 
 /// A guard that cannot be taken back stays, and is taken back again at the next start.

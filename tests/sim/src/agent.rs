@@ -22,11 +22,16 @@ impl Robot {
         if self.machine.is_none() {
             self.log.note("start");
             self.agent_of = self.current.clone();
-            self.machine = Some(Machine::new(self.journal.clone(), self.leases.clone()));
-            self.witness.starts(self.boots, self.now);
-            let world = self.world();
-            self.feed(Event::Started(world));
+            self.look();
         }
+    }
+
+    /// The agent looks at the robot, with nothing but its journal and what was said in this boot.
+    fn look(&mut self) {
+        self.machine = Some(Machine::new(self.journal.clone(), self.leases.clone()));
+        self.witness.starts(self.boots, self.now);
+        let world = self.world();
+        self.feed(Event::Started(world));
     }
 
     /// Gives the agent an event; its effects happen. Nothing, if it does not run.
@@ -64,7 +69,8 @@ impl Robot {
         if self.struck() {
             return;
         }
-        let Some((decided, written)) = self.persist(step) else {
+        let Ok((decided, written)) = self.persist(step) else {
+            self.not_written(&event);
             return;
         };
         if self.struck() {
@@ -73,7 +79,6 @@ impl Robot {
         let change = Change {
             event: &event,
             before: machine.journal(),
-            // What was decided counts from here, however long the disk refused it.
             now: cx.now,
             policy: &policy,
             decided: &decided,
@@ -103,42 +108,51 @@ impl Robot {
         self.check();
     }
 
-    /// Writes the journal, as often as the disk refuses; nothing if the robot does not live to see
-    /// it written. The roots are there before it, and those of before go after it.
-    fn persist(&mut self, mut step: Step) -> Option<(Decided, Option<Journal>)> {
+    /// Writes the journal. The roots are there before it, and those of before go after it.
+    fn persist(&mut self, step: Step) -> Result<(Decided, Option<Journal>), Refused> {
+        let refuses = self.refused_saves > 0;
+        let mut written = None;
+        let decided = step.persisted(|journal| {
+            if refuses {
+                return Err(Refused);
+            }
+            // Through its text, as on the disk.
+            let text = serde_json::to_vec(journal).expect("it is JSON");
+            written = Journal::parse(&text).ok();
+            Ok(())
+        })?;
+        if let Some(journal) = &written {
+            self.journal = journal.clone();
+            self.roots = journal.roots().into_values().collect();
+        }
+        Ok((decided, written))
+    }
+
+    /// The disk refused what came of an event. What was asked for is answered so, and dead; what
+    /// happened by itself is found by a look at the robot, once the disk takes the journal again.
+    fn not_written(&mut self, event: &Event) {
+        self.log.note("the disk refuses the journal");
         let boots = self.boots;
-        loop {
-            let refuses = self.refused_saves > 0;
-            let mut written = None;
-            let saved = step.persisted(|journal| {
-                if refuses {
-                    return Err(Refused);
-                }
-                // Through its text, as on the disk.
-                let text = serde_json::to_vec(journal).expect("it is JSON");
-                written = Journal::parse(&text).ok();
-                Ok(())
-            });
-            match saved {
-                Ok(decided) => {
-                    if let Some(journal) = &written {
-                        self.journal = journal.clone();
-                        self.roots = journal.roots().into_values().collect();
-                    }
-                    return Some((decided, written));
-                }
-                Err((again, Refused)) => {
-                    self.refused_saves -= 1;
-                    self.log.note("the disk refuses the journal");
-                    self.now = self.now + Duration::from_secs(1);
-                    self.guards_fire();
-                    if self.machine.is_none() || self.boots != boots {
-                        return None;
-                    }
-                    step = *again;
-                }
+        let lost = !matches!(event, Event::Asked(_) | Event::Tick);
+        while self.refused_saves > 0 {
+            self.refused_saves -= 1;
+            self.now = self.now + Duration::from_secs(1);
+            self.guards_fire();
+            if self.machine.is_none() || self.boots != boots {
+                return;
+            }
+            // The time may come again, and somebody may ask again, while it still refuses.
+            if !lost {
+                return;
             }
         }
+        // What the agent's own work answered meanwhile was dropped, or comes after the look.
+        if self.chance.next().is_multiple_of(2) {
+            self.pending
+                .retain(|pending| !matches!(pending, Pending::Event(_)));
+        }
+        self.machine = None;
+        self.start();
     }
 
     /// The kept systems that only a boot leads to: a system with the kernel that was booted can be

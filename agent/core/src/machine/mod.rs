@@ -81,15 +81,14 @@ impl Step {
     /// state is persisted.
     ///
     /// # Errors
-    /// Whatever `persist` says, with the step: nothing has happened, and it can be tried again.
+    /// Whatever `persist` says. Then nothing has happened, and the step is gone: what was decided on
+    /// may have changed before the journal can be written again.
     pub fn persisted<E>(
         self,
         persist: impl FnOnce(&Journal) -> Result<(), E>,
-    ) -> Result<Decided, (Box<Self>, E)> {
-        if self.dirty
-            && let Err(error) = persist(&self.decided.machine.journal)
-        {
-            return Err((Box::new(self), error));
+    ) -> Result<Decided, E> {
+        if self.dirty {
+            persist(&self.decided.machine.journal)?;
         }
         Ok(self.decided)
     }

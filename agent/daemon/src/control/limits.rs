@@ -16,7 +16,7 @@ pub(super) const IDLE: Duration = Duration::from_secs(60);
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to answer.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
 
 /// How long the user database may take.
 pub(super) const LOOKUP: Duration = Duration::from_secs(3);

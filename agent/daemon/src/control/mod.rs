@@ -22,6 +22,7 @@ mod stream;
 mod tests;
 
 pub(crate) use handle::{AgentHandle, Asked, Published, RequestError};
+pub(crate) use limits::ANSWER;
 pub(crate) use listen::listen;
 pub(crate) use roles::Roles;
 pub(crate) use server::serve;

@@ -42,6 +42,18 @@ pub(super) async fn findings(runs: bool) -> Vec<Finding> {
     findings
 }
 
+/// What keeps the agent from deciding anything.
+pub(super) fn fault(status: &StatusInfo) -> Option<Finding> {
+    let why = status.fault.as_ref()?;
+    Some(Finding::fail(
+        AGENT,
+        "journal",
+        why,
+        "make room on the disk of the state directory, or make it writable; the agent then goes on by \
+         itself",
+    ))
+}
+
 /// Leases that have to say that the robot is free: one that nobody ever takes keeps it from every update.
 pub(super) fn leases(required: &[Name], status: &StatusInfo) -> Vec<Finding> {
     let judge = |name: &Name| {

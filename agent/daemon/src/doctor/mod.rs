@@ -57,6 +57,7 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
         ));
     }
     if let Some(status) = &inputs.status {
+        findings.extend(agent::fault(status));
         findings.extend(agent::leases(&inputs.config.gates.leases, status));
     }
     findings
