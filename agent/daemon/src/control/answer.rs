@@ -1,9 +1,11 @@
 //! One call: what is asked, whether the caller may, and the answer.
 
 use super::{
-    caller::Caller,
+    client::Client,
     handle::{AgentHandle, Asked, RequestError},
     limits::ANSWER,
+    places::Doing,
+    tally::Turned,
 };
 use surefoot_api::{
     ErrorReply, RollbackTo, StatusInfo, Why,
@@ -47,7 +49,7 @@ impl From<RequestError> for ErrorReply {
 /// Answers a call.
 pub(super) async fn answer(
     call: IncomingCall,
-    caller: &Caller,
+    caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
     match Target::of(&call)? {
@@ -63,12 +65,14 @@ pub(super) async fn answer(
 
 /// What the caller is, if that is enough for the method. Before that is known nothing of what was
 /// said along is looked at.
-fn authorize(method: Method, caller: &Caller, agent: &AgentHandle) -> Result<Role, ErrorReply> {
+fn authorize(method: Method, caller: &Client, agent: &AgentHandle) -> Result<Role, ErrorReply> {
     let roles = agent.roles.borrow();
     let role = roles.of(caller);
     if role < method.least_role() {
         let needs = roles.needs(method.least_role());
-        tracing::info!(%caller, method = method.name(), "refused: the caller may not do this");
+        if caller.counts(Turned::Down) {
+            tracing::info!(%caller, method = method.name(), "refused: the caller may not do this");
+        }
         return Err(ErrorReply::NotAuthorized { needs });
     }
     Ok(role)
@@ -79,7 +83,7 @@ async fn granted(
     call: Call,
     more: bool,
     role: Role,
-    caller: &Caller,
+    caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
     match call {
@@ -157,7 +161,7 @@ fn words(why: &Why) -> String {
 }
 
 /// Whose things a caller may end: a technician everybody's (`None`), the robot's software its own.
-async fn whose(role: Role, caller: &Caller) -> Option<String> {
+async fn whose(role: Role, caller: &Client) -> Option<String> {
     match role {
         Role::Technician | Role::Root => None,
         Role::App | Role::Anyone => Some(caller.name().await),
@@ -175,11 +179,23 @@ fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Response, Err
 async fn done<P: Parameters<Reply = Done>>(
     call: &P,
     request: Request,
-    caller: &Caller,
+    caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
-    tracing::info!(%caller, method = P::METHOD.name(), "asked");
-    let message = ask(agent, request).await?;
+    match P::METHOD {
+        // The robot's software says them every few seconds, and a lease must not lapse.
+        Method::Lease | Method::EndLease => {
+            tracing::debug!(%caller, method = P::METHOD.name(), "asked");
+        }
+        method => {
+            caller.may_change()?;
+            tracing::info!(%caller, method = method.name(), "asked");
+        }
+    }
+    caller.does(Doing::Kept);
+    let message = ask(agent, request).await;
+    caller.does(Doing::Busy);
+    let message = message?;
     reply(call, &Done { message })
 }
 

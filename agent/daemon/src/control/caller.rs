@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, as the kernel says.
 
 use super::limits::LOOKUP;
+use futures_util::FutureExt as _;
 use nix::{
     errno::Errno,
     libc,
@@ -52,7 +53,7 @@ impl Caller {
     /// # Errors
     /// The caller is in too many groups, or whatever `getsockopt(2)` says. Then nobody knows who
     /// calls, and nobody may be served.
-    pub(super) async fn of(stream: &UnixStream) -> io::Result<Self> {
+    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
         struct Peer<'a>(&'a UnixStream);
         impl AsFd for Peer<'_> {
             fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
@@ -65,7 +66,9 @@ impl Caller {
             Errno::ERANGE => io::Error::other(format!("it is in more than {MAX_GROUPS} groups")),
             error => error.into(),
         })?;
-        let peer = Peer(stream).fetch_peer_credentials().await?;
+        // It only asks the kernel, which never makes anybody wait.
+        let peer = (Peer(stream).fetch_peer_credentials().now_or_never())
+            .ok_or(io::ErrorKind::WouldBlock)??;
         let groups = peer.unix_supplementary_group_ids();
         Ok(Self {
             uid: peer.unix_user_id().as_raw(),

@@ -2,9 +2,10 @@
 
 use super::{
     answer::{Response, answer},
-    caller::Caller,
+    client::Client,
     handle::AgentHandle,
     limits::IDLE,
+    places::Doing,
     stream::{CallReader, MessageWriter},
 };
 use surefoot_api::{
@@ -21,23 +22,26 @@ use tokio::{
 pub(super) async fn converse(
     read: impl AsyncRead + Unpin,
     write: impl AsyncWrite + Unpin,
-    caller: Caller,
+    client: Client,
     agent: AgentHandle,
 ) {
     let mut calls = CallReader::new(read);
     let mut writer = MessageWriter(write);
     loop {
+        client.does(Doing::Idle);
         let call = match timeout(IDLE, calls.next()).await {
             Ok(Ok(Some(call))) => call,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
-                tracing::debug!(%caller, %error, "a client was hung up on");
+                tracing::debug!(%client, %error, "a client was hung up on");
                 return;
             }
         };
+        client.does(Doing::Busy);
+        client.turn().await;
         let oneway = call.oneway;
-        let message = match answer(call, &caller, &agent).await {
-            Ok(Response::Watch(call)) => return watch(call, calls, writer, agent).await,
+        let message = match answer(call, &client, &agent).await {
+            Ok(Response::Watch(call)) => return watch(call, calls, writer, client, agent).await,
             _ if oneway => continue,
             Ok(Response::Reply(message)) => message,
             Err(error) => match message::error(&error) {
@@ -56,8 +60,10 @@ async fn watch(
     call: Watch,
     mut calls: CallReader<impl AsyncRead + Unpin>,
     mut writer: MessageWriter<impl AsyncWrite + Unpin>,
+    client: Client,
     mut agent: AgentHandle,
 ) {
+    client.does(Doing::Idle);
     agent.published.mark_changed();
     loop {
         tokio::select! {
@@ -67,6 +73,7 @@ async fn watch(
             // Nothing may be said after `Watch`: what comes is the end, or out of turn.
             _ = calls.next() => return,
         }
+        client.turn().await;
         let status = agent.published.borrow_and_update().status();
         let Ok(message) = message::reply_and_more(&call, &StatusReply { status }) else {
             return;

@@ -2,9 +2,11 @@
 
 use super::{
     caller::Caller,
+    client::Clients,
     conversation::converse,
     handle::{AgentHandle, Asked, Published},
     roles::Roles,
+    users::User,
 };
 use crate::doctor::Doctor;
 use serde_json::Value;
@@ -67,7 +69,10 @@ impl Agent {
             groups: vec![GROUP],
         };
         let mut heard = Vec::new();
-        let talk = converse(said, &mut heard, caller, self.handle.clone());
+        let role = self.handle.roles.borrow().of(&caller);
+        let entered = Clients::default().enter(caller, role, User::Unlisted);
+        let Ok((client, _)) = entered else { return };
+        let talk = converse(said, &mut heard, client, self.handle.clone());
         let asked = &mut self.asked;
         let answers = async {
             while let Some(Asked { request, reply }) = asked.recv().await {

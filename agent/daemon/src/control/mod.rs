@@ -5,21 +5,26 @@
 //! methods with their types and the protocol are [`surefoot_api`]'s.
 //!
 //! Every client is bounded: in how much it may say, how long it may take, and how many it may be.
-//! One that is slow, silent or hostile costs a place among its own user's few and nothing else.
+//! One that is slow, silent or hostile costs a place among those of its role and nothing else.
 
 mod answer;
 mod caller;
+mod client;
 mod conversation;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod handle;
 mod limits;
 mod listen;
+mod places;
+mod rates;
 mod roles;
 mod server;
 mod stream;
+mod tally;
 #[cfg(test)]
 mod tests;
+mod users;
 
 pub(crate) use handle::{AgentHandle, Asked, Published, RequestError};
 pub(crate) use limits::ANSWER;

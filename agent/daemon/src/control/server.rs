@@ -1,13 +1,20 @@
-//! Takes clients in, and counts them.
+//! Takes clients in, and hangs up on those whose place others need.
 
 use super::{
     caller::Caller,
+    client::{Client, Clients},
     conversation::converse,
     handle::AgentHandle,
-    limits::{MAX_CLIENTS, MAX_CLIENTS_OF_USER, PAUSE},
+    limits::PAUSE,
+    places::Id,
+    tally::Turned,
+    users::KnownUsers,
 };
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use std::{collections::HashMap, convert::Infallible, future::Future};
+use futures_util::{
+    future::{AbortHandle, abortable},
+    stream::{FuturesUnordered, StreamExt},
+};
+use std::{collections::HashMap, convert::Infallible, path::Path};
 use tokio::{
     net::{UnixListener, UnixStream},
     time::{Instant, sleep_until},
@@ -15,98 +22,74 @@ use tokio::{
 
 /// Serves clients for as long as it is polled. Dropping it hangs up on all of them.
 pub(crate) async fn serve(listener: UnixListener, agent: AgentHandle) -> Infallible {
-    let mut clients = FuturesUnordered::new();
-    let mut connections = Connections::default();
+    let clients = Clients::default();
+    let mut users = KnownUsers::of_files(Path::new("/etc"));
+    let mut talks = FuturesUnordered::new();
+    let mut ways_out: HashMap<Id, AbortHandle> = HashMap::new();
     let mut closed_until = Instant::now();
     loop {
         let open = closed_until <= Instant::now();
+        let summary = clients.summary_due();
         tokio::select! {
-            accepted = listener.accept(), if open => {
-                let admitted = match accepted {
-                    Ok((stream, _)) => admit(stream, &mut connections, &agent).await,
-                    Err(error) => {
-                        tracing::warn!(%error, "the control socket takes nobody in for a moment");
-                        closed_until = Instant::now() + PAUSE;
-                        None
+            accepted = listener.accept(), if open => match accepted {
+                Ok((stream, _)) => {
+                    let Some((client, left)) = admit(&stream, &clients, &mut users, &agent) else {
+                        continue;
+                    };
+                    if let Some(left) = left.and_then(|left| ways_out.remove(&left)) {
+                        left.abort();
                     }
-                };
-                clients.extend(admitted);
-            }
+                    let id = client.id();
+                    let (read, write) = stream.into_split();
+                    let (talk, way_out) = abortable(converse(read, write, client, agent.clone()));
+                    ways_out.insert(id, way_out);
+                    talks.push(async move {
+                        // Whether it was hung up on makes no difference: its place is free.
+                        let _ = talk.await;
+                        id
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the control socket takes nobody in for a moment");
+                    closed_until = Instant::now() + PAUSE;
+                }
+            },
             () = sleep_until(closed_until), if !open => {}
-            Some(uid) = clients.next() => connections.leave(uid),
+            () = sleep_until(summary.unwrap_or(closed_until)), if summary.is_some() => clients.sum_up(),
+            Some(id) = talks.next() => {
+                ways_out.remove(&id);
+            }
         }
     }
 }
 
-/// Takes a client in, if there is room. The future ends with the client and gives its user.
-async fn admit(
-    stream: UnixStream,
-    connections: &mut Connections,
+/// Takes a client in, if there is a place for it; the one that has to give it up comes along. Nothing is
+/// waited for: whoever comes next is not to wait for this one.
+fn admit(
+    stream: &UnixStream,
+    clients: &Clients,
+    users: &mut KnownUsers,
     agent: &AgentHandle,
-) -> Option<impl Future<Output = u32> + use<>> {
-    let caller = match Caller::of(&stream).await {
+) -> Option<(Client, Option<Id>)> {
+    let caller = match Caller::of(stream) {
         Ok(caller) => caller,
         Err(error) => {
-            tracing::warn!(%error, "a client without credentials was turned away");
+            if clients.count(Turned::Away, None) {
+                tracing::warn!(%error, "a client without credentials was turned away");
+            }
             return None;
         }
     };
-    if !connections.enter(caller.uid) {
-        tracing::warn!(%caller, "a client was turned away: there are too many");
+    let role = agent.roles.borrow().of(&caller);
+    let user = users.of(caller.uid);
+    let Ok((client, left)) = clients.enter(caller.clone(), role, user.clone()) else {
+        if clients.count(Turned::Away, Some(&user)) {
+            tracing::warn!(%caller, "a client was turned away: there is no place");
+        }
         return None;
+    };
+    if left.is_some() && clients.count(Turned::Out, Some(&user)) {
+        tracing::info!(%client, "a client took the place of another");
     }
-    let uid = caller.uid;
-    let (read, write) = stream.into_split();
-    let talk = converse(read, write, caller, agent.clone());
-    Some(async move {
-        talk.await;
-        uid
-    })
-}
-
-/// How many connections each user has.
-#[derive(Debug, Default)]
-struct Connections(HashMap<u32, usize>);
-
-impl Connections {
-    fn enter(&mut self, uid: u32) -> bool {
-        let all: usize = self.0.values().sum();
-        let own = self.0.entry(uid).or_default();
-        let room = uid == 0 || (all < MAX_CLIENTS && *own < MAX_CLIENTS_OF_USER);
-        if room {
-            *own += 1;
-        }
-        room
-    }
-
-    fn leave(&mut self, uid: u32) {
-        if let Some(own) = self.0.get_mut(&uid) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                self.0.remove(&uid);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_can_shut_the_others_out() {
-        let mut connections = Connections::default();
-        for _ in 0..MAX_CLIENTS_OF_USER {
-            assert!(connections.enter(1000));
-        }
-        assert!(!connections.enter(1000));
-        assert!(connections.enter(1001));
-        connections.leave(1000);
-        assert!(connections.enter(1000));
-        for uid in 2000..2100 {
-            connections.enter(uid);
-        }
-        assert!(!connections.enter(3000));
-        assert!(connections.enter(0));
-    }
+    Some((client, left))
 }

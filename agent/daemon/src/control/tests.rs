@@ -2,7 +2,7 @@
 
 use super::{
     AgentHandle, Asked, Published, RequestError, Roles,
-    limits::{IDLE, WRITE},
+    limits::{IDLE, Limits, WRITE},
     server,
 };
 use crate::doctor::Doctor;
@@ -16,7 +16,8 @@ use std::{
     time::Duration,
 };
 use surefoot_api::{
-    CallError, HistoryEntry, State, StatusInfo, method,
+    CallError, HistoryEntry, State, StatusInfo,
+    method::{self, Role},
     samples::{findings, path, status as full},
 };
 use surefoot_core::machine::{Refusal, Request};
@@ -494,6 +495,65 @@ async fn the_silent_and_the_deaf_do_not_hold_anybody_up() {
     assert!(heard.len() < 4 << 20, "the deaf one was waited for");
     tokio::time::advance(IDLE).await;
     assert_eq!(silent.hear().await, None);
+}
+
+#[tokio::test]
+async fn a_watcher_is_hung_up_on_when_others_need_its_place() {
+    let house = house();
+    let watch = json!({ "method": "io.surefoot.Agent.Watch", "more": true });
+    let mut watchers = Vec::new();
+    for _ in 0..Limits::of(Role::Root).places {
+        let mut client = house.client().await;
+        client.say(&watch).await;
+        client.hear().await.unwrap();
+        watchers.push(client);
+    }
+    assert!(house.call("Status", json!({})).await["error"].is_null());
+    assert_eq!(watchers[0].hear().await, None);
+    // One was enough; the others hear what happens.
+    house
+        .published
+        .send_replace(Published::now(full(), history()));
+    assert!(watchers[1].hear().await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_without_end_are_made_to_wait() {
+    let house = house();
+    let rate = Limits::of(Role::Root).calls;
+    let calls = rate.burst + 10;
+    let mut client = house.client().await;
+    let before = tokio::time::Instant::now();
+    for _ in 0..calls {
+        client
+            .say(&json!({ "method": "io.surefoot.Agent.Status" }))
+            .await;
+        client.hear().await.unwrap();
+    }
+    assert!(before.elapsed() >= rate.every * 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_to_the_disk_is_not_asked_for_without_end() {
+    let mut house = house();
+    let done = || Ok("as you say".to_owned());
+    let hold = || json!({ "why": "a vase" });
+    let rate = Limits::of(Role::Root).changes;
+    for _ in 0..rate.burst {
+        house.asked("Hold", hold(), done()).await;
+    }
+    let refused = house.call("Hold", hold()).await;
+    let (name, parameters) = error(&refused);
+    assert_eq!(name, "io.surefoot.Agent.Refused");
+    let why = parameters["why"].as_str().unwrap();
+    assert!(why.contains("try again in"), "{why}");
+    // A lease must not lapse for that: it is said again as often as it has to be.
+    let lease = json!({ "name": "gripper", "busy": true, "seconds": 1 });
+    for _ in 0..100 {
+        house.asked("Lease", lease.clone(), done()).await;
+    }
+    tokio::time::advance(rate.every).await;
+    house.asked("Hold", hold(), done()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,154 @@
+//! One client among all of them: its place, and what its user has had.
+
+use super::{
+    caller::Caller,
+    limits::Limits,
+    places::{Doing, Full, Id, Places},
+    rates::Rates,
+    tally::{Tally, Turned},
+    users::User,
+};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use surefoot_api::{ErrorReply, method::Role};
+use tokio::time::{Instant, sleep};
+
+/// What is known of all clients.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Clients(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    places: Places,
+    calls: Rates,
+    changes: Rates,
+    tally: Tally,
+}
+
+impl Clients {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a client in. The one that has to give up its place for it comes along.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub(super) fn enter(
+        &self,
+        caller: Caller,
+        role: Role,
+        user: User,
+    ) -> Result<(Client, Option<Id>), Full> {
+        let (id, left) = self.known().places.enter(role, &user)?;
+        let client = Client {
+            caller,
+            role,
+            user,
+            id,
+            clients: self.clone(),
+        };
+        Ok((client, left))
+    }
+
+    /// Counts what was not granted; whether it is to be written in the log. `user`: `None` if nobody
+    /// knows whose it was.
+    pub(super) fn count(&self, turned: Turned, user: Option<&User>) -> bool {
+        self.known().tally.count(turned, user, Instant::now())
+    }
+
+    /// When there is something to sum up for the log.
+    pub(super) fn summary_due(&self) -> Option<Instant> {
+        self.known().tally.due()
+    }
+
+    /// Writes down what was only counted.
+    pub(super) fn sum_up(&self) {
+        let lines = self.known().tally.sum_up();
+        for line in lines {
+            tracing::info!("{line}");
+        }
+    }
+}
+
+/// A client that has a place; it gives it up when this is dropped.
+#[derive(Debug)]
+pub(super) struct Client {
+    caller: Caller,
+    role: Role,
+    user: User,
+    id: Id,
+    clients: Clients,
+}
+
+impl Client {
+    pub(super) const fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Says what it does: whether its place may be given to another.
+    pub(super) fn does(&self, doing: Doing) {
+        self.clients.known().places.does(self.id, doing);
+    }
+
+    /// Waits until its user has not called too often.
+    pub(super) async fn turn(&self) {
+        let rate = Limits::of(self.role).calls;
+        loop {
+            let taken = (self.clients.known().calls).take(&self.user, rate, Instant::now());
+            match taken {
+                Ok(()) => return,
+                Err(wait) => sleep(wait).await,
+            }
+        }
+    }
+
+    /// Whether its user may have something written to the disk again.
+    ///
+    /// # Errors
+    /// [`ErrorReply::Refused`]: there was too much of it.
+    pub(super) fn may_change(&self) -> Result<(), ErrorReply> {
+        let rate = Limits::of(self.role).changes;
+        let taken = (self.clients.known().changes).take(&self.user, rate, Instant::now());
+        let Err(wait) = taken else { return Ok(()) };
+        if self.counts(Turned::Off) {
+            tracing::info!(client = %self, "refused: it asks too often");
+        }
+        Err(ErrorReply::Refused {
+            why: format!(
+                "you ask too often: it may be {} times at once, and then once in {} s; try again in {} s",
+                rate.burst,
+                rate.every.as_secs(),
+                wait.as_secs() + 1
+            ),
+        })
+    }
+
+    /// Counts what was not granted to it; whether it is to be written in the log.
+    pub(super) fn counts(&self, turned: Turned) -> bool {
+        self.clients.count(turned, Some(&self.user))
+    }
+}
+
+impl Deref for Client {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.caller.fmt(f)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.known().places.leave(self.id);
+    }
+}
