@@ -1,7 +1,14 @@
-//! How much room a file system has left.
+//! Room on file systems: how much is left, and how what is there keeps its own.
 
-use nix::{errno::Errno, sys::statvfs::statvfs};
-use std::path::Path;
+use nix::{
+    errno::Errno,
+    sys::{
+        statfs::{BTRFS_SUPER_MAGIC, fstatfs},
+        statvfs::statvfs,
+    },
+};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+use std::{fs::File, path::Path};
 
 /// Bytes that an ordinary user may still write on the file system that a path lies on
 /// (`statvfs(3)`, `f_bavail`).
@@ -25,6 +32,17 @@ pub fn existing(path: &Path) -> &Path {
     path.ancestors()
         .find(|path| path.exists())
         .unwrap_or(Path::new("/"))
+}
+
+/// Has a new, empty file written in its own place from now on, on a file system that takes other
+/// blocks for each write and can be told not to: btrfs (`chattr(1)`, `C`). Elsewhere, and where it
+/// says no, nothing changes.
+pub fn no_copy_on_write(file: &File) {
+    if fstatfs(file).is_ok_and(|stat| stat.filesystem_type() == BTRFS_SUPER_MAGIC)
+        && let Ok(flags) = ioctl_getflags(file)
+    {
+        let _ = ioctl_setflags(file, flags | IFlags::NOCOW);
+    }
 }
 
 #[cfg(test)]
