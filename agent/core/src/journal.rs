@@ -53,6 +53,10 @@ pub struct Journal {
     /// Trials that ended without a verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
+    /// A system that failed and that the profile still names, since the way back could not put the
+    /// boot entries in order. That is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_in_profile: Option<StorePath>,
     /// Who says that nothing may be switched.
     #[serde(default)]
     pub holds: Vec<Hold>,
@@ -179,6 +183,7 @@ impl Default for Journal {
             blocked: Vec::new(),
             suspect: None,
             attempts: None,
+            left_in_profile: None,
             holds: Vec::new(),
             history: Vec::new(),
             lost: None,

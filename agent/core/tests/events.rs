@@ -166,6 +166,8 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         unfit: None,
         no_boot: None,
     });
+    assert_eq!(told, []);
+    let told = agent.take(gates(Stage::Activate));
     assert_eq!(what(&told), Some(What::Tried));
     assert_eq!(told.last(), Some(&changed("ready", "trial")));
     agent.take(Event::DeadManArmed);

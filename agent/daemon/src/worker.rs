@@ -174,12 +174,7 @@ impl Worker {
                 if guards.dead_man {
                     complain(dead_man::disarm().await);
                 }
-                if guards.boot_deadline {
-                    complain(boot::remove_deadline(&settings).await);
-                }
-                if guards.one_shot {
-                    complain(boot::take_back_one_shot(&settings).await);
-                }
+                boot::disarm(&settings, guards).await;
                 fault::point("after", name);
             }
             Effect::AimBoot {

@@ -50,15 +50,7 @@ impl Robot {
                 .default
                 .clone()
                 .unwrap_or_else(|| order.system.clone());
-            // A person went back from what somebody else had switched to, and the switch failed: the
-            // agent switches forward again, and so that system becomes the default by the agent's
-            // own order, though it was never confirmed. Were that way back a `test`, this could be
-            // `false`.
-            self.meddled = self.by_hand.contains(&self.default);
-        }
-        let back = order.unit.starts_with(Purpose::Revert.prefix());
-        if back && order.action == Action::Boot && !outcome.activated() {
-            self.entries_left = true;
+            self.meddled = false;
         }
         if !live {
             // Nothing is activated.
@@ -106,7 +98,6 @@ impl Robot {
 
     fn set_profile(&mut self, order: &Order) {
         self.profile = order.system.clone();
-        self.entries_left = false;
         self.generations.insert(order.system.clone());
         if let Some(surplus) = &order.remove {
             self.generations.remove(surplus);

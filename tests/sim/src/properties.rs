@@ -621,8 +621,7 @@ fn ends_on_confirmed(robot: &Robot) -> Verdict {
         ("the profile's", &robot.profile),
         ("the loader's default", &robot.default),
     ] {
-        let excused = robot.entries_left && what == "the profile's";
-        must(found == confirmed || excused, || {
+        must(found == confirmed, || {
             format!("{found} is {what}, and {confirmed} is confirmed")
         })?;
     }
@@ -652,7 +651,9 @@ fn trials_are_bounded(robot: &Robot) -> Verdict {
 fn rollback_is_done(robot: &Robot) -> Verdict {
     for rollback in &robot.witness.rollbacks {
         let done = robot.journal.history.iter().any(|record| {
-            matches!(record.what, What::RolledBack | What::Reverted)
+            // The last for a way back that was under way already.
+            let back = [What::RolledBack, What::Reverted, What::Interrupted];
+            back.contains(&record.what)
                 && record
                     .why
                     .as_ref()

@@ -112,10 +112,6 @@ pub struct Robot {
     pub default: StorePath,
     /// Whether the boot loader's default is what somebody else made it.
     pub meddled: bool,
-    /// Whether the boot entries could not be put in order after a trial by booting. The agent then
-    /// leaves the profile as it is until the next update. Were it to try again once it can, nothing
-    /// would have to be excused for this.
-    pub entries_left: bool,
     /// What somebody else switched to.
     pub by_hand: BTreeSet<StorePath>,
     /// Where the dead-man timer goes back to, and when.
@@ -202,7 +198,6 @@ impl Robot {
             store: BTreeSet::from([a.clone()]),
             default: a,
             meddled: false,
-            entries_left: false,
             by_hand: BTreeSet::new(),
             dead_man: None,
             one_shot: None,

@@ -299,12 +299,7 @@ impl Run {
     fn time(&mut self) {
         let seconds = self.chance.pick(&[1, 10, 60, 600, 3_600, 86_400]);
         let time = Duration::from_secs(1 + self.chance.below(seconds));
-        // An agent that gets no processor for longer than the dead-man timer allows, between a look at
-        // the health and its answer, believes that answer, and commits what the timer has left. Were
-        // the answer of a look to say when it was made, this could be left out.
-        let on_its_way = self.is_looked_at();
         match self.chance.below(4) {
-            0 | 1 if on_its_way => {}
             0 => self.robot.sleep(time),
             1 => self.robot.pass(time),
             _ => {
@@ -339,7 +334,8 @@ impl Run {
     }
 
     fn meddle(&mut self) {
-        // For the same reason as where time jumps.
+        // Between a look at the health and its answer the agent would commit what somebody left. Were
+        // the answer to say which system ran, this could happen as well.
         if self.is_looked_at() {
             return;
         }
@@ -417,8 +413,7 @@ impl Run {
             if drift && robot.pending.is_empty() {
                 let _ = robot.try_ask(rollback(None, true, "settles what somebody switched"));
             }
-            // A way back that has rebooted as often as it may stands still. A rollback does not pass it
-            // yet, so whoever comes to the robot switches it off and on.
+            // A way back that has rebooted as often as it may stands still until a person comes.
             let stuck = matches!(robot.state(), State::Reverting(_))
                 && robot.pending.is_empty()
                 && robot
@@ -426,7 +421,7 @@ impl Run {
                     .as_ref()
                     .is_some_and(|machine| machine.deadline().is_none());
             if stuck {
-                robot.power_cut();
+                let _ = robot.try_ask(rollback(None, true, "it does not get on"));
             }
             // What somebody made the next boot's system is only noticed once it runs.
             if robot.meddled && robot.default != robot.current && robot.is_quiet() {

@@ -485,6 +485,89 @@ fn a_revert_that_fails_reboots_but_not_for_ever() {
 }
 
 #[test]
+fn a_failed_way_out_of_a_hand_made_switch_never_makes_that_system_the_default() {
+    let mut robot = robot();
+    robot.meddle(Action::Test, system('x'));
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    robot
+        .outcomes
+        .insert(system('a'), Outcome::ActivationFailed);
+    rollback(&mut robot).unwrap();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(
+        (robot.profile.clone(), robot.default.clone()),
+        (system('a'), system('a'))
+    );
+}
+
+#[test]
+fn a_profile_that_a_failed_way_back_left_is_put_right_later() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.needs_reboot.insert(system('b'));
+    robot.outcomes.insert(system('a'), Outcome::Refused);
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.journal.left_in_profile.is_some());
+    assert_eq!(robot.profile, system('b'));
+    assert_eq!(robot.default, system('a'));
+    robot.outcomes.clear();
+    robot.settle_until(|robot| robot.profile == system('a'));
+    robot.settle();
+    assert_eq!(robot.journal.left_in_profile, None);
+    assert!(robot.journal.blocked(&release('b')).is_some());
+}
+
+#[test]
+fn an_answer_after_the_deadline_confirms_nothing() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    let is_soaking = |robot: &Robot| {
+        matches!(
+            robot.state(),
+            State::Trial(Trial {
+                phase: Phase::Soaking { .. },
+                ..
+            })
+        )
+    };
+    robot.settle_until(|robot| is_soaking(robot) && robot.is_awaited());
+    // The agent got no processor for an hour; what it asked before was healthy.
+    robot.sleep(Duration::from_secs(3600));
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(robot.current, system('a'));
+}
+
+#[test]
+fn a_person_moves_a_way_back_that_stands_still() {
+    let mut robot = robot();
+    robot.needs_reboot.insert(system('b'));
+    robot.sick.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Reverting(_)));
+    // Each reboot that was to lead back was lost.
+    if let State::Reverting(reverting) = &mut robot.journal.state {
+        reverting.reboots = MAX_REBOOTS;
+    }
+    robot.kill();
+    robot.start();
+    robot.settle_until(|robot| {
+        let machine = robot.machine.as_ref();
+        machine.is_some_and(|machine| machine.problem().is_some())
+    });
+    assert!(matches!(robot.state(), State::Reverting(_)));
+    assert_eq!(robot.current, system('b'));
+    rollback(&mut robot).unwrap();
+    robot.settle();
+    assert_eq!(*robot.state(), State::Idle);
+    assert_eq!(robot.current, system('a'));
+}
+
+#[test]
 fn a_release_that_is_recalled_is_not_fetched_any_more() {
     let mut robot = robot();
     robot.published = Some(release('b'));

@@ -102,6 +102,22 @@ fn a_gate_that_closes_stops_the_download() {
 }
 
 #[test]
+fn a_gate_that_closes_while_the_release_is_looked_at_stops_it() {
+    for reboot in [false, true] {
+        let mut robot = robot(reboot);
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.log.contains("Inspect("));
+        robot.closed.insert(Stage::Activate);
+        for _ in 0..20 {
+            robot.advance();
+        }
+        assert_eq!(robot.state().name(), "ready");
+        robot.closed.clear();
+        stands_on_b(&mut robot);
+    }
+}
+
+#[test]
 fn nothing_begins_while_a_lease_says_busy() {
     for reboot in [false, true] {
         let mut robot = robot(reboot);

@@ -62,18 +62,30 @@ impl Decision<'_> {
             return;
         };
         committing.reboot = needed;
-        if needed && committing.attempts >= self.cx.policy.commit_attempts {
-            // Each attempt may have cost a reboot, and the system before came up each time.
-            let why = format!(
-                "{} times the boot loader did not start it",
-                committing.attempts
-            );
-            let previous = committing.previous.clone();
+        if !needed || committing.attempts < self.cx.policy.commit_attempts {
+            self.retry_commit();
+            return;
+        }
+        // Each attempt may have cost a reboot, and the system before came up each time.
+        let why = format!(
+            "{} times the boot loader did not start it",
+            committing.attempts
+        );
+        let previous = committing.previous.clone();
+        if self.is_confirmed(&previous) {
             let evidence = Evidence::plain(Cause::Commit, why);
             self.begin_revert(previous, Action::Boot, false, evidence);
         } else {
-            self.retry_commit();
+            self.rest_with(format!("commit: {why}"));
+            self.retry_later();
         }
+    }
+
+    /// Whether this is the confirmed system. No other may become what the boot loader starts by
+    /// default because a commit failed.
+    fn is_confirmed(&self, system: &StorePath) -> bool {
+        let confirmed = self.journal.confirmed.as_ref();
+        confirmed.is_some_and(|confirmed| confirmed.system == *system)
     }
 
     pub(super) fn commit_switch_ended(
@@ -90,8 +102,11 @@ impl Decision<'_> {
         } else if committing.attempts < self.cx.policy.commit_attempts {
             let again = self.cx.now + self.cx.policy.retry_delay;
             self.wait_with(format!("commit: {outcome}"), again);
-        } else if matches!(committing.origin, Origin::Adopt | Origin::Restore { .. }) {
-            // What runs is what should run: there is nothing better to go back to.
+        } else if matches!(committing.origin, Origin::Adopt | Origin::Restore { .. })
+            || !self.is_confirmed(&committing.previous)
+        {
+            // There is nothing better to go back to: what runs is what should run, or a person wanted
+            // to leave what somebody had switched to.
             self.rest_with(format!("commit: {outcome}"));
             self.retry_later();
         } else {
@@ -111,6 +126,7 @@ impl Decision<'_> {
         let old = old.filter(|old| old.system != goal.system);
         self.journal.attempts = None;
         self.journal.lost = None;
+        self.journal.left_in_profile = None;
         self.journal.fallbacks.retain(|g| g.system != goal.system);
         let (what, why, by) = match origin {
             Origin::Trial | Origin::Adopt => {

@@ -33,6 +33,8 @@ impl Decision<'_> {
         }
         let open = closed.is_empty();
         self.memory.closed.insert(stage, closed);
+        // It is as old as these gates; after a "no" it has to be looked at anew.
+        let inspected = self.memory.inspected.take_if(|_| stage == Stage::Activate);
         let again = self.cx.now + self.cx.policy.gate_interval;
         match (stage, &self.journal.state) {
             (Stage::Check, State::Idle | State::Fetching(_) | State::Ready(_)) if open => {
@@ -52,7 +54,11 @@ impl Decision<'_> {
                 self.memory.retry = Some(again);
             }
             (Stage::Activate, State::Ready(Ready { target })) if open => {
-                self.effects.push(Effect::Inspect(target.clone()));
+                let target = target.clone();
+                match inspected {
+                    Some(inspected) => self.begin_trial(target, inspected),
+                    None => self.effects.push(Effect::Inspect(target)),
+                }
             }
             (Stage::Reboot, _) if open => self.aim_boot(),
             (Stage::Activate | Stage::Reboot, _) => self.memory.retry = Some(again),

@@ -40,21 +40,34 @@ pub(super) struct Memory {
     pub(super) closed: BTreeMap<Stage, Vec<Closed>>,
     /// What the robot's software says.
     pub(super) leases: Leases,
+    /// What the look at the release that is ready found; the gates are asked once more.
+    pub(super) inspected: Option<Inspected>,
+    /// When the dead-man timer of the present trial fires.
+    pub(super) dead_man: Option<Instant>,
     /// The switcher said that this system needs a reboot.
     pub(super) other_init: Option<StorePath>,
+}
+
+/// A release was looked at, and may be tried.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Inspected {
+    /// What runs.
+    pub(super) current: StorePath,
+    /// Why it has to be tried by booting it; `None` if a live switch will do.
+    pub(super) why: Option<String>,
 }
 
 /// How long a trial has been healthy.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Soak {
-    /// Since when, without a break.
+    /// When the first look had ended of those that were healthy without a break.
     pub(super) healthy_since: Option<Instant>,
     /// Unhealthy looks in a row.
     pub(super) failures: u32,
     /// The last look.
     pub(super) last: Option<Report>,
-    /// Whether the health is being looked at.
-    pub(super) probing: bool,
+    /// When the look began that has no answer yet.
+    pub(super) probing: Option<Instant>,
     /// When it is looked at next.
     pub(super) next: Option<Instant>,
 }
@@ -66,6 +79,8 @@ impl Memory {
         self.retry = None;
         self.rebooting = false;
         self.soak = Soak::default();
+        self.inspected = None;
+        self.dead_man = None;
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {
             self.problem = None;

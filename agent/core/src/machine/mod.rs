@@ -188,7 +188,7 @@ impl Machine {
                 ..
             }) => {
                 times.push(Some(*deadline));
-                if !self.memory.soak.probing {
+                if self.memory.soak.probing.is_none() {
                     times.push(self.memory.soak.next);
                 }
             }

@@ -3,16 +3,20 @@
 use super::{
     context::DEAD_MAN_MARGIN,
     decision::{Decision, Due},
-    effect::Effect,
+    effect::{Effect, Guards},
+    memory::Inspected,
 };
 use crate::{
     StorePath,
     events::Kind,
+    gate::Stage,
     journal::What,
     machine::state::{Cause, Evidence, Mode, Phase, Ready, State, Trial},
     reboot::Reason,
     release::Target,
+    switch::{Action, Purpose},
 };
+use std::time::Duration;
 
 impl Decision<'_> {
     pub(super) fn tick_ready(&mut self, due: Due) {
@@ -78,6 +82,16 @@ impl Decision<'_> {
             ));
             return;
         }
+        // Looking took its time, and a gate may have closed meanwhile.
+        self.memory.inspected = Some(Inspected { current, why });
+        self.effects.push(Effect::AskGates(Stage::Activate));
+    }
+
+    /// The gates are open, and what is to be tried was looked at a moment ago.
+    pub(super) fn begin_trial(&mut self, target: Target, Inspected { current, why }: Inspected) {
+        if self.is_held_back() {
+            return;
+        }
         self.record(
             What::Tried,
             target.system.clone(),
@@ -94,10 +108,10 @@ impl Decision<'_> {
 
     /// Begins a trial beside the running kernel, with its guard.
     fn begin_live_trial(&mut self, target: Target, previous: StorePath) {
-        let policy = self.cx.policy;
+        let after = self.trial_time() + DEAD_MAN_MARGIN;
         self.effects.push(Effect::ArmDeadMan {
             system: previous.clone(),
-            after: policy.switch_timeout + policy.health_deadline + DEAD_MAN_MARGIN,
+            after,
         });
         self.go(State::Trial(Trial {
             system: target.system.clone(),
@@ -106,6 +120,38 @@ impl Decision<'_> {
             boot: self.cx.boot.clone(),
             mode: Mode::Live,
             phase: Phase::Arming,
+        }));
+        self.memory.dead_man = Some(self.cx.now + after);
+    }
+
+    /// How long a live trial may take, from the order to switch.
+    fn trial_time(&self) -> Duration {
+        self.cx.policy.switch_timeout + self.cx.policy.health_deadline
+    }
+
+    pub(super) fn on_dead_man_armed(&mut self) {
+        let State::Trial(trial) = &self.journal.state else {
+            return;
+        };
+        if trial.phase != Phase::Arming {
+            return;
+        }
+        let trial = trial.clone();
+        let end = self.cx.now + self.trial_time();
+        if self.memory.dead_man.is_none_or(|fires| fires < end)
+            && let Some(target) = trial.target.clone()
+        {
+            // Arming took so long that it would fire into the trial, and that a gate may have closed.
+            self.effects.push(Effect::Disarm(Guards::ALL));
+            self.go(State::Ready(Ready { target }));
+            self.ask_gates_if_free();
+            return;
+        }
+        let order = self.order(Purpose::Trial, trial.system.clone(), Action::Test, false);
+        self.effects.push(Effect::Switch(order.clone()));
+        self.go(State::Trial(Trial {
+            phase: Phase::Switching { order },
+            ..trial
         }));
     }
 }

@@ -168,6 +168,17 @@ impl Decision<'_> {
                 self.revert_trial(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
                 Ok(answer)
             }
+            State::Reverting(reverting) if self.memory.problem.is_some() => {
+                let goal = reverting.order.system.clone();
+                if to.is_some_and(|to| to != goal) {
+                    return Err(Refusal::Refused(format!(
+                        "the robot is on its way back to {goal}, and can go nowhere else"
+                    )));
+                }
+                self.may_go_back(force, &by)?;
+                self.begin_revert_anew(&format!("{by}: {why}"));
+                Ok(format!("trying again to go back to {goal}"))
+            }
             State::Committing(_) | State::Reverting(_) => Err(Refusal::Refused(format!(
                 "busy {}; try again when that is done",
                 self.journal.state.name()
@@ -178,7 +189,8 @@ impl Decision<'_> {
         }
     }
 
-    fn roll_back(&mut self, to: Option<StorePath>, force: bool, why: String, by: String) -> Answer {
+    /// Whether a person may have the robot switched now.
+    fn may_go_back(&mut self, force: bool, by: &str) -> Result<(), Refusal> {
         self.expire();
         let mut holds = self.journal.holds.iter();
         if let Some(hold) = holds.find(|h| h.owner != by) {
@@ -195,6 +207,11 @@ impl Decision<'_> {
                 gate::summary(&busy)
             )));
         }
+        Ok(())
+    }
+
+    fn roll_back(&mut self, to: Option<StorePath>, force: bool, why: String, by: String) -> Answer {
+        self.may_go_back(force, &by)?;
         let journal = &self.journal;
         // Somebody else's switch is left for the confirmed system; a confirmed one for the one
         // before it.

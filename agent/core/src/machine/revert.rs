@@ -10,6 +10,9 @@ use crate::{
     switch::{Action, Order, Outcome, Purpose},
 };
 
+/// How long the reason of a way back may grow by people who ask for it again, bytes.
+const MAX_ASKED: usize = 2_000;
+
 impl Decision<'_> {
     pub(super) fn tick_reverting(&mut self, due: Due) {
         if due.retry {
@@ -78,6 +81,20 @@ impl Decision<'_> {
         }
     }
 
+    /// Begins the way back anew, with all its tries: a person saw that it does not get on.
+    pub(super) fn begin_revert_anew(&mut self, asked: &str) {
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.attempts = 0;
+            reverting.reboots = 0;
+            let message = &mut reverting.evidence.message;
+            // It goes into the history, which nobody may fill by asking.
+            if message.len() + asked.len() < MAX_ASKED {
+                *message = format!("{message}; {asked}");
+            }
+        }
+        self.retry_revert();
+    }
+
     /// Goes on after a restart; `needed`: whether only a reboot leads back.
     pub(super) fn continue_revert(&mut self, needed: bool) {
         if let State::Reverting(reverting) = &mut self.journal.state {
@@ -96,7 +113,8 @@ impl Decision<'_> {
             let again = self.cx.now + self.cx.policy.retry_delay;
             self.wait_with(format!("revert: {outcome}"), again);
         } else if order.action == Action::Boot && !reverting.reboot {
-            // The system before runs; only its boot entries could not be put in order.
+            // The system before runs; only its boot entries could not be put in order yet.
+            self.journal.left_in_profile = Some(reverting.failed.clone());
             self.finish_revert();
             self.report(format!("revert: {outcome}"));
         } else {

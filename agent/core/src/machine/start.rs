@@ -19,8 +19,7 @@ impl Decision<'_> {
         for hold in &mut self.journal.holds {
             hold.rebase(boot, now);
         }
-        let resolution = resolve(&self.journal, world);
-        self.follow(resolution);
+        self.look_at(world);
         if matches!(
             self.journal.state,
             State::Idle | State::Fetching(_) | State::Ready(_)
@@ -36,7 +35,21 @@ impl Decision<'_> {
 
     pub(super) fn on_observed(&mut self, world: &World) {
         if self.journal.state == State::Idle {
-            self.follow(resolve(&self.journal, world));
+            self.look_at(world);
+        }
+    }
+
+    fn look_at(&mut self, world: &World) {
+        self.follow(resolve(&self.journal, world));
+        let left = &mut self.journal.left_in_profile;
+        // Somebody else may have put it right meanwhile.
+        left.take_if(|left| world.profile.as_ref() != Some(&*left));
+        if let Some(left) = left
+            && self.journal.state == State::Idle
+            && self.memory.drift.is_none()
+        {
+            let why = format!("the profile still names {left}, which failed");
+            self.restore(&why, Action::Boot);
         }
     }
 
@@ -72,7 +85,8 @@ impl Decision<'_> {
             }
             Resolution::Drift(system) => self.on_drift(system),
             Resolution::FinishSwitch => {
-                self.restore("a switch was cut off and left services stopped");
+                let why = "a switch was cut off and left services stopped";
+                self.restore(why, Action::Switch);
             }
             Resolution::Refetch => {
                 if let Some(target) = self.journal.state.target().cloned() {
@@ -141,13 +155,13 @@ impl Decision<'_> {
             }
             DriftPolicy::Restore => {
                 let why = format!("{system} ran instead, and it was not the agent");
-                self.restore(&why);
+                self.restore(&why, Action::Switch);
             }
         }
     }
 
-    /// Switches to the confirmed system again.
-    fn restore(&mut self, why: &str) {
+    /// Switches to the confirmed system again; by [`Action::Boot`] only profile and boot entries.
+    fn restore(&mut self, why: &str, action: Action) {
         self.expire();
         let holds = self.journal.holds.iter();
         let holds = holds.map(|hold| format!("the hold of {}", hold.owner));
@@ -169,7 +183,7 @@ impl Decision<'_> {
                 Origin::Restore {
                     why: why.to_owned(),
                 },
-                (Action::Switch, false),
+                (action, false),
             );
         }
     }

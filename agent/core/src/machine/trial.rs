@@ -10,7 +10,7 @@ use crate::{
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
     release::Name,
-    switch::{Action, Outcome, Purpose},
+    switch::Outcome,
     time::Instant,
 };
 
@@ -40,25 +40,9 @@ impl Decision<'_> {
                 log: Vec::new(),
             };
             self.end_unhealthy(trial, evidence);
-        } else if !soak.probing && soak.next.is_some_and(|at| at <= now) {
+        } else if soak.probing.is_none() && soak.next.is_some_and(|at| at <= now) {
             self.probe();
         }
-    }
-
-    pub(super) fn on_dead_man_armed(&mut self) {
-        let State::Trial(trial) = &self.journal.state else {
-            return;
-        };
-        if trial.phase != Phase::Arming {
-            return;
-        }
-        let trial = trial.clone();
-        let order = self.order(Purpose::Trial, trial.system.clone(), Action::Test, false);
-        self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Trial(Trial {
-            phase: Phase::Switching { order },
-            ..trial
-        }));
     }
 
     pub(super) fn on_dead_man_failed(&mut self, why: String) {
@@ -116,7 +100,7 @@ impl Decision<'_> {
 
     pub(super) fn probe(&mut self) {
         if let State::Trial(trial) = &self.journal.state {
-            self.memory.soak.probing = true;
+            self.memory.soak.probing = Some(self.cx.now);
             self.memory.soak.next = None;
             self.effects.push(Effect::Probe(trial.system.clone()));
         }
@@ -131,17 +115,26 @@ impl Decision<'_> {
         let State::Trial(trial) = &self.journal.state else {
             return;
         };
-        if !matches!(trial.phase, Phase::Soaking { .. }) {
+        let Phase::Soaking { deadline } = trial.phase else {
             return;
-        }
+        };
         let (now, policy) = (self.cx.now, self.cx.policy);
         let soak = &mut self.memory.soak;
-        soak.probing = false;
+        // An answer may have waited long: it says what was when the look began.
+        let Some(looked) = soak.probing.take() else {
+            return;
+        };
         soak.last = Some(report.clone());
+        if deadline <= now {
+            // Whatever the answer says, the guard of the trial may be acting already.
+            let trial = trial.clone();
+            self.tick_soak(&trial, deadline);
+            return;
+        }
         if report.healthy() {
             soak.failures = 0;
             let since = *soak.healthy_since.get_or_insert(now);
-            if now.since(since) >= policy.soak {
+            if looked.since(since) >= policy.soak {
                 let trial = trial.clone();
                 self.commit_trial(trial);
                 return;
@@ -189,7 +182,10 @@ impl Decision<'_> {
     /// but not for ever.
     pub(super) fn end_without_verdict(&mut self, evidence: Evidence) {
         let Some(target) = self.journal.state.target().cloned() else {
-            self.go(State::Idle);
+            // No release is to be tried again.
+            let problem = evidence.message.clone();
+            self.end_with_verdict(evidence);
+            self.report(problem);
             return;
         };
         let count = self.count_attempt(&target.release, &target.system);

@@ -66,13 +66,13 @@ pub(super) fn aim(
 /// # Errors
 /// What is wrong, and with which file.
 pub(super) fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
+    // The power was cut between the one-shot and the record of it: it goes before its deadline.
+    let taken_back = match settings.find_loader() {
+        Some(loader) if !is_recorded(settings) => loader.take_back(None),
+        _ => Ok(()),
+    };
     deadline::remove()?;
-    // The power was cut between the one-shot and the record of it: it goes with its deadline.
-    if !is_recorded(settings)
-        && let Some(loader) = settings.find_loader()
-    {
-        loader.take_back(None)?;
-    }
+    taken_back?;
     remove(&settings.state_dir.join(trace::DEADLINE))
 }
 

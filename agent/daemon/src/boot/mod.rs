@@ -23,7 +23,10 @@ use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
-    machine::state::{Mode, State, Trial},
+    machine::{
+        Guards,
+        state::{Mode, State, Trial},
+    },
     resolver::{Trace, World},
 };
 
@@ -102,11 +105,33 @@ pub(crate) async fn aim(
     task.order(settings).await.map(drop)
 }
 
-/// Takes the deadline of a boot away, if there is one. Comes before [`take_back_one_shot`].
+/// Takes back the guards of a boot on trial that are asked for; complains of what cannot be taken
+/// back.
+///
+/// Where the deadline runs it goes first: the trial is decided, and it must not fire into what
+/// comes next. Before the boot the one-shot goes first: were the power cut between the two, it would
+/// lead to a trial without its deadline.
+pub(crate) async fn disarm(settings: &Settings, guards: Guards) {
+    let deadline_first = deadline::armed().await;
+    for deadline in [deadline_first, !deadline_first] {
+        let done = if deadline && guards.boot_deadline {
+            remove_deadline(settings).await
+        } else if !deadline && guards.one_shot {
+            take_back_one_shot(settings).await
+        } else {
+            Ok(())
+        };
+        if let Err(error) = done {
+            tracing::error!("{error:#}");
+        }
+    }
+}
+
+/// Takes the deadline of a boot away, if there is one.
 ///
 /// # Errors
 /// What [`Task::RemoveDeadline`] says.
-pub(crate) async fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
+async fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
     if aim::is_recorded(settings) || deadline::installed() {
         Task::RemoveDeadline.order(settings.clone()).await?;
     }
@@ -117,7 +142,7 @@ pub(crate) async fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// What [`Task::TakeBackOneShot`] says.
-pub(crate) async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
+async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
     if aim::is_recorded(settings) {
         Task::TakeBackOneShot.order(settings.clone()).await?;
     }
