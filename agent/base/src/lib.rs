@@ -2,7 +2,7 @@
 //!
 //! - [`mod@file`]: files that are there whole or not at all, and readers with limits
 //! - [`slots`]: bytes in two files that take turns, which heal each other
-//! - [`space`]: how much room a file system has left
+//! - [`space`] and [`reserve`]: how much room a file system has left, and keeping some for later
 //! - [`program`]: programs that end in time
 //! - [`glob`]: patterns of the shell
 //! - [`units`]: sizes and durations as people write them
@@ -10,6 +10,7 @@
 pub mod file;
 pub mod glob;
 pub mod program;
+pub mod reserve;
 pub mod slots;
 pub mod space;
 pub mod units;

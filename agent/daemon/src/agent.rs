@@ -17,7 +17,7 @@ use crate::{
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use std::{path::Path, sync::Arc, time::Duration};
-use surefoot_api::{Knowledge, RollbackTo};
+use surefoot_api::{Knowledge, RollbackTo, StatusInfo};
 use surefoot_core::{
     StorePath,
     journal::Journal,
@@ -158,6 +158,7 @@ impl Agent {
             .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
         loop {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            self.tend_reserve();
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
             }
@@ -443,6 +444,7 @@ impl Agent {
             state => format!("persist-{}", state.name()),
         };
         fault::point("before", &name);
+        self.state.make_room_for(&journal.state);
         // A new root must be there before the journal relies on it; an old one must not go before
         // the journal has let go of it.
         let before = self.machine.journal();
@@ -451,7 +453,7 @@ impl Agent {
         // A root without a journal is how a lost journal is known: at the first start the journal comes
         // first, and what runs is rooted as such.
         if before.confirmed.is_some() || before.lost.is_some() {
-            roots::set(Path::new(roots::DIR), &roots)?;
+            (self.state).with_room(|| roots::set(Path::new(roots::DIR), &roots))?;
         }
         self.state.save(journal)?;
         // What is rooted too long is let go of with the next step.
@@ -460,6 +462,14 @@ impl Agent {
         }
         fault::point("after", &name);
         Ok(())
+    }
+
+    /// Takes the reserve again where it is missing, and says what has become of it.
+    fn tend_reserve(&self) {
+        self.state.tend(&self.machine.journal().state);
+        if self.published.borrow().status.no_reserve != self.state.reserve.lacking() {
+            self.publish();
+        }
     }
 
     /// Bytes moved: says so, but not for every one.
@@ -480,6 +490,10 @@ impl Agent {
             self.knowledge.borrow().clone(),
             self.trouble.as_ref().map(Trouble::why),
         );
+        let status = StatusInfo {
+            no_reserve: self.state.reserve.lacking(),
+            ..status
+        };
         let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);
         let history = self.machine.journal().history.iter().rev();
         let history = history.map(Into::into).collect();
@@ -505,6 +519,7 @@ impl Agent {
             Ok(config) => {
                 self.config = Arc::new(config);
                 self.policy = Policy::from(&*self.config);
+                (self.state.reserve).resize(&self.config.state_dir, self.config.state_reserve.0);
                 self.roles.send_replace(roles(&self.config));
                 let _ = self.work.send(Work::Reload(Arc::clone(&self.config)));
                 tracing::info!("configuration reloaded");

@@ -142,7 +142,7 @@ async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
     if cli.doctor {
         return doctor::without_agent(config).await;
     }
-    let state = StateDir::open(&config.state_dir)?;
+    let state = StateDir::open(&config.state_dir, config.state_reserve.0)?;
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;
     }

@@ -103,6 +103,12 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&sanitize(drift)));
     }
+    if let Some(why) = &status.no_reserve {
+        row(
+            "Reserve",
+            style.busy(&format!("missing: {}", sanitize(why))),
+        );
+    }
     if let Some(line) = checks(status) {
         row("Check", line);
     }

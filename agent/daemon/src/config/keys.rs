@@ -38,6 +38,9 @@ settings! {
         /// Where the journal, the trusted metadata and unfinished downloads are kept. It must
         /// survive a power cut: no tmpfs.
         state_dir: PathBuf = "/var/lib/surefoot";
+        /// Room there that is taken beforehand, so that a way back works on a full disk: it is given
+        /// free first, and taken again afterwards. `"0B"`: none.
+        state_reserve: Bytes = "16MiB";
         /// Where the control socket is bound if systemd does not pass one.
         socket: PathBuf = "/run/surefoot/control.socket";
         /// PEM file of certificate authorities to trust for `https`, beside those of the system.

@@ -2,6 +2,7 @@
 //! updated at all.
 
 mod agent;
+mod disk;
 mod inputs;
 mod panic;
 mod store;
@@ -48,6 +49,11 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
     findings.extend(store::findings(inputs));
     findings.extend(trust::findings(inputs));
     findings.extend(agent);
+    findings.extend(disk::findings(
+        &inputs.config.state_dir,
+        inputs.config.state_reserve.0,
+        (inputs.status.as_ref()).and_then(|status| status.no_reserve.as_deref()),
+    ));
     if let Some(why) = &inputs.lost {
         findings.push(Finding::warn(
             Subject::Agent,

@@ -153,12 +153,17 @@ impl StateDir {
     }
 
     /// Writes the older slot: one write, fsynced ([`surefoot_base::slots`]). New holds are on the
-    /// disk before, and ended ones until after that.
+    /// disk before, and ended ones until after that. Where there is no room for that, the reserve is
+    /// given free.
     ///
     /// # Errors
     /// The disk says no, or the journal has grown larger than is ever read: then the one before is
     /// still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
+        self.with_room(|| self.write(journal))
+    }
+
+    fn write(&self, journal: &Journal) -> anyhow::Result<()> {
         holds::write(&self.dir, &journal.holds)?;
         let without_holds = Journal {
             holds: Vec::new(),
@@ -205,7 +210,7 @@ mod tests {
     use surefoot_core::{hold::Hold, machine::state::State};
 
     fn kept(dir: &Path, units: u64) -> Journal {
-        let state = StateDir::open(dir).unwrap();
+        let state = StateDir::open(dir, 0).unwrap();
         let mut journal = state.load(false).unwrap();
         journal.units = units;
         state.save(&journal).unwrap();
@@ -254,7 +259,7 @@ mod tests {
     #[test]
     fn holds_outlast_a_lost_journal() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path(), 0).unwrap();
         let mut journal = state.load(false).unwrap();
         journal.holds.push(Hold {
             owner: "ada".into(),
@@ -283,7 +288,7 @@ mod tests {
         for slot in NAMES.slots {
             fs::write(dir.path().join(slot), b"rust").unwrap();
         }
-        let state = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path(), 0).unwrap();
         let lost = state.load(true).unwrap();
         assert!(lost.lost.as_ref().unwrap().why.contains("journal.1"));
         assert_eq!(
@@ -307,7 +312,7 @@ mod tests {
             ..Journal::default()
         };
         fs::write(&before, serde_json::to_vec(&journal).unwrap()).unwrap();
-        let state = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path(), 0).unwrap();
         assert_eq!(state.load(true).unwrap(), journal);
         state.save(&journal).unwrap();
         assert!(!before.exists());
@@ -322,7 +327,7 @@ mod tests {
     fn a_journal_that_nobody_could_read_again_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let before = kept(dir.path(), 1);
-        let state = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path(), 0).unwrap();
         let mut journal = state.load(true).unwrap();
         let limit = usize::try_from(MAX_JOURNAL_BYTES).unwrap();
         journal.extra.insert("x".into(), "y".repeat(limit).into());

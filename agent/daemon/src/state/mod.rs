@@ -4,32 +4,37 @@
 mod holds;
 pub(crate) mod journal;
 pub(crate) mod leases;
+pub(crate) mod reserve;
 pub(crate) mod roots;
 
+use crate::robot::clock;
 use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+use surefoot_core::machine::state::{Origin, State};
 
 /// The state directory, held by one agent at a time.
 #[derive(Debug)]
 pub(crate) struct StateDir {
     dir: PathBuf,
     journal: journal::Open,
+    /// Room for a way back.
+    pub(crate) reserve: reserve::Keeper,
     /// Released when the process ends, however it ends.
     _lock: Flock<File>,
 }
 
 impl StateDir {
-    /// Makes the directory if need be, and takes its lock.
+    /// Makes the directory if need be, and takes its lock. `reserve`: the size of the reserve, bytes.
     ///
     /// # Errors
     /// Another agent holds it, or the disk says no.
-    pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(dir: &Path, reserve: u64) -> anyhow::Result<Self> {
         fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
         let path = dir.join("lock");
@@ -50,6 +55,7 @@ impl StateDir {
                 Ok(Self {
                     dir: dir.to_owned(),
                     journal: journal::Open::default(),
+                    reserve: reserve::Keeper::new(dir, reserve),
                     _lock: lock,
                 })
             }
@@ -72,6 +78,57 @@ impl StateDir {
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.clone()
     }
+
+    /// Writes something; where there is no room, once more without the reserve.
+    ///
+    /// # Errors
+    /// Whatever `write` says.
+    pub(crate) fn with_room<T>(&self, write: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        match write() {
+            Err(error)
+                if is_full(&error)
+                    && self
+                        .reserve
+                        .give_free(clock::since_boot(), &format!("{error:#}")) =>
+            {
+                write()
+            }
+            written => written,
+        }
+    }
+
+    /// A way back needs room for more than the journal: whatever the switch writes.
+    pub(crate) fn make_room_for(&self, state: &State) {
+        let back = match state {
+            State::Reverting(_) => true,
+            State::Committing(committing) => {
+                matches!(
+                    committing.origin,
+                    Origin::Rollback { .. } | Origin::Restore { .. }
+                )
+            }
+            _ => false,
+        };
+        if back {
+            self.reserve.make_room(clock::since_boot());
+        }
+    }
+
+    /// Takes the reserve again while the robot rests.
+    pub(crate) fn tend(&self, state: &State) {
+        if matches!(state, State::Idle | State::Ready(_)) {
+            self.reserve.tend(clock::since_boot());
+        }
+    }
+}
+
+/// Whether an error is that of a file system without room, or of a quota that is used up.
+fn is_full(error: &anyhow::Error) -> bool {
+    let full = [ErrorKind::StorageFull, ErrorKind::QuotaExceeded];
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| full.contains(&cause.kind()))
 }
 
 #[cfg(test)]
@@ -79,12 +136,44 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_finds_no_room_is_written_once_more_without_the_reserve() {
+        let full = || anyhow::Error::from(io::Error::from(nix::errno::Errno::ENOSPC)).context("x");
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path(), 9).unwrap();
+        let reserve = dir.path().join("reserve");
+        let write = || {
+            if reserve.exists() {
+                Err(full())
+            } else {
+                Ok(())
+            }
+        };
+        fs::write(&reserve, "123456789").unwrap();
+        state.with_room(write).unwrap();
+        assert!(state.reserve.lacking().unwrap().contains("No space left"));
+        let tries = std::cell::Cell::new(0);
+        let write = |error: fn() -> anyhow::Error| {
+            tries.take();
+            state.with_room(|| -> anyhow::Result<()> {
+                tries.set(tries.get() + 1);
+                Err(error())
+            })
+        };
+        // There is none any more, and what has another reason is not tried again.
+        write(full).unwrap_err();
+        assert_eq!(tries.get(), 1);
+        fs::write(&reserve, "123456789").unwrap();
+        write(|| io::Error::from(nix::errno::Errno::EROFS).into()).unwrap_err();
+        assert!(reserve.exists());
+    }
+
+    #[test]
     fn a_second_agent_is_told_who_is_there() {
         let dir = tempfile::tempdir().unwrap();
-        let first = StateDir::open(dir.path()).unwrap();
-        let error = StateDir::open(dir.path()).unwrap_err().to_string();
+        let first = StateDir::open(dir.path(), 0).unwrap();
+        let error = StateDir::open(dir.path(), 0).unwrap_err().to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(first);
-        StateDir::open(dir.path()).unwrap();
+        StateDir::open(dir.path(), 0).unwrap();
     }
 }

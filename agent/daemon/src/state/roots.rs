@@ -1,7 +1,11 @@
 //! The roots that keep the agent's systems from the garbage collector.
 
 use anyhow::Context as _;
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 use surefoot_base::file;
 use surefoot_core::{StorePath, machine::state::Generation};
 
@@ -64,13 +68,27 @@ pub(crate) fn remembered(dir: &Path, profiles: &Path) -> Vec<Generation> {
 
 /// Makes the roots in `dir` exactly these: new ones first, so that nothing is ever without one.
 ///
+/// Where a root cannot be made for a system that has one by another name (the fallback that a way back
+/// leads to, say), that one does: then none is taken away either.
+///
 /// # Errors
 /// The disk says no.
 pub(crate) fn set(dir: &Path, roots: &BTreeMap<String, StorePath>) -> anyhow::Result<()> {
     let work = || -> std::io::Result<()> {
         file::make_dirs(dir)?;
+        let there: Vec<PathBuf> = fs::read_dir(dir)?
+            .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok())
+            .collect();
+        let mut all = true;
         for (name, system) in roots {
-            file::replace_symlink(&dir.join(name), Path::new(&system.to_string()))?;
+            let system = PathBuf::from(system.to_string());
+            match file::replace_symlink(&dir.join(name), &system) {
+                Err(_) if there.contains(&system) => all = false,
+                made => made?,
+            }
+        }
+        if !all {
+            return Ok(());
         }
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -126,6 +144,24 @@ mod tests {
             set(&dir, &roots).unwrap();
             assert_eq!(there(), roots);
         }
+    }
+
+    #[test]
+    fn a_root_that_cannot_be_made_is_not_needed_where_another_keeps_its_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = |next: char| -> BTreeMap<String, StorePath> {
+            [("confirmed", 'b'), ("next", next)]
+                .map(|(name, c)| (name.to_owned(), system(c)))
+                .into()
+        };
+        let old = [("confirmed", 'b'), ("fallback-1", 'a')];
+        let old = old.map(|(name, c)| (name.to_owned(), system(c))).into();
+        set(dir.path(), &old).unwrap();
+        // Something that is in the way, as a full disk is.
+        fs::create_dir(dir.path().join("next")).unwrap();
+        set(dir.path(), &wanted('a')).unwrap();
+        assert!(dir.path().join("fallback-1").is_symlink());
+        set(dir.path(), &wanted('c')).unwrap_err();
     }
 
     #[test]
