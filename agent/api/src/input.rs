@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr, time::Duration};
-use surefoot_base::units::MAX_DURATION;
+use surefoot_base::{text, units::MAX_DURATION};
 use surefoot_core::{StorePath, lease, release::Name};
 
 /// Where to roll back to, as people name it: a store path or a release.
@@ -54,7 +54,7 @@ impl Serialize for RollbackTo {
 }
 
 /// A reason, in somebody's words: 1 to 500 characters on one line. It goes into the history, logs
-/// and terminals, so control characters are refused.
+/// and terminals, so characters that people cannot see are refused ([`text::is_hidden`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Why(String);
@@ -71,19 +71,19 @@ impl FromStr for Why {
     type Err = InputError;
 
     fn from_str(text: &str) -> Result<Self, InputError> {
-        let text = text.trim();
-        if text.is_empty() {
+        let given = text.trim();
+        if given.is_empty() {
             Err(InputError(
                 "a reason must be given, for those who come after".into(),
             ))
-        } else if text.chars().count() > 500 {
+        } else if given.chars().count() > 500 {
             Err(InputError("the reason has more than 500 characters".into()))
-        } else if text.chars().any(char::is_control) {
-            Err(InputError(
-                "the reason must be one line without control characters".into(),
-            ))
+        } else if let Some(hidden) = text::hidden(given) {
+            Err(InputError(format!(
+                "the reason must be one line without {hidden}; leave it out"
+            )))
         } else {
-            Ok(Self(text.to_owned()))
+            Ok(Self(given.to_owned()))
         }
     }
 }
@@ -139,6 +139,10 @@ mod tests {
             (" ".to_owned(), "must be given"),
             ("a\nb".to_owned(), "one line"),
             ("\u{1b}[31m".to_owned(), "control"),
+            ("arm \u{202e}elbisivni\u{202c}".to_owned(), "U+202E"),
+            ("arm\u{200b}".to_owned(), "U+200B"),
+            ("arm\u{e0041}".to_owned(), "U+E0041"),
+            ("a\u{2028}b".to_owned(), "one line"),
             ("x".repeat(501), "500"),
         ] {
             let error = text.parse::<Why>().unwrap_err().to_string();

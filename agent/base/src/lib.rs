@@ -4,13 +4,17 @@
 //! - [`slots`]: bytes in two files that take turns, which heal each other
 //! - [`space`] and [`reserve`]: how much room a file system has left, and keeping some for later
 //! - [`program`]: programs that end in time
+//! - [`environment`]: where programs of root come from, and what they find around them
+//! - [`text`]: text that others wrote and people read
 //! - [`glob`]: patterns of the shell
 //! - [`units`]: sizes and durations as people write them
 
+pub mod environment;
 pub mod file;
 pub mod glob;
 pub mod program;
 pub mod reserve;
 pub mod slots;
 pub mod space;
+pub mod text;
 pub mod units;

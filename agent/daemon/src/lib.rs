@@ -33,6 +33,7 @@ mod worker;
 use agent::{Agent, End, Signal};
 use anyhow::Context as _;
 use clap::Parser;
+use nix::sys::stat::{Mode, umask};
 use state::StateDir;
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 use surefoot_api::{RollbackTo, Why};
@@ -89,6 +90,8 @@ pub fn main() -> ExitCode {
             }
         };
     }
+    // As in the unit: what is written is root's, whatever the caller of `sudo surefootd` uses.
+    umask(Mode::from_bits_truncate(0o077));
     let config = match config::load(&cli.config.config) {
         Ok(config) => Arc::new(config),
         Err(problems) => {

@@ -32,7 +32,7 @@ pub(crate) fn blocked(release: &str) -> BlockedRelease {
                 check: "unit arm.service".into(),
                 message: "failed with exit code 1".into(),
                 journal: (0..7)
-                    .map(|line| format!("line {line} \u{1b}[31mred"))
+                    .map(|line| format!("line {line} \u{1b}[31mred\u{202e}"))
                     .collect(),
             },
             Failure {

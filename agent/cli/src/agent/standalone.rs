@@ -6,11 +6,9 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use serde_json::json;
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Stdio};
 use surefoot_api::{CallError, finding::Finding, method::Rollback};
+use surefoot_base::environment;
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.
@@ -29,7 +27,7 @@ pub(crate) fn rollback(
     notice(&silence.to_string());
     notice("rolling back without it");
     let program = program();
-    let mut command = Command::new(&program);
+    let mut command = environment::command(&program);
     command.args(["--rollback", "--why", rollback.why.as_str()]);
     if let Some(to) = &rollback.to {
         command.args(["--to", &to.to_string()]);
@@ -64,7 +62,7 @@ pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
     notice(&silence.to_string());
     notice("looking without it");
     let program = program();
-    let output = Command::new(&program)
+    let output = environment::command(&program)
         .arg("--doctor")
         .stderr(Stdio::inherit())
         .output()
@@ -75,11 +73,23 @@ pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
     serde_json::from_slice(&output.stdout).context("surefootd gave what cannot be understood")
 }
 
-/// The daemon's program: beside this one, else wherever the system finds it.
+/// Where a unit's file may lie (systemd.unit(5), "Unit File Load Path").
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// The daemon's program: beside this one, else the one of its unit (NixOS installs the two apart),
+/// else wherever the system has it. It runs as root: the caller's `PATH` does not matter.
 fn program() -> PathBuf {
-    std::env::current_exe()
+    let beside = std::env::current_exe()
         .ok()
         .map(|own| own.with_file_name("surefootd"))
-        .filter(|beside| beside.is_file())
+        .filter(|beside| beside.is_file());
+    beside
+        .or_else(|| environment::of_unit(&UNITS, "surefootd.service").filter(|it| it.is_file()))
         .unwrap_or_else(|| "surefootd".into())
 }

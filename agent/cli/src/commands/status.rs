@@ -220,7 +220,9 @@ mod tests {
     fn nothing_from_elsewhere_reaches_the_terminal_raw() {
         let text = describe(&busy(), Style::PLAIN);
         assert!(text.contains("red"));
-        assert!(!text.contains('\u{1b}'));
+        let hidden = |c: char| c != '\n' && surefoot_base::text::is_hidden(c);
+        assert!(!text.contains(hidden), "{text:?}");
+        assert!(text.contains("\\u{202e}"), "{text}");
         let coloured = describe(&quiet(), Style::COLOURED);
         assert!(coloured.contains("\u{1b}[32midle\u{1b}[0m"));
     }

@@ -4,10 +4,14 @@ mod progress;
 mod terminal;
 
 pub(crate) use progress::Bar;
-pub(crate) use terminal::{Style, sanitize};
+/// Text from elsewhere, safe to show: a unit's journal may hold anything, escape sequences for the
+/// terminal included.
+pub(crate) use surefoot_base::text::escaped as sanitize;
+pub(crate) use terminal::Style;
 
 use serde::Serialize;
-use std::io::Write as _;
+use std::{fmt::Write as _, io::Write as _};
+use surefoot_base::text::is_hidden;
 
 /// For whom a command prints: programs (`--json`) or people.
 #[derive(Debug, Clone, Copy)]
@@ -57,7 +61,7 @@ impl Output {
     /// As for [`print`].
     pub(crate) fn object(self, object: &impl Serialize) -> anyhow::Result<()> {
         if self.json {
-            print(&format!("{}\n", serde_json::to_string(object)?))?;
+            print(&format!("{}\n", json(object)?))?;
         }
         Ok(())
     }
@@ -72,6 +76,23 @@ impl Output {
         }
         Ok(())
     }
+}
+
+/// An object as JSON, the same for programs whatever its texts hold, and safe to show: what people
+/// would not see stands as `\u202e` in it. JSON itself only asks that of the first 32 characters.
+fn json(object: &impl Serialize) -> serde_json::Result<String> {
+    let text = serde_json::to_string(object)?;
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_hidden(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(safe, "\\u{unit:04x}");
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    Ok(safe)
 }
 
 /// Prints to standard output as it is. A reader that went away is no failure.
@@ -91,5 +112,27 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 
 /// Says something beside the result, on standard error, whoever reads the result.
 pub(crate) fn notice(text: &str) {
-    eprintln!("surefoot: {text}");
+    let lines: Vec<String> = text.lines().map(sanitize).collect();
+    eprintln!("surefoot: {}", lines.join("\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_safe_to_show_and_says_the_same_of_every_character() {
+        let text: String = ('\0'..=char::MAX).collect();
+        let json = json(&text).unwrap();
+        assert!(!json.chars().any(is_hidden));
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
+
+    #[test]
+    fn what_turns_the_writing_is_written_out() {
+        assert_eq!(
+            json(&"a\u{202e}b\u{e0041}").unwrap(),
+            r#""a\u202eb\udb40\udc41""#
+        );
+    }
 }

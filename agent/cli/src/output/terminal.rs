@@ -61,15 +61,3 @@ impl Style {
         self.paint(anstyle::Style::new().bold(), text)
     }
 }
-
-/// Text from elsewhere, safe to show: a unit's journal may hold anything, escape sequences for the
-/// terminal included.
-pub(crate) fn sanitize(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\t' => ' ',
-            c if c.is_control() => '\u{fffd}',
-            c => c,
-        })
-        .collect()
-}

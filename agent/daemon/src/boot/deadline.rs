@@ -4,11 +4,11 @@
 //! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
-use super::files::{program, replace};
+use super::files::replace;
 use crate::robot::{systemd, units::DEADLINE as NAME};
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
-use surefoot_base::file::sync_parent;
+use surefoot_base::{environment, file::sync_parent};
 use surefoot_core::StorePath;
 
 const DIRECTORY: &str = "/etc/systemd/system.control";
@@ -31,7 +31,7 @@ fn units(
         format!(
             "Environment=NIXOS_NO_CHECK=1 PATH={back}/sw/bin:{}\n\
              ExecStart=-{back}/bin/switch-to-configuration boot\n",
-            systemd::PATH
+            environment::PATH
         )
     });
     let (limit, force) = match back {
@@ -126,7 +126,7 @@ pub(super) fn remove() -> anyhow::Result<()> {
         }
     }
     let run = |words: &[&str]| {
-        let _ = program("systemctl").args(words).status();
+        let _ = environment::command("systemctl").args(words).status();
     };
     let mut stop = vec!["stop", "--quiet", "--"];
     stop.extend(names.iter().map(String::as_str));

@@ -1,16 +1,8 @@
 //! Programs and files as the steps of a boot on trial use them.
 
-use crate::robot::systemd;
 use anyhow::{Context as _, ensure};
 use std::{path::Path, process::Command};
 use surefoot_base::{file, program::words};
-
-/// A program, found where NixOS and others have theirs.
-pub(super) fn program(name: &str) -> Command {
-    let mut command = Command::new(name);
-    command.env("PATH", systemd::PATH);
-    command
-}
 
 /// Runs a program to its end; gives what it printed.
 ///

@@ -3,10 +3,11 @@
 //! NixOS' usual fstab has `nofail` for it, so a disk that comes late leaves a robot that runs and
 //! cannot install anything: neither commit nor revert. Nobody will come, so it is mounted here.
 
-use super::files::{program, run};
+use super::files::run;
 use crate::robot::systemd;
 use anyhow::Context as _;
 use std::path::Path;
+use surefoot_base::environment;
 
 /// Where a boot partition may be mounted (bootctl(1)).
 pub(super) const POINTS: [&str; 3] = ["boot", "efi", "boot/efi"];
@@ -36,7 +37,11 @@ pub(super) async fn restore() -> anyhow::Result<()> {
 /// # Errors
 /// systemd could not mount it.
 pub(super) fn start(point: &Path) -> anyhow::Result<()> {
-    run(program("systemctl").args(["start", &unit(point)]), &[0]).map(drop)
+    run(
+        environment::command("systemctl").args(["start", &unit(point)]),
+        &[0],
+    )
+    .map(drop)
 }
 
 /// The unit of a mount point without special characters, as [`POINTS`] are (systemd.unit(5),

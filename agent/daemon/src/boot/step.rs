@@ -6,6 +6,7 @@ use crate::robot::{nixos, systemd};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use surefoot_base::environment;
 use surefoot_core::StorePath;
 
 /// What the daemon may not do itself: given to `surefootd --boot-step` as JSON.
@@ -96,7 +97,7 @@ impl Task {
             settings,
             task: self,
         })?;
-        let path = format!("--setenv=PATH={}", systemd::PATH);
+        let path = format!("--setenv=PATH={}", environment::PATH);
         systemd::run_to_end(
             &[&path, "--description=Surefoot: a boot on trial"],
             &[&program, "--boot-step", &step],

@@ -3,7 +3,7 @@
 use jiff::civil::Weekday;
 use reqwest::Url;
 use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
-use surefoot_base::{glob, units};
+use surefoot_base::{glob, text::hidden, units};
 use surefoot_core::{
     closure::SignaturePolicy,
     gate,
@@ -148,8 +148,8 @@ impl Setting for String {
         let text = text(value)?;
         if text.is_empty() || text.chars().count() > 200 {
             Err(why("it must have 1 to 200 characters"))
-        } else if text.chars().any(char::is_control) {
-            Err(why("it must not have control characters"))
+        } else if let Some(hidden) = hidden(text) {
+            Err(why(format!("it must not have {hidden}")))
         } else {
             Ok(text.to_owned())
         }
@@ -163,8 +163,8 @@ impl Setting for PathBuf {
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
         let text = text(value)?;
         let path = Self::from(text);
-        if text.contains('\0') {
-            Err(why("it has a NUL character"))
+        if let Some(hidden) = hidden(text) {
+            Err(why(format!("it must not have {hidden}")))
         } else if !path.is_absolute() {
             Err(why("it must start with '/'"))
         } else if path.components().any(|part| part.as_os_str() == "..") {

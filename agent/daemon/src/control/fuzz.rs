@@ -12,6 +12,7 @@ use crate::doctor::Doctor;
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
 use surefoot_api::StatusInfo;
+use surefoot_base::text::is_hidden;
 use surefoot_core::machine::Request;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -77,7 +78,7 @@ impl Agent {
         let answers = async {
             while let Some(Asked { request, reply }) = asked.recv().await {
                 if let Request::Rollback { why, .. } | Request::Hold { why, .. } = &request {
-                    assert!(!why.is_empty() && !why.chars().any(char::is_control));
+                    assert!(!why.is_empty() && !why.chars().any(is_hidden));
                 }
                 let _ = reply.send(Ok("so be it".to_owned()));
             }

@@ -1,14 +1,10 @@
 //! Processes: the agent's own, and those of the configuration's programs.
 
-use super::systemd;
-use crate::robot;
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
+use std::{fs, path::PathBuf, time::Duration};
+use surefoot_base::{
+    environment,
+    program::{self, Limits, last_lines},
 };
-use surefoot_base::program::{self, Limits, last_lines};
 use surefoot_core::health::JOURNAL_LINES;
 
 /// How much of a program's output is looked at, bytes.
@@ -20,14 +16,8 @@ const MAX_LINE: usize = 500;
 /// The agent's own program, if the running system names another one in its unit: then it is time
 /// to let that one go on.
 pub(crate) fn replaced_by() -> Option<PathBuf> {
-    let unit = robot::read(Path::new("/etc/systemd/system/surefootd.service"))
-        .or_else(|| robot::read(Path::new("/run/systemd/system/surefootd.service")))?;
-    let program = unit
-        .lines()
-        .find_map(|line| line.strip_prefix("ExecStart="))?
-        .trim_start_matches(['-', '@', ':', '+', '!'])
-        .split_whitespace()
-        .next()?;
+    let directories = ["/etc/systemd/system", "/run/systemd/system"];
+    let program = environment::of_unit(&directories, "surefootd.service")?;
     let wanted = fs::canonicalize(program).ok()?;
     let own = fs::canonicalize("/proc/self/exe").ok()?;
     (wanted != own).then_some(wanted)
@@ -41,8 +31,8 @@ pub(crate) async fn run(exec: &[String], limit: Duration) -> Result<(), (String,
     let Some((name, args)) = exec.split_first() else {
         return Err(("there is no program".to_owned(), Vec::new()));
     };
-    let mut command = Command::new(name);
-    command.args(args).env("PATH", systemd::PATH);
+    let mut command = environment::command(name);
+    command.args(args);
     let limits = Limits {
         time: limit,
         output: MAX_OUTPUT,

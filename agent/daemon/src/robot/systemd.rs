@@ -5,8 +5,11 @@
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{collections::BTreeMap, process::Command, time::Duration};
-use surefoot_base::program::{self, Limits, ProgramError};
+use std::{collections::BTreeMap, time::Duration};
+use surefoot_base::{
+    environment,
+    program::{self, Limits, ProgramError},
+};
 use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
 
 /// No call to systemd takes longer than this, unless systemd itself hangs.
@@ -14,10 +17,6 @@ const LIMITS: Limits = Limits {
     time: Duration::from_secs(60),
     output: 1 << 20,
 };
-
-/// Where NixOS and others have their programs: transient units get no useful `PATH` by themselves.
-pub(crate) const PATH: &str =
-    "/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// systemd would replace `${…}` in a command line by itself: scripts have their own.
 const AS_IT_IS: &str = "--expand-environment=no";
@@ -29,7 +28,7 @@ struct Answer {
 }
 
 async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
-    let mut command = Command::new(name);
+    let mut command = environment::command(name);
     command
         .args(args)
         .env("SYSTEMD_COLORS", "0")

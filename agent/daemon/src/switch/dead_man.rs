@@ -4,6 +4,7 @@ use super::{LOOK_EVERY, forget};
 use crate::robot::{systemd, units::DEAD_MAN, world::dead_man_armed};
 use anyhow::Context as _;
 use std::time::Duration;
+use surefoot_base::environment;
 use surefoot_core::StorePath;
 
 /// How long a firing dead-man timer is waited for.
@@ -23,7 +24,7 @@ pub(crate) async fn arm(system: &StorePath, after: Duration) -> anyhow::Result<(
     let (unit, delay, path) = (
         format!("--unit={DEAD_MAN}"),
         format!("--on-active={}ms", after.as_millis()),
-        format!("--setenv=PATH={system}/sw/bin:{}", systemd::PATH),
+        format!("--setenv=PATH={system}/sw/bin:{}", environment::PATH),
     );
     let options = [
         &unit,

@@ -10,6 +10,7 @@ use crate::{
     robot::{nixos, systemd, world},
 };
 use std::time::Duration;
+use surefoot_base::environment;
 use surefoot_core::{
     resolver::SwitchUnit,
     switch::{Action, Order, Outcome, Purpose},
@@ -78,7 +79,7 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     let (unit, timeout, path) = (
         format!("--unit={}", order.unit),
         format!("--property=RuntimeMaxSec={}ms", order.timeout.as_millis()),
-        format!("--setenv=PATH={system}/sw/bin:{}", systemd::PATH),
+        format!("--setenv=PATH={system}/sw/bin:{}", environment::PATH),
     );
     let mut options = vec![
         unit.as_str(),

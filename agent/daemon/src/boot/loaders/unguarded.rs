@@ -4,16 +4,14 @@
 //! the time of the trial. Its agent, and the boot's deadline, put the one before back; a system that
 //! does not get as far as systemd stays the default, and somebody has to come by.
 
-use crate::{
-    boot::{
-        files::run,
-        loader::{Loader, OneShot},
-    },
-    robot::systemd,
+use crate::boot::{
+    files::run,
+    loader::{Loader, OneShot},
 };
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 use surefoot_api::finding::{Finding, Subject};
+use surefoot_base::environment;
 use surefoot_core::StorePath;
 
 /// Whatever starts this robot.
@@ -45,10 +43,10 @@ impl Unguarded {
 /// Has a system's own switcher install it as the default.
 fn install(system: &StorePath) -> anyhow::Result<()> {
     let switcher = format!("{system}/bin/switch-to-configuration");
-    let mut command = Command::new(&switcher);
+    let mut command = environment::command(&switcher);
     command
         .arg("boot")
-        .env("PATH", format!("{system}/sw/bin:{}", systemd::PATH))
+        .env("PATH", format!("{system}/sw/bin:{}", environment::PATH))
         .env("NIXOS_NO_CHECK", "1");
     run(&mut command, &[0]).map(|_| ())
 }

@@ -5,12 +5,10 @@ use super::{
     spare,
     variables::{COUNTING, MOUNT, ONE_SHOT, Variables},
 };
-use crate::{
-    boot::loader::writable,
-    robot::{self, systemd},
-};
+use crate::{boot::loader::writable, robot};
 use std::path::Path;
 use surefoot_api::finding::{Finding, Subject};
+use surefoot_base::environment;
 
 const LOADER: Subject = Subject::Loader;
 
@@ -87,11 +85,7 @@ fn variables_writable(mounts: &str) -> Finding {
 
 /// Whether the program is there that sets the one-shot.
 fn bootctl() -> Finding {
-    let found = systemd::PATH
-        .split(':')
-        .map(|directory| Path::new(directory).join("bootctl"))
-        .find(|program| program.exists());
-    match found {
+    match environment::find("bootctl") {
         Some(program) => Finding::ok(LOADER, "bootctl", program.display().to_string()),
         None => Finding::fail(
             LOADER,

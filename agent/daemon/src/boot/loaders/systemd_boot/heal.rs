@@ -5,10 +5,7 @@
 
 use super::fat;
 use crate::{
-    boot::{
-        files::{program, run},
-        mounts,
-    },
+    boot::{files::run, mounts},
     robot,
 };
 use anyhow::Context as _;
@@ -16,6 +13,7 @@ use std::{
     fs::File,
     path::{Path, PathBuf},
 };
+use surefoot_base::environment;
 
 /// A file system that Linux has made read-only.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +54,7 @@ impl Ailing {
     /// # Errors
     /// It is in use, or it cannot be mended.
     pub(super) fn heal(&self) -> anyhow::Result<()> {
-        run(program("umount").arg(&self.mount), &[0])?;
+        run(environment::command("umount").arg(&self.mount), &[0])?;
         let checked = self.check();
         mounts::start(&self.mount)?;
         println!("({} {})", self.device.display(), checked?);
@@ -73,7 +71,10 @@ impl Ailing {
             fat::mend(&device).with_context(|| format!("cannot mend {}", self.device.display()))?;
         drop(device);
         // 1: it found errors, and mended them (fsck.fat(8)).
-        let said = run(program("fsck.fat").arg("-a").arg(&self.device), &[0, 1])?;
+        let said = run(
+            environment::command("fsck.fat").arg("-a").arg(&self.device),
+            &[0, 1],
+        )?;
         Ok(format!(
             "was read-only after an error; {marked} entries of torn directories were marked; {}",
             said.lines().last().unwrap_or_default()

@@ -1,10 +1,11 @@
 //! The variables of the firmware by which the loader is spoken with (the Boot Loader Interface).
 
-use crate::boot::files::{program, run};
+use crate::boot::files::run;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+use surefoot_base::environment;
 
 /// The vendor of the loader's variables (the Boot Loader Interface).
 pub(super) const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
@@ -65,5 +66,9 @@ impl Variables {
 /// # Errors
 /// bootctl(1) cannot be run, or the firmware refuses.
 pub(super) fn set_one_shot(id: &str) -> anyhow::Result<()> {
-    run(program("bootctl").args(["set-oneshot", id]), &[0]).map(|_| ())
+    run(
+        environment::command("bootctl").args(["set-oneshot", id]),
+        &[0],
+    )
+    .map(|_| ())
 }
