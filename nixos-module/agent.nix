@@ -44,6 +44,11 @@ let
       value = units.options place (builtins.readFile (directory + "/${file}"));
     }) (lib.filterAttrs (file: _: lib.hasSuffix ending file) (builtins.readDir directory));
 
+  # Directories that the unit files do not know.
+  stateElsewhere = lib.remove "/var/lib/surefoot" [ cfg.settings.state_dir ];
+  socketElsewhere = lib.remove "/run/surefoot" [ (dirOf cfg.settings.socket) ];
+  elsewhere = stateElsewhere ++ socketElsewhere;
+
   groups = lib.filter (group: group != null) [
     cfg.settings.control.technician_group
     cfg.settings.control.app_group
@@ -87,17 +92,10 @@ in
         };
       }
       # The unit files know the places that the configuration has by default.
-      (mkIf (cfg.settings.state_dir != "/var/lib/surefoot") {
-        surefootd.serviceConfig.ReadWritePaths = [
-          "-/nix/var/nix/gcroots"
-          cfg.settings.state_dir
-        ];
-        surefootd.unitConfig.RequiresMountsFor = [ cfg.settings.state_dir ];
+      (mkIf (elsewhere != [ ]) {
+        surefootd.serviceConfig.ReadWritePaths = [ "-/nix/var/nix/gcroots" ] ++ elsewhere;
+        surefootd.unitConfig.RequiresMountsFor = elsewhere;
       })
-    ];
-    systemd.sockets = lib.mkMerge [
-      (ofType ".socket")
-      { surefootd.socketConfig.ListenStream = cfg.settings.socket; }
     ];
     systemd.timers = ofType ".timer";
     systemd.targets = ofType ".target";
@@ -106,9 +104,8 @@ in
     systemd.tmpfiles.rules = [
       "d /nix/var/nix/gcroots/surefoot 0755 root root -"
     ]
-    ++ lib.optional (
-      cfg.settings.state_dir != "/var/lib/surefoot"
-    ) "d ${cfg.settings.state_dir} 0700 root root -";
+    ++ map (directory: "d ${directory} 0700 root root -") stateElsewhere
+    ++ map (directory: "d ${directory} 0755 root root -") socketElsewhere;
 
     nix.settings = {
       trusted-public-keys = cfg.trustedPublicKeys;

@@ -185,15 +185,14 @@ map unitFile unitFiles
   (equal "the agent starts with the robot" config.systemd.services.surefootd.wantedBy [
     "multi-user.target"
   ])
-  (equal "the socket is there before it" config.systemd.sockets.surefootd.wantedBy [
-    "sockets.target"
-  ])
-  (equal "the socket follows the configuration"
-    (robot {
-      services.surefoot.settings.socket = "/run/robot/surefoot.socket";
-    }).config.systemd.sockets.surefootd.socketConfig.ListenStream
-    "/run/robot/surefoot.socket"
-  )
+  (equal "nobody who calls starts an agent that was stopped" (
+    config.systemd.sockets ? surefootd
+  ) false)
+  (isTrue "the agent may write where its socket is" (
+    lib.elem "/run/robot"
+      (robot { services.surefoot.settings.socket = "/run/robot/surefoot.socket"; })
+      .config.systemd.services.surefootd.serviceConfig.ReadWritePaths
+  ))
   (isTrue "the agent may write where its state is" (
     lib.elem "/data/surefoot"
       (robot { services.surefoot.settings.state_dir = "/data/surefoot"; })

@@ -85,6 +85,7 @@ pub fn status() -> StatusInfo {
         }),
         next_check_seconds: Some(30),
         drift: Some("somebody switched".into()),
+        evidence_withheld: Some("root".into()),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 use surefoot_core::{
     StorePath,
-    gate::{Closed, Stage},
+    gate::{self, Closed, Stage},
     health, hold, journal, lease,
     machine::state::{self, Cause},
     release::Name,
@@ -361,9 +361,35 @@ pub struct StatusInfo {
     /// What somebody changed by hand, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drift: Option<String>,
+    /// Who may see the evidence that was left out for this reader; nothing if none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_withheld: Option<String>,
 }
 
 impl StatusInfo {
+    /// The status without what services and commands of the robot printed: lines of their journals, the
+    /// output of a switch, the words of gates. They may be secret; `readers` may see them.
+    #[must_use]
+    pub fn without_evidence(mut self, readers: String) -> Self {
+        let mut withheld = false;
+        let mut clear = |lines: &mut Vec<String>| {
+            withheld |= !lines.is_empty();
+            lines.clear();
+        };
+        for blocked in &mut self.blocked {
+            clear(&mut blocked.log);
+            for failure in &mut blocked.failures {
+                clear(&mut failure.journal);
+            }
+        }
+        for gate in (self.gates.iter_mut()).filter(|gate| gate::is_command(&gate.gate)) {
+            withheld |= !gate.why.is_empty();
+            gate.why.clear();
+        }
+        self.evidence_withheld = withheld.then_some(readers);
+        self
+    }
+
     /// The status as it is a while later, if nothing but time has passed.
     #[must_use]
     pub fn aged(&self, by: Duration) -> Self {
@@ -391,5 +417,42 @@ mod tests {
             serde_json::from_str(r#"{"state":"trial","weather":"fine"}"#).unwrap();
         assert_eq!(status.state, State::Trial);
         assert_eq!(status.blocked, []);
+    }
+
+    #[test]
+    fn what_services_and_commands_printed_is_left_out() {
+        let gate = |gate: &str, why: &str| Gate {
+            stage: Stage::Activate,
+            gate: gate.into(),
+            why: why.into(),
+        };
+        let full = StatusInfo {
+            gates: vec![gate("command dock", "secret gate"), gate("battery", "3 %")],
+            blocked: vec![BlockedRelease {
+                release: "2".parse().unwrap(),
+                system: StorePath::from_base_name("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-x").unwrap(),
+                cause: Cause::Unhealthy,
+                why: "unit arm.service: failed".into(),
+                failures: vec![Failure {
+                    check: "unit arm.service".into(),
+                    message: "failed".into(),
+                    journal: vec!["secret journal".into()],
+                }],
+                log: vec!["secret switch".into()],
+                when: None,
+            }],
+            ..StatusInfo::default()
+        };
+        let seen = full.without_evidence("root".into());
+        let text = serde_json::to_string(&seen).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        assert!(
+            text.contains("unit arm.service: failed") && text.contains("3 %"),
+            "{text}"
+        );
+        assert_eq!(seen.evidence_withheld.as_deref(), Some("root"));
+        // Where there is nothing to leave out, nothing is said of it.
+        let nothing = StatusInfo::default().without_evidence("root".into());
+        assert_eq!(nothing, StatusInfo::default());
     }
 }

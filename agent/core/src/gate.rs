@@ -53,6 +53,13 @@ impl fmt::Display for Closed {
     }
 }
 
+/// Whether a gate is a command of the configuration, by its name. Then the reason is what the command
+/// printed, and not for everybody.
+#[must_use]
+pub fn is_command(gate: &str) -> bool {
+    gate.starts_with("command ")
+}
+
 /// All of them in one line.
 #[must_use]
 pub fn summary(closed: &[Closed]) -> String {

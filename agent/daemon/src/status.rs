@@ -151,6 +151,7 @@ pub(crate) fn of(
         }),
         knowledge,
         next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
+        evidence_withheld: None,
         drift: machine
             .drift()
             .map(|system| format!("{system} runs, and it was not the agent that switched to it")),
@@ -184,7 +185,19 @@ fn target(journal: &Journal) -> Option<System> {
     }
 }
 
-/// One sentence for people and for `systemctl status`.
+/// Gates in one line, for everybody: what a command printed is shown beside, to those who may see it.
+fn waits_for(closed: &[Closed]) -> String {
+    let texts: Vec<String> = (closed.iter())
+        .map(|closed| match gate::is_command(&closed.gate) {
+            true => closed.gate.clone(),
+            false => closed.to_string(),
+        })
+        .collect();
+    texts.join(", ")
+}
+
+/// One sentence for people and for `systemctl status`, which shows it to everybody: it has nothing in
+/// it that a service or a command of the configuration printed.
 fn doing(
     machine: &Machine,
     config: &Config,
@@ -200,7 +213,7 @@ fn doing(
         .problem()
         .map(|problem| format!("; {problem}"))
         .unwrap_or_default();
-    let waits = |stage| closed.get(&stage).map(|closed| gate::summary(closed));
+    let waits = |stage| closed.get(&stage).map(|closed| waits_for(closed));
     match &journal.state {
         State::Idle if machine.drift().is_some() => {
             "somebody switched by hand; updates wait until that is settled".to_owned()

@@ -149,7 +149,7 @@ fn with_the_agent_dead_root_still_rolls_back() -> Result<()> {
     let (fleet, robot, first) = robot()?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
-    robot.sh("systemctl stop surefootd.socket surefootd.service")?;
+    robot.sh("systemctl stop surefootd")?;
 
     let output = surefoot(&robot, "alice", &["rollback", "--why", "it drops things"])?;
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
@@ -166,7 +166,7 @@ fn with_the_agent_dead_root_still_rolls_back() -> Result<()> {
     robot.stands_on(&first)?;
 
     // The agent goes on from there, and does not try again what was left.
-    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.sh("systemctl start surefootd")?;
     let status = robot.until_confirmed(&first)?;
     assert_eq!(status["blocked"][0]["release"], "1.1", "{status:#}");
     Ok(())

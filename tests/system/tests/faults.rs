@@ -70,13 +70,13 @@ fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     until_hit(&robot, "after-switch")?;
     // systemd would bring it back: this agent is gone for good.
-    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    robot.sh("systemctl stop surefootd")?;
     assert_eq!(robot.current()?, second);
     robot.sh("systemctl is-active surefoot-dead-man.timer")?;
     robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
     robot.stands_on(&first)?;
     // And an agent that comes back after all finds its way.
-    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.sh("systemctl start surefootd")?;
     robot.until_confirmed(&second)?;
     Ok(())
 }

@@ -18,7 +18,7 @@ fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {
     let status = robot.until_status("the download to wait", |now| now["gates"] == docked)?;
     assert_eq!(
         status["doing"],
-        "release 1.1 waits to be fetched: command docked (not in its dock)"
+        "release 1.1 waits to be fetched: command docked"
     );
     robot.sh(&format!("! nix-store --check-validity {second}"))?;
 

@@ -168,10 +168,10 @@ fn a_rollback_works_with_the_daemon_dead() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
-    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    robot.sh("systemctl stop surefootd")?;
     robot.sh("surefootd --rollback --why 'it grips badly'")?;
     robot.stands_on(&first)?;
-    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.sh("systemctl start surefootd")?;
     robot.until_blocked("1.1", &first)?;
     Ok(())
 }

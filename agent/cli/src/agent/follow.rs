@@ -11,13 +11,15 @@ const AWAY: Duration = Duration::from_secs(90);
 /// Between two attempts to find it again.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Waits for the agent to be there again, until a time at the latest.
+/// Waits for the agent to be there again, until a time at the latest. It is not asked at once: it may have
+/// hung up because it has too many callers.
 ///
 /// # Errors
 /// It did not come back; [`CallError::NotThere`].
 pub(crate) fn reconnect(socket: &SocketArgs, until: Option<Instant>) -> Result<Client, CallError> {
     let latest = Instant::now() + AWAY;
     let latest = until.map_or(latest, |until| until.min(latest));
+    std::thread::sleep(RETRY);
     loop {
         match socket.connect() {
             Err(_) if Instant::now() < latest => std::thread::sleep(RETRY),

@@ -92,12 +92,10 @@ fn describe(status: &StatusInfo, style: Style) -> String {
         row("Lease", if lease.busy { style.busy(&text) } else { text });
     }
     for gate in &status.gates {
-        let text = format!(
-            "to {}: {} ({})",
-            gate.stage,
-            sanitize(&gate.gate),
-            sanitize(&gate.why)
-        );
+        let mut text = format!("to {}: {}", gate.stage, sanitize(&gate.gate));
+        if !gate.why.is_empty() {
+            let _ = write!(text, " ({})", sanitize(&gate.why));
+        }
         row("Waits", style.busy(&text));
     }
     if let Some(drift) = &status.drift {
@@ -117,6 +115,13 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     }
     for blocked in &status.blocked {
         row("Blocked", describe::blocked(blocked, style));
+    }
+    if let Some(readers) = &status.evidence_withheld {
+        let text = format!(
+            "what services and commands printed is shown to {}",
+            sanitize(readers)
+        );
+        row("Withheld", style.faint(&text));
     }
     row("Agent", format!("surefootd {}", sanitize(&status.version)));
     rows.join("\n")

@@ -27,7 +27,9 @@ pub(super) fn run(args: &WatchArgs, output: Output) -> anyhow::Result<()> {
                 screen.show(&status)?;
             }
             Err(CallError::Gone { .. }) => {
-                screen.say("the agent is away; waiting for it");
+                screen.say(
+                    "the agent hung up: it restarts, or others need the connection; connecting again",
+                );
                 agent = reconnect(&args.socket, None)?.watch()?;
             }
             Err(error) => return Err(error.into()),

@@ -41,7 +41,7 @@ settings! {
         /// Room there that is taken beforehand, so that a way back works on a full disk: it is given
         /// free first, and taken again afterwards. `"0B"`: none.
         state_reserve: Bytes = "16MiB";
-        /// Where the control socket is bound if systemd does not pass one.
+        /// Where the control socket is made.
         socket: PathBuf = "/run/surefoot/control.socket";
         /// PEM file of certificate authorities to trust for `https`, beside those of the system.
         ca_file: Option<PathBuf>;

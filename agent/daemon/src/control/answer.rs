@@ -88,7 +88,7 @@ async fn granted(
 ) -> Result<Response, ErrorReply> {
     match call {
         Call::Status(call) => {
-            let status = agent.published.borrow().status();
+            let status = agent.status_for(caller);
             reply(&call, &StatusReply { status })
         }
         Call::Watch(call) if more => Ok(Response::Watch(call)),

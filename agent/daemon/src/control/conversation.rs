@@ -74,7 +74,8 @@ async fn watch(
             _ = calls.next() => return,
         }
         client.turn().await;
-        let status = agent.published.borrow_and_update().status();
+        agent.published.mark_unchanged();
+        let status = agent.status_for(&client);
         let Ok(message) = message::reply_and_more(&call, &StatusReply { status }) else {
             return;
         };

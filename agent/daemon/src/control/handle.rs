@@ -1,9 +1,9 @@
 //! The ways between the server and the agent: what is asked goes there, what is published comes back.
 
-use super::roles::Roles;
+use super::{caller::Caller, roles::Roles};
 use crate::doctor::Doctor;
 use std::sync::Arc;
-use surefoot_api::{HistoryEntry, StatusInfo};
+use surefoot_api::{HistoryEntry, StatusInfo, method::Role};
 use surefoot_core::machine;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -68,4 +68,17 @@ pub(crate) struct AgentHandle {
     pub(crate) roles: watch::Receiver<Roles>,
     /// Who looks the robot over.
     pub(crate) doctor: Doctor,
+}
+
+impl AgentHandle {
+    /// The status, as far as a caller may see it.
+    pub(super) fn status_for(&self, caller: &Caller) -> StatusInfo {
+        let status = self.published.borrow().status();
+        let roles = self.roles.borrow();
+        if roles.sees_evidence(caller) {
+            status
+        } else {
+            status.without_evidence(roles.needs(Role::App))
+        }
+    }
 }

@@ -1,12 +1,16 @@
-//! Where the socket comes from: systemd, or the daemon itself.
+//! The socket: made by the daemon, and kept by systemd while one daemon follows another.
+//!
+//! There is no socket unit. One would start a daemon that somebody has stopped as soon as anybody calls,
+//! and somebody who stops the agent of a robot means it. systemd keeps what it is given until the service
+//! is stopped, and no longer (`FileDescriptorStoreMax=`, `systemd.service(5)`): callers wait while the
+//! daemon restarts, and are told at once that there is none when it was stopped.
 
-use nix::sys::socket::{
-    AddressFamily, SockaddrLike, SockaddrStorage, getsockname, getsockopt, sockopt,
-};
+use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
+use sd_notify::NotifyState;
 use std::{
     fs, io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
+        fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::{
             fs::{FileTypeExt, PermissionsExt},
             net::{UnixListener as StdListener, UnixStream as StdStream},
@@ -16,15 +20,15 @@ use std::{
 };
 use tokio::net::UnixListener;
 
-/// The name of the socket in the socket unit: `FileDescriptorName=`, `systemd.socket(5)`.
+/// The name of the socket among what systemd keeps.
 const NAME: &str = "control";
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
     /// What systemd passed is of no use.
-    #[error("the socket that systemd passed cannot be used: {0}")]
-    Passed(String),
+    #[error("what systemd kept of the daemon before cannot be taken over: {0}")]
+    Passed(#[source] io::Error),
     /// Something else answers there.
     #[error("{}: somebody already answers there; only one surefootd can run", .0.display())]
     Taken(PathBuf),
@@ -41,19 +45,27 @@ pub(crate) enum ListenError {
     },
 }
 
-/// Takes the control socket from systemd (`sd_listen_fds(3)`), or makes it at `path`.
+/// Takes the control socket over from the daemon before (`sd_listen_fds(3)`), or makes it at `path` and
+/// has systemd keep it (`sd_notify(3)`).
 ///
 /// Call it once, early, inside the runtime.
 ///
 /// # Errors
-/// [`ListenError`] if what systemd passed is no listening Unix socket, or none can be made.
+/// [`ListenError`] if none can be made.
 pub(crate) fn listen(path: &Path) -> Result<UnixListener, ListenError> {
-    let passed = sd_notify::listen_fds_with_names()
-        .map_err(|error| ListenError::Passed(error.to_string()))?;
-    let passed: Vec<(RawFd, String)> = passed.collect();
-    let listener = match choose(&passed)? {
-        Some(fd) => adopt(fd)?,
-        None => bind(path)?,
+    let passed = sd_notify::listen_fds_with_names().map_err(ListenError::Passed)?;
+    let kept: Vec<RawFd> = passed
+        .filter(|(_, name)| name == NAME)
+        .map(|(fd, _)| fd)
+        .collect();
+    let mut good = kept.iter().filter_map(|fd| adopt(*fd, path));
+    let listener = match good.next() {
+        Some(listener) => listener,
+        None => {
+            let listener = bind(path)?;
+            keep(&listener, !kept.is_empty());
+            listener
+        }
     };
     let fail = |source| ListenError::Bind {
         path: path.to_owned(),
@@ -63,21 +75,21 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, ListenError> {
     UnixListener::from_std(listener).map_err(fail)
 }
 
-/// The control socket among what systemd passed: the one with the right name, or the only one.
-fn choose(passed: &[(RawFd, String)]) -> Result<Option<RawFd>, ListenError> {
-    if let Some((fd, _)) = passed.iter().find(|(_, name)| name == NAME) {
-        return Ok(Some(*fd));
+/// Has systemd keep a socket, instead of another one that it kept. Without systemd nobody keeps it.
+fn keep(listener: &StdListener, another: bool) {
+    if another {
+        let _ = sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(NAME)]);
     }
-    match passed {
-        [] => Ok(None),
-        [(fd, _)] => Ok(Some(*fd)),
-        _ => Err(ListenError::Passed(format!(
-            "there are several and none is called '{NAME}'; set FileDescriptorName={NAME}"
-        ))),
+    let store = [NotifyState::FdStore, NotifyState::FdName(NAME)];
+    let kept = sd_notify::notify_with_fds(&store, &[listener.as_fd()]);
+    if let Err(error) = kept {
+        // Then callers are turned away while the daemon restarts.
+        tracing::warn!(%error, "systemd does not keep the control socket");
     }
 }
 
-fn adopt(fd: RawFd) -> Result<StdListener, ListenError> {
+/// A socket that the daemon before listened on, if callers still find it at `path`.
+fn adopt(fd: RawFd, path: &Path) -> Option<StdListener> {
     // SAFETY: systemd passed this descriptor to this process, nothing else in it uses it, and it is
     // adopted once.
     #[allow(
@@ -85,15 +97,10 @@ fn adopt(fd: RawFd) -> Result<StdListener, ListenError> {
         reason = "a descriptor that is passed by number can be owned in no other way"
     )]
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let fail = |why: &dyn std::fmt::Display| ListenError::Passed(why.to_string());
-    let address: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(|e| fail(&e))?;
-    let listening = getsockopt(&fd, sockopt::AcceptConn).map_err(|e| fail(&e))?;
-    if address.family() != Some(AddressFamily::Unix) || !listening {
-        return Err(fail(
-            &"it is no listening Unix socket; set ListenStream= to a path",
-        ));
-    }
-    Ok(StdListener::from(fd))
+    let address: UnixAddr = getsockname(fd.as_raw_fd()).ok()?;
+    let listens = getsockopt(&fd, sockopt::AcceptConn).ok()?;
+    let there = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    (listens && there && address.path() == Some(path)).then(|| StdListener::from(fd))
 }
 
 fn bind(path: &Path) -> Result<StdListener, ListenError> {
@@ -128,32 +135,24 @@ mod tests {
     use std::os::fd::IntoRawFd;
 
     #[test]
-    fn systemd_passes_it_by_name_or_alone() {
-        let named = |names: &[&str]| {
-            let fds = names.iter().zip(3..).map(|(n, fd)| (fd, (*n).to_owned()));
-            choose(&fds.collect::<Vec<_>>()).map_err(|error| error.to_string())
-        };
-        assert_eq!(named(&[]), Ok(None));
-        assert_eq!(named(&["surefootd.socket"]), Ok(Some(3)));
-        assert_eq!(named(&["metrics", "control"]), Ok(Some(4)));
-        assert!(
-            named(&["a", "b"])
-                .unwrap_err()
-                .contains("FileDescriptorName=control")
-        );
-    }
-
-    #[test]
-    fn only_a_listening_unix_socket_is_adopted() {
+    fn only_a_socket_that_callers_find_is_taken_over() {
         let dir = tempfile::tempdir().unwrap();
-        let good = StdListener::bind(dir.path().join("s")).unwrap();
-        assert!(adopt(good.into_raw_fd()).is_ok());
+        let (path, other) = (dir.path().join("s"), dir.path().join("other"));
+        let listener = || StdListener::bind(&path).unwrap().into_raw_fd();
+        assert!(adopt(listener(), &path).is_some());
+        // The path was changed in the configuration, or the file removed.
+        fs::remove_file(&path).unwrap();
+        assert!(adopt(listener(), &other).is_none());
+        fs::remove_file(&path).unwrap();
+        let removed = listener();
+        fs::remove_file(&path).unwrap();
+        assert!(adopt(removed, &path).is_none());
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        assert!(adopt(tcp.into_raw_fd()).is_err());
+        assert!(adopt(tcp.into_raw_fd(), &path).is_none());
         let file = fs::File::open("/dev/null").unwrap();
-        assert!(adopt(file.into_raw_fd()).is_err());
+        assert!(adopt(file.into_raw_fd(), &path).is_none());
         let (connected, _other) = StdStream::pair().unwrap();
-        assert!(adopt(connected.into_raw_fd()).is_err());
+        assert!(adopt(connected.into_raw_fd(), &path).is_none());
     }
 
     #[test]

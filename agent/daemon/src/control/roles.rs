@@ -10,7 +10,12 @@ use surefoot_api::method::Role;
 pub(crate) struct Roles {
     technicians: Option<KnownGroup>,
     apps: Option<KnownGroup>,
+    /// Groups to which journald shows what all services print.
+    journal_readers: Vec<u32>,
 }
+
+/// Their names, `journalctl(1)`.
+const JOURNAL_READERS: [&str; 3] = ["systemd-journal", "adm", "wheel"];
 
 #[derive(Debug, Clone)]
 struct KnownGroup {
@@ -47,6 +52,10 @@ impl Roles {
         let roles = Self {
             technicians: group("technician_group", &control.technician_group),
             apps: group("app_group", &control.app_group),
+            journal_readers: (JOURNAL_READERS.iter())
+                .filter_map(|name| Group::from_name(name).ok()?)
+                .map(|group| group.gid.as_raw())
+                .collect(),
         };
         (roles, warnings)
     }
@@ -63,6 +72,7 @@ impl Roles {
         Self {
             technicians: group("technicians", technicians),
             apps: group("robot", apps),
+            journal_readers: Vec::new(),
         }
     }
 
@@ -82,6 +92,12 @@ impl Roles {
         } else {
             Role::Anyone
         }
+    }
+
+    /// Whether a caller may see what the robot's services printed.
+    pub(super) fn sees_evidence(&self, caller: &Caller) -> bool {
+        let reads = |gid| caller.groups.contains(gid);
+        self.of(caller) >= Role::App || self.journal_readers.iter().any(reads)
     }
 
     /// Says who has at least a role.

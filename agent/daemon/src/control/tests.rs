@@ -700,6 +700,11 @@ async fn who_may_do_what_is_what_the_kernel_says() {
                 assert!(needs.contains("the group 'technicians'"), "{needs}");
             }
         }
+        // What services printed is for those who have to do with the robot.
+        let status = &replies[0]["parameters"]["status"];
+        let withheld = status["evidenceWithheld"].as_str().unwrap_or_default();
+        assert_eq!(status.to_string().contains("no motor"), allowed > 1);
+        assert_eq!(withheld.contains("the group 'robot'"), allowed == 1);
         // The robot's software ends its own holds, a technician everybody's.
         if allowed > 1 {
             let own = replies[2]["parameters"]["message"].as_str().unwrap();

@@ -97,8 +97,15 @@ impl Doctor {
         }
     }
 
-    /// What there is to find.
+    /// What there is to find. Whoever hangs up meanwhile does not end the look, or the next one would
+    /// begin it anew: nobody has the robot looked over more often than [`FRESH`] says.
     pub(crate) async fn findings(&self) -> Arc<[Finding]> {
+        let doctor = self.clone();
+        let look = tokio::spawn(async move { doctor.look().await });
+        look.await.unwrap_or_default()
+    }
+
+    async fn look(&self) -> Arc<[Finding]> {
         let mut last = self.last.lock().await;
         if let Some((at, findings)) = &*last
             && at.elapsed() < FRESH
