@@ -100,7 +100,7 @@ impl Agent {
             events_in,
             progress_in,
             Arc::clone(&knowledge),
-        )?;
+        );
         tokio::spawn(worker.run());
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {

@@ -3,7 +3,11 @@
 use crate::{config::Config, fetching, robot::clock};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use surefoot_api::{ClockState, Knowledge};
 use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
@@ -26,8 +30,11 @@ const POLL_LIMIT: u32 = 20;
 /// repository.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Source {
-    /// With the bytes of the anchor: it may be another one under the same name.
+    /// With the bytes of the anchor, or none if it cannot be read: it may be another one under the same
+    /// name.
     trust: surefoot_trust::Config,
+    /// Where the anchor is.
+    root: PathBuf,
     channel: Name,
     model: Name,
     labels: Vec<Label>,
@@ -36,12 +43,9 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Reads the trust anchor.
-    ///
-    /// # Errors
-    /// It is missing, or larger than any root metadata.
-    pub(crate) fn new(config: &Config, state_dir: &Path) -> anyhow::Result<Self> {
-        let anchor = read_anchor(&config.root)?;
+    /// Reads the trust anchor, if it can be read already.
+    pub(crate) fn new(config: &Config, state_dir: &Path) -> Self {
+        let anchor = read_anchor(&config.root).unwrap_or_default();
         let mut trust = surefoot_trust::Config::new(
             config.repository.as_str(),
             anchor,
@@ -53,44 +57,43 @@ impl Source {
             stall_timeout: config.poll.timeout,
             ..fetching::http(config)
         };
-        Ok(Self {
+        Self {
             trust,
+            root: config.root.clone(),
             channel: config.channel.clone(),
             model: config.model.clone(),
             labels: config.labels.iter().map(|label| label.0.clone()).collect(),
             limit: config.poll.timeout * POLL_LIMIT,
-        })
+        }
+    }
+
+    /// With the anchor, which may have come since.
+    fn trust(&self) -> anyhow::Result<surefoot_trust::Config> {
+        let mut trust = self.trust.clone();
+        if trust.anchor.is_empty() {
+            trust.anchor = read_anchor(&self.root)?;
+        }
+        Ok(trust)
     }
 }
 
 /// The repository and the channel that this robot follows.
 pub(crate) struct Repository {
-    client: Arc<Mutex<Client>>,
+    /// Opened when it is needed: a robot whose trust anchor or metadata cannot be read has an agent all
+    /// the same, which says so, and can go back.
+    client: Arc<Mutex<Option<Client>>>,
     source: Source,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
 }
 
 impl Repository {
-    /// Opens what is trusted so far; asks nothing of the network.
-    ///
-    /// # Errors
-    /// The trust anchor is broken, or the URL cannot be used.
-    pub(crate) fn open(
-        source: Source,
-        knowledge: Arc<watch::Sender<Option<Knowledge>>>,
-    ) -> anyhow::Result<Self> {
-        let client = Client::new(source.trust.clone())?;
-        if let Some(damage) = client.damage() {
-            tracing::error!(
-                damage,
-                "the trusted metadata was damaged; went on from what is whole"
-            );
-        }
-        Ok(Self {
-            client: Arc::new(Mutex::new(client)),
+    /// From this source; asks nothing of the disk or the network yet.
+    pub(crate) fn new(source: Source, knowledge: Arc<watch::Sender<Option<Knowledge>>>) -> Self {
+        Self {
+            client: Arc::default(),
             source,
             knowledge,
-        })
+        }
     }
 
     /// Where this comes from.
@@ -102,9 +105,12 @@ impl Repository {
     /// locked; after an error the old source is in force.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// The trust anchor is missing or broken, or the URL cannot be used.
     pub(crate) async fn reopen(&self, source: Source) -> anyhow::Result<Self> {
-        (self.client.lock().await).reconfigure(source.trust.clone())?;
+        let trust = source.trust()?;
+        if let Some(client) = &mut *self.client.lock().await {
+            client.reconfigure(trust)?;
+        }
         Ok(Self {
             client: Arc::clone(&self.client),
             source,
@@ -190,13 +196,29 @@ impl Repository {
         &self,
         work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let mut client = self.client.lock().await;
+        let mut opened = self.client.lock().await;
+        let client = match &mut *opened {
+            Some(client) => client,
+            none => none.insert(open(self.source.trust()?)?),
+        };
         client.limit(self.source.limit);
-        let result = work(&mut client).await;
+        let result = work(client).await;
         client.close();
         give_memory_back();
         result
     }
+}
+
+/// Opens what is trusted so far; asks nothing of the network.
+fn open(trust: surefoot_trust::Config) -> anyhow::Result<Client> {
+    let client = Client::new(trust)?;
+    if let Some(damage) = client.damage() {
+        tracing::error!(
+            damage,
+            "the trusted metadata was damaged; went on from what is whole"
+        );
+    }
+    Ok(client)
 }
 
 /// Gives the kernel what an allocator keeps of freed memory: after an update several times what an
@@ -252,7 +274,6 @@ mod tests {
                 &good(&[&format!("{MINIMAL}root = {anchor:?}\n{keys}")]),
                 dir.path(),
             )
-            .unwrap()
         };
         let before = source("");
         for keys in ["[health]\nsoak = \"50s\"", "[poll]\ninterval = \"50s\""] {
@@ -267,5 +288,20 @@ mod tests {
         }
         std::fs::write(&anchor, "{ }").unwrap();
         assert_ne!(source(""), before, "another anchor under the same name");
+    }
+
+    #[test]
+    fn an_anchor_that_is_missing_is_said_when_it_is_needed_and_may_come_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let anchor = dir.path().join("root.json");
+        let config = good(&[&format!("{MINIMAL}root = {anchor:?}\n")]);
+        let source = Source::new(&config, dir.path());
+        let error = format!("{:#}", source.trust().unwrap_err());
+        assert!(
+            error.contains("root.json of the fleet's repository"),
+            "{error}"
+        );
+        std::fs::write(&anchor, "{}").unwrap();
+        assert_eq!(source.trust().unwrap().anchor, b"{}");
     }
 }

@@ -57,9 +57,6 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// A worker for this queue.
-    ///
-    /// # Errors
-    /// The repository cannot be opened.
     pub(crate) fn new(
         config: Arc<Config>,
         state: &StateDir,
@@ -67,10 +64,10 @@ impl Worker {
         events: mpsc::UnboundedSender<Event>,
         progress: watch::Sender<progress::Status>,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
-    ) -> anyhow::Result<Self> {
-        let source = Source::new(&config, &state.path())?;
-        let repository = Arc::new(Repository::open(source, knowledge)?);
-        Ok(Self {
+    ) -> Self {
+        let source = Source::new(&config, &state.path());
+        let repository = Arc::new(Repository::new(source, knowledge));
+        Self {
             tools: Tools {
                 config,
                 repository,
@@ -81,7 +78,7 @@ impl Worker {
             state_dir: state.path(),
             queue,
             fetch: None,
-        })
+        }
     }
 
     /// Works until the agent is gone.
@@ -100,7 +97,7 @@ impl Worker {
 
     async fn reload(&mut self, config: Arc<Config>) {
         let reopened = async {
-            let source = Source::new(&config, &self.state_dir)?;
+            let source = Source::new(&config, &self.state_dir);
             let old = &self.tools.repository;
             anyhow::Ok(if source == *old.source() {
                 Arc::clone(old)
