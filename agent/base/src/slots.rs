@@ -156,6 +156,8 @@ pub struct Found<T> {
     pub content: Option<T>,
     /// A slot that could not be read, and why: something was lost, and somebody should know.
     pub damage: Option<String>,
+    /// Whether the disk said no to a slot, which it may not do the next time.
+    pub unreadable: bool,
 }
 
 impl<D: Disk> Slots<D> {
@@ -169,7 +171,7 @@ impl<D: Disk> Slots<D> {
         names: Names,
         decode: impl Fn(&[u8]) -> Result<T, String>,
     ) -> io::Result<(Self, Found<T>)> {
-        let mut damage = None;
+        let (mut damage, mut unreadable) = (None, false);
         let (mut contents, mut places) = ([None, None], [Place::default(); 2]);
         for (slot, name) in names.slots.iter().enumerate() {
             let read = match disk.read(name) {
@@ -183,7 +185,10 @@ impl<D: Disk> Slots<D> {
                     read
                 }
                 Ok(None) => continue,
-                Err(error) if is_damage(&error) => Err(error.to_string()),
+                Err(error) if is_damage(&error) => {
+                    unreadable = true;
+                    Err(error.to_string())
+                }
                 Err(error) => return Err(error),
             };
             match read {
@@ -203,7 +208,12 @@ impl<D: Disk> Slots<D> {
             next: if content.is_some() { 1 - newest } else { 0 },
             places,
         };
-        Ok((slots, Found { content, damage }))
+        let found = Found {
+            content,
+            damage,
+            unreadable,
+        };
+        Ok((slots, found))
     }
 
     /// Writes the older slot; the newer one is never touched.
@@ -691,6 +701,7 @@ mod tests {
             disk.bad = Some((slot, Errno::EIO as i32));
             let (mut slots, found) = open(disk.clone());
             assert!(found.damage.unwrap().starts_with(slot));
+            assert!(found.unreadable);
             assert_eq!(found.content, Some(state(left)));
             // It is written anew, on other blocks.
             slots.save(&state(3)).unwrap();

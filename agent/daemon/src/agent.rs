@@ -11,17 +11,19 @@ use crate::{
     robot::{clock, nixos, process},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
+    still::{self, Still},
     trouble::{Lost, Trouble},
     worker::{Work, Worker, look},
 };
 use anyhow::Context as _;
 use sd_notify::NotifyState;
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, RollbackTo, StatusInfo};
 use surefoot_core::{
     StorePath,
     journal::Journal,
     machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
+    resolver::World,
     time::{BootId, Instant},
 };
 use surefoot_store::progress;
@@ -45,6 +47,8 @@ pub(crate) enum End {
     Stopped,
     /// The confirmed system has another agent: systemd starts that one.
     Renewed,
+    /// It stood still, and what it remembers can be used again: systemd starts it anew.
+    Recovered,
 }
 
 /// The agent: a machine, a disk, and hands.
@@ -52,6 +56,8 @@ pub(crate) struct Agent {
     machine: Machine,
     /// The journal cannot be written.
     trouble: Option<Trouble>,
+    /// It stands still.
+    still: Option<Still>,
     state: StateDir,
     runtime: RuntimeDir,
     config: Arc<Config>,
@@ -72,17 +78,24 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Takes over the state directory and looks around. The worker runs from here on.
+    /// Takes over the state directory and looks around. The worker runs from here on. Where nothing can
+    /// be remembered there is an agent all the same: [`Still`].
     ///
     /// # Errors
-    /// The journal cannot be read, or belongs to a newer agent.
+    /// systemd does not answer.
     pub(crate) async fn start(
         config: Arc<Config>,
-        state: StateDir,
+        mut state: StateDir,
         once: bool,
     ) -> anyhow::Result<Self> {
         let gc_roots = Path::new(roots::DIR);
-        let mut journal = state.load(roots::any(gc_roots))?;
+        let mut journal = state.load(roots::any(gc_roots));
+        let still = state
+            .unusable()
+            .map(|why| Still::new(why.to_owned(), journal.state.clone()));
+        if still.is_some() {
+            journal = still::at_rest(journal, clock::since_boot());
+        }
         if journal.lost.is_some() && journal.confirmed.is_none() {
             journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
         }
@@ -106,6 +119,7 @@ impl Agent {
         let mut agent = Self {
             machine: Machine::new(journal, leases),
             trouble: None,
+            still,
             state,
             runtime,
             policy: Policy::from(&*config),
@@ -123,7 +137,16 @@ impl Agent {
             once,
             renew: false,
         };
-        let world = look(&agent.config, &agent.machine.journal().state).await?;
+        if let Some(still) = &agent.still {
+            tracing::error!("{}; nothing is decided until that has changed", still.why());
+            if !once {
+                agent.publish();
+                return Ok(agent);
+            }
+        }
+        let state = agent.still.as_ref().map(Still::state);
+        let state = state.unwrap_or(&agent.machine.journal().state);
+        let world = look(&agent.config, state).await?;
         tracing::info!(
             state = agent.machine.journal().state.name(),
             booted = ?world.booted, current = ?world.current, profile = ?world.profile,
@@ -177,6 +200,9 @@ impl Agent {
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
                 () = tokio::time::sleep(sleep) => {
+                    if self.can_remember() {
+                        return Ok(End::Recovered);
+                    }
                     if wake.is_some_and(|at| at <= clock::since_boot()) {
                         self.woken();
                     }
@@ -235,9 +261,45 @@ impl Agent {
     /// When something is due without an event: another try of the journal, or what the machine
     /// waits for.
     fn wakes(&self) -> Option<Instant> {
+        if self.is_resting() {
+            return None;
+        }
         match &self.trouble {
             Some(trouble) => Some(trouble.next()),
             None => self.machine.deadline(),
+        }
+    }
+
+    /// Whether it stands still and nothing at all happens.
+    fn is_resting(&self) -> bool {
+        self.still.as_ref().is_some_and(|still| !still.at_work())
+    }
+
+    /// Whether it stands still and need not any more.
+    fn can_remember(&self) -> bool {
+        self.is_resting() && self.state.is_usable(roots::any(Path::new(roots::DIR)))
+    }
+
+    /// Stands still from now on.
+    fn stand_still(&mut self, error: &anyhow::Error) {
+        let why = format!("{error:#}");
+        tracing::error!("{why}; nothing is decided until that has changed");
+        let (journal, leases) = (self.machine.journal(), self.machine.leases());
+        self.still = Some(Still::new(why, journal.state.clone()));
+        self.trouble = None;
+        let journal = still::at_rest(journal.clone(), clock::since_boot());
+        self.machine = Machine::new(journal, leases.clone());
+        self.publish();
+    }
+
+    /// The robot was looked at while it stands still: for a rollback.
+    fn looked(&mut self, world: World) {
+        let Some(still) = &mut self.still else { return };
+        let (world, asked) = still.looked(world);
+        // Nothing of it is written, and nothing comes of it but what is known now.
+        let _ = self.take(Event::Started(world));
+        if let Some(asked) = asked {
+            self.decide(asked);
         }
     }
 
@@ -264,6 +326,11 @@ impl Agent {
     /// Something happened by itself. If it cannot be written it is found by a look at the robot,
     /// later: see [`Trouble`].
     fn happened(&mut self, event: Event) {
+        match event {
+            Event::Started(world) if self.is_resting() => return self.looked(world),
+            _ if self.is_resting() => return,
+            _ => {}
+        }
         let lost = match event {
             Event::Started(_) => Lost::Look,
             Event::Tick => Lost::Nothing,
@@ -293,8 +360,26 @@ impl Agent {
         }
     }
 
+    /// Takes a request. A rollback that could not be remembered waits for a look at the robot.
+    fn asked(&mut self, asked: Asked) {
+        if matches!(asked.request, Request::Rollback { .. }) {
+            if self.still.is_none()
+                && let Err(error) = self.state.save(self.machine.journal())
+            {
+                self.stand_still(&error);
+            }
+            if let Some(still) = self.still.as_mut().filter(|still| !still.at_work()) {
+                let state = Box::new(still.state().clone());
+                still.wait(asked);
+                let _ = self.work.send(Work::Look(state));
+                return;
+            }
+        }
+        self.decide(asked);
+    }
+
     /// Answers a request, unless nobody waits for that any more: it is dead then.
-    fn asked(&mut self, Asked { request, reply }: Asked) {
+    fn decide(&mut self, Asked { request, reply }: Asked) {
         if reply.is_closed() {
             tracing::info!("nothing was done for a caller that has left");
             return;
@@ -310,6 +395,9 @@ impl Agent {
             && matches!(request, Request::Update)
         {
             return Err(RequestError::Failed(trouble.why().to_owned()));
+        }
+        if let Some(still) = &mut self.still {
+            still.let_pass(&request).map_err(RequestError::Failed)?;
         }
         match self.take(Event::Asked(request)) {
             Ok(Some(answer)) => Ok(answer?),
@@ -363,13 +451,17 @@ impl Agent {
             Event::Asked(Request::Rollback { .. }) => nixos::by_boot(self.machine.journal()),
             _ => Vec::new(),
         };
+        let policy = match &self.still {
+            Some(_) => Cow::Owned(still::policy(&self.policy)),
+            None => Cow::Borrowed(&self.policy),
+        };
         let cx = Context {
             by_boot: &by_boot,
             now: clock::since_boot(),
             boot: &self.boot,
             wall: Some(jiff::Timestamp::now()),
             random: fastrand::u64(..),
-            policy: &self.policy,
+            policy: &policy,
         };
         let step = self.machine.step(event, &cx);
         let decided = step.persisted(|journal| self.persist(journal))?;
@@ -395,7 +487,8 @@ impl Agent {
         self.machine = machine;
         for effect in effects {
             match effect {
-                Effect::Poll if self.once => {}
+                _ if self.is_resting() => {}
+                Effect::Poll if self.once || self.still.is_some() => {}
                 Effect::Renew => {
                     fault::point("before", "renew");
                     if let Some(program) = process::replaced_by() {
@@ -411,6 +504,9 @@ impl Agent {
                     let _ = self.work.send(Work::Effect(effect));
                 }
             }
+        }
+        if let Some(still) = &mut self.still {
+            still.rest(&self.machine.journal().state);
         }
         self.publish();
         Ok(answer)
@@ -439,6 +535,9 @@ impl Agent {
     }
 
     fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
+        if self.still.is_some() {
+            return Ok(());
+        }
         let name = match &journal.state {
             State::Trial(trial) => format!("persist-trial-{}", trial.phase.name()),
             state => format!("persist-{}", state.name()),
@@ -466,6 +565,9 @@ impl Agent {
 
     /// Takes the reserve again where it is missing, and says what has become of it.
     fn tend_reserve(&self) {
+        if self.still.is_some() {
+            return;
+        }
         self.state.tend(&self.machine.journal().state);
         if self.published.borrow().status.no_reserve != self.state.reserve.lacking() {
             self.publish();
@@ -480,6 +582,13 @@ impl Agent {
         }
     }
 
+    /// Why nothing is decided, if so.
+    fn fault(&self) -> Option<&str> {
+        let still = self.still.as_ref().filter(|still| !still.at_work());
+        let trouble = self.trouble.as_ref().map(Trouble::why);
+        trouble.or(still.map(Still::why))
+    }
+
     fn publish(&self) {
         let status = status::of(
             &self.machine,
@@ -488,7 +597,7 @@ impl Agent {
             self.last_check.as_ref(),
             self.meter.progress(),
             self.knowledge.borrow().clone(),
-            self.trouble.as_ref().map(Trouble::why),
+            self.fault(),
         );
         let status = StatusInfo {
             no_reserve: self.state.reserve.lacking(),

@@ -26,6 +26,7 @@ mod repository;
 mod robot;
 mod state;
 mod status;
+mod still;
 mod switch;
 mod trouble;
 mod worker;
@@ -155,8 +156,12 @@ async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
     tokio::spawn(control::serve(listener, agent.handle(requests_in)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = agent.run(requests, signals()?, &cli.config.config).await?;
-    if end == End::Renewed {
-        tracing::info!("exiting, so that the new agent starts");
+    match end {
+        End::Renewed => tracing::info!("exiting, so that the new agent starts"),
+        End::Recovered => {
+            tracing::info!("what it remembers can be used again: exiting, so that it starts anew");
+        }
+        End::Stopped => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     Ok(())

@@ -479,6 +479,7 @@ fn open<D: Disk>(
         Found {
             content,
             mut damage,
+            ..
         },
     ) = Slots::open(disk)?;
     let restored = content.and_then(|state| match TrustedSet::restore(&state.stored) {

@@ -62,6 +62,18 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
             "look at the disk; a new release ends this, and so does `surefoot update`",
         ));
     }
+    if let Some(fault) = inputs
+        .status
+        .as_ref()
+        .and_then(|status| status.fault.as_ref())
+    {
+        findings.push(Finding::fail(
+            Subject::Agent,
+            "decisions",
+            format!("none are taken: {fault}"),
+            "put that right; the agent goes on by itself then. `sudo surefoot rollback` works meanwhile",
+        ));
+    }
     if let Some(status) = &inputs.status {
         findings.extend(agent::fault(status));
         findings.extend(agent::leases(&inputs.config.gates.leases, status));
@@ -125,10 +137,11 @@ impl Doctor {
 /// The same without an agent, as far as that goes: prints it as JSON.
 ///
 /// # Errors
-/// The journal is there but cannot be read.
+/// The findings cannot be written.
 pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
     let rooted = roots::any(Path::new(roots::DIR));
-    let journal = journal::read(&config.state_dir, rooted)?;
+    let journal =
+        journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
     let findings = examine(&Inputs::new(config, &journal, None)).await;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())

@@ -12,6 +12,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 use surefoot_base::{
     file,
@@ -32,6 +33,11 @@ const BEFORE_SLOTS: &str = "journal.json";
 
 /// Slots above this size are not read, bytes: one is at most about twice as large as its content.
 const MAX_SLOT_BYTES: u64 = 4 * MAX_JOURNAL_BYTES;
+
+/// Looks at slots that the disk does not read, before their content counts as lost, and the time
+/// between two of them.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The journal's slots, once they were read.
 #[derive(Debug, Default)]
@@ -55,19 +61,64 @@ pub(crate) fn newest(dir: &Path) -> PathBuf {
 /// # Errors
 /// The disk says no, or the format is of the future.
 pub(crate) fn read(dir: &Path, rooted: bool) -> anyhow::Result<Journal> {
-    Ok(look(dir, rooted)?.1)
+    Ok(look(dir, rooted)?.journal)
 }
 
-fn look(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, Journal)> {
-    let (slots, mut journal) = look_at_slots(dir, rooted)?;
+/// What stands for a journal that is there and must not be used: only the robot itself tells then what
+/// is confirmed.
+pub(crate) fn unusable(why: &anyhow::Error) -> Journal {
+    Journal {
+        lost: Some(Loss {
+            why: format!("what the robot remembers cannot be used: {why:#}"),
+            known: None,
+        }),
+        ..Journal::default()
+    }
+}
+
+/// What was found.
+struct Look {
+    slots: Slots<RealDisk>,
+    journal: Journal,
+    /// It is lost because the disk said no, which may pass.
+    again: bool,
+}
+
+fn look(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
+    let Look {
+        slots,
+        mut journal,
+        again,
+    } = look_at_slots(dir, rooted)?;
     for hold in holds::read(dir)?.into_values() {
         journal.holds.retain(|other| other.owner != hold.owner);
         journal.holds.push(hold);
     }
-    Ok((slots, journal))
+    Ok(Look {
+        slots,
+        journal,
+        again,
+    })
 }
 
-fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, Journal)> {
+/// Looks again, after a pause, while what was found may pass.
+fn patiently(
+    looks: u32,
+    mut look: impl FnMut() -> anyhow::Result<Look>,
+    mut pause: impl FnMut(),
+) -> anyhow::Result<Look> {
+    let mut found = look()?;
+    for _ in 1..looks {
+        if !found.again {
+            break;
+        }
+        pause();
+        found = look()?;
+    }
+    Ok(found)
+}
+
+fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
     let disk = RealDisk {
         dir: dir.to_owned(),
         limit: MAX_SLOT_BYTES,
@@ -81,16 +132,23 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, J
     };
     let (slots, found) = Slots::open(disk, NAMES, decode)
         .with_context(|| format!("cannot read the journal in {}", dir.display()))?;
+    let again = found.unreadable;
+    let whole = |slots, journal| Look {
+        slots,
+        journal,
+        again: false,
+    };
     let why = match found {
         Found {
             content: Some(read),
             damage,
+            ..
         } => {
             if let Some(damage) = damage {
                 tracing::warn!("the journal is damaged, and its other slot stands in: {damage}");
             }
             let journal = read.with_context(|| dir.display().to_string())?;
-            return Ok((slots, journal));
+            return Ok(whole(slots, journal));
         }
         Found {
             damage: Some(why), ..
@@ -100,14 +158,14 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, J
             // One byte more than is allowed: whether that is too much is the parser's to say.
             match file::read_start(&path, MAX_JOURNAL_BYTES + 1) {
                 Err(error) if error.is_missing() && !rooted => {
-                    return Ok((slots, Journal::default()));
+                    return Ok(whole(slots, Journal::default()));
                 }
                 Err(error) if error.is_missing() => "there is none".to_owned(),
                 Err(error) => {
                     return Err(error).with_context(|| format!("cannot read {}", path.display()));
                 }
                 Ok(bytes) => match Journal::parse(&bytes) {
-                    Ok(journal) => return Ok((slots, journal)),
+                    Ok(journal) => return Ok(whole(slots, journal)),
                     Err(error @ JournalError::Spec(_)) => {
                         return Err(error).with_context(|| path.display().to_string());
                     }
@@ -120,17 +178,31 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<(Slots<RealDisk>, J
         lost: Some(Loss::because(&why)),
         ..Journal::default()
     };
-    Ok((slots, journal))
+    Ok(Look {
+        slots,
+        journal,
+        again,
+    })
 }
 
 impl StateDir {
-    /// Reads the journal; a new one if there is none, and one that says so if the memory is lost.
-    /// What could not be read stays beside it, as `journal.0.broken`, say. `rooted` as in [`read`].
-    ///
-    /// # Errors
-    /// The disk says no, or the format is of the future: such a journal belongs to another agent.
-    pub(crate) fn load(&self, rooted: bool) -> anyhow::Result<Journal> {
-        let (slots, journal) = look(&self.dir, rooted)?;
+    /// Reads the journal; a new one if there is none, and one that says so if the memory is lost, or
+    /// is not to be used: then nothing can be remembered either ([`StateDir::unusable`]). What was lost
+    /// stays beside it, as `journal.0.broken`, say. `rooted` as in [`read`].
+    pub(crate) fn load(&mut self, rooted: bool) -> Journal {
+        let pause = || std::thread::sleep(LOOK_AGAIN);
+        match patiently(LOOKS, || look(&self.dir, rooted), pause) {
+            Ok(found) => self.take(found),
+            Err(error) => {
+                let journal = unusable(&error);
+                self.unusable.get_or_insert(format!("{error:#}"));
+                journal
+            }
+        }
+    }
+
+    fn take(&self, found: Look) -> Journal {
+        let Look { slots, journal, .. } = found;
         if let Some(loss) = &journal.lost
             && journal.confirmed.is_none()
         {
@@ -149,7 +221,7 @@ impl StateDir {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(slots);
-        Ok(journal)
+        journal
     }
 
     /// Writes the older slot: one write, fsynced ([`surefoot_base::slots`]). New holds are on the
@@ -184,7 +256,7 @@ impl StateDir {
             .unwrap_or_else(PoisonError::into_inner);
         let slots = match &mut *open {
             Some(slots) => slots,
-            none => none.insert(look(&self.dir, false)?.0),
+            none => none.insert(look(&self.dir, false)?.slots),
         };
         slots
             .save(&body)
@@ -210,8 +282,8 @@ mod tests {
     use surefoot_core::{hold::Hold, machine::state::State};
 
     fn kept(dir: &Path, units: u64) -> Journal {
-        let state = StateDir::open(dir, 0).unwrap();
-        let mut journal = state.load(false).unwrap();
+        let mut state = StateDir::open(dir, 0).unwrap();
+        let mut journal = state.load(false);
         journal.units = units;
         state.save(&journal).unwrap();
         journal
@@ -259,8 +331,8 @@ mod tests {
     #[test]
     fn holds_outlast_a_lost_journal() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::open(dir.path(), 0).unwrap();
-        let mut journal = state.load(false).unwrap();
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        let mut journal = state.load(false);
         journal.holds.push(Hold {
             owner: "ada".into(),
             why: "surgery: arm inside a patient".into(),
@@ -272,7 +344,7 @@ mod tests {
         for slot in NAMES.slots {
             fs::write(dir.path().join(slot), b"").unwrap();
         }
-        let lost = state.load(true).unwrap();
+        let lost = state.load(true);
         assert!(lost.lost.is_some());
         assert_eq!(lost.holds, journal.holds);
         journal.holds.clear();
@@ -288,8 +360,8 @@ mod tests {
         for slot in NAMES.slots {
             fs::write(dir.path().join(slot), b"rust").unwrap();
         }
-        let state = StateDir::open(dir.path(), 0).unwrap();
-        let lost = state.load(true).unwrap();
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        let lost = state.load(true);
         assert!(lost.lost.as_ref().unwrap().why.contains("journal.1"));
         assert_eq!(
             fs::read(dir.path().join("journal.0.broken")).unwrap(),
@@ -312,8 +384,8 @@ mod tests {
             ..Journal::default()
         };
         fs::write(&before, serde_json::to_vec(&journal).unwrap()).unwrap();
-        let state = StateDir::open(dir.path(), 0).unwrap();
-        assert_eq!(state.load(true).unwrap(), journal);
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        assert_eq!(state.load(true), journal);
         state.save(&journal).unwrap();
         assert!(!before.exists());
         assert_eq!(read(dir.path(), true).unwrap(), journal);
@@ -324,11 +396,59 @@ mod tests {
     }
 
     #[test]
+    fn a_newer_journal_and_a_directory_that_cannot_be_used_are_said_and_there_is_one_agent() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = Journal {
+            spec: 99,
+            ..Journal::default()
+        };
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        state.save(&newer).unwrap();
+        let journal = state.load(true);
+        assert!(state.unusable().unwrap().contains("format 99"));
+        assert!(journal.lost.unwrap().why.contains("format 99"));
+        assert!(!state.is_usable(true));
+        drop(state);
+        for slot in NAMES.slots {
+            let _ = fs::remove_file(dir.path().join(slot));
+        }
+        assert!(StateDir::open(dir.path(), 0).unwrap().is_usable(true));
+        // Holds that cannot be listed.
+        fs::write(dir.path().join("holds"), "").unwrap();
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        state.load(true);
+        assert!(state.unusable().unwrap().contains("cannot list"));
+        // A directory that cannot be made.
+        let missing = dir.path().join("holds/state");
+        let state = StateDir::open(&missing, 0).unwrap();
+        assert!(state.unusable().unwrap().contains("cannot make"));
+        StateDir::open(&missing, 0).unwrap_err();
+    }
+
+    #[test]
+    fn what_the_disk_does_not_read_is_looked_at_again_before_it_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = |again| Look {
+            again,
+            ..look(dir.path(), false).unwrap()
+        };
+        for (good_at, looks) in [(1, 1), (3, 3), (9, LOOKS)] {
+            let (mut looked, mut pauses) = (0, 0);
+            let look = || {
+                looked += 1;
+                Ok(found(looked < good_at))
+            };
+            patiently(LOOKS, look, || pauses += 1).unwrap();
+            assert_eq!((looked, pauses), (looks, looks - 1));
+        }
+    }
+
+    #[test]
     fn a_journal_that_nobody_could_read_again_is_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let before = kept(dir.path(), 1);
-        let state = StateDir::open(dir.path(), 0).unwrap();
-        let mut journal = state.load(true).unwrap();
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        let mut journal = state.load(true);
         let limit = usize::try_from(MAX_JOURNAL_BYTES).unwrap();
         journal.extra.insert("x".into(), "y".repeat(limit).into());
         let error = state.save(&journal).unwrap_err().to_string();

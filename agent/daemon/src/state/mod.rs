@@ -16,6 +16,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+use surefoot_base::space;
 use surefoot_core::machine::state::{Origin, State};
 
 /// The state directory, held by one agent at a time.
@@ -25,6 +26,7 @@ pub(crate) struct StateDir {
     journal: journal::Open,
     /// Room for a way back.
     pub(crate) reserve: reserve::Keeper,
+    unusable: Option<String>,
     /// Released when the process ends, however it ends.
     _lock: Flock<File>,
 }
@@ -32,20 +34,22 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// Makes the directory if need be, and takes its lock. `reserve`: the size of the reserve, bytes.
     ///
+    /// Where it cannot be made or written (a file system that is read-only, say) nothing can be
+    /// remembered, which is said by [`Self::unusable`]. There is one agent all the same.
+    ///
     /// # Errors
-    /// Another agent holds it, or the disk says no.
+    /// Another agent holds it, or there is nothing at all that could be locked.
     pub(crate) fn open(dir: &Path, reserve: u64) -> anyhow::Result<Self> {
-        fs::create_dir_all(dir)
-            .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
         let path = dir.join("lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let (file, unusable) = match writable(dir) {
+            Ok(file) => (file, None),
+            Err(error) => {
+                // The same file that an agent locked while it could be written; else what is there.
+                let file = File::open(&path).or_else(|_| File::open(space::existing(dir)));
+                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+                (file, Some(format!("{error:#}")))
+            }
+        };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut lock) => {
                 // For the one who finds it taken. Not worth failing for.
@@ -56,6 +60,7 @@ impl StateDir {
                     dir: dir.to_owned(),
                     journal: journal::Open::default(),
                     reserve: reserve::Keeper::new(dir, reserve),
+                    unusable,
                     _lock: lock,
                 })
             }
@@ -72,6 +77,18 @@ impl StateDir {
                 Err(error).with_context(|| format!("cannot lock {}", path.display()))
             }
         }
+    }
+
+    /// Why nothing can be remembered here, if nothing can: the directory cannot be written, or its
+    /// journal is not to be used.
+    pub(crate) fn unusable(&self) -> Option<&str> {
+        self.unusable.as_deref()
+    }
+
+    /// Whether a directory in which nothing could be remembered can be used now. `rooted` as in
+    /// [`journal::read`].
+    pub(crate) fn is_usable(&self, rooted: bool) -> bool {
+        writable(&self.dir).is_ok() && journal::read(&self.dir, rooted).is_ok()
     }
 
     /// Where it is.
@@ -120,6 +137,24 @@ impl StateDir {
             self.reserve.tend(clock::since_boot());
         }
     }
+}
+
+/// The file that one agent locks, in a directory that is made if need be.
+///
+/// # Errors
+/// The disk says no.
+fn writable(dir: &Path) -> anyhow::Result<File> {
+    fs::create_dir_all(dir)
+        .with_context(|| format!("cannot make the state directory {}", dir.display()))?;
+    let path = dir.join("lock");
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o644)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Whether an error is that of a file system without room, or of a quota that is used up.

@@ -1,0 +1,183 @@
+//! The agent that stands still: what it remembers cannot be read or written, or belongs to a newer
+//! agent.
+//!
+//! It answers, and says why it does nothing. It asks no repository, begins nothing, goes on with nothing
+//! and takes no guard back: a dead-man timer or the deadline of a boot that is armed leads back without
+//! it. It starts anew as soon as its memory can be used.
+//!
+//! The one thing that it does is a rollback that a person asks for. Nobody can tell then what else is
+//! under way, so it is decided as from rest, after a look at the robot, and is not remembered: to the
+//! next agent that can read and write, somebody has switched by hand.
+
+use crate::control::Asked;
+use surefoot_core::{
+    journal::Journal,
+    machine::{DriftPolicy, Policy, Request, state::State},
+    resolver::{SwitchUnit, World},
+    time::Instant,
+};
+
+/// That the agent stands still.
+#[derive(Debug)]
+pub(crate) struct Still {
+    why: String,
+    /// What the journal says is under way: tells which unit to look for.
+    state: State,
+    /// A rollback that waits for a look at the robot.
+    waits: Option<Asked>,
+    /// A switch that is under way runs, of whomever.
+    switching: bool,
+    /// A rollback is being carried out.
+    at_work: bool,
+}
+
+impl Still {
+    /// Why, and what the journal says is under way.
+    pub(crate) const fn new(why: String, state: State) -> Self {
+        Self {
+            why,
+            state,
+            waits: None,
+            switching: false,
+            at_work: false,
+        }
+    }
+
+    /// Why nothing is decided.
+    pub(crate) fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// What the journal says is under way.
+    pub(crate) const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Whether a rollback is being carried out.
+    pub(crate) const fn at_work(&self) -> bool {
+        self.at_work
+    }
+
+    /// Keeps a rollback until the robot was looked at. Only the last one waits: whoever asked before is
+    /// told that nobody answers.
+    pub(crate) fn wait(&mut self, asked: Asked) {
+        self.waits = Some(asked);
+    }
+
+    /// What a look at the robot found, as far as it may lead to anything; and who waited for it.
+    pub(crate) fn looked(&mut self, world: World) -> (World, Option<Asked>) {
+        self.switching = world.switch == SwitchUnit::Running;
+        let world = World {
+            switch: SwitchUnit::Gone,
+            leftovers: false,
+            ..world
+        };
+        (world, self.waits.take())
+    }
+
+    /// Lets a request pass, or says why not. A rollback that passes is at work.
+    ///
+    /// # Errors
+    /// In words for whoever asked.
+    pub(crate) fn let_pass(&mut self, request: &Request) -> Result<(), String> {
+        let why = &self.why;
+        match request {
+            Request::Rollback { .. } if self.switching && !self.at_work => Err(format!(
+                "a switch is under way, and {why}; try again when it has ended"
+            )),
+            Request::Rollback { .. } => {
+                self.at_work = true;
+                Ok(())
+            }
+            // What the robot's software says counts for a rollback too, and lies elsewhere. A hold that
+            // is ended is one again after a restart.
+            Request::Lease { .. } | Request::EndLease { .. } | Request::Resume { .. } => Ok(()),
+            Request::Update | Request::Hold { .. } => {
+                Err(format!("nothing was done and nothing will be: {why}"))
+            }
+        }
+    }
+
+    /// Comes to rest again where nothing is under way any more.
+    pub(crate) fn rest(&mut self, state: &State) {
+        self.at_work &= *state != State::Idle;
+    }
+}
+
+/// A journal to decide by from rest. Its units have numbers that none had before in this boot: systemd
+/// remembers those that ended.
+pub(crate) fn at_rest(journal: Journal, now: Instant) -> Journal {
+    Journal {
+        state: State::Idle,
+        units: journal.units.max(now.0),
+        ..journal
+    }
+}
+
+/// What the configuration says, as far as it may lead to anything.
+pub(crate) fn policy(policy: &Policy) -> Policy {
+    Policy {
+        drift: DriftPolicy::Report,
+        ..policy.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(switch: SwitchUnit) -> World {
+        World {
+            boot: surefoot_core::time::BootId("1".into()),
+            booted: None,
+            current: None,
+            profile: None,
+            default: None,
+            dead_man: true,
+            switch,
+            leftovers: true,
+            trace: surefoot_core::resolver::Trace::default(),
+        }
+    }
+
+    #[test]
+    fn only_a_rollback_is_begun_and_none_beside_another_switch() {
+        let rollback = Request::Rollback {
+            to: None,
+            force: false,
+            why: "x".into(),
+            by: "root".into(),
+        };
+        let hold = Request::Hold {
+            length: None,
+            why: "x".into(),
+            by: "ada".into(),
+        };
+        let mut still = Still::new("the disk is read-only".into(), State::Idle);
+        for request in [Request::Update, hold] {
+            let why = still.let_pass(&request).unwrap_err();
+            assert!(why.contains("the disk is read-only"), "{why}");
+        }
+        still.let_pass(&Request::Resume { by: None }).unwrap();
+        assert!(!still.at_work());
+        let (seen, _) = still.looked(world(SwitchUnit::Running));
+        assert!(!seen.leftovers && seen.dead_man);
+        still.let_pass(&rollback).unwrap_err();
+        still.looked(world(SwitchUnit::Gone));
+        still.let_pass(&rollback).unwrap();
+        assert!(still.at_work());
+        still.rest(&State::Idle);
+        assert!(!still.at_work());
+    }
+
+    #[test]
+    fn a_journal_at_rest_keeps_what_was_proven_and_uses_no_unit_again() {
+        let journal = Journal {
+            units: 7,
+            lost: None,
+            ..Journal::default()
+        };
+        assert_eq!(at_rest(journal.clone(), Instant(3)).units, 7);
+        assert_eq!(at_rest(journal, Instant(900)).units, 900);
+    }
+}

@@ -1,0 +1,173 @@
+//! The disk that the agent remembers on is full, read-only, or holds what only a newer agent reads. The
+//! way back works all the same, and the agent says why nothing else happens.
+
+use anyhow::Result;
+use serde_json::Value;
+use surefoot_tests::{Fleet, Robot};
+
+const STATE: &str = "/var/lib/surefoot";
+
+/// Puts the state directory on a small disk of its own, with the agent's reserve on it.
+fn on_a_small_disk(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "systemctl stop surefootd.service
+         cp -a {STATE} /tmp/state
+         mount -t tmpfs -o size=48M,mode=700 tmpfs {STATE}
+         cp -a /tmp/state/. {STATE} && rm -f {STATE}/reserve
+         systemctl start surefootd.service"
+    ))?;
+    until_reserve(robot)
+}
+
+fn until_reserve(robot: &Robot) -> Result<()> {
+    let has = |status: &Value| status["state"] != Value::Null && status["noReserve"].is_null();
+    robot.until_status("the reserve to be there", has)?;
+    robot.sh(&format!("test $(stat -c %s {STATE}/reserve) = 16777216"))?;
+    Ok(())
+}
+
+/// Takes every byte that is left.
+fn fill(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "dd if=/dev/zero of={STATE}/fill bs=4k 2>/dev/null; test $(stat -f -c %a {STATE}) = 0"
+    ))?;
+    Ok(())
+}
+
+fn restarts(robot: &Robot) -> Result<String> {
+    robot.sh("systemctl show surefootd.service -p NRestarts -p MainPID")
+}
+
+fn until_fault(robot: &Robot, words: &str) -> Result<()> {
+    let says = |status: &Value| status["fault"].to_string().contains(words);
+    let status = robot.until_status("the fault to be said", says)?;
+    assert!(status["doing"].to_string().contains(words), "{status}");
+    Ok(())
+}
+
+#[test]
+fn on_a_full_disk_a_trial_ends_and_a_rollback_works() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[health]\nsoak = \"600s\"\ndeadline = \"900s\"\n")?;
+    on_a_small_disk(&robot)?;
+    fleet.release(&fleet.toplevel("bad"))?;
+    robot.until_status("the trial", |status| status["state"] == "trial")?;
+    fill(&robot)?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until_blocked("bad", &first)?;
+    robot.sh(&format!("test ! -e {STATE}/reserve"))?;
+    // What was given free goes as well, and what is written has a place.
+    fill(&robot)?;
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until_blocked("bad", &first)?;
+    let status = robot.status()?;
+    assert!(
+        status["noReserve"].is_string() && status["fault"].is_null(),
+        "{status}"
+    );
+    robot.sh("! surefoot hold --why 'no room' 2>/tmp/said && grep -q 'No space left' /tmp/said")?;
+    robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 'way back on a full disk may fail' /tmp/doctor")?;
+    robot.sh(&format!("rm {STATE}/fill"))?;
+    until_reserve(&robot)?;
+    let errors = robot.sh("journalctl -u surefootd -p err -q --no-pager | wc -l")?;
+    assert!(
+        errors.parse::<u32>()? < 20,
+        "{errors} errors: {}",
+        robot.journal()
+    );
+    Ok(())
+}
+
+#[test]
+fn on_a_full_disk_an_agent_that_does_not_run_rolls_back() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    on_a_small_disk(&robot)?;
+    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    fill(&robot)?;
+    robot.sh("surefootd --rollback --why 'it grips badly'")?;
+    robot.stands_on(&first)?;
+    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.until_blocked("1.1", &first)?;
+    Ok(())
+}
+
+#[test]
+fn on_a_read_only_disk_the_agent_says_so_and_rolls_back() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    on_a_small_disk(&robot)?;
+    robot.sh(&format!(
+        "systemctl stop surefootd.service; mount -o remount,ro {STATE}; systemctl start surefootd.service"
+    ))?;
+    until_fault(&robot, "Read-only file system")?;
+    let before = restarts(&robot)?;
+    let third = fleet.release(&fleet.toplevel("1.2"))?;
+    let update = robot.sh("surefoot update 2>&1; true")?;
+    assert!(update.contains("Read-only file system"), "{update}");
+    robot.sh("surefoot history | grep -q 1.1")?;
+    robot.stands_on(&second)?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    robot.until(
+        "test $(readlink -f /nix/var/nix/profiles/system) = $(readlink -f /run/current-system)",
+    )?;
+    until_fault(&robot, "Read-only file system")?;
+    robot.stands_on(&first)?;
+    robot.sh("systemctl is-active surefootd.service")?;
+    assert_eq!(restarts(&robot)?, before);
+    // An agent that can remember again finds a switch by hand, and does nothing by surprise.
+    robot.sh(&format!("mount -o remount,rw {STATE}"))?;
+    robot.until_status("the drift to be seen", |status| {
+        !status["drift"].is_null() && status["fault"].is_null()
+    })?;
+    assert_ne!(robot.current()?, third);
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_does_not_keep_anybody_from_rolling_back() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    on_a_small_disk(&robot)?;
+    robot.sh(&format!("mount -o remount,ro {STATE}"))?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    until_fault(&robot, "Read-only file system")?;
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    // Written as a newer agent would.
+    robot.sh(&format!(
+        r#"systemctl stop surefootd.service
+         for slot in {STATE}/journal.0 {STATE}/journal.1; do
+           counter=$(head -n 1 $slot | tr -s ' ' | cut -d' ' -f3)
+           tail -n +2 $slot | sed 's/"spec": [0-9]*/"spec": 99/' >/tmp/body
+           digest=$({{ echo $counter; cat /tmp/body; }} | sha256sum | cut -d' ' -f1)
+           {{ echo "$(head -n 1 $slot | cut -d' ' -f1) $digest $counter"; cat /tmp/body; }} >$slot
+         done
+         cksum {STATE}/journal.* >/tmp/before
+         systemctl start surefootd.service"#
+    ))?;
+    until_fault(&robot, "format 99")?;
+    let before = restarts(&robot)?;
+    robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 'format 99' /tmp/doctor")?;
+    robot.stands_on(&second)?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    until_fault(&robot, "format 99")?;
+    robot.stands_on(&first)?;
+    robot.sh(&format!("cksum {STATE}/journal.* | cmp - /tmp/before"))?;
+    assert_eq!(restarts(&robot)?, before);
+    Ok(())
+}
