@@ -15,9 +15,14 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use surefoot_base::socket::connect_within;
 
 /// How long the agent may take to answer: a little more than it gives itself.
 const ANSWER: Duration = Duration::from_secs(40);
+
+/// How long the agent may take to take a caller in, where others wait as well: whoever cannot wait, root
+/// with a rollback, does without the agent then.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +88,7 @@ impl Client {
             socket: socket.to_owned(),
             source,
         };
-        let stream = UnixStream::connect(socket).map_err(fail)?;
+        let stream = connect_within(socket, CONNECT).map_err(fail)?;
         stream.set_read_timeout(Some(ANSWER)).map_err(fail)?;
         stream.set_write_timeout(Some(ANSWER)).map_err(fail)?;
         Ok(Self {

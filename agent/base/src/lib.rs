@@ -2,6 +2,7 @@
 //!
 //! - [`mod@file`]: files that are there whole or not at all, and readers with limits
 //! - [`slots`]: bytes in two files that take turns, which heal each other
+//! - [`socket`]: connecting to a program that may not take anybody in
 //! - [`space`] and [`reserve`]: how much room a file system has left, and keeping some for later
 //! - [`program`]: programs that end in time
 //! - [`environment`]: where programs of root come from, and what they find around them
@@ -15,6 +16,7 @@ pub mod glob;
 pub mod program;
 pub mod reserve;
 pub mod slots;
+pub mod socket;
 pub mod space;
 pub mod text;
 pub mod units;
