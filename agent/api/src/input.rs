@@ -1,57 +1,9 @@
 //! What people and programs give the agent, and what of it does.
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::{fmt, str::FromStr, time::Duration};
 use surefoot_base::{text, units::MAX_DURATION};
-use surefoot_core::{StorePath, lease, release::Name};
-
-/// Where to roll back to, as people name it: a store path or a release.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RollbackTo {
-    /// The system with this store path.
-    System(StorePath),
-    /// The newest kept system that came with this release.
-    Release(Name),
-}
-
-impl RollbackTo {
-    /// Whether a system is the one that was named.
-    #[must_use]
-    pub fn names(&self, system: &StorePath, release: Option<&Name>) -> bool {
-        match self {
-            Self::System(path) => path == system,
-            Self::Release(name) => Some(name) == release,
-        }
-    }
-}
-
-impl FromStr for RollbackTo {
-    type Err = InputError;
-
-    fn from_str(text: &str) -> Result<Self, InputError> {
-        let wrong = |error: &dyn fmt::Display| InputError(error.to_string());
-        if text.starts_with('/') {
-            text.parse().map(Self::System).map_err(|e| wrong(&e))
-        } else {
-            text.parse().map(Self::Release).map_err(|e| wrong(&e))
-        }
-    }
-}
-
-impl fmt::Display for RollbackTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::System(path) => path.fmt(f),
-            Self::Release(name) => name.fmt(f),
-        }
-    }
-}
-
-impl Serialize for RollbackTo {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+use surefoot_core::lease;
 
 /// A reason, in somebody's words: 1 to 500 characters on one line. It goes into the history, logs
 /// and terminals, so characters that people cannot see are refused ([`text::is_hidden`]).
@@ -150,25 +102,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn where_to_go_back_to_is_a_path_or_a_release() {
-        let path: StorePath = "/nix/store/7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-nixos"
-            .parse()
-            .unwrap();
-        let release: Name = "2026.11".parse().unwrap();
-        let to: RollbackTo = path.to_string().parse().unwrap();
-        assert!(to.names(&path, None));
-        let to: RollbackTo = "2026.11".parse().unwrap();
-        assert!(to.names(&path, Some(&release)) && !to.names(&path, None));
-        assert!("/etc".parse::<RollbackTo>().is_err());
-        assert!("a b".parse::<RollbackTo>().is_err());
-    }
-
     proptest! {
         #[test]
         fn no_input_makes_it_panic(text in ".{0,60}", seconds: i64) {
             let _ = text.parse::<Why>();
-            let _ = text.parse::<RollbackTo>();
             let _ = hold_time(seconds);
             let _ = lease_time(seconds);
         }

@@ -54,7 +54,7 @@ mod tests;
 pub use client::{CallError, Client, Watching};
 pub use error::ErrorReply;
 pub use history::HistoryEntry;
-pub use input::{InputError, RollbackTo, Why, hold_time, lease_time};
+pub use input::{InputError, Why, hold_time, lease_time};
 pub use interface::{
     INTERFACE, INTERFACE_NAME, MAX_CALL_BYTES, MAX_REPLY_BYTES, SERVICE, SERVICE_NAME, SOCKET,
 };
@@ -64,5 +64,6 @@ pub use status::{
 };
 // The words of the journal that are the interface's, too.
 pub use surefoot_core::{
-    StorePath, gate::Stage, journal::What, machine::state::Cause, release::Name,
+    RollbackTo, StorePath, gate::Stage, journal::What, machine::state::Cause, made::Made,
+    release::Name,
 };

@@ -7,14 +7,14 @@ use crate::{
     error::ErrorReply,
     finding::Finding,
     history::HistoryEntry,
-    input::{RollbackTo, Why, hold_time, lease_time},
+    input::{Why, hold_time, lease_time},
     parameters::Unread,
     status::StatusInfo,
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use surefoot_core::release::Name;
+use surefoot_core::{RollbackTo, made::Made, release::Name};
 
 /// What a caller may do; each may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +159,11 @@ pub struct Hold {
 
 /// Ends holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Resume {}
+pub struct Resume {
+    /// When, and about what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+}
 
 /// Says whether the robot is busy: then nothing is switched and nothing reboots. It has to be said
 /// again before its time is over.
@@ -185,7 +189,11 @@ pub struct EndLease {
 
 /// Asks the repository now, and tries at once what waits for a next attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Update {}
+pub struct Update {
+    /// When, and about what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
+}
 
 /// Goes back to an earlier confirmed system, or ends a running trial. What is left is blocked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -196,6 +204,9 @@ pub struct Rollback {
     pub to: Option<RollbackTo>,
     /// Although a lease says that the robot is busy.
     pub force: bool,
+    /// When, and about what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
 }
 
 impl Status {
@@ -239,8 +250,10 @@ impl Hold {
 }
 
 impl Resume {
-    fn read(_: &mut Unread) -> Result<Self, ErrorReply> {
-        Ok(Self {})
+    fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {
+            made: unread.object("made")?,
+        })
     }
 }
 
@@ -267,8 +280,10 @@ impl EndLease {
 }
 
 impl Update {
-    fn read(_: &mut Unread) -> Result<Self, ErrorReply> {
-        Ok(Self {})
+    fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {
+            made: unread.object("made")?,
+        })
     }
 }
 
@@ -278,6 +293,7 @@ impl Rollback {
             why: unread.why()?,
             to: unread.parsed("to")?,
             force: unread.flag("force")?.unwrap_or_default(),
+            made: unread.object("made")?,
         })
     }
 }

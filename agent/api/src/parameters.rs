@@ -1,6 +1,7 @@
 //! Reading the parameters of a call, one by one, in words that say which of them is wrong.
 
 use crate::{error::ErrorReply, input::Why};
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{fmt::Display, str::FromStr};
 
@@ -32,6 +33,21 @@ impl Unread {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Bool(flag)) => Ok(Some(flag)),
             Some(_) => Err(ErrorReply::parameter(name, "it must be true or false")),
+        }
+    }
+
+    /// What is made of an object, if there is one. Fields that nobody knows are passed over: they are
+    /// a newer caller's.
+    pub(crate) fn object<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, ErrorReply> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value @ Value::Object(_)) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|error| ErrorReply::parameter(name, error)),
+            Some(_) => Err(ErrorReply::parameter(name, "it must be an object")),
         }
     }
 

@@ -2,8 +2,8 @@
 //! described, every field that is described as always there is there, every choice is the same.
 
 use crate::{
-    Cause, CheckResult, ClockState, ErrorReply, HistoryEntry, INTERFACE, INTERFACE_NAME, Stage,
-    State, StatusInfo, What,
+    Cause, CheckResult, ClockState, ErrorReply, HistoryEntry, INTERFACE, INTERFACE_NAME, Made,
+    Stage, State, StatusInfo, What,
     finding::{Level, Subject},
     method::{
         Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Lease, Method,
@@ -14,6 +14,7 @@ use crate::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
+use surefoot_core::time::{BootId, Instant};
 use zlink::idl::{CustomType, Interface, Type};
 
 struct Types<'a>(BTreeMap<&'a str, &'a CustomType<'a>>);
@@ -95,7 +96,7 @@ fn call(method: Method) -> Call {
             why: why(),
             length: Some(Duration::from_secs(60)),
         }),
-        Method::Resume => Call::Resume(Resume {}),
+        Method::Resume => Call::Resume(Resume { made: Some(made()) }),
         Method::Lease => Call::Lease(Lease {
             name: name(),
             busy: true,
@@ -103,12 +104,21 @@ fn call(method: Method) -> Call {
             why: Some(why()),
         }),
         Method::EndLease => Call::EndLease(EndLease { name: name() }),
-        Method::Update => Call::Update(Update {}),
+        Method::Update => Call::Update(Update { made: Some(made()) }),
         Method::Rollback => Call::Rollback(Rollback {
             why: why(),
             to: Some("1".parse().unwrap()),
             force: true,
+            made: Some(made()),
         }),
+    }
+}
+
+fn made() -> Made {
+    Made {
+        boot: Some(BootId("4c6c1ad2-1b3a-4b1b-8b0a-2f6d5b1f6d3e".into())),
+        at: Some(Instant(1000)),
+        running: Some(samples::path("1")),
     }
 }
 

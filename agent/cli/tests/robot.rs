@@ -128,7 +128,19 @@ fn what_is_asked_is_what_was_typed() {
         let agent = agent(vec![vec![vec![message("so be it")]]]);
         let (stdout, _) = out(&surefoot(&agent.socket, args).assert().success());
         assert_eq!(stdout, "so be it\n");
-        assert_eq!(agent.thread.join().unwrap(), std::slice::from_ref(call));
+        let mut heard = agent.thread.join().unwrap();
+        // What lets the robot change says when that was asked; whether a system runs here is another
+        // matter.
+        let says_when = ["update", "rollback", "resume"].contains(&args[0]);
+        let made = heard[0]["parameters"]
+            .as_object_mut()
+            .unwrap()
+            .remove("made");
+        assert_eq!(made.is_some(), says_when);
+        if let Some(made) = made {
+            assert!(made["boot"].is_string() && made["at"].is_u64(), "{made}");
+        }
+        assert_eq!(heard, std::slice::from_ref(call));
     }
 }
 

@@ -9,6 +9,7 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay);
+//! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
@@ -21,14 +22,17 @@ pub mod hold;
 pub mod journal;
 pub mod lease;
 pub mod machine;
+pub mod made;
 pub mod reboot;
 pub mod release;
 pub mod resolver;
 pub mod retry;
+mod rollback_to;
 mod spec;
 pub mod store_path;
 pub mod switch;
 pub mod time;
 
 pub use hash::Sha256;
+pub use rollback_to::{RollbackTo, RollbackToError};
 pub use store_path::StorePath;

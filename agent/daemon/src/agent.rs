@@ -18,11 +18,13 @@ use crate::{
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
-use surefoot_api::{Knowledge, RollbackTo, StatusInfo};
+use surefoot_api::{Knowledge, StatusInfo};
 use surefoot_core::{
-    StorePath,
     journal::Journal,
-    machine::{Answer, Context, Decided, Effect, Event, Machine, Policy, Request, state::State},
+    machine::{
+        Answer, Context, Decided, Effect, Event, Machine, Policy, Refusal, Request, state::State,
+    },
+    made::Way,
     resolver::World,
     time::{BootId, Instant},
 };
@@ -215,7 +217,8 @@ impl Agent {
     ///
     /// # Errors
     /// The request was refused, or did not end where it should.
-    pub(crate) async fn run_once(mut self, request: Request) -> anyhow::Result<String> {
+    pub(crate) async fn run_once(mut self, request: Request, way: &Way) -> anyhow::Result<String> {
+        self.is_open(way)?;
         let said = match self.answer(request) {
             Ok(said) => said,
             Err(RequestError::Refusal(refusal)) => return Err(refusal.into()),
@@ -243,19 +246,6 @@ impl Agent {
             "it did not work: {current:?} runs; `surefoot history` says more"
         );
         Ok(said)
-    }
-
-    /// The system that a person names.
-    ///
-    /// # Errors
-    /// The robot keeps no such system.
-    pub(crate) fn find(&self, to: &RollbackTo) -> anyhow::Result<StorePath> {
-        let journal = self.machine.journal();
-        let mut known = journal.fallbacks.iter().chain(&journal.confirmed);
-        known
-            .find(|generation| to.names(&generation.system, generation.release.as_ref()))
-            .map(|generation| generation.system.clone())
-            .with_context(|| format!("{to} is no system that this robot keeps"))
     }
 
     /// When something is due without an event: another try of the journal, or what the machine
@@ -378,15 +368,29 @@ impl Agent {
         self.decide(asked);
     }
 
-    /// Answers a request, unless nobody waits for that any more: it is dead then.
-    fn decide(&mut self, Asked { request, reply }: Asked) {
-        if reply.is_closed() {
+    /// Answers a request, unless nobody waits for that any more, or what it is about has changed:
+    /// then it is dead.
+    fn decide(&mut self, asked: Asked) {
+        // Between this look and the answer nothing else runs: the loop waits for nothing there.
+        if asked.reply.is_closed() || !asked.line.is_up() {
             tracing::info!("nothing was done for a caller that has left");
             return;
         }
-        let answer = self.answer(request);
+        let answer = match self.is_open(&asked.way) {
+            Ok(()) => self.answer(asked.request),
+            Err(refusal) => Err(refusal.into()),
+        };
         // Whoever asked may have left by now.
-        let _ = reply.send(answer);
+        let _ = asked.reply.send(answer);
+    }
+
+    /// Whether a request that came this way may still be decided.
+    ///
+    /// # Errors
+    /// It is about what is not the case any more.
+    fn is_open(&self, way: &Way) -> Result<(), Refusal> {
+        let running = nixos::system(nixos::CURRENT);
+        way.is_open(clock::since_boot(), &self.boot, running.as_ref())
     }
 
     /// Decides a request. It is tried once: what is answered as failed does not happen later.

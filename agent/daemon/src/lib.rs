@@ -37,8 +37,11 @@ use clap::Parser;
 use nix::sys::stat::{Mode, umask};
 use state::StateDir;
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
-use surefoot_api::{RollbackTo, Why};
-use surefoot_core::machine::{Refusal, Request};
+use surefoot_api::{Made, RollbackTo, StorePath, Why};
+use surefoot_core::{
+    machine::{Refusal, Request},
+    made::Way,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -65,6 +68,10 @@ struct Cli {
     /// Which system: its store path, or the release that brought it
     #[arg(long, value_name = "GENERATION", requires = "rollback")]
     to: Option<RollbackTo>,
+
+    /// The system that ran when somebody asked for it: nothing is done if another one runs by now
+    #[arg(long, value_name = "SYSTEM", requires = "rollback")]
+    seen: Option<StorePath>,
 
     /// Look the robot over and print what was found as JSON, without a daemon: as `surefoot doctor`
     #[arg(long, conflicts_with_all = ["rollback", "config_only"])]
@@ -150,10 +157,10 @@ async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;
     }
-    let listener = control::listen(&config.socket)?;
+    let listening = control::listen(&config.socket)?;
     let agent = Agent::start(Arc::clone(&config), state, false).await?;
     let (requests_in, requests) = mpsc::channel(16);
-    tokio::spawn(control::serve(listener, agent.handle(requests_in)));
+    tokio::spawn(control::serve(listening, agent.handle(requests_in)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = agent.run(requests, signals()?, &cli.config.config).await?;
     match end {
@@ -175,19 +182,22 @@ async fn roll_back(
     why: &Why,
 ) -> anyhow::Result<()> {
     let agent = Agent::start(config, state, true).await?;
-    let to = match &cli.to {
-        None => None,
-        Some(to) => Some(agent.find(to)?),
+    let request = Request::Rollback {
+        to: cli.to.clone(),
+        // Nobody could renew a lease while there is no agent.
+        force: true,
+        why: why.to_string(),
+        by: "root".to_owned(),
     };
-    let said = agent
-        .run_once(Request::Rollback {
-            to,
-            // Nobody could renew a lease while there is no agent.
-            force: true,
-            why: why.to_string(),
-            by: "root".to_owned(),
-        })
-        .await?;
+    let made = Made {
+        running: cli.seen.clone(),
+        ..Made::default()
+    };
+    let way = Way {
+        made: Some(made),
+        waited: false,
+    };
+    let said = agent.run_once(request, &way).await?;
     println!("{said}");
     Ok(())
 }

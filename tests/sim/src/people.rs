@@ -3,7 +3,7 @@
 use crate::robot::Robot;
 use std::time::Duration;
 use surefoot_core::{
-    StorePath,
+    RollbackTo, StorePath,
     machine::{Answer, Event, Request},
 };
 
@@ -47,7 +47,7 @@ pub fn lease(busy: bool, seconds: u64) -> Request {
 #[must_use]
 pub fn rollback(to: Option<StorePath>, force: bool, why: &str) -> Request {
     Request::Rollback {
-        to,
+        to: to.map(RollbackTo::System),
         force,
         why: why.into(),
         by: "ada".into(),

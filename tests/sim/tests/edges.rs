@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 use surefoot_core::{
+    RollbackTo,
     journal::{Journal, Loss, MAX_HOLDS, What},
     machine::{
         DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
@@ -45,6 +46,32 @@ fn last(robot: &Robot) -> What {
         .last()
         .expect("something happened")
         .what
+}
+
+#[test]
+fn a_rollback_finds_what_was_named_at_the_moment_of_the_decision() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    update_to(&mut robot, 'c');
+    let to = |robot: &mut Robot, to: RollbackTo| {
+        let answer = robot.ask(Request::Rollback {
+            to: Some(to),
+            force: false,
+            why: "drops boxes".into(),
+            by: "ada".into(),
+        });
+        robot.settle();
+        answer
+    };
+    let named = |c: char| RollbackTo::Release(release(c).release);
+    let unknown = to(&mut robot, named('x')).unwrap_err().to_string();
+    assert!(unknown.contains("kept are"), "{unknown}");
+    let there = to(&mut robot, named('c')).unwrap_err().to_string();
+    assert!(there.contains("and it runs"), "{there}");
+    to(&mut robot, named('b')).unwrap();
+    assert_eq!(*robot.confirmed(), system('b'));
+    to(&mut robot, RollbackTo::System(system('a'))).unwrap();
+    assert_eq!(*robot.confirmed(), system('a'));
 }
 
 #[test]

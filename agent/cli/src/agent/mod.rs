@@ -2,6 +2,7 @@
 
 pub(crate) mod describe;
 pub(crate) mod follow;
+pub(crate) mod made;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod socket;

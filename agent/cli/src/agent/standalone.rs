@@ -32,6 +32,14 @@ pub(crate) fn rollback(
     if let Some(to) = &rollback.to {
         command.args(["--to", &to.to_string()]);
     }
+    // Whoever was asked first may have done it before it fell silent.
+    if let Some(seen) = rollback
+        .made
+        .as_ref()
+        .and_then(|made| made.running.as_ref())
+    {
+        command.args(["--seen", &seen.to_string()]);
+    }
     if output.is_json() {
         command.stdout(Stdio::piped());
     }

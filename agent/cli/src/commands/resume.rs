@@ -1,7 +1,10 @@
 //! `surefoot resume`: the end of holds.
 
 use crate::{
-    agent::socket::{SocketArgs, print_done},
+    agent::{
+        made,
+        socket::{SocketArgs, print_done},
+    },
     output::Output,
 };
 use surefoot_api::method;
@@ -15,5 +18,10 @@ pub(crate) struct ResumeArgs {
 
 /// Runs it.
 pub(super) fn run(args: &ResumeArgs, output: Output) -> anyhow::Result<()> {
-    print_done(&args.socket.call(&method::Resume {})?, output)
+    print_done(
+        &args.socket.call(&method::Resume {
+            made: Some(made::now()),
+        })?,
+        output,
+    )
 }

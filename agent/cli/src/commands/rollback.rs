@@ -2,6 +2,7 @@
 
 use crate::{
     agent::{
+        made,
         socket::{SocketArgs, print_done},
         standalone,
     },
@@ -36,6 +37,7 @@ pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
         why: args.why,
         to: args.to,
         force: args.force,
+        made: Some(made::now()),
     };
     match args.socket.call(&rollback) {
         Ok(done) => print_done(&done, output),

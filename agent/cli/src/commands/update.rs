@@ -4,6 +4,7 @@ use crate::{
     agent::{
         describe,
         follow::{Screen, reconnect},
+        made,
         socket::{SocketArgs, print_done},
     },
     errors::Refused,
@@ -34,7 +35,12 @@ pub(super) fn run(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
     if args.wait {
         follow(args, output)
     } else {
-        print_done(&args.socket.call(&method::Update {})?, output)
+        print_done(
+            &args.socket.call(&method::Update {
+                made: Some(made::now()),
+            })?,
+            output,
+        )
     }
 }
 
@@ -73,7 +79,9 @@ fn follow(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
     let until = args.timeout.map(|limit| Instant::now() + limit);
     let mut agent = args.socket.connect()?;
     let before = agent.call(&method::Status {})?.status;
-    agent.call(&method::Update {})?;
+    agent.call(&method::Update {
+        made: Some(made::now()),
+    })?;
     let mut agent = agent.watch()?;
     let mut screen = Screen::new(output);
     let outcome = loop {

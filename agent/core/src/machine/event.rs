@@ -1,7 +1,7 @@
 //! What the machine is told: what happened, and what people and programs ask for.
 
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
     gate::{Closed, Stage},
     health::{Failure, Report},
     reboot,
@@ -84,7 +84,7 @@ pub enum Request {
     /// Go back to an earlier confirmed system, or end a trial.
     Rollback {
         /// Which system; `None` for the newest fallback.
-        to: Option<StorePath>,
+        to: Option<RollbackTo>,
         /// Although leases say that the robot is busy.
         force: bool,
         /// Why, in their words.

@@ -6,7 +6,7 @@ use super::{
     event::{Answer, Refusal, Request},
 };
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
     events::Kind,
     gate::{self, Stage},
     hold::{Expiry, Hold},
@@ -141,7 +141,7 @@ impl Decision<'_> {
 
     fn on_rollback_request(
         &mut self,
-        to: Option<StorePath>,
+        to: Option<RollbackTo>,
         force: bool,
         why: String,
         by: String,
@@ -153,7 +153,7 @@ impl Decision<'_> {
                 phase,
                 ..
             }) => {
-                if to.as_ref().is_some_and(|to| to != previous) {
+                if to.is_some_and(|to| !self.is_named(&to, previous)) {
                     return Err(Refusal::Refused(format!(
                         "a trial is under way; it can only be ended towards {previous}"
                     )));
@@ -170,7 +170,7 @@ impl Decision<'_> {
             }
             State::Reverting(reverting) if self.memory.problem.is_some() => {
                 let goal = reverting.order.system.clone();
-                if to.is_some_and(|to| to != goal) {
+                if to.is_some_and(|to| !self.is_named(&to, &goal)) {
                     return Err(Refusal::Refused(format!(
                         "the robot is on its way back to {goal}, and can go nowhere else"
                     )));
@@ -187,6 +187,34 @@ impl Decision<'_> {
                 self.roll_back(to, force, why, by)
             }
         }
+    }
+
+    /// Whether a system is the one that somebody named.
+    fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
+        let mut kept = self.journal.confirmed.iter().chain(&self.journal.fallbacks);
+        let kept = kept.find(|generation| generation.system == *system);
+        to.names(system, kept.and_then(|kept| kept.release.as_ref()))
+    }
+
+    /// Why there is no way back to what somebody named.
+    fn is_not_kept(&self, to: &RollbackTo) -> String {
+        let confirmed = self.journal.confirmed.as_ref();
+        if confirmed.is_some_and(|now| to.names(&now.system, now.release.as_ref())) {
+            return format!("{to} is the confirmed system, and it runs");
+        }
+        let fallbacks = self.journal.fallbacks.iter();
+        let kept: Vec<String> = fallbacks
+            .map(|generation| match &generation.release {
+                Some(release) => release.to_string(),
+                None => generation.system.to_string(),
+            })
+            .collect();
+        let kept = if kept.is_empty() {
+            "none is kept".to_owned()
+        } else {
+            format!("kept are {}", kept.join(", "))
+        };
+        format!("{to} is not among the systems that this robot has confirmed before: {kept}")
     }
 
     /// Whether a person may have the robot switched now.
@@ -210,7 +238,13 @@ impl Decision<'_> {
         Ok(())
     }
 
-    fn roll_back(&mut self, to: Option<StorePath>, force: bool, why: String, by: String) -> Answer {
+    fn roll_back(
+        &mut self,
+        to: Option<RollbackTo>,
+        force: bool,
+        why: String,
+        by: String,
+    ) -> Answer {
         self.may_go_back(force, &by)?;
         let journal = &self.journal;
         // Somebody else's switch is left for the confirmed system; a confirmed one for the one
@@ -220,11 +254,13 @@ impl Decision<'_> {
         let mut known = known.chain(&journal.fallbacks);
         let goal = match &to {
             None => known.next(),
-            Some(system) => known.find(|generation| generation.system == *system),
+            Some(to) => {
+                known.find(|generation| to.names(&generation.system, generation.release.as_ref()))
+            }
         };
         let Some(goal) = goal.cloned() else {
             return Err(Refusal::NothingToDo(match to {
-                Some(system) => format!("{system} is no system that this robot has confirmed"),
+                Some(to) => self.is_not_kept(&to),
                 None => "there is no earlier confirmed system to go back to".to_owned(),
             }));
         };

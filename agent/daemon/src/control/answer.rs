@@ -4,18 +4,19 @@ use super::{
     client::Client,
     handle::{AgentHandle, Asked, RequestError},
     limits::ANSWER,
+    line::Line,
     places::Doing,
     tally::Turned,
 };
 use surefoot_api::{
-    ErrorReply, RollbackTo, StatusInfo, Why,
+    ErrorReply, Made, Why,
     message::{self, IncomingCall},
     method::{Call, DoctorReply, Done, HistoryReply, Method, Parameters, Role, StatusReply, Watch},
     service::{ServiceInfo, Target},
 };
 use surefoot_core::{
-    StorePath,
     machine::{Refusal, Request},
+    made::Way,
 };
 use tokio::sync::oneshot;
 
@@ -86,6 +87,11 @@ async fn granted(
     caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
+    let waited = caller.line.take_waited();
+    let way = |made: &Option<Made>| Way {
+        made: made.clone(),
+        waited: false,
+    };
     match call {
         Call::Status(call) => {
             let status = agent.status_for(caller);
@@ -116,11 +122,12 @@ async fn granted(
                 why: words(&call.why),
                 by: caller.name().await,
             };
-            done(&call, request, caller, agent).await
+            done(&call, request, Way::default(), caller, agent).await
         }
         Call::Resume(call) => {
             let by = whose(role, caller).await;
-            done(&call, Request::Resume { by }, caller, agent).await
+            let way = way(&call.made);
+            done(&call, Request::Resume { by }, way, caller, agent).await
         }
         Call::Lease(call) => {
             let request = Request::Lease {
@@ -130,28 +137,31 @@ async fn granted(
                 ttl: call.ttl,
                 by: caller.name().await,
             };
-            done(&call, request, caller, agent).await
+            done(&call, request, Way::default(), caller, agent).await
         }
         Call::EndLease(call) => {
             let request = Request::EndLease {
                 name: call.name.clone(),
                 by: whose(role, caller).await,
             };
-            done(&call, request, caller, agent).await
+            done(&call, request, Way::default(), caller, agent).await
         }
-        Call::Update(call) => done(&call, Request::Update, caller, agent).await,
+        Call::Update(call) => {
+            let way = way(&call.made);
+            done(&call, Request::Update, way, caller, agent).await
+        }
         Call::Rollback(call) => {
-            let to = match &call.to {
-                None => None,
-                Some(to) => Some(find(to, &agent.published.borrow().status)?),
-            };
             let request = Request::Rollback {
-                to,
+                to: call.to.clone(),
                 force: call.force,
                 why: words(&call.why),
                 by: caller.name().await,
             };
-            done(&call, request, caller, agent).await
+            let way = Way {
+                waited,
+                ..way(&call.made)
+            };
+            done(&call, request, way, caller, agent).await
         }
     }
 }
@@ -179,6 +189,7 @@ fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Response, Err
 async fn done<P: Parameters<Reply = Done>>(
     call: &P,
     request: Request,
+    way: Way,
     caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
@@ -193,19 +204,29 @@ async fn done<P: Parameters<Reply = Done>>(
         }
     }
     caller.does(Doing::Kept);
-    let message = ask(agent, request).await;
+    let message = ask(agent, request, way, caller.line.clone()).await;
     caller.does(Doing::Busy);
     let message = message?;
     reply(call, &Done { message })
 }
 
-async fn ask(agent: &AgentHandle, request: Request) -> Result<String, RequestError> {
+async fn ask(
+    agent: &AgentHandle,
+    request: Request,
+    way: Way,
+    line: Line,
+) -> Result<String, RequestError> {
     let (reply, answer) = oneshot::channel();
     let gone = || RequestError::Failed("the agent is shutting down".into());
     let asking = async {
         agent
             .requests
-            .send(Asked { request, reply })
+            .send(Asked {
+                request,
+                way,
+                line,
+                reply,
+            })
             .await
             .map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -217,29 +238,5 @@ async fn ask(agent: &AgentHandle, request: Request) -> Result<String, RequestErr
                 "the agent did not answer in time; look at its journal: journalctl -u surefootd"
                     .into(),
             ))
-        })
-}
-
-/// Finds the system to roll back to among those that are kept. A store path is left to the agent.
-fn find(to: &RollbackTo, status: &StatusInfo) -> Result<StorePath, RequestError> {
-    if let RollbackTo::System(path) = to {
-        return Ok(path.clone());
-    }
-    let kept = || status.fallbacks.iter().chain(&status.confirmed);
-    kept()
-        .find(|system| to.names(&system.system, system.release.as_ref()))
-        .map(|system| system.system.clone())
-        .ok_or_else(|| {
-            let names: Vec<String> = kept()
-                .filter_map(|system| system.release.as_ref().map(ToString::to_string))
-                .collect();
-            let kept = match names.as_slice() {
-                [] => "no kept system came with a release; name it by its store path".to_owned(),
-                names => format!("the releases that are kept are {}", names.join(", ")),
-            };
-            Refusal::NothingToDo(format!(
-                "no kept system came with the release '{to}': {kept}"
-            ))
-            .into()
         })
 }

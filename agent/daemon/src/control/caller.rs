@@ -1,6 +1,6 @@
 //! Who is at the other end of a connection, as the kernel says.
 
-use super::limits::LOOKUP;
+use super::{limits::LOOKUP, line::Line};
 use futures_util::FutureExt as _;
 use nix::{
     errno::Errno,
@@ -30,7 +30,7 @@ nix::getsockopt_impl!(
 
 /// The process at the other end, as it was when it connected: `SO_PEERCRED` and `SO_PEERGROUPS`,
 /// `unix(7)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Caller {
     /// Its effective user.
     pub(super) uid: u32,
@@ -38,6 +38,8 @@ pub(super) struct Caller {
     pub(super) pid: i32,
     /// Its effective group and its supplementary ones.
     pub(super) groups: Vec<u32>,
+    /// The line to it.
+    pub(super) line: Line,
 }
 
 impl Caller {
@@ -77,6 +79,7 @@ impl Caller {
                 .chain(groups)
                 .map(|gid| gid.as_raw())
                 .collect(),
+            line: Line::of(stream)?,
         })
     }
 

@@ -5,6 +5,7 @@ use super::{
     client::Clients,
     conversation::converse,
     handle::{AgentHandle, Asked, Published},
+    line::Line,
     roles::Roles,
     users::User,
 };
@@ -65,6 +66,7 @@ impl Agent {
 
     fn hears(&mut self, said: &[u8]) {
         let caller = Caller {
+            line: Line::default(),
             uid: u32::MAX - 1,
             pid: 1,
             groups: vec![GROUP],
@@ -76,7 +78,7 @@ impl Agent {
         let talk = converse(said, &mut heard, client, self.handle.clone());
         let asked = &mut self.asked;
         let answers = async {
-            while let Some(Asked { request, reply }) = asked.recv().await {
+            while let Some(Asked { request, reply, .. }) = asked.recv().await {
                 if let Request::Rollback { why, .. } | Request::Hold { why, .. } = &request {
                     assert!(!why.is_empty() && !why.chars().any(is_hidden));
                 }

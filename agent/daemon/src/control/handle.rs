@@ -1,10 +1,10 @@
 //! The ways between the server and the agent: what is asked goes there, what is published comes back.
 
-use super::{caller::Caller, roles::Roles};
+use super::{caller::Caller, line::Line, roles::Roles};
 use crate::doctor::Doctor;
 use std::sync::Arc;
 use surefoot_api::{HistoryEntry, StatusInfo, method::Role};
-use surefoot_core::machine;
+use surefoot_core::{machine, made::Way};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -15,6 +15,10 @@ use tokio::{
 pub(crate) struct Asked {
     /// What is asked.
     pub(crate) request: machine::Request,
+    /// How it came here: whether it may still be decided.
+    pub(crate) way: Way,
+    /// Whether its caller is still there.
+    pub(crate) line: Line,
     /// Where the answer goes. Nobody may be waiting for it any more; that is no error.
     pub(crate) reply: oneshot::Sender<Result<String, RequestError>>,
 }

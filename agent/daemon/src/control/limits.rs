@@ -57,7 +57,14 @@ pub(super) const IDLE: Duration = Duration::from_secs(60);
 pub(super) const WRITE: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to answer.
-pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER: Duration = surefoot_core::made::MAX_AGE;
+
+/// Connections that are looked at as having waited for the agent: what a queue holds (`listen(2)`,
+/// `systemd.socket(5)`, `Backlog=`).
+pub(super) const MAX_QUEUE: usize = 4096;
+
+/// How many of them are taken in; more are hung up on.
+pub(super) const MAX_WAITED: usize = 256;
 
 /// How long the user database may take.
 pub(super) const LOOKUP: Duration = Duration::from_secs(3);

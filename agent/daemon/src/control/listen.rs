@@ -5,9 +5,11 @@
 //! is stopped, and no longer (`FileDescriptorStoreMax=`, `systemd.service(5)`): callers wait while the
 //! daemon restarts, and are told at once that there is none when it was stopped.
 
+use super::limits::{MAX_QUEUE, MAX_WAITED};
 use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
 use sd_notify::NotifyState;
 use std::{
+    collections::VecDeque,
     fs, io,
     os::{
         fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -22,6 +24,15 @@ use tokio::net::UnixListener;
 
 /// The name of the socket among what systemd keeps.
 const NAME: &str = "control";
+
+/// The control socket.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// Where clients come in.
+    pub(crate) listener: UnixListener,
+    /// Who waited there already, while no agent ran. Another one may have rolled back since.
+    pub(crate) waited: VecDeque<StdStream>,
+}
 
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +63,7 @@ pub(crate) enum ListenError {
 ///
 /// # Errors
 /// [`ListenError`] if none can be made.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener, ListenError> {
+pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
     let passed = sd_notify::listen_fds_with_names().map_err(ListenError::Passed)?;
     let kept: Vec<RawFd> = passed
         .filter(|(_, name)| name == NAME)
@@ -72,7 +83,22 @@ pub(crate) fn listen(path: &Path) -> Result<UnixListener, ListenError> {
         source,
     };
     listener.set_nonblocking(true).map_err(fail)?;
-    UnixListener::from_std(listener).map_err(fail)
+    let waited = waited(&listener);
+    Ok(Listening {
+        listener: UnixListener::from_std(listener).map_err(fail)?,
+        waited,
+    })
+}
+
+/// The connections that wait already.
+fn waited(listener: &StdListener) -> VecDeque<StdStream> {
+    let mut waited = VecDeque::new();
+    for stream in listener.incoming().map_while(Result::ok).take(MAX_QUEUE) {
+        if waited.len() < MAX_WAITED {
+            waited.push_back(stream);
+        }
+    }
+    waited
 }
 
 /// Has systemd keep a socket, instead of another one that it kept. Without systemd nobody keeps it.
@@ -153,6 +179,21 @@ mod tests {
         assert!(adopt(file.into_raw_fd(), &path).is_none());
         let (connected, _other) = StdStream::pair().unwrap();
         assert!(adopt(connected.into_raw_fd(), &path).is_none());
+    }
+
+    #[test]
+    fn who_waited_is_told_from_who_comes_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = StdListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        assert!(waited(&listener).is_empty());
+        let _first = StdStream::connect(&path).unwrap();
+        let _second = StdStream::connect(&path).unwrap();
+        assert_eq!(waited(&listener).len(), 2);
+        let _later = StdStream::connect(&path).unwrap();
+        assert!(listener.accept().is_ok());
+        assert!(waited(&listener).is_empty());
     }
 
     #[test]

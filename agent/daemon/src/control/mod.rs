@@ -15,6 +15,7 @@ mod conversation;
 pub(crate) mod fuzz;
 mod handle;
 mod limits;
+mod line;
 mod listen;
 mod places;
 mod rates;

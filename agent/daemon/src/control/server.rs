@@ -6,6 +6,7 @@ use super::{
     conversation::converse,
     handle::AgentHandle,
     limits::PAUSE,
+    listen::Listening,
     places::Id,
     tally::Turned,
     users::KnownUsers,
@@ -14,14 +15,14 @@ use futures_util::{
     future::{AbortHandle, abortable},
     stream::{FuturesUnordered, StreamExt},
 };
-use std::{collections::HashMap, convert::Infallible, path::Path};
+use std::{collections::HashMap, convert::Infallible, io, path::Path};
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixStream,
     time::{Instant, sleep_until},
 };
 
 /// Serves clients for as long as it is polled. Dropping it hangs up on all of them.
-pub(crate) async fn serve(listener: UnixListener, agent: AgentHandle) -> Infallible {
+pub(crate) async fn serve(mut listening: Listening, agent: AgentHandle) -> Infallible {
     let clients = Clients::default();
     let mut users = KnownUsers::of_files(Path::new("/etc"));
     let mut talks = FuturesUnordered::new();
@@ -31,13 +32,16 @@ pub(crate) async fn serve(listener: UnixListener, agent: AgentHandle) -> Infalli
         let open = closed_until <= Instant::now();
         let summary = clients.summary_due();
         tokio::select! {
-            accepted = listener.accept(), if open => match accepted {
-                Ok((stream, _)) => {
+            next = next(&mut listening), if open => match next {
+                Ok((stream, waited)) => {
                     let Some((client, left)) = admit(&stream, &clients, &mut users, &agent) else {
                         continue;
                     };
                     if let Some(left) = left.and_then(|left| ways_out.remove(&left)) {
                         left.abort();
+                    }
+                    if waited {
+                        client.line.has_waited();
                     }
                     let id = client.id();
                     let (read, write) = stream.into_split();
@@ -61,6 +65,16 @@ pub(crate) async fn serve(listener: UnixListener, agent: AgentHandle) -> Infalli
             }
         }
     }
+}
+
+/// The next client, and whether it was there before the agent.
+async fn next(listening: &mut Listening) -> io::Result<(UnixStream, bool)> {
+    if let Some(stream) = listening.waited.pop_front() {
+        stream.set_nonblocking(true)?;
+        return Ok((UnixStream::from_std(stream)?, true));
+    }
+    let (stream, _) = listening.listener.accept().await?;
+    Ok((stream, false))
 }
 
 /// Takes a client in, if there is a place for it; the one that has to give it up comes along. Nothing is

@@ -3,12 +3,14 @@
 use super::{
     AgentHandle, Asked, Published, RequestError, Roles,
     limits::{IDLE, Limits, WRITE},
+    listen::Listening,
     server,
 };
 use crate::doctor::Doctor;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     io::{self, Read as _},
     path::PathBuf,
     process::Stdio,
@@ -20,7 +22,11 @@ use surefoot_api::{
     method::{self, Role},
     samples::{findings, path, status as full},
 };
-use surefoot_core::machine::{Refusal, Request};
+use surefoot_core::{
+    RollbackTo,
+    machine::{Refusal, Request},
+    time::Instant,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -70,7 +76,13 @@ fn house() -> House {
         requests,
         published,
         _roles: roles,
-        server: tokio::spawn(server::serve(listener, handle)),
+        server: tokio::spawn(server::serve(
+            Listening {
+                listener,
+                waited: VecDeque::new(),
+            },
+            handle,
+        )),
     }
 }
 
@@ -178,7 +190,7 @@ async fn zlinks_own_client_understands_it() {
 
 #[tokio::test]
 async fn the_client_half_understands_it() {
-    let house = house();
+    let mut house = house();
     let path = house.path.clone();
     let talk = tokio::task::spawn_blocking(move || {
         let mut client = surefoot_api::Client::connect(&path).unwrap();
@@ -188,12 +200,16 @@ async fn the_client_half_understands_it() {
             why: "x".parse().unwrap(),
             to: Some("9".parse().unwrap()),
             force: false,
+            made: None,
         };
         let refused = client.call(&rollback).unwrap_err();
         assert!(matches!(refused, CallError::Refused(_)), "{refused}");
         let watched = client.watch().unwrap().next_status().unwrap();
         (status, entries.entries, watched)
     });
+    let asked = house.requests.recv().await.unwrap();
+    let refused = Refusal::NothingToDo("there is none".into());
+    asked.reply.send(Err(refused.into())).unwrap();
     let (status, entries, watched) = talk.await.unwrap();
     assert_eq!((&status, &watched), (&full(), &full()));
     assert_eq!(entries, history()[..1]);
@@ -227,6 +243,7 @@ async fn what_is_asked_reaches_the_agent() {
     let mut house = house();
     let done = || Ok("as you say".to_owned());
     let me = super::caller::Caller {
+        line: super::line::Line::default(),
         uid: nix::unistd::geteuid().as_raw(),
         pid: 0,
         groups: Vec::new(),
@@ -241,7 +258,7 @@ async fn what_is_asked_reaches_the_agent() {
     let why = json!({ "why": " drops things ", "to": "1" });
     let (_, request) = house.asked("Rollback", why, done()).await;
     let expected = Request::Rollback {
-        to: Some(path("1")),
+        to: Some(RollbackTo::Release("1".parse().unwrap())),
         force: false,
         why: "drops things".into(),
         by: me.clone(),
@@ -303,18 +320,57 @@ async fn every_refusal_has_its_name_and_words() {
         assert_eq!(error, format!("io.surefoot.Agent.{name}"));
         assert_eq!(parameters["why"], "it is carrying a vase");
     }
-    let reply = house
-        .call("Rollback", json!({ "why": "x", "to": "9" }))
-        .await;
-    let (name, parameters) = error(&reply);
-    assert_eq!(name, "io.surefoot.Agent.NothingToDo");
-    assert!(
-        parameters["why"]
-            .as_str()
-            .unwrap()
-            .contains("kept are 1, 2"),
-        "{parameters}"
-    );
+}
+
+#[tokio::test]
+async fn a_request_brings_along_what_it_is_about_and_whether_its_caller_is_there() {
+    let mut house = house();
+    let call = json!({
+        "method": "io.surefoot.Agent.Rollback",
+        "parameters": {
+            "why": "x",
+            "made": { "boot": "b", "at": 7, "running": path("1"), "mood": "good" },
+        },
+    });
+    let mut client = house.client().await;
+    client.say(&call).await;
+    let asked = house.requests.recv().await.unwrap();
+    let made = asked.way.made.unwrap();
+    assert_eq!((made.at, made.running), (Some(Instant(7)), Some(path("1"))));
+    assert!(!asked.way.waited && asked.line.is_up());
+    drop(client);
+    assert!(!asked.line.is_up());
+}
+
+#[tokio::test]
+async fn a_rollback_that_waited_for_the_agent_says_so_once() {
+    let mut house = house();
+    let (client, server) = std::os::unix::net::UnixStream::pair().unwrap();
+    house.server.abort();
+    let listener = UnixListener::bind(house.path.with_extension("again")).unwrap();
+    let (requests, asked) = mpsc::channel(4);
+    house.requests = asked;
+    let handle = AgentHandle {
+        requests,
+        published: house.published.subscribe(),
+        roles: house._roles.subscribe(),
+        doctor: Doctor::having_seen(findings()),
+    };
+    let waited = VecDeque::from([server]);
+    house.server = tokio::spawn(server::serve(Listening { listener, waited }, handle));
+    client.set_nonblocking(true).unwrap();
+    let mut client = Client(BufReader::new(UnixStream::from_std(client).unwrap()));
+    let call = json!({
+        "method": "io.surefoot.Agent.Rollback",
+        "parameters": { "why": "x" },
+    });
+    for waited in [true, false] {
+        client.say(&call).await;
+        let asked = house.requests.recv().await.unwrap();
+        assert_eq!(asked.way.waited, waited);
+        asked.reply.send(Ok("as you say".into())).unwrap();
+        client.hear().await.unwrap();
+    }
 }
 
 #[tokio::test]
