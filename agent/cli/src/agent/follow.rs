@@ -28,6 +28,45 @@ pub(crate) fn reconnect(socket: &SocketArgs, until: Option<Instant>) -> Result<C
     }
 }
 
+/// Follows the agent until `ended` knows how it ended, over its restarts. `agent`: whoever was asked.
+///
+/// # Errors
+/// `until` has come, the agent did not come back, or standard output takes nothing.
+pub(crate) fn follow<T>(
+    socket: &SocketArgs,
+    agent: Client,
+    until: Option<Instant>,
+    output: Output,
+    mut ended: impl FnMut(&StatusInfo) -> Option<T>,
+) -> anyhow::Result<T> {
+    let mut agent = agent.watch()?;
+    let mut screen = Screen::new(output);
+    loop {
+        let left = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            Some(Duration::ZERO) => {
+                anyhow::bail!("the time is over, and the agent goes on; see: surefoot watch")
+            }
+            left => left,
+        };
+        agent.wait_at_most(left);
+        match agent.next_status() {
+            Ok(status) => {
+                screen.show(&status)?;
+                if let Some(end) = ended(&status) {
+                    screen.end();
+                    return Ok(end);
+                }
+            }
+            // Out of time, or the agent makes room for its successor.
+            Err(CallError::Gone { .. }) if until.is_none_or(|until| Instant::now() < until) => {
+                agent = reconnect(socket, until)?.watch()?;
+            }
+            Err(CallError::Gone { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
 /// Shows changes to people: a line when the agent does something else, and a bar while bytes move.
 pub(crate) struct Screen {
     output: Output,

@@ -2,13 +2,19 @@
 
 use crate::{
     agent::{
+        follow::follow,
         made,
         socket::{SocketArgs, print_done},
         standalone,
     },
     output::Output,
 };
-use surefoot_api::{CallError, RollbackTo, Why, method};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use surefoot_api::{
+    CallError, Client, Name, RollbackTo, State, StatusInfo, StorePath, Why, method,
+};
+use surefoot_base::units::parse_duration;
 
 /// Go back to an earlier confirmed system, or end a running trial.
 ///
@@ -27,23 +33,177 @@ pub(crate) struct RollbackArgs {
     /// Although a lease says that the robot is busy.
     #[arg(long)]
     force: bool,
+    /// Follow it to its end: exit 0 if the robot runs that system and the agent is at rest, 1 if not.
+    #[arg(long)]
+    wait: bool,
+    /// Follow it no longer than this, e.g. 30min; it goes on by itself.
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = parse_duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     socket: SocketArgs,
 }
 
 /// Runs it.
 pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
+    let until = args.timeout.map(|limit| Instant::now() + limit);
     let rollback = method::Rollback {
         why: args.why,
         to: args.to,
         force: args.force,
         made: Some(made::now()),
     };
-    match args.socket.call(&rollback) {
-        Ok(done) => print_done(&done, output),
+    match ask(&args.socket, &rollback, args.wait) {
+        Ok((agent, Some(before), _)) => {
+            let mut goal = None;
+            let outcome = follow(&args.socket, agent, until, output, |now| {
+                ended(&before, &mut goal, now)
+            })?;
+            finish(&outcome, output)
+        }
+        Ok((_, _, done)) => print_done(&done, output),
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
             standalone::rollback(&rollback, silence, output)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks for it. If it is to be waited for, the status of before comes along.
+fn ask(
+    socket: &SocketArgs,
+    rollback: &method::Rollback,
+    wait: bool,
+) -> Result<(Client, Option<StatusInfo>, method::Done), CallError> {
+    let mut agent = socket.connect()?;
+    let before = if wait {
+        Some(agent.call(&method::Status {})?.status)
+    } else {
+        None
+    };
+    let done = agent.call(rollback)?;
+    Ok((agent, before, done))
+}
+
+/// How a rollback ended.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", tag = "outcome")]
+enum RollbackOutcome {
+    /// The robot runs where it was to go.
+    RolledBack {
+        /// What runs.
+        system: StorePath,
+        /// The release that it came with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        release: Option<Name>,
+    },
+    /// It runs something else.
+    Failed {
+        /// What, and what the agent says.
+        why: String,
+    },
+}
+
+/// Whether a rollback that was granted after one status has ended with another, and how. `goal` is
+/// where the robot goes, once that was heard.
+fn ended(
+    before: &StatusInfo,
+    goal: &mut Option<StorePath>,
+    now: &StatusInfo,
+) -> Option<RollbackOutcome> {
+    let running = |status: &StatusInfo| status.running.as_ref().map(|s| s.system.clone());
+    match now.state {
+        State::Committing | State::Reverting => {
+            // A rollback that fails turns back: what was heard first counts.
+            if goal.is_none() {
+                *goal = now.target.as_ref().map(|target| target.system.clone());
+            }
+            None
+        }
+        State::Trial => None,
+        State::Idle | State::Fetching | State::Ready => {
+            let there = match goal {
+                Some(goal) => running(now).as_ref() == Some(goal),
+                // It was over before anything of it was heard.
+                None => running(now) != running(before),
+            };
+            Some(match (&now.running, there) {
+                (Some(system), true) => RollbackOutcome::RolledBack {
+                    system: system.system.clone(),
+                    release: system.release.clone(),
+                },
+                (Some(system), false) => RollbackOutcome::Failed {
+                    why: format!("{} runs; {}", system.system, now.doing),
+                },
+                (None, _) => RollbackOutcome::Failed {
+                    why: now.doing.clone(),
+                },
+            })
+        }
+    }
+}
+
+/// Says how it ended; what is not good is an error.
+fn finish(outcome: &RollbackOutcome, output: Output) -> anyhow::Result<()> {
+    match outcome {
+        RollbackOutcome::RolledBack { system, release } => {
+            let text = match release {
+                Some(release) => format!("release {release} runs"),
+                None => format!("{system} runs"),
+            };
+            output.result(outcome, |style| style.good(&text))
+        }
+        RollbackOutcome::Failed { why } => anyhow::bail!(
+            "the rollback did not work: {}; see: surefoot history",
+            crate::output::sanitize(why)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::samples::{quiet, system};
+
+    #[test]
+    fn the_end_of_a_rollback_is_known() {
+        let before = quiet();
+        let at = |state, running: &str, target: Option<&str>| StatusInfo {
+            state,
+            running: Some(system(running)),
+            target: target.map(system),
+            ..quiet()
+        };
+        let good = |release: &str| {
+            Some(RollbackOutcome::RolledBack {
+                system: system(release).system,
+                release: system(release).release,
+            })
+        };
+        let mut goal = None;
+        let committing = at(State::Committing, "2", Some("1"));
+        assert_eq!(ended(&before, &mut goal, &committing), None);
+        assert_eq!(goal, Some(system("1").system));
+        assert_eq!(
+            ended(&before, &mut goal, &at(State::Idle, "1", None)),
+            good("1")
+        );
+        // Then it may bring the next release at once.
+        let next = at(State::Fetching, "1", Some("3"));
+        assert_eq!(ended(&before, &mut goal, &next), good("1"));
+
+        // It fails, and turns back.
+        let back = at(State::Reverting, "2", Some("2"));
+        assert_eq!(ended(&before, &mut goal, &back), None);
+        let failed = ended(&before, &mut goal, &at(State::Idle, "2", None));
+        assert!(matches!(failed, Some(RollbackOutcome::Failed { .. })));
+
+        // Nothing of it was heard.
+        let mut goal = None;
+        assert_eq!(
+            ended(&before, &mut goal, &at(State::Idle, "1", None)),
+            good("1")
+        );
+        let failed = ended(&before, &mut goal, &at(State::Idle, "2", None));
+        assert!(matches!(failed, Some(RollbackOutcome::Failed { .. })));
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     agent::{
         describe,
-        follow::{Screen, reconnect},
+        follow::follow,
         made,
         socket::{SocketArgs, print_done},
     },
@@ -12,9 +12,7 @@ use crate::{
 };
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use surefoot_api::{
-    BlockedRelease, CallError, CheckResult, Gate, Name, Stage, State, StatusInfo, method,
-};
+use surefoot_api::{BlockedRelease, CheckResult, Gate, Name, Stage, State, StatusInfo, method};
 use surefoot_base::units::parse_duration;
 
 /// Look for an update now, and try at once what waits for a next attempt.
@@ -33,7 +31,7 @@ pub(crate) struct UpdateArgs {
 /// Runs it.
 pub(super) fn run(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
     if args.wait {
-        follow(args, output)
+        wait(args, output)
     } else {
         print_done(
             &args.socket.call(&method::Update {
@@ -75,39 +73,16 @@ enum UpdateOutcome {
 }
 
 /// Asks for an update and follows it to its end.
-fn follow(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
+fn wait(args: &UpdateArgs, output: Output) -> anyhow::Result<()> {
     let until = args.timeout.map(|limit| Instant::now() + limit);
     let mut agent = args.socket.connect()?;
     let before = agent.call(&method::Status {})?.status;
     agent.call(&method::Update {
         made: Some(made::now()),
     })?;
-    let mut agent = agent.watch()?;
-    let mut screen = Screen::new(output);
-    let outcome = loop {
-        let left = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(Duration::ZERO) => {
-                anyhow::bail!("the time is over and the update goes on; see: surefoot watch")
-            }
-            left => left,
-        };
-        agent.wait_at_most(left);
-        match agent.next_status() {
-            Ok(status) => {
-                screen.show(&status)?;
-                if let Some(outcome) = ended(&before, &status) {
-                    break outcome;
-                }
-            }
-            // Out of time, or the agent makes room for its successor.
-            Err(CallError::Gone { .. }) if until.is_none_or(|until| Instant::now() < until) => {
-                agent = reconnect(&args.socket, until)?.watch()?;
-            }
-            Err(CallError::Gone { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    };
-    screen.end();
+    let outcome = follow(&args.socket, agent, until, output, |now| {
+        ended(&before, now)
+    })?;
     finish(&outcome, output)
 }
 
