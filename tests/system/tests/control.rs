@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::process::Output;
-use surefoot_tests::{Fleet, Robot, rig};
+use surefoot_tests::{Fleet, Robot};
 
 const SOCKET: &str = "/run/surefoot/control.socket";
 const TECHNICIANS: &str = "4242";
@@ -156,13 +156,18 @@ fn with_the_agent_dead_root_still_rolls_back() -> Result<()> {
     assert!(words(&output).contains("sudo surefoot rollback"));
     assert_eq!(robot.current()?, second);
 
-    rig::run(&mut robot.command([
-        "/run/current-system/sw/bin/surefoot",
-        "rollback",
-        "--why",
-        "it drops things",
-    ]))
-    .with_context(|| robot.journal())?;
+    // Whatever root's `PATH` leads to, by mistake or because somebody else had a say in it.
+    robot.sh("mkdir /tmp/trap && cd /tmp/trap && for name in surefootd systemctl systemd-run journalctl; do
+        printf '#!/bin/sh\\ntouch /tmp/caught\\nexit 1\\n' >$name; chmod +x $name
+    done")?;
+    robot
+        .sh("cd /tmp/trap && umask 0
+            export PATH=/tmp/trap:$PATH LD_PRELOAD=/tmp/trap/none.so SYSTEMD_PAGER=/tmp/trap/systemctl
+            /run/current-system/sw/bin/surefoot doctor --json >/tmp/doctor
+            /run/current-system/sw/bin/surefoot rollback --why 'it drops things'")
+        .with_context(|| robot.journal())?;
+    robot.sh("test -s /tmp/doctor && ! test -e /tmp/caught")?;
+    robot.sh("! find /var/lib/surefoot -perm /022 ! -type l | grep .")?;
     robot.stands_on(&first)?;
 
     // The agent goes on from there, and does not try again what was left.

@@ -177,6 +177,54 @@ fn a_rollback_works_with_the_daemon_dead() -> Result<()> {
 }
 
 #[test]
+fn an_update_and_the_way_back_need_no_more_rights_than_the_unit_gives() -> Result<()> {
+    // Health commands may ask as another user.
+    let health = "[[health.command]]\nname = 'another-user'\n\
+        exec = ['/bin/sh', '-c', 'setpriv --reuid=65534 --regid=65534 --clear-groups id']\n\
+        timeout = '5s'\n";
+    let (fleet, robot, first) = Fleet::with_robot(health)?;
+    robot.until("systemctl is-active surefootd.service")?;
+    let show = |property: &str| {
+        let property = format!("systemctl show --property={property} --value surefootd.service");
+        robot.sh(&property)
+    };
+    let mut allowed: Vec<String> = (show("CapabilityBoundingSet")?.split_whitespace())
+        .map(str::to_owned)
+        .collect();
+    allowed.sort();
+    assert_eq!(
+        allowed,
+        [
+            "cap_dac_override",
+            "cap_dac_read_search",
+            "cap_kill",
+            "cap_net_raw",
+            "cap_setgid",
+            "cap_setuid",
+            "cap_sys_admin",
+            "cap_sys_boot"
+        ]
+    );
+    // The kernel says so as well: bits 1, 2, 5, 6, 7, 13, 21 and 22 (capabilities(7)).
+    let status = robot.sh(&format!(
+        "grep CapEff: /proc/{}/status",
+        show("MainPID")?.trim()
+    ))?;
+    let held = status.split_whitespace().last().unwrap_or_default();
+    assert_eq!(u64::from_str_radix(held, 16)? & !0x6020e6, 0, "{status}");
+    assert_eq!(show("MemoryMax")?.trim(), (1u64 << 30).to_string());
+    assert_eq!(show("TasksMax")?.trim(), "1024");
+
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.call("Rollback", &json!({ "why": "it grips badly" }))?;
+    robot.until_blocked("1.1", &first)?;
+    let refused = "journalctl --unit surefootd.service | grep -i 'permitted\\|denied'";
+    assert_eq!(robot.sh(&format!("! {refused}"))?.trim(), "");
+    Ok(())
+}
+
+#[test]
 fn another_switch_is_waited_for() -> Result<()> {
     let (fleet, robot, _) = Fleet::with_robot("")?;
     let lock = "/run/nixos/switch-to-configuration.lock";
