@@ -7,6 +7,7 @@
 //! - [`program`]: programs that end in time
 //! - [`environment`]: where programs of root come from, and what they find around them
 //! - [`text`]: text that others wrote and people read
+//! - [`relative`]: names of files below a directory or a URL
 //! - [`glob`]: patterns of the shell
 //! - [`units`]: sizes and durations as people write them
 
@@ -14,6 +15,7 @@ pub mod environment;
 pub mod file;
 pub mod glob;
 pub mod program;
+pub mod relative;
 pub mod reserve;
 pub mod slots;
 pub mod socket;

@@ -9,6 +9,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use surefoot_base::{relative, text::shown};
 
 /// The version of the index's format that is written and read here.
 pub const SPEC: u32 = 1;
@@ -156,12 +157,7 @@ impl ClosureIndex {
                 }
             }
             let url = &info.download.url;
-            let inside = !url.is_empty()
-                && !url.starts_with('/')
-                && !url.contains("://")
-                && !url.split('/').any(|part| part == "..")
-                && url.bytes().all(|b| b.is_ascii_graphic());
-            if !inside {
+            if relative::check(url).is_err() {
                 return Err(IndexError::Url {
                     path: info.path.clone(),
                     url: url.chars().take(200).collect(),
@@ -247,8 +243,8 @@ pub enum IndexError {
     #[error("the closure index has {0} bytes; at most {MAX_INDEX_BYTES} are read")]
     TooLarge(usize),
     /// Not JSON, or of another shape.
-    #[error("the closure index cannot be read: {0}; publish the release again")]
-    Json(#[source] serde_json::Error),
+    #[error("the closure index cannot be read: {}; publish the release again", shown(.0))]
+    Json(serde_json::Error),
     /// A format of the future.
     #[error(
         "the closure index has format {0}, this program reads format {SPEC}; update Surefoot first"
@@ -272,7 +268,7 @@ pub enum IndexError {
     #[error("{0} refers to itself through other paths, which Nix forbids")]
     Circle(StorePath),
     /// A URL that leads out of the cache.
-    #[error("the NAR of {path} lies at '{url}', which is not a relative path below the cache")]
+    #[error("the NAR of {path} lies at '{}', which is not a relative path below the cache", shown(.url))]
     Url {
         /// The store path.
         path: StorePath,
@@ -363,6 +359,11 @@ mod tests {
             "../x",
             "nar/../../x",
             "http://evil/x",
+            "//evil/x",
+            "%2e%2e/x",
+            "nar%2f..%2fx",
+            "nar\\..\\x",
+            "x#y",
             "a b",
             "a\nb",
         ] {

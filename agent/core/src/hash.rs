@@ -5,6 +5,7 @@
 use data_encoding::{BASE64, BitOrder, Encoding, HEXLOWER, Specification};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr, sync::LazyLock};
+use surefoot_base::text::shown;
 
 /// The alphabet of Nix' base 32: digits and lower-case letters without `e o u t`.
 pub const NIX32_ALPHABET: &str = "0123456789abcdfghijklmnpqrsvwxyz";
@@ -110,7 +111,8 @@ impl<'de> Deserialize<'de> for Sha256 {
 /// A text that is no SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no SHA-256 digest; expected 'sha256:' with 52 base-32 or 64 hexadecimal characters, or 'sha256-' with base 64"
+    "'{}' is no SHA-256 digest; expected 'sha256:' with 52 base-32 or 64 hexadecimal characters, or 'sha256-' with base 64",
+    shown(.0)
 )]
 pub struct HashError(String);
 

@@ -11,6 +11,7 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, str::FromStr};
+use surefoot_base::text::shown;
 
 /// The version of the manifest's format that is written and read here.
 pub const SPEC: u32 = 1;
@@ -90,7 +91,8 @@ impl fmt::Debug for Name {
 /// A text that cannot be a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit"
+    "'{}' is no name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
+    shown(.0)
 )]
 pub struct NameError(String);
 
@@ -143,7 +145,7 @@ impl fmt::Display for Label {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// There is no `=`.
-    #[error("'{0}' is no label; write KEY=VALUE, such as site=hall-3")]
+    #[error("'{}' is no label; write KEY=VALUE, such as site=hall-3", shown(.0))]
     Shape(String),
     /// One of its parts is no name.
     #[error(transparent)]
@@ -297,8 +299,8 @@ pub enum ManifestError {
     #[error("the manifest has {0} bytes; at most {MAX_MANIFEST_BYTES} are read")]
     TooLarge(usize),
     /// Not JSON, or of another shape.
-    #[error("the manifest cannot be read: {0}; publish it again with `surefoot publish`")]
-    Json(#[source] serde_json::Error),
+    #[error("the manifest cannot be read: {}; publish it again with `surefoot publish`", shown(.0))]
+    Json(serde_json::Error),
     /// A format of the future.
     #[error("the manifest has format {0}, this program reads format {SPEC}; update Surefoot first")]
     Spec(u32),

@@ -5,6 +5,7 @@
 use crate::hash::NIX32_ALPHABET;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, path::Path, str::FromStr};
+use surefoot_base::text::shown;
 
 /// Where every store path lies. Other store directories are not supported: NixOS has none.
 pub const STORE_DIR: &str = "/nix/store";
@@ -140,7 +141,7 @@ impl<'de> Deserialize<'de> for StorePath {
 
 /// A text that is no store path, and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is no store path: {why}")]
+#[error("'{}' is no store path: {why}", shown(.text))]
 pub struct StorePathError {
     text: String,
     why: &'static str,

@@ -6,6 +6,7 @@ use crate::{
     error::{Error, Result},
     file,
     options::Options,
+    redirect,
 };
 use bytes::Bytes;
 use reqwest::{
@@ -84,9 +85,9 @@ impl Http {
                         return Err(fail("it redirects for ever"));
                     }
                     let to = text(LOCATION).and_then(|to| url.join(to).ok());
-                    url = to
-                        .filter(|to| matches!(to.scheme(), "http" | "https"))
-                        .ok_or_else(|| fail("it redirects to nowhere"))?;
+                    let to = to.ok_or_else(|| fail("it redirects to nowhere"))?;
+                    redirect::check(&url, &to).map_err(fail)?;
+                    url = to;
                 }
                 // A signature from another time.
                 StatusCode::FORBIDDEN

@@ -8,6 +8,7 @@
 //! * [`headers`]: what answers say of themselves.
 
 pub mod access;
+mod below;
 pub mod client;
 pub mod document;
 pub mod error;
@@ -16,8 +17,10 @@ pub mod headers;
 mod netrc;
 pub mod options;
 pub mod pace;
+mod redirect;
 mod sigv4;
 
+pub use below::below;
 pub use client::{Http, Response};
 pub use error::{Error, Result};
 pub use options::Options;

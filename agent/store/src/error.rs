@@ -2,6 +2,7 @@
 
 use crate::narinfo::NarInfoError;
 use std::{io, path::PathBuf, time::Duration};
+use surefoot_base::text::{shown, shown_within};
 use surefoot_core::{Sha256, StorePath, closure::IndexError};
 
 /// What kind of trouble an [`Error`] is: it decides whether waiting can help.
@@ -31,7 +32,7 @@ pub enum Error {
     #[error(transparent)]
     Http(#[from] surefoot_http::Error),
     /// The answer ended before all of it was there.
-    #[error("{url} ended after {got} of {expected} bytes")]
+    #[error("{} ended after {got} of {expected} bytes", shown(.url))]
     Truncated {
         /// Where, without credentials.
         url: String,
@@ -41,7 +42,7 @@ pub enum Error {
         got: u64,
     },
     /// The server answered with an error of its own.
-    #[error("{url} answers {status}")]
+    #[error("{} answers {status}", shown(.url))]
     Status {
         /// Where, without credentials.
         url: String,
@@ -51,11 +52,12 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// All caches that may have it asked to be left alone for longer than is worth waiting.
-    #[error("{0}: asked for a longer pause; try again later")]
+    #[error("{}: asked for a longer pause; try again later", shown(.0))]
     Resting(String),
     /// None of the caches has it.
     #[error(
-        "{what} is in none of the caches ({caches}); push it there or add the cache that has it"
+        "{} is in none of the caches ({}); push it there or add the cache that has it",
+        shown_within(.what, 500), shown_within(.caches, 500)
     )]
     Missing {
         /// The store path or file.
@@ -64,10 +66,18 @@ pub enum Error {
         caches: String,
     },
     /// Neither `http://`, `https://` nor `file://`, or not a URL at all.
-    #[error("'{0}' is no URL of a binary cache; use http://, https:// or file:///")]
+    #[error("'{}' is no URL of a binary cache; use http://, https:// or file:///", shown(.0))]
     Url(String),
+    /// The name of a file leads out of the cache.
+    #[error("{} does not lie below the cache: {why}", shown(.url))]
+    Outside {
+        /// Where it would lie, without credentials.
+        url: String,
+        /// What is wrong with the name.
+        why: &'static str,
+    },
     /// The cache is for another store directory.
-    #[error("the cache {url} holds paths of '{found}', not of /nix/store")]
+    #[error("the cache {} holds paths of '{}', not of /nix/store", shown(.url), shown(.found))]
     StoreDir {
         /// The cache.
         url: String,
@@ -75,7 +85,7 @@ pub enum Error {
         found: String,
     },
     /// A narinfo cannot be read.
-    #[error("the narinfo {url} is bad: {why}")]
+    #[error("the narinfo {} is bad: {}", shown(.url), shown_within(.why, 500))]
     NarInfo {
         /// Where, without credentials.
         url: String,
@@ -84,7 +94,8 @@ pub enum Error {
     },
     /// Two sources say different things of one path.
     #[error(
-        "{path}: the {field} is {found} in the cache, but {expected} in {source_name}; the cache holds another build of it, push it again"
+        "{path}: the {field} is {} in the cache, but {} in {source_name}; the cache holds another build of it, push it again",
+        shown(.found), shown(.expected)
     )]
     Disagree {
         /// The store path.
@@ -100,7 +111,8 @@ pub enum Error {
     },
     /// The file is larger than signed.
     #[error(
-        "{url} is longer than the {expected} bytes of the closure index; the cache serves another file"
+        "{} is longer than the {expected} bytes of the closure index; the cache serves another file",
+        shown(.url)
     )]
     TooLong {
         /// Where, without credentials.
@@ -110,7 +122,8 @@ pub enum Error {
     },
     /// The compressed file is another one.
     #[error(
-        "{url} has digest {found}, the closure index says {expected}; the cache serves another file"
+        "{} has digest {found}, the closure index says {expected}; the cache serves another file",
+        shown(.url)
     )]
     FileHash {
         /// Where, without credentials.
@@ -143,7 +156,7 @@ pub enum Error {
         expected: u64,
     },
     /// The compressed file cannot be unpacked.
-    #[error("the NAR of {path} cannot be unpacked: {why}")]
+    #[error("the NAR of {path} cannot be unpacked: {}", shown(.why))]
     Unpack {
         /// The store path.
         path: StorePath,
@@ -154,10 +167,10 @@ pub enum Error {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The file of a closure index cannot be unpacked, or is too large.
-    #[error("the closure index cannot be unpacked: {0}; publish the release again")]
+    #[error("the closure index cannot be unpacked: {}; publish the release again", shown(.0))]
     IndexFile(String),
     /// A file of this machine.
-    #[error("cannot {action} {}: {why}", .path.display())]
+    #[error("cannot {action} {}: {}", shown(.path.display()), shown(.why))]
     Io {
         /// What was tried, as a verb.
         action: &'static str,
@@ -167,7 +180,7 @@ pub enum Error {
         why: io::Error,
     },
     /// There is not enough room.
-    #[error("{} has {free} bytes free, {needed} are needed; make room", .dir.display())]
+    #[error("{} has {free} bytes free, {needed} are needed; make room", shown(.dir.display()))]
     NoSpace {
         /// Where.
         dir: PathBuf,
@@ -177,10 +190,10 @@ pub enum Error {
         free: u64,
     },
     /// Somebody else is using the staging area.
-    #[error("{} is in use by another fetch; wait for it or name another staging directory", .0.display())]
+    #[error("{} is in use by another fetch; wait for it or name another staging directory", shown(.0.display()))]
     StagingBusy(PathBuf),
     /// The Nix daemon's socket is not there, or it went away.
-    #[error("the Nix daemon at {} is gone: {why}; is nix-daemon.socket running?", .socket.display())]
+    #[error("the Nix daemon at {} is gone: {}; is nix-daemon.socket running?", shown(.socket.display()), shown(.why))]
     DaemonGone {
         /// Its socket.
         socket: PathBuf,
@@ -188,7 +201,7 @@ pub enum Error {
         why: io::Error,
     },
     /// The Nix daemon says something that the protocol does not allow.
-    #[error("the Nix daemon at {} broke the protocol: {why}", .socket.display())]
+    #[error("the Nix daemon at {} broke the protocol: {}", shown(.socket.display()), shown(.why))]
     DaemonProtocol {
         /// Its socket.
         socket: PathBuf,
@@ -196,7 +209,7 @@ pub enum Error {
         why: String,
     },
     /// The Nix daemon refused an operation, in its own words.
-    #[error("the Nix daemon refused: {0}")]
+    #[error("the Nix daemon refused: {}", shown_within(.0, 1000))]
     Daemon(String),
     /// A path of the closure is not in the local store.
     #[error("{0} is not valid in the local Nix store; build it, or publish from the cache alone")]
@@ -227,7 +240,8 @@ impl Error {
             Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,
             Self::DaemonGone { .. } | Self::DaemonProtocol { .. } | Self::Cancelled => Kind::Daemon,
             Self::Daemon(message) => Self::daemon_kind(message),
-            Self::StoreDir { .. }
+            Self::Outside { .. }
+            | Self::StoreDir { .. }
             | Self::NarInfo { .. }
             | Self::Disagree { .. }
             | Self::TooLong { .. }
@@ -272,5 +286,127 @@ impl Error {
     ) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |why| Self::Io { action, path, why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::narinfo::NarInfo;
+    use proptest::prelude::*;
+    use surefoot_base::text::is_hidden;
+    use surefoot_core::closure::ClosureIndex;
+
+    /// Errors with a text wherever others may have written it.
+    fn errors(text: &str) -> Vec<Error> {
+        let (text, io) = (|| text.to_owned(), || io::Error::other(text));
+        let path: StorePath = format!("/nix/store/{}-x", "0".repeat(32))
+            .parse()
+            .expect("a path");
+        let narinfo = |bytes: &str| NarInfo::parse(bytes.as_bytes()).err();
+        let known = "Compression: xz\nNarSize: 1\nURL: x\n";
+        let fields = [
+            "StorePath",
+            "URL",
+            "NarHash",
+            "NarSize",
+            "FileHash",
+            "Compression",
+            "Deriver",
+            "References",
+        ];
+        let mut errors: Vec<Error> = fields
+            .iter()
+            .filter_map(|field| narinfo(&format!("{field}: {}\n{known}", text().replace('\n', ""))))
+            .chain(narinfo(&text()))
+            .map(|why| Error::NarInfo { url: text(), why })
+            .collect();
+        let quoted = serde_json::to_string(&text()).expect("a text");
+        errors.extend(
+            [
+                text(),
+                format!(r#"{{"spec":1,"toplevel":{quoted},"paths":[]}}"#),
+                format!(r#"{{"spec":1,{quoted}:1,"paths":{quoted}}}"#),
+                format!(r#"{{"spec":{quoted}}}"#),
+            ]
+            .iter()
+            .filter_map(|index| ClosureIndex::parse(index.as_bytes()).err())
+            .map(Error::Index),
+        );
+        errors.extend([
+            Error::Truncated {
+                url: text(),
+                expected: 1,
+                got: 0,
+            },
+            Error::Status {
+                url: text(),
+                status: 500,
+                retry_after: None,
+            },
+            Error::Resting(text()),
+            Error::Missing {
+                what: text(),
+                caches: text(),
+            },
+            Error::Url(text()),
+            Error::Outside {
+                url: text(),
+                why: "",
+            },
+            Error::StoreDir {
+                url: text(),
+                found: text(),
+            },
+            Error::Disagree {
+                path: path.clone(),
+                field: "CA",
+                expected: text(),
+                source_name: "the request",
+                found: text(),
+            },
+            Error::TooLong {
+                url: text(),
+                expected: 1,
+            },
+            Error::Unpack { path, why: io() },
+            Error::IndexFile(text()),
+            Error::Io {
+                action: "open",
+                path: text().into(),
+                why: io(),
+            },
+            Error::NoSpace {
+                dir: text().into(),
+                needed: 1,
+                free: 0,
+            },
+            Error::StagingBusy(text().into()),
+            Error::DaemonGone {
+                socket: text().into(),
+                why: io(),
+            },
+            Error::DaemonProtocol {
+                socket: text().into(),
+                why: text(),
+            },
+            Error::Daemon(text()),
+        ]);
+        errors
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_error_of_a_fetch_is_long_or_hides_anything(
+            text in prop_oneof![any::<String>(), "[\u{1b}\u{202e}\u{200b}a]{0,9}"],
+            times in 1usize..1000,
+        ) {
+            for error in errors(&text.repeat(times)) {
+                let said = error.to_string();
+                prop_assert!(said.chars().count() <= 1200, "{}", said);
+                prop_assert!(!said.chars().any(is_hidden), "{:?}", said);
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fmt::{self, Write as _},
     str::FromStr,
 };
+use surefoot_base::{relative, text::shown_within};
 use surefoot_core::{
     StorePath,
     closure::{Compression, Download, PathInfo},
@@ -45,7 +46,7 @@ pub enum NarInfoError {
     #[error("the field '{0}' is missing")]
     Missing(&'static str),
     /// A field's value cannot be read.
-    #[error("the field '{field}' cannot be read: {why}")]
+    #[error("the field '{field}' cannot be read: {}", shown_within(.why, 400))]
     Value {
         /// Which field.
         field: &'static str,
@@ -104,6 +105,12 @@ impl NarInfo {
                 let why = format!("'{compression:.40}' is not supported; use xz, zstd or none");
                 bad("Compression", &why)
             })?;
+        let url = once
+            .get("URL")
+            .filter(|text| !text.is_empty())
+            .ok_or(NarInfoError::Missing("URL"))?
+            .to_owned();
+        relative::check(&url).map_err(|why| bad("URL", &why))?;
         let nar_size = once
             .number("NarSize")?
             .ok_or(NarInfoError::Missing("NarSize"))?;
@@ -127,11 +134,7 @@ impl NarInfo {
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned),
             download: Download {
-                url: once
-                    .get("URL")
-                    .filter(|text| !text.is_empty())
-                    .ok_or(NarInfoError::Missing("URL"))?
-                    .to_owned(),
+                url,
                 compression,
                 file_hash: once.parse("FileHash")?,
                 file_size: once.number("FileSize")?,
@@ -309,6 +312,9 @@ Sig: cache.nixos.org-1:8ijECciSFzWHwwGVOIVYdp2fOIOJAfmzGHPQVwpktfTQJF6kMPPDre7Ut
         assert!(with("/nix/store/", "/gnu/store/").contains("'StorePath'"));
         assert!(with("3n58xw", "../../").contains("'References'"));
         assert!(with("Deriver: ib3", "Deriver: ???").contains("'Deriver'"));
+        assert!(with("URL: nar/", "URL: /nar/").contains("'URL'"));
+        assert!(with("URL: nar/", "URL: nar/%2e%2e/%2e%2e/").contains("'URL'"));
+        assert!(with("URL: nar/", "URL: https://evil/").contains("'URL'"));
         assert!(with("FileSize: 50088", "FileSize 50088").contains("line 5"));
         assert!(with("Deriver:", "NarSize: 1\nDeriver:").contains("twice"));
         assert_eq!(NarInfo::parse(&[0xff]), Err(NarInfoError::NotText));

@@ -5,6 +5,7 @@
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use data_encoding::BASE64;
 use std::str::FromStr;
+use surefoot_base::text::shown;
 use surefoot_core::closure::PathInfo;
 
 /// What a Nix signature covers: `1;path;narHash;narSize;references`, full paths, sorted.
@@ -29,7 +30,7 @@ pub struct PublicKey {
 
 /// A text that is no [`PublicKey`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no public key of a binary cache; expected NAME:BASE64 of 32 bytes")]
+#[error("'{}' is no public key of a binary cache; expected NAME:BASE64 of 32 bytes", shown(.0))]
 pub struct PublicKeyError(String);
 
 impl FromStr for PublicKey {

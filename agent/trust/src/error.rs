@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use std::{io, path::PathBuf};
+use surefoot_base::text::{shown, shown_within};
 
 /// Why something was refused or could not be done.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file that is no metadata, or breaks a rule of the format.
-    #[error("{file} cannot be read: {why}")]
+    #[error("{} cannot be read: {}", shown(.file), shown(.why))]
     Malformed {
         /// The file of metadata.
         file: String,
@@ -17,7 +18,8 @@ pub enum Error {
     },
     /// Too few of the role's keys signed (§5.3.4, §5.4.2 and following).
     #[error(
-        "{file}: {valid} of {threshold} required signatures are valid (threshold not reached){note}"
+        "{}: {valid} of {threshold} required signatures are valid (threshold not reached){}",
+        shown(.file), shown(.note)
     )]
     Threshold {
         /// The file of metadata.
@@ -32,7 +34,8 @@ pub enum Error {
     /// Not believed any more (§5.3.10, §5.4.4, §5.5.6, §5.6.6): a freeze, or a repository that
     /// nobody keeps.
     #[error(
-        "{file} expired at {expires}, and it is {now} now; run `surefoot repo refresh` on the repository, and check the clock here"
+        "{} expired at {expires}, and it is {now} now; run `surefoot repo refresh` on the repository, and check the clock here",
+        shown(.file)
     )]
     Expired {
         /// The file of metadata.
@@ -43,7 +46,7 @@ pub enum Error {
         now: Timestamp,
     },
     /// Older than what was trusted before (§5.4.3, §5.5.5).
-    #[error("{file} is version {found}, but version {trusted} was already trusted: replay refused")]
+    #[error("{} is version {found}, but version {trusted} was already trusted: replay refused", shown(.file))]
     Rollback {
         /// The file of metadata.
         file: String,
@@ -53,7 +56,7 @@ pub enum Error {
         trusted: u64,
     },
     /// Another version than the one that was asked for (§5.3.5, §5.5.4, §5.6.4).
-    #[error("{file} is version {found}, but version {expected} belongs there: mix-up refused")]
+    #[error("{} is version {found}, but version {expected} belongs there: mix-up refused", shown(.file))]
     WrongVersion {
         /// The file of metadata.
         file: String,
@@ -63,13 +66,13 @@ pub enum Error {
         expected: u64,
     },
     /// A role that was listed before is gone from the snapshot (§5.5.5).
-    #[error("snapshot.json does not list {file} any more, although it did before: refused")]
+    #[error("snapshot.json does not list {} any more, although it did before: refused", shown(.file))]
     RoleRemoved {
         /// The file that is gone.
         file: String,
     },
     /// Other bytes than those that were signed (§5.5.2, §5.6.2, §5.7.5).
-    #[error("{file} is not what was signed: {why}")]
+    #[error("{} is not what was signed: {}", shown(.file), shown(.why))]
     Mismatch {
         /// The file.
         file: String,
@@ -77,7 +80,7 @@ pub enum Error {
         why: String,
     },
     /// More than is ever read of such a file.
-    #[error("{file} is larger than {limit} bytes, which is the most that is read")]
+    #[error("{} is larger than {limit} bytes, which is the most that is read", shown(.file))]
     TooLarge {
         /// The file.
         file: String,
@@ -85,19 +88,19 @@ pub enum Error {
         limit: u64,
     },
     /// A file that must be there is not.
-    #[error("{url} does not exist; is the address right, and was the repository copied whole?")]
+    #[error("{} does not exist; is the address right, and was the repository copied whole?", shown(.url))]
     NotFound {
         /// Where it was looked for.
         url: String,
     },
     /// No role that was asked offers this target (§5.6.7).
-    #[error("the repository offers no target '{name}'")]
+    #[error("the repository offers no target '{}'", shown(.name))]
     NoSuchTarget {
         /// The target path.
         name: String,
     },
     /// A target path that leads elsewhere.
-    #[error("'{name}' is no target path; use a relative path without empty, '.' and '..' parts")]
+    #[error("'{}' is no target path; use a relative path without empty, '.' and '..' parts", shown(.name))]
     TargetName {
         /// The target path.
         name: String,
@@ -106,7 +109,7 @@ pub enum Error {
     #[error("no refresh has succeeded yet; refresh first")]
     NotRefreshed,
     /// The network, or the server.
-    #[error("{url}: {why}")]
+    #[error("{}: {}", shown(.url), shown(.why))]
     Transport {
         /// What was asked for.
         url: String,
@@ -114,13 +117,13 @@ pub enum Error {
         why: String,
     },
     /// The repository's address is of no use.
-    #[error("'{url}' is no address of a repository; use https://…, http://… or file:///…")]
+    #[error("'{}' is no address of a repository; use https://…, http://… or file:///…", shown(.url))]
     Url {
         /// The address.
         url: String,
     },
     /// A file on this machine.
-    #[error("{path}: {source}")]
+    #[error("{}: {}", shown(.path.display()), shown(.source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -128,7 +131,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A private key that is of no use.
-    #[error("the key {name} {why}")]
+    #[error("the key {} {}", shown(.name), shown(.why))]
     Key {
         /// The key's file or name.
         name: String,
@@ -137,7 +140,8 @@ pub enum Error {
     },
     /// Not enough private keys at hand to sign for a role.
     #[error(
-        "{have} of the {need} keys that must sign '{role}' are at hand; give the directory that holds them with --keys-dir"
+        "{have} of the {need} keys that must sign '{}' are at hand; give the directory that holds them with --keys-dir",
+        shown(.role)
     )]
     MissingKeys {
         /// The role.
@@ -148,13 +152,13 @@ pub enum Error {
         need: u64,
     },
     /// Somebody else works in the directory: a repository, or what a client trusts.
-    #[error("{0} is in use by another program; try again when it is done")]
+    #[error("{} is in use by another program; try again when it is done", shown(.0.display()))]
     Locked(PathBuf),
     /// `init` where something is already.
-    #[error("{0} already holds a repository; use another directory")]
+    #[error("{} already holds a repository; use another directory", shown(.0.display()))]
     Exists(PathBuf),
     /// A wish that cannot be.
-    #[error("{0}")]
+    #[error("{}", shown_within(.0, 1000))]
     Usage(String),
 }
 
@@ -176,5 +180,120 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transport { .. } | Self::NotFound { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::{Envelope, Root};
+    use proptest::prelude::*;
+    use surefoot_base::text::is_hidden;
+
+    /// Errors with a text wherever others may have written it, before anything is verified.
+    fn errors(text: &str) -> Vec<Error> {
+        let (text, now) = (|| text.to_owned(), Timestamp::UNIX_EPOCH);
+        let quoted = serde_json::to_string(&text()).expect("a text");
+        let signed = |fields: &str| format!(r#"{{"signatures":[],"signed":{{{fields}}}}}"#);
+        let root = |version: &str, expires: &str, role: &str| {
+            signed(&format!(
+                r#""_type":"root","spec_version":{version},"version":1,"expires":{expires},
+                "consistent_snapshot":true,"keys":{{}},"roles":{role}"#
+            ))
+        };
+        let files = [
+            text(),
+            quoted.clone(),
+            format!("{{{quoted}:1,{quoted}:2}}"),
+            signed(&format!(r#""_type":{quoted}"#)),
+            root(&quoted, r#""2030-01-01T00:00:00Z""#, "{}"),
+            root(r#""1.0""#, &quoted, "{}"),
+            root(r#""1.0""#, r#""2030-01-01T00:00:00Z""#, &quoted),
+            root(
+                r#""1.0""#,
+                r#""2030-01-01T00:00:00Z""#,
+                &format!(r#"{{{quoted}:{quoted}}}"#),
+            ),
+        ];
+        let read = |file: &String| {
+            let envelope = Envelope::parse(&text(), file.as_bytes());
+            envelope
+                .and_then(|envelope| envelope.read::<Root>(&text()))
+                .err()
+        };
+        let mut errors: Vec<Error> = files.iter().filter_map(read).collect();
+        errors.extend([
+            Error::malformed(&text(), text()),
+            Error::Threshold {
+                file: text(),
+                valid: 0,
+                threshold: 1,
+                note: text(),
+            },
+            Error::Expired {
+                file: text(),
+                expires: now,
+                now,
+            },
+            Error::Rollback {
+                file: text(),
+                found: 0,
+                trusted: 1,
+            },
+            Error::WrongVersion {
+                file: text(),
+                found: 0,
+                expected: 1,
+            },
+            Error::RoleRemoved { file: text() },
+            Error::Mismatch {
+                file: text(),
+                why: text(),
+            },
+            Error::TooLarge {
+                file: text(),
+                limit: 0,
+            },
+            Error::NotFound { url: text() },
+            Error::NoSuchTarget { name: text() },
+            Error::TargetName { name: text() },
+            Error::Transport {
+                url: text(),
+                why: text(),
+            },
+            Error::Url { url: text() },
+            Error::Io {
+                path: text().into(),
+                source: io::Error::other(text()),
+            },
+            Error::Key {
+                name: text(),
+                why: text(),
+            },
+            Error::MissingKeys {
+                role: text(),
+                have: 0,
+                need: 1,
+            },
+            Error::Locked(text().into()),
+            Error::Exists(text().into()),
+            Error::Usage(text()),
+        ]);
+        errors
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn no_error_of_a_repository_is_long_or_hides_anything(
+            text in prop_oneof![any::<String>(), "[\u{1b}\u{202e}\u{200b}a]{0,9}"],
+            times in 1usize..1000,
+        ) {
+            for error in errors(&text.repeat(times)) {
+                let said = error.to_string();
+                prop_assert!(said.chars().count() <= 1100, "{}", said);
+                prop_assert!(!said.chars().any(is_hidden), "{:?}", said);
+            }
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Where the files of a repository come from: a web server or a directory.
 
 use crate::{Error, file_names, files};
-use std::{path::PathBuf, time::Duration};
+use std::{borrow::Cow, path::PathBuf, time::Duration};
 use surefoot_http::{
-    Http, Options, Url,
+    Http, Options, Url, below,
     document::{self, Document},
     headers::Validators,
     pace::LeastPace,
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 /// Where files come from.
 #[derive(Debug)]
 pub(crate) enum Base {
-    Http(String),
+    Http(Url),
     Dir(PathBuf),
 }
 
@@ -26,6 +26,16 @@ pub(crate) enum Name<'a> {
     Plain(&'a str),
 }
 
+impl Name<'_> {
+    /// As it stands in a URL.
+    fn encoded(&self) -> Cow<'_, str> {
+        match self {
+            Self::Encoded(file) => Cow::Borrowed(file),
+            Self::Plain(file) => Cow::Owned(file_names::quote_path(file)),
+        }
+    }
+}
+
 impl Base {
     /// Understands an address.
     pub(crate) fn new(address: &str) -> Result<Self, Error> {
@@ -36,7 +46,10 @@ impl Base {
         match url.scheme() {
             "file" => url.to_file_path().map(Self::Dir).map_err(|()| wrong()),
             "http" | "https" if url.query().is_none() && url.fragment().is_none() => {
-                Ok(Self::Http(address.trim_end_matches('/').to_owned()))
+                let address = address.trim_end_matches('/');
+                Url::parse(&format!("{address}/"))
+                    .map(Self::Http)
+                    .map_err(|_| wrong())
             }
             _ => Err(wrong()),
         }
@@ -45,10 +58,7 @@ impl Base {
     /// The address of a file, for requests and errors.
     pub(crate) fn locate(&self, name: Name<'_>) -> String {
         match (self, name) {
-            (Self::Http(base), Name::Encoded(file)) => format!("{base}/{file}"),
-            (Self::Http(base), Name::Plain(file)) => {
-                format!("{base}/{}", file_names::quote_path(file))
-            }
+            (Self::Http(base), name) => format!("{base}{}", name.encoded()),
             (Self::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
                 dir.join(file).display().to_string()
             }
@@ -97,7 +107,13 @@ impl Reader {
         validators: Option<&Validators>,
     ) -> Result<Document, Error> {
         let document = match (base, name) {
-            (Base::Http(_), _) => self.web(base.locate(name), limit, validators).await?,
+            (Base::Http(at), _) => match below(at, &name.encoded()) {
+                Some(url) => self.web(url.into(), limit, validators).await?,
+                None => {
+                    let url = base.locate(name);
+                    return Err(Error::Url { url });
+                }
+            },
             // A stick may hang; but reading a few small files is not worth a thread.
             (Base::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
                 match files::read(&dir.join(file), limit)? {
@@ -143,6 +159,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn addresses_are_understood_or_refused() {
@@ -163,7 +180,30 @@ mod tests {
             base.locate(Name::Encoded("1.a%2Fb.json")),
             "https://x/repo/1.a%2Fb.json"
         );
+        let Base::Http(base) = base else {
+            panic!("a web server");
+        };
+        assert_eq!(
+            below(&base, "1.a%2Fb.json").unwrap().as_str(),
+            "https://x/repo/1.a%2Fb.json"
+        );
         let base = Base::new("file:///srv/my%20repo").unwrap();
         assert_eq!(base.locate(Name::Plain("a b")), "/srv/my repo/a b");
+    }
+
+    proptest! {
+        #[test]
+        fn every_role_and_every_target_lies_below_the_repository(
+            name in prop_oneof![any::<String>(), "[./%\\\\a2e:?#]{0,12}"],
+            version: Option<u64>,
+        ) {
+            let base = Url::parse("https://x/repo/").unwrap();
+            let metadata = file_names::metadata(&name, version);
+            prop_assert!(below(&base, &metadata).is_some(), "{}", metadata);
+            if let Ok(target) = file_names::target(&name, version.map(|_| "00")) {
+                let encoded = Name::Plain(&target).encoded().into_owned();
+                prop_assert!(below(&base, &encoded).is_some(), "{}", encoded);
+            }
+        }
     }
 }

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 use surefoot_api::{RollbackTo, Why, hold_time};
-use surefoot_base::units::{parse_bytes, parse_duration};
+use surefoot_base::{
+    relative,
+    text::{is_hidden, shown_within},
+    units::{parse_bytes, parse_duration},
+};
 use surefoot_core::{
     Sha256, StorePath,
     closure::ClosureIndex,
@@ -10,6 +14,7 @@ use surefoot_core::{
     journal::Journal,
     release::{Manifest, Name},
 };
+use surefoot_http::{Url, below};
 
 /// The manifest of a channel: what was read is written and read again as the same.
 pub fn manifest(bytes: &[u8]) {
@@ -42,7 +47,7 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
-/// Store paths, digests, names, durations, sizes, and what people say to the agent.
+/// Store paths, digests, names, durations, sizes, files of a cache, and what people say to the agent.
 pub fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -66,7 +71,22 @@ pub fn texts(bytes: &[u8]) {
         assert_eq!(name.as_str(), text);
     }
     if let Ok(why) = text.parse::<Why>() {
-        assert!(!why.as_str().chars().any(char::is_control));
+        assert!(!why.as_str().chars().any(is_hidden));
+    }
+    let said = shown_within(text, 20).to_string();
+    assert!(said.chars().count() <= 21 && !said.chars().any(is_hidden));
+    let cache = Url::parse("https://cache.example/a/").expect("a URL");
+    if let Some(url) = below(&cache, text) {
+        assert!(url.as_str().starts_with(cache.as_str()) && url.fragment().is_none());
+        if relative::check(text).is_ok() {
+            // However often somebody decodes it on the way.
+            let path = url.path().to_ascii_lowercase();
+            assert!(
+                !["%2e", "%2f", "%5c", "%25", "/../", "//"]
+                    .iter()
+                    .any(|bad| path.contains(bad))
+            );
+        }
     }
     let _ = text.parse::<RollbackTo>();
     let _ = text.parse().map(hold_time);

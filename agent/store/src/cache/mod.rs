@@ -13,8 +13,9 @@ use crate::{
 };
 use body::{open_disk, open_web};
 use std::{fmt, path::PathBuf};
+use surefoot_base::relative;
 use surefoot_core::{StorePath, store_path::STORE_DIR};
-use surefoot_http::{Http, Url};
+use surefoot_http::{Http, Url, below};
 
 pub use body::{Body, Resume};
 
@@ -132,12 +133,18 @@ impl Cache {
     /// does not have it. [`Body::start`] says where it begins indeed.
     ///
     /// # Errors
-    /// What the transfer says.
+    /// [`Error::Outside`] if the name leads out of the cache; what the transfer says.
     pub async fn open(&self, http: &Http, name: &str, resume: &Resume) -> Result<Option<Body>> {
         let shown = self.shown(name);
+        let outside = |why| Error::Outside {
+            url: shown.clone(),
+            why,
+        };
+        relative::check(name).map_err(outside)?;
         match &self.base {
             Base::Web(base) => {
-                let url = base.join(name).map_err(|_| Error::Url(shown.clone()))?;
+                let url = below(base, name)
+                    .ok_or_else(|| outside("it has a character that does not belong in a URL"))?;
                 open_web(http, url, shown, resume).await
             }
             Base::Disk(dir) => {
