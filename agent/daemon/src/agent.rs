@@ -605,6 +605,7 @@ impl Agent {
         );
         let status = StatusInfo {
             no_reserve: self.state.reserve.lacking(),
+            checking: status.checking && self.still.is_none(),
             ..status
         };
         let _ = sd_notify::notify(&[NotifyState::Status(&status.doing)]);

@@ -48,7 +48,7 @@ fn until_fault(robot: &Robot, words: &str) -> Result<()> {
 #[test]
 fn on_a_full_disk_a_trial_ends_and_a_rollback_works() -> Result<()> {
     let (fleet, robot, first) =
-        Fleet::with_robot("[health]\nsoak = \"600s\"\ndeadline = \"900s\"\n")?;
+        Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
     on_a_small_disk(&robot)?;
     fleet.release(&fleet.toplevel("bad"))?;
     robot.until_status("the trial", |status| status["state"] == "trial")?;
@@ -84,11 +84,11 @@ fn on_a_full_disk_an_agent_that_does_not_run_rolls_back() -> Result<()> {
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
     on_a_small_disk(&robot)?;
-    robot.sh("systemctl stop surefootd.service surefootd.socket")?;
+    robot.sh("systemctl stop surefootd.service")?;
     fill(&robot)?;
     robot.sh("surefootd --rollback --why 'it grips badly'")?;
     robot.stands_on(&first)?;
-    robot.sh("systemctl start surefootd.socket surefootd.service")?;
+    robot.sh("systemctl start surefootd.service")?;
     robot.until_blocked("1.1", &first)?;
     Ok(())
 }
@@ -119,7 +119,9 @@ fn on_a_read_only_disk_the_agent_says_so_and_rolls_back() -> Result<()> {
     robot.sh("systemctl is-active surefootd.service")?;
     assert_eq!(restarts(&robot)?, before);
     // An agent that can remember again finds a switch by hand, and does nothing by surprise.
-    robot.sh(&format!("mount -o remount,rw {STATE}"))?;
+    robot.sh(&format!(
+        "mount -o remount,rw {STATE}; systemctl restart surefootd.service"
+    ))?;
     robot.until_status("the drift to be seen", |status| {
         !status["drift"].is_null() && status["fault"].is_null()
     })?;
@@ -154,7 +156,7 @@ fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() 
            counter=$(head -n 1 $slot | tr -s ' ' | cut -d' ' -f3)
            tail -n +2 $slot | sed 's/"spec": [0-9]*/"spec": 99/' >/tmp/body
            digest=$({{ echo $counter; cat /tmp/body; }} | sha256sum | cut -d' ' -f1)
-           {{ echo "$(head -n 1 $slot | cut -d' ' -f1) $digest $counter"; cat /tmp/body; }} >$slot
+           {{ echo "surefoot-journal-1 $digest $counter"; cat /tmp/body; }} >$slot
          done
          cksum {STATE}/journal.* >/tmp/before
          systemctl start surefootd.service"#

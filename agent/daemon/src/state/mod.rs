@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read as _, Seek as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
@@ -41,21 +41,21 @@ impl StateDir {
     /// Another agent holds it, or there is nothing at all that could be locked.
     pub(crate) fn open(dir: &Path, reserve: u64) -> anyhow::Result<Self> {
         let path = dir.join("lock");
-        let (file, unusable) = match writable(dir) {
-            Ok(file) => (file, None),
-            Err(error) => {
-                // The same file that an agent locked while it could be written; else what is there.
-                let file = File::open(&path).or_else(|_| File::open(space::existing(dir)));
-                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-                (file, Some(format!("{error:#}")))
-            }
+        let (written, unusable) = match writable(dir) {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(format!("{error:#}"))),
         };
+        // Open for reading, which keeps nobody from making the file system read-only. Where there is no
+        // such file it is what is there in its place.
+        let file = File::open(&path).or_else(|_| File::open(space::existing(dir)));
+        let file = file.with_context(|| format!("cannot open {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
+            Ok(lock) => {
                 // For the one who finds it taken. Not worth failing for.
-                let _ = lock.set_len(0);
-                let _ = lock.rewind();
-                let _ = writeln!(lock, "{}", std::process::id());
+                if let Some(mut file) = written {
+                    let _ = file.set_len(0);
+                    let _ = writeln!(file, "{}", std::process::id());
+                }
                 Ok(Self {
                     dir: dir.to_owned(),
                     journal: journal::Open::default(),
