@@ -95,10 +95,11 @@ impl Agent {
         let still = state
             .unusable()
             .map(|why| Still::new(why.to_owned(), journal.state.clone()));
-        if still.is_some() {
+        let lost = journal.lost.is_some() && journal.confirmed.is_none();
+        if still.is_some() || lost {
             journal = still::at_rest(journal, clock::since_boot());
         }
-        if journal.lost.is_some() && journal.confirmed.is_none() {
+        if lost {
             journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
         }
         let boot = clock::boot_id();
@@ -267,7 +268,8 @@ impl Agent {
 
     /// Whether it stands still and need not any more.
     fn can_remember(&self) -> bool {
-        self.is_resting() && self.state.is_usable(roots::any(Path::new(roots::DIR)))
+        self.still.as_ref().is_some_and(Still::is_idle)
+            && self.state.is_usable(roots::any(Path::new(roots::DIR)))
     }
 
     /// Stands still from now on.

@@ -58,6 +58,11 @@ impl Still {
         self.at_work
     }
 
+    /// Whether nobody waits for anything.
+    pub(crate) const fn is_idle(&self) -> bool {
+        !self.at_work && self.waits.is_none()
+    }
+
     /// Keeps a rollback until the robot was looked at. Only the last one waits: whoever asked before is
     /// told that nobody answers.
     pub(crate) fn wait(&mut self, asked: Asked) {
@@ -166,8 +171,9 @@ mod tests {
         still.looked(world(SwitchUnit::Gone));
         still.let_pass(&rollback).unwrap();
         assert!(still.at_work());
+        assert!(!still.is_idle());
         still.rest(&State::Idle);
-        assert!(!still.at_work());
+        assert!(!still.at_work() && still.is_idle());
     }
 
     #[test]
