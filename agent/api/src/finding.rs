@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use surefoot_core::word::Word;
 
 /// How bad it is.
 #[derive(
@@ -64,9 +65,9 @@ impl fmt::Display for Subject {
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// What it is about.
-    pub subject: Subject,
+    pub subject: Word<Subject>,
     /// How bad it is.
-    pub level: Level,
+    pub level: Word<Level>,
     /// What was looked at, in a few words.
     pub what: String,
     /// What was found there, and what follows from it.
@@ -80,8 +81,8 @@ impl Finding {
     /// As it should be.
     pub fn ok(subject: Subject, what: impl Into<String>, found: impl Into<String>) -> Self {
         Self {
-            subject,
-            level: Level::Ok,
+            subject: subject.into(),
+            level: Level::Ok.into(),
             what: what.into(),
             found: found.into(),
             advice: None,
@@ -96,7 +97,7 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            level: Level::Warn,
+            level: Level::Warn.into(),
             advice: Some(advice.into()),
             ..Self::ok(subject, what, found)
         }
@@ -110,16 +111,22 @@ impl Finding {
         advice: impl Into<String>,
     ) -> Self {
         Self {
-            level: Level::Fail,
+            level: Level::Fail.into(),
             ..Self::warn(subject, what, found, advice)
         }
+    }
+
+    /// How bad it is; a word that only a newer agent knows is taken for the worst.
+    #[must_use]
+    pub fn severity(&self) -> Level {
+        self.level.known().unwrap_or(Level::Fail)
     }
 
     /// The same, but where the configuration demands it a warning is a failure.
     #[must_use]
     pub fn demanded(mut self, demanded: bool) -> Self {
         if demanded && self.level == Level::Warn {
-            self.level = Level::Fail;
+            self.level = Level::Fail.into();
         }
         self
     }
@@ -140,7 +147,7 @@ impl fmt::Display for Finding {
 pub fn worst(findings: &[Finding]) -> Level {
     findings
         .iter()
-        .map(|finding| finding.level)
+        .map(Finding::severity)
         .max()
         .unwrap_or_default()
 }
@@ -150,7 +157,7 @@ pub fn worst(findings: &[Finding]) -> Level {
 pub fn obstacle(findings: &[Finding]) -> Option<String> {
     let failed: Vec<String> = findings
         .iter()
-        .filter(|finding| finding.level == Level::Fail)
+        .filter(|finding| finding.severity() == Level::Fail)
         .map(ToString::to_string)
         .collect();
     (!failed.is_empty()).then(|| failed.join("; and "))

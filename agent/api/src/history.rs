@@ -6,6 +6,7 @@ use surefoot_core::{
     StorePath,
     journal::{self, What},
     release::Name,
+    word::Word,
 };
 
 /// Something that happened to a system.
@@ -16,7 +17,7 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Timestamp>,
     /// What.
-    pub what: What,
+    pub what: Word<What>,
     /// The release, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Name>,
@@ -34,7 +35,7 @@ impl From<&journal::Record> for HistoryEntry {
     fn from(record: &journal::Record) -> Self {
         Self {
             when: record.at,
-            what: record.what,
+            what: record.what.clone(),
             release: record.release.clone(),
             system: record.system.clone(),
             why: record.why.clone(),

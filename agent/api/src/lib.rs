@@ -65,5 +65,5 @@ pub use status::{
 // The words of the journal that are the interface's, too.
 pub use surefoot_core::{
     RollbackTo, StorePath, gate::Stage, journal::What, machine::state::Cause, made::Made,
-    release::Name,
+    release::Name, word::Word,
 };

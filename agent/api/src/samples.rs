@@ -31,7 +31,7 @@ pub fn status() -> StatusInfo {
         labels: vec!["site=hall-3".into()],
         channel: "stable".into(),
         repository: "https://updates.example.org/fleet".into(),
-        state: State::Trial,
+        state: State::Trial.into(),
         doing: "trying release 3".into(),
         fault: Some("the journal cannot be written: no space left".into()),
         no_reserve: Some("it has not been made yet".into()),
@@ -45,7 +45,7 @@ pub fn status() -> StatusInfo {
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),
-            cause: Cause::Unhealthy,
+            cause: Cause::Unhealthy.into(),
             why: "unit arm.service failed".into(),
             failures: vec![Failure {
                 check: "unit arm.service".into(),
@@ -63,7 +63,7 @@ pub fn status() -> StatusInfo {
             seconds_left: 9,
         }],
         gates: vec![Gate {
-            stage: Stage::Activate,
+            stage: Stage::Activate.into(),
             gate: "battery".into(),
             why: "3 %, below 40 %".into(),
         }],
@@ -75,13 +75,13 @@ pub fn status() -> StatusInfo {
         }],
         last_check: Some(Check {
             when: Some(Timestamp::UNIX_EPOCH),
-            result: CheckResult::Failed,
+            result: CheckResult::Failed.into(),
             error: Some("no route".into()),
         }),
         knowledge: Some(Knowledge {
             signed: Some(Timestamp::UNIX_EPOCH),
             expires: Timestamp::UNIX_EPOCH,
-            clock: ClockState::Unsynced,
+            clock: ClockState::Unsynced.into(),
         }),
         next_check_seconds: Some(30),
         drift: Some("somebody switched".into()),
@@ -99,9 +99,9 @@ pub fn findings() -> Vec<Finding> {
 
 /// Three entries, newest first.
 pub fn history() -> Vec<HistoryEntry> {
-    let entry = |what, name: &str| HistoryEntry {
+    let entry = |what: What, name: &str| HistoryEntry {
         when: Some(Timestamp::UNIX_EPOCH),
-        what,
+        what: what.into(),
         release: Some(name.parse().unwrap()),
         system: path(name),
         why: Some("healthy".into()),

@@ -10,6 +10,7 @@ use surefoot_core::{
     machine::state::{self, Cause},
     release::Name,
     time::Instant,
+    word::Word,
 };
 
 /// What the agent is doing.
@@ -29,6 +30,8 @@ pub enum State {
     Committing,
     /// It has not; going back to the confirmed system.
     Reverting,
+    /// The journal has a state that only another version of the agent knows; the robot goes back.
+    Unknown,
 }
 
 impl From<&state::State> for State {
@@ -40,6 +43,7 @@ impl From<&state::State> for State {
             state::State::Trial(_) => Self::Trial,
             state::State::Committing(_) => Self::Committing,
             state::State::Reverting(_) => Self::Reverting,
+            state::State::Unknown(_) => Self::Unknown,
         }
     }
 }
@@ -53,6 +57,7 @@ impl fmt::Display for State {
             Self::Trial => "trial",
             Self::Committing => "committing",
             Self::Reverting => "reverting",
+            Self::Unknown => "unknown",
         })
     }
 }
@@ -115,7 +120,7 @@ pub struct BlockedRelease {
     /// Its system.
     pub system: StorePath,
     /// Why, in one word.
-    pub cause: Cause,
+    pub cause: Word<Cause>,
     /// Why, in one sentence.
     pub why: String,
     /// The checks that failed.
@@ -134,7 +139,7 @@ impl From<&journal::Blocked> for BlockedRelease {
         Self {
             release: blocked.release.clone(),
             system: blocked.system.clone(),
-            cause: blocked.evidence.cause,
+            cause: blocked.evidence.cause.clone(),
             why: blocked.evidence.message.clone(),
             failures: (blocked.evidence.failures.iter().map(Into::into)).collect(),
             log: blocked.evidence.log.clone(),
@@ -231,7 +236,7 @@ impl LeaseInfo {
 #[serde(rename_all = "camelCase")]
 pub struct Gate {
     /// Which step.
-    pub stage: Stage,
+    pub stage: Word<Stage>,
     /// Which gate.
     pub gate: String,
     /// Why.
@@ -243,7 +248,11 @@ impl Gate {
     #[must_use]
     pub fn new(stage: Stage, closed: Closed) -> Self {
         let Closed { gate, why } = closed;
-        Self { stage, gate, why }
+        Self {
+            stage: stage.into(),
+            gate,
+            why,
+        }
     }
 }
 
@@ -267,7 +276,7 @@ pub struct Check {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Timestamp>,
     /// What it found.
-    pub result: CheckResult,
+    pub result: Word<CheckResult>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -295,7 +304,7 @@ pub struct Knowledge {
     /// When the first of them is not believed any more.
     pub expires: Timestamp,
     /// What the robot's clock was worth when that was judged.
-    pub clock: ClockState,
+    pub clock: Word<ClockState>,
 }
 
 /// Everything about the robot's updates.
@@ -313,7 +322,7 @@ pub struct StatusInfo {
     /// The repository's URL.
     pub repository: String,
     /// What the agent is doing.
-    pub state: State,
+    pub state: Word<State>,
     /// What it is doing and why, in one sentence.
     pub doing: String,
     /// Why the agent cannot decide anything now, if it cannot: its journal cannot be written, say.
@@ -417,12 +426,19 @@ mod tests {
             serde_json::from_str(r#"{"state":"trial","weather":"fine"}"#).unwrap();
         assert_eq!(status.state, State::Trial);
         assert_eq!(status.blocked, []);
+        // A word that only a newer agent knows is shown, and goes on as it came.
+        let newer = r#"{"state":"rolling","lastCheck":{"result":"postponed"}}"#;
+        let status: StatusInfo = serde_json::from_str(newer).unwrap();
+        assert_eq!(status.state.to_string(), "rolling");
+        let again = serde_json::to_value(&status).unwrap();
+        assert_eq!(again["state"], "rolling");
+        assert_eq!(again["lastCheck"]["result"], "postponed");
     }
 
     #[test]
     fn what_services_and_commands_printed_is_left_out() {
         let gate = |gate: &str, why: &str| Gate {
-            stage: Stage::Activate,
+            stage: Stage::Activate.into(),
             gate: gate.into(),
             why: why.into(),
         };
@@ -431,7 +447,7 @@ mod tests {
             blocked: vec![BlockedRelease {
                 release: "2".parse().unwrap(),
                 system: StorePath::from_base_name("7rjj86a9d9vvbjg8c7i4r1f5vpm3k2d1-x").unwrap(),
-                cause: Cause::Unhealthy,
+                cause: Cause::Unhealthy.into(),
                 why: "unit arm.service: failed".into(),
                 failures: vec![Failure {
                     check: "unit arm.service".into(),

@@ -131,7 +131,7 @@ impl ClosureIndex {
     /// # Errors
     /// [`IndexError`]; see [`Self::check`].
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
-        let index: Self = spec::parse(bytes, MAX_INDEX_BYTES, SPEC)?;
+        let index: Self = spec::read(bytes, MAX_INDEX_BYTES, SPEC)?;
         index.check()?;
         Ok(index)
     }

@@ -12,6 +12,7 @@ use crate::{
     machine::state::Cause,
     release::Name,
     switch::Outcome,
+    word::Word,
 };
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub enum Kind {
         /// Its system.
         system: StorePath,
         /// Why, in one word.
-        cause: Cause,
+        cause: Word<Cause>,
     },
     /// The repository was read.
     Checked {

@@ -6,10 +6,12 @@
 
 use crate::{
     StorePath,
+    foreign::Foreign,
     hold::Hold,
     machine::state::{Evidence, Generation, State},
     release::{Name, Target},
     spec::{self, Unreadable},
+    word::Word,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,10 @@ pub const MAX_JOURNAL_BYTES: u64 = 8 << 20;
 
 /// Blocked releases remembered, newest last.
 pub const MAX_BLOCKED: usize = 64;
+
+/// Blocked releases that are remembered with logs and failed checks, newest last; of older ones only the
+/// sentence is.
+pub const MAX_IN_FULL: usize = 8;
 
 /// Holds of different owners that are remembered at a time.
 pub const MAX_HOLDS: usize = 64;
@@ -69,9 +75,9 @@ pub struct Journal {
     /// Numbers the transient units.
     #[serde(default)]
     pub units: u64,
-    /// Fields of other versions, kept as they are.
-    #[serde(flatten)]
-    pub extra: BTreeMap<String, serde_json::Value>,
+    /// What other versions wrote and this one does not know.
+    #[serde(skip)]
+    pub foreign: Foreign,
 }
 
 /// The robot's memory was lost. Until a release is confirmed or a technician asks for an update, nothing that may have failed here before is tried, and no guard is disarmed.
@@ -132,7 +138,7 @@ pub struct Attempts {
 #[serde(rename_all = "camelCase")]
 pub struct Record {
     /// What.
-    pub what: What,
+    pub what: Word<What>,
     /// The system that it is about.
     pub system: StorePath,
     /// The release, if one.
@@ -188,7 +194,7 @@ impl Default for Journal {
             history: Vec::new(),
             lost: None,
             units: 0,
-            extra: BTreeMap::new(),
+            foreign: Foreign::default(),
         }
     }
 }
@@ -200,7 +206,17 @@ impl Journal {
     /// [`JournalError`] if it is too large, broken, or of an unknown format. Such a journal must
     /// not be overwritten.
     pub fn parse(bytes: &[u8]) -> Result<Self, JournalError> {
-        Ok(spec::parse(bytes, MAX_JOURNAL_BYTES, SPEC)?)
+        let (mut journal, foreign) = spec::read_to_keep::<Self>(bytes, MAX_JOURNAL_BYTES, SPEC)?;
+        journal.foreign = foreign;
+        Ok(journal)
+    }
+
+    /// The text of the journal, as [`Self::parse`] reads it, with what other versions wrote in it.
+    ///
+    /// # Errors
+    /// None that is known of: every field can be written as JSON.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        spec::to_bytes(self, &self.foreign)
     }
 
     /// Why this target is not to be tried, if so.

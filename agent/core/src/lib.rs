@@ -4,7 +4,8 @@
 //! robot are arguments, actions are returned as [`machine::Effect`]s. So everything interesting
 //! about an update can be tested here in microseconds.
 //!
-//! * what is published: [`release`] (the manifest of a channel), [`closure`] (every store path of
+//! * what is published: [`release`] (the manifest of a channel), [`offers`] (what of it a
+//!   robot should run), [`closure`] (every store path of
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
@@ -15,6 +16,7 @@
 
 pub mod closure;
 pub mod events;
+mod foreign;
 pub mod gate;
 pub mod hash;
 pub mod health;
@@ -23,6 +25,7 @@ pub mod journal;
 pub mod lease;
 pub mod machine;
 pub mod made;
+pub mod offers;
 pub mod reboot;
 pub mod release;
 pub mod resolver;
@@ -32,7 +35,9 @@ mod spec;
 pub mod store_path;
 pub mod switch;
 pub mod time;
+pub mod word;
 
+pub use foreign::Foreign;
 pub use hash::Sha256;
 pub use rollback_to::{RollbackTo, RollbackToError};
 pub use store_path::StorePath;

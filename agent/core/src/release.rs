@@ -1,15 +1,16 @@
 //! The manifest of a channel: which releases there are, and which system each model gets.
 //!
 //! It is the TUF target [`manifest_target`]. Its length and hash are pinned by the signed
-//! targets metadata, so nothing in it needs a signature of its own. Unknown fields pass, an
-//! unknown `spec` is refused.
+//! targets metadata, so nothing in it needs a signature of its own. Unknown fields pass and are kept,
+//! a release that this version cannot judge is left alone, an unknown `spec` is refused.
 
 use crate::{
-    Sha256, StorePath,
+    Foreign, Sha256, StorePath,
     spec::{self, Unreadable},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fmt, str::FromStr};
 use surefoot_base::text::shown;
 
@@ -18,6 +19,12 @@ pub const SPEC: u32 = 1;
 
 /// Manifests above this size are refused before they are parsed, in bytes.
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+
+/// Features of agents that a release may [need](Release::needs) and that this version has.
+pub const FEATURES: &[&str] = &[];
+
+/// Features that one release may need.
+pub const MAX_NEEDS: usize = 16;
 
 /// The TUF target of a channel's manifest: `channels/<name>.json`.
 #[must_use]
@@ -162,8 +169,27 @@ pub struct Manifest {
     pub channel: Name,
     /// The releases, oldest first. The last one that is not recalled, has the robot's model and
     /// is for its labels counts.
-    pub releases: Vec<Release>,
+    pub releases: Vec<Listed>,
+    /// What other versions wrote and this one does not know.
+    #[serde(skip)]
+    pub foreign: Foreign,
 }
+
+/// A release as it stands in the manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Listed {
+    /// As this version knows them.
+    Known(Box<Release>),
+    /// With a word in it, or of a shape, that only another version knows. It is kept as it was read,
+    /// and left alone.
+    Other(Other),
+}
+
+/// A release that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Other(pub(crate) Map<String, Value>);
 
 /// One release: the same change for every model of the fleet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +209,10 @@ pub struct Release {
     /// for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<Label>,
+    /// What an agent must know to take it, by name. One that does not know all of it leaves the
+    /// release alone. At most [`MAX_NEEDS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<Name>,
     /// The system of each model.
     pub systems: BTreeMap<Name, System>,
     /// Set when the release was called back: it is not tried any more.
@@ -249,6 +279,40 @@ impl Release {
             same.into_iter().any(|label| labels.contains(label))
         })
     }
+
+    /// Why an agent of this version leaves it alone, if it does.
+    #[must_use]
+    pub fn left_alone(&self) -> Option<String> {
+        if self.needs.len() > MAX_NEEDS {
+            return Some(format!(
+                "release {} needs {} features, and at most {MAX_NEEDS} are read: update the agent first",
+                self.id,
+                self.needs.len()
+            ));
+        }
+        let unknown = |need: &&Name| !FEATURES.contains(&need.as_str());
+        let unknown: Vec<String> = (self.needs.iter().filter(unknown))
+            .map(|need| format!("'{need}'"))
+            .collect();
+        (!unknown.is_empty()).then(|| {
+            format!(
+                "release {} needs {}, which this agent does not know: update the agent first",
+                self.id,
+                unknown.join(" and ")
+            )
+        })
+    }
+}
+
+impl Listed {
+    /// Names the release; empty where even that cannot be read.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Known(release) => release.id.as_str(),
+            Self::Other(Other(fields)) => fields.get("id").and_then(Value::as_str).unwrap_or(""),
+        }
+    }
 }
 
 impl Manifest {
@@ -258,37 +322,54 @@ impl Manifest {
     /// [`ManifestError`] if it is too large, is not JSON of the expected shape, has an unknown
     /// `spec`, is for another channel, or names a release twice.
     pub fn parse(bytes: &[u8], channel: &Name) -> Result<Self, ManifestError> {
-        let manifest: Self = spec::parse(bytes, MAX_MANIFEST_BYTES, SPEC)?;
+        Self::check(spec::read(bytes, MAX_MANIFEST_BYTES, SPEC)?, channel)
+    }
+
+    /// The same for a manifest that is going to be written again: with what other versions wrote in it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_to_edit(bytes: &[u8], channel: &Name) -> Result<Self, ManifestError> {
+        let (manifest, foreign) = spec::read_to_keep::<Self>(bytes, MAX_MANIFEST_BYTES, SPEC)?;
+        let manifest = Self {
+            foreign,
+            ..manifest
+        };
+        Self::check(manifest, channel)
+    }
+
+    /// A channel without a release.
+    #[must_use]
+    pub fn empty(channel: Name) -> Self {
+        Self {
+            spec: SPEC,
+            channel,
+            releases: Vec::new(),
+            foreign: Foreign::default(),
+        }
+    }
+
+    /// The text of the manifest, as [`Self::parse`] reads it, with what other versions wrote in it.
+    ///
+    /// # Errors
+    /// None that is known of: every field can be written as JSON.
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        spec::to_bytes(self, &self.foreign)
+    }
+
+    fn check(manifest: Self, channel: &Name) -> Result<Self, ManifestError> {
         if manifest.channel != *channel {
             return Err(ManifestError::Channel {
                 expected: channel.clone(),
                 found: manifest.channel,
             });
         }
-        let mut ids: Vec<&Name> = manifest.releases.iter().map(|r| &r.id).collect();
+        let mut ids: Vec<&str> = manifest.releases.iter().map(Listed::id).collect();
         ids.sort_unstable();
         if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(ManifestError::Duplicate(pair[0].clone()));
+            return Err(ManifestError::Duplicate(pair[0].to_owned()));
         }
         Ok(manifest)
-    }
-
-    /// The release that a robot of this model with these labels should run: the newest one that has a
-    /// system for it, is for its labels and was not recalled.
-    #[must_use]
-    pub fn target(&self, model: &Name, labels: &[Label]) -> Option<Target> {
-        self.releases
-            .iter()
-            .rev()
-            .filter(|release| release.recalled.is_none() && release.is_for(labels))
-            .find_map(|release| {
-                release.systems.get(model).map(|system| Target {
-                    release: release.id.clone(),
-                    system: system.toplevel.clone(),
-                    index: system.index.clone(),
-                    reboot: release.reboot,
-                })
-            })
     }
 }
 
@@ -314,7 +395,7 @@ pub enum ManifestError {
     },
     /// Two releases with one name.
     #[error("the manifest names release '{0}' twice")]
-    Duplicate(Name),
+    Duplicate(String),
 }
 
 impl From<Unreadable> for ManifestError {
@@ -347,6 +428,7 @@ mod tests {
             notes: String::new(),
             reboot: RebootPolicy::Auto,
             only: Vec::new(),
+            needs: Vec::new(),
             systems: models
                 .iter()
                 .map(|(m, c)| (m.parse().unwrap(), system(*c)))
@@ -356,11 +438,26 @@ mod tests {
         Manifest {
             spec: SPEC,
             channel: "stable".parse().unwrap(),
-            releases: vec![
+            releases: [
                 release("1", &[("picker", 'a'), ("mower", 'b')]),
                 release("2", &[("picker", 'c')]),
-            ],
+            ]
+            .map(|release| Listed::Known(Box::new(release)))
+            .into(),
+            foreign: Foreign::default(),
         }
+    }
+
+    fn release(manifest: &mut Manifest, at: usize) -> &mut Release {
+        match &mut manifest.releases[at] {
+            Listed::Known(release) => release,
+            Listed::Other(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// What a robot takes that has nothing confirmed.
+    fn target(manifest: &Manifest, model: &str, labels: &[Label]) -> Option<Target> {
+        manifest.offers(&name(model), labels).choose(None).target
     }
 
     fn name(text: &str) -> Name {
@@ -370,23 +467,15 @@ mod tests {
     #[test]
     fn the_newest_release_of_the_model_counts() {
         let mut manifest = manifest();
-        assert_eq!(
-            manifest.target(&name("picker"), &[]).unwrap().release,
-            name("2")
-        );
-        assert_eq!(
-            manifest.target(&name("mower"), &[]).unwrap().release,
-            name("1")
-        );
-        assert_eq!(manifest.target(&name("digger"), &[]), None);
-        manifest.releases[1].recalled = Some(Recall {
+        let newest = |manifest: &Manifest, model| target(manifest, model, &[]).map(|t| t.release);
+        assert_eq!(newest(&manifest, "picker"), Some(name("2")));
+        assert_eq!(newest(&manifest, "mower"), Some(name("1")));
+        assert_eq!(newest(&manifest, "digger"), None);
+        release(&mut manifest, 1).recalled = Some(Recall {
             why: "drops things".into(),
             at: Timestamp::UNIX_EPOCH,
         });
-        assert_eq!(
-            manifest.target(&name("picker"), &[]).unwrap().release,
-            name("1")
-        );
+        assert_eq!(newest(&manifest, "picker"), Some(name("1")));
     }
 
     #[test]
@@ -395,7 +484,7 @@ mod tests {
             texts.iter().map(|text| text.parse().unwrap()).collect()
         };
         let mut manifest = manifest();
-        manifest.releases[1].only = labels(&["site=lab", "site=hall-3", "arm=ur10"]);
+        release(&mut manifest, 1).only = labels(&["site=lab", "site=hall-3", "arm=ur10"]);
         for (robot, release) in [
             (&[][..], "1"),
             (&["site=lab"], "1"),
@@ -403,7 +492,7 @@ mod tests {
             (&["arm=ur10", "site=hall-3"], "2"),
             (&["arm=ur10", "site=lab", "x=y"], "2"),
         ] {
-            let target = manifest.target(&name("picker"), &labels(robot)).unwrap();
+            let target = target(&manifest, "picker", &labels(robot)).unwrap();
             assert_eq!(target.release, name(release), "{robot:?}");
         }
         for (text, word) in [
@@ -414,8 +503,124 @@ mod tests {
             let error = text.parse::<Label>().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
-        let text = serde_json::to_string(&manifest.releases[1].only).unwrap();
+        let text = serde_json::to_string(&release(&mut manifest, 1).only).unwrap();
         assert_eq!(text, r#"["site=lab","site=hall-3","arm=ur10"]"#);
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_by_who_writes_it_again() {
+        let mut value = serde_json::to_value(manifest()).unwrap();
+        value["weather"] = "fine".into();
+        value["releases"][0]["wave"] = 1.into();
+        value["releases"][0]["systems"]["picker"]["slot"] = "b".into();
+        value["releases"][1]["reboot"] = "atNight".into();
+        let bytes = serde_json::to_vec(&value).unwrap();
+        let mut manifest = Manifest::parse_to_edit(&bytes, &name("stable")).unwrap();
+        let added = release(&mut manifest, 0).clone();
+        let added = Release {
+            id: name("3"),
+            ..added
+        };
+        manifest.releases.push(Listed::Known(Box::new(added)));
+        let mut again: Value = serde_json::from_slice(&manifest.to_bytes().unwrap()).unwrap();
+        let releases = again["releases"].as_array_mut().unwrap();
+        let added = releases.pop().unwrap();
+        assert_eq!(again, value);
+        assert_eq!(added.get("wave"), None);
+    }
+
+    #[test]
+    fn what_needs_more_than_the_agent_knows_is_left_alone_and_nothing_older_is_taken() {
+        let system = |c: char| -> StorePath {
+            let base = format!("{}-nixos-system", c.to_string().repeat(32));
+            StorePath::from_base_name(&base).unwrap()
+        };
+        let mut five = manifest();
+        let two = release(&mut five, 1).clone();
+        five.releases.truncate(1);
+        for (id, c) in [("2", 'c'), ("3", 'd'), ("4", 'f'), ("5", 'g')] {
+            let mut release = two.clone();
+            release.id = name(id);
+            let picker = release.systems.get_mut(&name("picker")).unwrap();
+            picker.toplevel = system(c);
+            five.releases.push(Listed::Known(Box::new(release)));
+        }
+        release(&mut five, 3).needs = vec![name("waves"), name("pauses")];
+        release(&mut five, 4).needs = vec![name("waves")];
+        let choose = |manifest: &Manifest, runs: Option<char>| {
+            let runs = runs.map(system);
+            let choice = manifest.offers(&name("picker"), &[]).choose(runs.as_ref());
+            (
+                choice.target.map(|t| t.release),
+                choice.left.map(|left| left.why),
+            )
+        };
+        let why = Some(
+            "release 5 needs 'waves', which this agent does not know: update the agent first"
+                .into(),
+        );
+        for (runs, target) in [
+            (Some('a'), Some("3")),
+            (Some('c'), Some("3")),
+            (Some('d'), Some("3")),
+            // Newer than what could be taken, unknown, or nothing at all: nothing older is taken.
+            (Some('f'), None),
+            (Some('z'), None),
+            (None, None),
+        ] {
+            let target = target.map(name);
+            assert_eq!(choose(&five, runs), (target, why.clone()), "{runs:?}");
+        }
+        // What runs needs no words, and what was recalled is left.
+        assert_eq!(choose(&five, Some('g')), (None, None));
+        release(&mut five, 3).needs.clear();
+        release(&mut five, 3).recalled = Some(Recall {
+            why: "drops things".into(),
+            at: Timestamp::UNIX_EPOCH,
+        });
+        assert_eq!(choose(&five, Some('f')), (Some(name("3")), why.clone()));
+        // A recalled one asks for nothing.
+        release(&mut five, 4).recalled = release(&mut five, 3).recalled.clone();
+        assert_eq!(choose(&five, Some('z')), (Some(name("3")), None));
+
+        let mut many = manifest();
+        let needs = (0..=MAX_NEEDS).map(|n| name(&format!("n{n}"))).collect();
+        release(&mut many, 1).needs = needs;
+        let (target, why) = choose(&many, Some('a'));
+        assert_eq!(target, Some(name("1")));
+        assert!(why.unwrap().contains("at most 16"));
+    }
+
+    #[test]
+    fn a_release_that_cannot_be_read_is_left_alone_and_the_others_are_not() {
+        for (field, value) in [
+            ("reboot", Value::from("atNight")),
+            ("only", serde_json::json!([{"site": "lab"}])),
+            ("id", Value::from("a/b")),
+        ] {
+            let good = manifest();
+            let mut text = serde_json::to_value(&good).unwrap();
+            text["releases"][1][field] = value;
+            let bytes = serde_json::to_vec(&text).unwrap();
+            let read = Manifest::parse(&bytes, &good.channel).unwrap();
+            let one = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system";
+            let runs = one.parse().unwrap();
+            let choice = read.offers(&name("picker"), &[]).choose(Some(&runs));
+            assert_eq!(choice.target.unwrap().release, name("1"));
+            let why = choice.left.unwrap().why;
+            assert!(
+                why.contains("in a way that this agent does not know"),
+                "{why}"
+            );
+            // It has no system for this one.
+            let mower = read.offers(&name("mower"), &[]).choose(None);
+            assert_eq!(mower.left, None);
+            text["releases"][1]["recalled"] = serde_json::json!({"by": "ada"});
+            let bytes = serde_json::to_vec(&text).unwrap();
+            let read = Manifest::parse(&bytes, &good.channel).unwrap();
+            let choice = read.offers(&name("picker"), &[]).choose(None);
+            assert_eq!(choice.target.unwrap().release, name("1"));
+        }
     }
 
     #[test]
@@ -445,7 +650,6 @@ mod tests {
         assert!(refuse(&|v| v["channel"] = "beta".into()).contains("channel 'beta'"));
         assert!(refuse(&|v| v["releases"][1]["id"] = "1".into()).contains("twice"));
         assert!(refuse(&|v| v["releases"] = 1.into()).contains("cannot be read"));
-        assert!(refuse(&|v| v["releases"][0]["id"] = "a/b".into()).contains("is no name"));
         let huge = vec![b' '; (MAX_MANIFEST_BYTES + 1) as usize];
         assert!(matches!(
             Manifest::parse(&huge, &good.channel),

@@ -122,6 +122,15 @@ pub enum Resolution {
     },
     /// The revert is complete: a reboot did it.
     Reverted,
+    /// The state is one that only another version of the agent knows, and the confirmed system runs.
+    Forget,
+    /// The state is one that only another version of the agent knows, and another system runs.
+    GoBack {
+        /// Which one.
+        system: StorePath,
+        /// Whether it was booted: then only a boot leads back.
+        booted: bool,
+    },
 }
 
 /// Finds what a restart means. Total: every journal and every world has an answer.
@@ -148,6 +157,7 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
     match &journal.state {
         State::Idle if journal.lost.is_some() => lost(&confirmed.system, world),
         State::Idle => idle(&confirmed.system, world),
+        State::Unknown(_) => unknown(&confirmed.system, world),
         State::Fetching(_) | State::Ready(_) => Resolution::Refetch,
         State::Trial(trial) => match trial.mode {
             Mode::Boot => boot_trial(trial, world),
@@ -289,6 +299,19 @@ fn lost(confirmed: &StorePath, world: &World) -> Resolution {
         Some(current) if current != confirmed && world.dead_man => Resolution::Settled,
         Some(current) if current != confirmed => Resolution::Adopt(current.clone()),
         _ => idle(confirmed, world),
+    }
+}
+
+/// Another version's state: while a switch runs nothing is touched, and then the robot goes back.
+fn unknown(confirmed: &StorePath, world: &World) -> Resolution {
+    match &world.current {
+        _ if world.switch == SwitchUnit::Running => Resolution::Attach,
+        None => Resolution::Unknown,
+        Some(current) if current == confirmed => Resolution::Forget,
+        Some(current) => Resolution::GoBack {
+            system: current.clone(),
+            booted: world.booted.as_ref() == Some(current),
+        },
     }
 }
 

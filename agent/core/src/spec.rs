@@ -1,6 +1,9 @@
-//! Reading a file whose first word is the version of its format.
+//! Reading and writing a file that says the version of its format, and keeping in it what only other
+//! versions know.
 
-use serde::{Deserialize, de::DeserializeOwned};
+use crate::foreign::Foreign;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 /// Why a file was not read.
 pub(crate) enum Unreadable {
@@ -14,7 +17,7 @@ pub(crate) enum Unreadable {
 
 /// Reads a file of at most `max` bytes, whose `spec` has to be `known`. The version is looked at
 /// first: a newer format may have another shape.
-pub(crate) fn parse<T: DeserializeOwned>(
+pub(crate) fn read<T: DeserializeOwned>(
     bytes: &[u8],
     max: u64,
     known: u32,
@@ -31,4 +34,32 @@ pub(crate) fn parse<T: DeserializeOwned>(
         return Err(Unreadable::Spec(head.spec));
     }
     serde_json::from_slice(bytes).map_err(Unreadable::Json)
+}
+
+/// The same for a file that is going to be written again: with what in it is not known here.
+pub(crate) fn read_to_keep<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    max: u64,
+    known: u32,
+) -> Result<(T, Foreign), Unreadable> {
+    let content: T = read(bytes, max, known)?;
+    let whole: Value = serde_json::from_slice(bytes).map_err(Unreadable::Json)?;
+    let ours = serde_json::to_value(&content).map_err(Unreadable::Json)?;
+    Ok((content, Foreign::of(&whole, &ours)))
+}
+
+/// The text of a file, for people too, with what other versions wrote in it.
+pub(crate) fn to_bytes<T: Serialize>(
+    content: &T,
+    foreign: &Foreign,
+) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = if foreign.is_empty() {
+        serde_json::to_vec_pretty(content)?
+    } else {
+        let mut value = serde_json::to_value(content)?;
+        foreign.put_back(&mut value);
+        serde_json::to_vec_pretty(&value)?
+    };
+    bytes.push(b'\n');
+    Ok(bytes)
 }

@@ -2,16 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use serde_json::json;
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
     events::{Kind, Occurrence},
     gate::{Closed, Stage},
     health::{Failure, Report},
-    journal::{Journal, What},
+    journal::{Journal, MAX_BLOCKED, MAX_JOURNAL_BYTES, What},
     lease::Leases,
-    machine::{Context, DriftPolicy, Event, Machine, Policy, Request},
-    release::{RebootPolicy, Target},
+    machine::{
+        Context, DriftPolicy, Event, Machine, Policy, Request,
+        state::{Generation, State},
+    },
+    release::{Manifest, RebootPolicy, Target},
     resolver::{SwitchUnit, Trace, World},
     switch::Outcome,
     time::{BootId, Instant},
@@ -121,7 +125,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
     };
     let what = |kinds: &[Kind]| {
         let mut milestones = kinds.iter().filter_map(|kind| match kind {
-            Kind::Milestone(record) => Some(record.what),
+            Kind::Milestone(record) => record.what.known(),
             _ => None,
         });
         milestones.next()
@@ -139,7 +143,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
     });
     let stage = Stage::Check;
     assert_eq!(told, [Kind::GatesClosed { stage, closed }]);
-    let told = agent.take(Event::Polled(Some(target)));
+    let told = agent.take(Event::Polled(Some(target).into()));
     let release = Some("r-b".parse().unwrap());
     assert_eq!(
         told,
@@ -228,4 +232,126 @@ fn a_lease_is_told_when_it_changes() {
     agent.take(Event::Tick);
     let told = agent.take(Event::Tick);
     assert_eq!(told, [Kind::LeaseEnded { name: name() }]);
+}
+
+#[test]
+fn a_release_that_needs_more_than_the_agent_knows_is_left_alone_with_words() {
+    let journal = Journal {
+        confirmed: Some(Generation {
+            system: system('a'),
+            release: None,
+            since: None,
+        }),
+        ..Journal::default()
+    };
+    let mut agent = Agent {
+        machine: Machine::new(journal, Leases::default()),
+        now: Instant(0),
+        all: Vec::new(),
+    };
+    let release = |id: &str, system: StorePath, needs: &[&str]| {
+        json!({
+            "id": id, "created": "2026-11-26T12:00:00Z", "needs": needs,
+            "systems": { "picker": {
+                "toplevel": system, "index": "closures/x.json.zst", "paths": 1, "narSize": 1,
+            } },
+        })
+    };
+    let releases = [
+        release("1", system('a'), &[]),
+        release("2", system('b'), &["waves"]),
+    ];
+    let manifest = json!({ "spec": 1, "channel": "stable", "releases": releases });
+    let channel = "stable".parse().unwrap();
+    let manifest = Manifest::parse(manifest.to_string().as_bytes(), &channel).unwrap();
+    let offers = manifest.offers(&"picker".parse().unwrap(), &[]);
+    for _ in 0..3 {
+        agent.take(Event::Polled(offers.clone()));
+    }
+    let why = "release 2 needs 'waves', which this agent does not know: update the agent first";
+    assert_eq!(agent.machine.problem(), Some(why));
+    let journal = agent.machine.journal();
+    assert_eq!(journal.state, State::Idle);
+    // Once is enough for the history.
+    let [record] = &journal.history[..] else {
+        panic!("{:?}", journal.history);
+    };
+    assert_eq!(record.what, What::Refused);
+    assert_eq!(record.why.as_deref(), Some(why));
+    // It is over as soon as the channel has something else.
+    agent.take(Event::Polled(None.into()));
+    assert_eq!(agent.machine.problem(), None);
+}
+
+/// Nothing that a release, a switch or a check may say makes the journal larger than is ever read.
+#[test]
+fn the_journal_stays_small_whatever_is_put_into_it() {
+    let journal = Journal {
+        confirmed: Some(Generation {
+            system: system('a'),
+            release: None,
+            since: None,
+        }),
+        ..Journal::default()
+    };
+    let mut agent = Agent {
+        machine: Machine::new(journal, Leases::default()),
+        now: Instant(0),
+        all: Vec::new(),
+    };
+    // A control character takes six bytes in JSON.
+    let long = "\u{1}".repeat(100_000);
+    let failures = vec![
+        Failure {
+            check: "unit arm.service".into(),
+            message: long.clone(),
+            journal: vec![long.clone(); 100],
+        };
+        50
+    ];
+    for n in 0..2 * MAX_BLOCKED {
+        agent.take(Event::Polled(
+            Some(Target {
+                release: format!("r-{n}").parse().unwrap(),
+                system: system('b'),
+                index: "closures/b.json.zst".into(),
+                reboot: RebootPolicy::Auto,
+            })
+            .into(),
+        ));
+        agent.take(Event::Fetched);
+        agent.take(gates(Stage::Activate));
+        let unfit = (n % 2 == 0).then(|| long.clone());
+        let refused = unfit.is_some();
+        agent.take(Event::Inspected {
+            current: system('a'),
+            reboot: Vec::new(),
+            unfit,
+            no_boot: None,
+        });
+        if !refused {
+            agent.take(gates(Stage::Activate));
+            agent.take(Event::DeadManArmed);
+            let unit = agent.machine.journal().state.order().unwrap().unit.clone();
+            agent.take(Event::SwitchEnded {
+                unit,
+                outcome: Outcome::Failed(9),
+                log: vec![long.clone(); 1000],
+                failures: failures.clone(),
+            });
+            agent.switched(Outcome::Done);
+        }
+        agent.all.clear();
+    }
+    let journal = agent.machine.journal();
+    assert_eq!(journal.blocked.len(), MAX_BLOCKED);
+    assert!(!journal.blocked.last().unwrap().evidence.failures.is_empty());
+    let bytes = journal.to_bytes().unwrap();
+    // Half of what is read is left to holds, and to what other versions write.
+    assert!(
+        (bytes.len() as u64) < MAX_JOURNAL_BYTES / 2,
+        "{}",
+        bytes.len()
+    );
+    assert_eq!(Journal::parse(&bytes).unwrap(), *journal);
 }

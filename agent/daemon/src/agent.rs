@@ -521,15 +521,18 @@ impl Agent {
     /// Remembers what a check found, for the status.
     fn note_check(&mut self, event: &Event) {
         match event {
-            Event::Polled(target) => {
+            Event::Polled(offers) => {
                 let journal = self.machine.journal();
-                let offer = match target {
+                let confirmed = journal.confirmed.as_ref().map(|now| &now.system);
+                let choice = offers.choose(confirmed);
+                let offer = match &choice.target {
+                    Some(target) if journal.blocked(target).is_some() => {
+                        Offer::Blocked(target.release.clone())
+                    }
+                    Some(target) if confirmed != Some(&target.system) => Offer::News,
+                    _ if choice.left.is_some() => Offer::Left,
+                    Some(_) => Offer::Same,
                     None => Offer::Nothing,
-                    Some(target) => match (journal.blocked(target), &journal.confirmed) {
-                        (Some(blocked), _) => Offer::Blocked(blocked.release.clone()),
-                        (None, Some(now)) if now.system == target.system => Offer::Same,
-                        (None, _) => Offer::News,
-                    },
                 };
                 self.last_check = Some(LastCheck::new(Ok(offer)));
             }

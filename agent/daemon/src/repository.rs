@@ -8,10 +8,11 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use surefoot_api::{ClockState, Knowledge};
+use surefoot_api::{ClockState, Knowledge, Word};
 use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
+    offers::Offers,
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target, manifest_target},
 };
 use surefoot_http::Options;
@@ -118,22 +119,22 @@ impl Repository {
         })
     }
 
-    /// Reads the repository: what this robot should run, if anything.
+    /// Reads the repository: what it has for this robot.
     ///
     /// # Errors
     /// Why nothing in it is to be believed, or why it was not reached.
-    pub(crate) async fn poll(&self) -> anyhow::Result<Option<Target>> {
+    pub(crate) async fn poll(&self) -> anyhow::Result<Offers> {
         self.within(async |client| {
             let refresh = client.refresh(clock::now()).await?;
             tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
             self.knowledge.send_replace(Some(Knowledge {
                 signed: refresh.issued,
                 expires: refresh.expires,
-                clock: match refresh.clock {
+                clock: Word::Known(match refresh.clock {
                     Clock::Trusted => ClockState::Trusted,
                     Clock::Unsynced => ClockState::Unsynced,
                     Clock::Stepped => ClockState::Stepped,
-                },
+                }),
             }));
             if refresh.clock == Clock::Stepped {
                 tracing::warn!(
@@ -145,12 +146,12 @@ impl Repository {
             let name = manifest_target(&self.source.channel);
             let bytes = match client.target(&name, MAX_MANIFEST_BYTES).await {
                 // The fleet signs that there is no such channel: it may be yet to come.
-                Err(Error::NoSuchTarget { .. }) => return Ok(None),
+                Err(Error::NoSuchTarget { .. }) => return Ok(Offers::default()),
                 bytes => bytes?,
             };
             let manifest = Manifest::parse(&bytes, &self.source.channel)
                 .with_context(|| format!("{name} in the repository"))?;
-            Ok(manifest.target(&self.source.model, &self.source.labels))
+            Ok(manifest.offers(&self.source.model, &self.source.labels))
         })
         .await
     }

@@ -7,7 +7,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use surefoot_api::{
-    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System,
+    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System, Word,
 };
 use surefoot_core::{
     StorePath,
@@ -40,6 +40,8 @@ pub(crate) enum Offer {
     News,
     /// What failed here before.
     Blocked(Name),
+    /// What asks for more than this agent knows.
+    Left,
 }
 
 impl LastCheck {
@@ -113,7 +115,7 @@ pub(crate) fn of(
             .collect(),
         channel: config.channel.to_string(),
         repository: config.repository.to_string(),
-        state: (&journal.state).into(),
+        state: surefoot_api::State::from(&journal.state).into(),
         doing: match fault {
             Some(fault) => format!("nothing is decided: {fault}"),
             None => doing(machine, config, last_check, &closed),
@@ -142,11 +144,11 @@ pub(crate) fn of(
             .collect(),
         last_check: last_check.map(|check| Check {
             when: Some(check.at),
-            result: match &check.result {
-                Ok(Offer::News | Offer::Blocked(_)) => CheckResult::Found,
+            result: Word::Known(match &check.result {
+                Ok(Offer::News | Offer::Blocked(_) | Offer::Left) => CheckResult::Found,
                 Ok(Offer::Same | Offer::Nothing) => CheckResult::UpToDate,
                 Err(_) => CheckResult::Failed,
-            },
+            }),
             error: check.result.as_ref().err().cloned(),
         }),
         knowledge,
@@ -273,6 +275,14 @@ fn doing(
             let release = name(committing.goal.release.as_ref().map(ToString::to_string));
             format!("making {release} the one that the robot starts with{problem}")
         }
+        State::Unknown(unknown) => format!(
+            "another version of the agent left state '{}'{}",
+            unknown.name(),
+            machine.problem().map_or_else(
+                || ", and its switch still runs".to_owned(),
+                |_| problem.clone()
+            )
+        ),
         State::Reverting(reverting) => format!(
             "going back to {}: {}{problem}",
             reverting.order.system, reverting.evidence.message

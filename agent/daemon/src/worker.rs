@@ -300,7 +300,7 @@ impl Tools {
             Err(error) => tracing::warn!("{error:#}"),
         }
         let event = match self.repository.poll().await {
-            Ok(target) => Event::Polled(target),
+            Ok(offers) => Event::Polled(offers),
             Err(error) => Event::PollFailed(format!("{error:#}")),
         };
         fault::point("after", "poll");

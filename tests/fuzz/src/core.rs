@@ -19,11 +19,12 @@ use surefoot_http::{Url, below};
 /// The manifest of a channel: what was read is written and read again as the same.
 pub fn manifest(bytes: &[u8]) {
     let name: Name = "stable".parse().expect("a name");
-    if let Ok(manifest) = Manifest::parse(bytes, &name) {
-        let again = serde_json::to_vec(&manifest).expect("it can be written");
-        let again = Manifest::parse(&again, &name).expect("it can be read");
+    if let Ok(manifest) = Manifest::parse_to_edit(bytes, &name) {
+        let again = manifest.to_bytes().expect("it can be written");
+        let again = Manifest::parse_to_edit(&again, &name).expect("it can be read");
         assert_eq!(again, manifest);
-        let _ = manifest.target(&name, &["site=lab".parse().expect("a label")]);
+        let offers = manifest.offers(&name, &["site=lab".parse().expect("a label")]);
+        let _ = offers.choose(None);
     }
 }
 
@@ -41,7 +42,7 @@ pub fn index(bytes: &[u8]) {
 pub fn journal(bytes: &[u8]) {
     if let Ok(journal) = Journal::parse(bytes) {
         let _ = journal.roots();
-        let again = serde_json::to_vec(&journal).expect("it can be written");
+        let again = journal.to_bytes().expect("it can be written");
         let again = Journal::parse(&again).expect("it can be read");
         assert_eq!(again, journal);
     }

@@ -73,7 +73,7 @@ impl Robot {
         let event = if self.cut_off() {
             Event::PollFailed("no route".into())
         } else {
-            Event::Polled(self.published.clone())
+            Event::Polled(self.published.clone().into())
         };
         self.will_answer(event);
     }

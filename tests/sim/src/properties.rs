@@ -653,7 +653,7 @@ fn rollback_is_done(robot: &Robot) -> Verdict {
         let done = robot.journal.history.iter().any(|record| {
             // The last for a way back that was under way already.
             let back = [What::RolledBack, What::Reverted, What::Interrupted];
-            back.contains(&record.what)
+            record.what.known().is_some_and(|what| back.contains(&what))
                 && record
                     .why
                     .as_ref()

@@ -50,7 +50,7 @@ fn count(robot: &Robot, what: What) -> usize {
 
 fn cause(robot: &Robot) -> Option<Cause> {
     let blocked = robot.journal.blocked(&release('b'))?;
-    Some(blocked.evidence.cause)
+    blocked.evidence.cause.known()
 }
 
 fn until_phase(robot: &mut Robot, wanted: impl Fn(&Phase) -> bool) {

@@ -66,7 +66,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
                 by: "ada".into(),
             }));
         },
-        &|r| r.feed(Event::Polled(None)),
+        &|r| r.feed(Event::Polled(None.into())),
         &|r| {
             if r.state().name() == "committing" {
                 r.outcomes.insert(system('b'), Outcome::Refused);

@@ -192,7 +192,8 @@ fn event() -> impl Strategy<Value = Event> {
         world().prop_map(Event::Started),
         world().prop_map(Event::Observed),
         Just(Event::Tick),
-        proptest::option::of(any_system().prop_map(release)).prop_map(Event::Polled),
+        proptest::option::of(any_system().prop_map(release))
+            .prop_map(|target| Event::Polled(target.into())),
         Just(Event::PollFailed("x".into())),
         Just(Event::Fetched),
         Just(Event::FetchFailed("x".into())),

@@ -105,15 +105,15 @@ impl Screen {
             self.end();
             self.output.text(&describe::fetched(&last))?;
         }
-        let word = status.state.to_string();
+        let word = sanitize(&status.state.to_string());
         let doing = sanitize(&status.doing);
         let line = format!("{word}: {doing}");
         if line != self.last {
             self.end();
             let style = self.output.style();
-            let painted = match status.state {
-                State::Idle => style.good(&word),
-                State::Reverting => style.bad(&word),
+            let painted = match status.state.known() {
+                Some(State::Idle) => style.good(&word),
+                Some(State::Reverting | State::Unknown) => style.bad(&word),
                 _ => style.busy(&word),
             };
             self.output.text(&format!("{painted}: {doing}"))?;

@@ -25,7 +25,7 @@ pub(crate) fn blocked(release: &str) -> BlockedRelease {
     BlockedRelease {
         release: release.parse().unwrap(),
         system: path(&format!("nixos-{release}")),
-        cause: Cause::Unhealthy,
+        cause: Cause::Unhealthy.into(),
         why: "3 rounds of checks failed in a row".into(),
         failures: vec![
             Failure {
@@ -59,7 +59,7 @@ pub(crate) fn quiet() -> StatusInfo {
         fallbacks: vec![system("1")],
         last_check: Some(Check {
             when: time(100),
-            result: CheckResult::UpToDate,
+            result: CheckResult::UpToDate.into(),
             error: None,
         }),
         next_check_seconds: Some(570),
@@ -69,7 +69,7 @@ pub(crate) fn quiet() -> StatusInfo {
 
 pub(crate) fn busy() -> StatusInfo {
     StatusInfo {
-        state: State::Fetching,
+        state: State::Fetching.into(),
         doing: "bringing release 3".into(),
         booted: Some(system("1")),
         running: Some(System {
@@ -112,13 +112,13 @@ pub(crate) fn busy() -> StatusInfo {
             seconds_left: 21,
         }],
         gates: vec![Gate {
-            stage: Stage::Download,
+            stage: Stage::Download.into(),
             gate: "window".into(),
             why: "it is Mon 12:30 and not within night".into(),
         }],
         last_check: Some(Check {
             when: None,
-            result: CheckResult::Failed,
+            result: CheckResult::Failed.into(),
             error: Some("timestamp.json is older than what was seen".into()),
         }),
         checking: true,

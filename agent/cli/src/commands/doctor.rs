@@ -8,7 +8,7 @@ use crate::{
 use serde_json::json;
 use surefoot_api::{
     CallError,
-    finding::{Finding, Level, Subject, worst},
+    finding::{Finding, Level, worst},
     method,
 };
 
@@ -48,15 +48,15 @@ pub(super) fn run(args: &DoctorArgs, output: Output) -> anyhow::Result<()> {
 /// The findings, one subject after the other, and their number.
 fn describe(findings: &[Finding], style: Style) -> String {
     let mut findings: Vec<&Finding> = findings.iter().collect();
-    findings.sort_by_key(|finding| finding.subject);
+    findings.sort_by(|a, b| a.subject.cmp(&b.subject));
     let mut lines = Vec::new();
-    let mut last: Option<Subject> = None;
+    let mut last = None;
     for finding in &findings {
-        if last != Some(finding.subject) {
-            lines.push(style.strong(&finding.subject.to_string()));
-            last = Some(finding.subject);
+        if last != Some(&finding.subject) {
+            lines.push(style.strong(&sanitize(&finding.subject.to_string())));
+            last = Some(&finding.subject);
         }
-        let level = match finding.level {
+        let level = match finding.severity() {
             Level::Ok => style.good("ok  "),
             Level::Warn => style.busy("warn"),
             Level::Fail => style.bad("FAIL"),
@@ -68,7 +68,7 @@ fn describe(findings: &[Finding], style: Style) -> String {
             lines.push(format!("        {advice}"));
         }
     }
-    let count = |level| findings.iter().filter(|f| f.level == level).count();
+    let count = |level| findings.iter().filter(|f| f.severity() == level).count();
     lines.push(format!(
         "{} ok, {} warnings, {} failures",
         count(Level::Ok),
@@ -81,6 +81,7 @@ fn describe(findings: &[Finding], style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use surefoot_api::finding::Subject;
 
     #[test]
     fn findings_are_grouped_and_safe_to_show() {

@@ -291,8 +291,12 @@ async fn released(
     client.refresh(jiff::Timestamp::now()).await?;
     let name = manifest_target(channel);
     let manifest = Manifest::parse(&client.target(&name, MAX_MANIFEST_BYTES).await?, channel)?;
-    let target = manifest
-        .target(model, labels)
+    let choice = manifest.offers(model, labels).choose(None);
+    if let Some(left) = choice.left {
+        bail!(left.why);
+    }
+    let target = choice
+        .target
         .with_context(|| format!("channel '{channel}' has no release for model '{model}'"))?;
     let bytes = client
         .target(&target.index, MAX_COMPRESSED_INDEX_BYTES)

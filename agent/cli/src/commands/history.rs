@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::json;
 use std::fmt::Write as _;
-use surefoot_api::{HistoryEntry, What, method};
+use surefoot_api::{HistoryEntry, What, Word, method};
 
 /// Say what happened, newest first.
 #[derive(Debug, clap::Args)]
@@ -45,10 +45,10 @@ fn describe_entry(entry: &HistoryEntry, style: Style) -> String {
     let when = entry
         .when
         .map_or_else(|| "at an unknown time".to_owned(), time);
-    let word = format!("{:<11}", what_word(entry.what));
-    let word = match entry.what {
-        What::Confirmed | What::Adopted => style.good(&word),
-        What::Reverted | What::Refused | What::Rebooted => style.bad(&word),
+    let word = format!("{:<11}", what_word(&entry.what));
+    let word = match entry.what.known() {
+        Some(What::Confirmed | What::Adopted) => style.good(&word),
+        Some(What::Reverted | What::Refused | What::Rebooted) => style.bad(&word),
         _ => style.busy(&word),
     };
     let name = match &entry.release {
@@ -66,18 +66,20 @@ fn describe_entry(entry: &HistoryEntry, style: Style) -> String {
     text
 }
 
-const fn what_word(what: What) -> &'static str {
-    match what {
-        What::Adopted => "adopted",
-        What::Tried => "tried",
-        What::Confirmed => "confirmed",
-        What::Reverted => "reverted",
-        What::Interrupted => "interrupted",
-        What::Refused => "refused",
-        What::RolledBack => "rolled back",
-        What::Restored => "restored",
-        What::Rebooted => "rebooted",
-    }
+fn what_word(what: &Word<What>) -> String {
+    let known = match what {
+        Word::Other(word) => return sanitize(word),
+        Word::Known(What::Adopted) => "adopted",
+        Word::Known(What::Tried) => "tried",
+        Word::Known(What::Confirmed) => "confirmed",
+        Word::Known(What::Reverted) => "reverted",
+        Word::Known(What::Interrupted) => "interrupted",
+        Word::Known(What::Refused) => "refused",
+        Word::Known(What::RolledBack) => "rolled back",
+        Word::Known(What::Restored) => "restored",
+        Word::Known(What::Rebooted) => "rebooted",
+    };
+    known.to_owned()
 }
 
 #[cfg(test)]
@@ -88,9 +90,9 @@ mod tests {
     #[test]
     fn a_history_can_be_read() {
         let entry =
-            |what, release: Option<&str>, why: Option<&str>, by: Option<&str>| HistoryEntry {
+            |what: What, release: Option<&str>, why: Option<&str>, by: Option<&str>| HistoryEntry {
                 when: time(0),
-                what,
+                what: what.into(),
                 release: release.map(|release| release.parse().unwrap()),
                 system: path("nixos"),
                 why: why.map(Into::into),

@@ -13,8 +13,8 @@ use surefoot_core::{
     StorePath,
     closure::ClosureIndex,
     release::{
-        self, Label, MAX_MANIFEST_BYTES, Manifest, Name, RebootPolicy, Release, System,
-        manifest_target,
+        Label, Listed, MAX_MANIFEST_BYTES, MAX_NEEDS, Manifest, Name, RebootPolicy, Release,
+        System, manifest_target,
     },
 };
 use surefoot_http::Http;
@@ -48,6 +48,11 @@ pub(crate) struct PublishArgs {
     /// where it runs already it is not tried again.
     #[arg(long, value_name = "LABEL")]
     only: Vec<Label>,
+    /// A feature that robots' agents must know to take it; may be given several times. One that does
+    /// not know all of them leaves the release alone, and takes the newest before it that it knows and
+    /// that is newer than what runs.
+    #[arg(long, value_name = "FEATURE")]
+    needs: Vec<Name>,
     /// The binary cache that holds the closure, a directory or a URL. Those given after it go into
     /// the closure index as further places to look.
     #[arg(long, required = true, value_name = "DIR|URL")]
@@ -92,18 +97,21 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             args.toplevel.len()
         ))
     );
+    ensure!(
+        args.needs.len() <= MAX_NEEDS,
+        Usage(format!(
+            "{} times --needs; robots read at most {MAX_NEEDS}",
+            args.needs.len()
+        ))
+    );
     let keys_dir = crate::keyring::keys_dir(&args.repo, args.keys_dir.as_deref());
     let keys = crate::keyring::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
     let mut editor = Editor::open(&args.repo, keys)?;
     let target = manifest_target(&args.channel);
     let mut manifest = match editor.read_target(&target)? {
-        Some(bytes) => Manifest::parse(&bytes, &args.channel)?,
-        None => Manifest {
-            spec: release::SPEC,
-            channel: args.channel.clone(),
-            releases: Vec::new(),
-        },
+        Some(bytes) => Manifest::parse_to_edit(&bytes, &args.channel)?,
+        None => Manifest::empty(args.channel.clone()),
     };
     // For people: whole seconds.
     let now = Timestamp::from_second(Timestamp::now().as_second())?;
@@ -112,7 +120,10 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         None => next_id(&manifest, now)?,
     };
     ensure!(
-        manifest.releases.iter().all(|release| release.id != id),
+        manifest
+            .releases
+            .iter()
+            .all(|release| release.id() != id.as_str()),
         "channel '{}' has a release {id} already; give another --release",
         args.channel
     );
@@ -133,7 +144,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         ensure!(!twice, Usage(format!("model '{model}' is given twice")));
         editor.put_target(&closure.packed.target, closure.packed.bytes.clone())?;
     }
-    manifest.releases.push(Release {
+    manifest.releases.push(Listed::Known(Box::new(Release {
         id: id.clone(),
         created: now,
         notes: args.notes.clone(),
@@ -143,10 +154,10 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         },
         systems,
         only: args.only.clone(),
+        needs: args.needs.clone(),
         recalled: None,
-    });
-    let mut bytes = serde_json::to_vec_pretty(&manifest)?;
-    bytes.push(b'\n');
+    })));
+    let bytes = manifest.to_bytes()?;
     ensure!(
         bytes.len() as u64 <= MAX_MANIFEST_BYTES,
         "the manifest of channel '{}' would have {} bytes, robots read at most {MAX_MANIFEST_BYTES}; begin a new channel",
@@ -292,7 +303,7 @@ fn next_id(manifest: &Manifest, now: Timestamp) -> anyhow::Result<Name> {
         .releases
         .iter()
         .filter_map(|release| {
-            let rest = release.id.as_str().strip_prefix(&format!("{date}."))?;
+            let rest = release.id().strip_prefix(&format!("{date}."))?;
             rest.parse::<u32>().ok()
         })
         .max()
@@ -307,11 +318,7 @@ mod tests {
     #[test]
     fn releases_are_counted_up() {
         let now: Timestamp = "2026-11-22T23:30:00Z".parse().unwrap();
-        let mut manifest = Manifest {
-            spec: release::SPEC,
-            channel: "stable".parse().unwrap(),
-            releases: vec![],
-        };
+        let mut manifest = Manifest::empty("stable".parse().unwrap());
         for (have, next) in [
             ("2026-11-21.9", "2026-11-22.1"),
             ("2026-11-22.1", "2026-11-22.2"),
@@ -320,15 +327,16 @@ mod tests {
             ("2026-11-22.x", "2026-11-22.11"),
             ("anything", "2026-11-22.11"),
         ] {
-            manifest.releases.push(Release {
+            manifest.releases.push(Listed::Known(Box::new(Release {
                 id: have.parse().unwrap(),
                 created: now,
                 notes: String::new(),
                 reboot: RebootPolicy::Auto,
                 systems: BTreeMap::new(),
                 only: Vec::new(),
+                needs: Vec::new(),
                 recalled: None,
-            });
+            })));
             assert_eq!(next_id(&manifest, now).unwrap().as_str(), next);
         }
     }

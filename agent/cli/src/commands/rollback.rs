@@ -111,16 +111,16 @@ fn ended(
     now: &StatusInfo,
 ) -> Option<RollbackOutcome> {
     let running = |status: &StatusInfo| status.running.as_ref().map(|s| s.system.clone());
-    match now.state {
-        State::Committing | State::Reverting => {
+    match now.state.known() {
+        Some(State::Committing | State::Reverting) => {
             // A rollback that fails turns back: what was heard first counts.
             if goal.is_none() {
                 *goal = now.target.as_ref().map(|target| target.system.clone());
             }
             None
         }
-        State::Trial => None,
-        State::Idle | State::Fetching | State::Ready => {
+        Some(State::Trial | State::Unknown) | None => None,
+        Some(State::Idle | State::Fetching | State::Ready) => {
             let there = match goal {
                 Some(goal) => running(now).as_ref() == Some(goal),
                 // It was over before anything of it was heard.
@@ -167,8 +167,8 @@ mod tests {
     #[test]
     fn the_end_of_a_rollback_is_known() {
         let before = quiet();
-        let at = |state, running: &str, target: Option<&str>| StatusInfo {
-            state,
+        let at = |state: State, running: &str, target: Option<&str>| StatusInfo {
+            state: state.into(),
             running: Some(system(running)),
             target: target.map(system),
             ..quiet()

@@ -10,7 +10,7 @@ use crate::{
 use std::{fmt::Write as _, time::Duration};
 use surefoot_api::{
     Check, CheckResult, ClockState, HoldInfo, Knowledge, LeaseInfo, State, StatusInfo, System,
-    method,
+    Word, method,
 };
 use surefoot_base::units::short_duration;
 
@@ -46,10 +46,10 @@ fn describe(status: &StatusInfo, style: Style) -> String {
             sanitize(&status.repository)
         ),
     );
-    let word = status.state.to_string();
-    let word = match status.state {
-        State::Idle if status.holds.is_empty() => style.good(&word),
-        State::Reverting => style.bad(&word),
+    let word = sanitize(&status.state.to_string());
+    let word = match status.state.known() {
+        Some(State::Idle) if status.holds.is_empty() => style.good(&word),
+        Some(State::Reverting | State::Unknown) => style.bad(&word),
         _ => style.busy(&word),
     };
     row("State", format!("{word}: {}", sanitize(&status.doing)));
@@ -179,9 +179,10 @@ fn checks(status: &StatusInfo) -> Option<String> {
          }| {
             let when = when.map_or_else(String::new, |when| format!(" at {}", time(when)));
             match result {
-                CheckResult::UpToDate => format!("nothing new{when}"),
-                CheckResult::Found => format!("a new release{when}"),
-                CheckResult::Failed => format!(
+                Word::Known(CheckResult::UpToDate) => format!("nothing new{when}"),
+                Word::Known(CheckResult::Found) => format!("a new release{when}"),
+                Word::Other(word) => format!("{}{when}", sanitize(word)),
+                Word::Known(CheckResult::Failed) => format!(
                     "failed{when}: {}",
                     sanitize(error.as_deref().unwrap_or("no reason was given"))
                 ),
@@ -201,10 +202,11 @@ fn knowledge(knowledge: &Knowledge) -> String {
         || "at an unknown time".to_owned(),
         |signed| format!("at {}", time(signed)),
     );
-    let clock = match knowledge.clock {
-        ClockState::Trusted => "",
-        ClockState::Unsynced => "; nothing keeps the clock here, so expiry may go unnoticed",
-        ClockState::Stepped => "; the clock here is wrong: it reads long before that",
+    let clock = match knowledge.clock.known() {
+        Some(ClockState::Trusted) => "",
+        None => "; what the clock here is worth is not known to this program",
+        Some(ClockState::Unsynced) => "; nothing keeps the clock here, so expiry may go unnoticed",
+        Some(ClockState::Stepped) => "; the clock here is wrong: it reads long before that",
     };
     format!("{signed}, valid until {}{clock}", time(knowledge.expires))
 }
@@ -238,10 +240,10 @@ mod tests {
         let mut known = Knowledge {
             signed: Some(at("2030-01-01T00:00:00Z")),
             expires: at("2030-01-08T00:00:00Z"),
-            clock: ClockState::Trusted,
+            clock: ClockState::Trusted.into(),
         };
         assert!(!knowledge(&known).contains("clock"));
-        known.clock = ClockState::Stepped;
+        known.clock = ClockState::Stepped.into();
         known.signed = None;
         let text = knowledge(&known);
         assert!(text.contains("at an unknown time") && text.contains("clock here is wrong"));

@@ -95,11 +95,11 @@ fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<UpdateOutcome> {
     let path = |status: &StatusInfo| status.confirmed.as_ref().map(|s| s.system.clone());
     // While the repository is being asked, what gates said of that is old.
     let shut = |gate: &Gate| gate.stage != Stage::Check || !now.checking;
-    match now.state {
+    match now.state.known() {
         _ if now.gates.iter().any(shut) => Some(UpdateOutcome::Held {
             why: now.doing.clone(),
         }),
-        State::Ready if !now.holds.is_empty() => Some(UpdateOutcome::Held {
+        Some(State::Ready) if !now.holds.is_empty() => Some(UpdateOutcome::Held {
             why: now
                 .holds
                 .iter()
@@ -107,7 +107,10 @@ fn ended(before: &StatusInfo, now: &StatusInfo) -> Option<UpdateOutcome> {
                 .collect::<Vec<_>>()
                 .join("; "),
         }),
-        State::Idle if !now.checking => Some(if path(before) != path(now) {
+        Some(State::Unknown) => Some(UpdateOutcome::Held {
+            why: now.doing.clone(),
+        }),
+        Some(State::Idle) if !now.checking => Some(if path(before) != path(now) {
             UpdateOutcome::Confirmed {
                 release: now.confirmed.as_ref().and_then(|s| s.release.clone()),
             }
@@ -182,7 +185,7 @@ mod tests {
         };
         assert_eq!(end(checking), None);
         let trial = StatusInfo {
-            state: State::Trial,
+            state: State::Trial.into(),
             ..quiet()
         };
         assert_eq!(end(trial), None);
@@ -207,19 +210,19 @@ mod tests {
         assert!(matches!(end(failed), Some(UpdateOutcome::Failed { .. })));
 
         let held = StatusInfo {
-            state: State::Ready,
+            state: State::Ready.into(),
             holds: busy().holds,
             ..quiet()
         };
         assert!(matches!(end(held), Some(UpdateOutcome::Held { .. })));
         let ready = StatusInfo {
-            state: State::Ready,
+            state: State::Ready.into(),
             ..quiet()
         };
         assert_eq!(end(ready.clone()), None);
-        let gated = |stage, checking| StatusInfo {
+        let gated = |stage: Stage, checking| StatusInfo {
             gates: vec![Gate {
-                stage,
+                stage: stage.into(),
                 gate: "battery".into(),
                 why: "low".into(),
             }],
@@ -239,7 +242,7 @@ mod tests {
         let mut unwanted = quiet();
         unwanted.last_check = Some(Check {
             when: time(100),
-            result: CheckResult::Found,
+            result: CheckResult::Found.into(),
             error: None,
         });
         assert!(matches!(end(unwanted), Some(UpdateOutcome::Held { .. })));

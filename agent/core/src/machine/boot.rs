@@ -146,7 +146,7 @@ impl Decision<'_> {
                 self.effects.push(Effect::Disarm(Guards::ALL));
                 self.begin_revert(previous, Action::Boot, false, evidence);
             }
-            _ if evidence.cause.is_verdict() => self.end_with_verdict(evidence),
+            _ if evidence.is_verdict() => self.end_with_verdict(evidence),
             _ => self.end_without_verdict(evidence),
         }
     }

@@ -111,7 +111,7 @@ impl Decision<'_> {
             self.retry_later();
         } else {
             let evidence = Evidence {
-                cause: Cause::Commit,
+                cause: Cause::Commit.into(),
                 ..Evidence::of_switch(outcome, log, failures)
             };
             let action = committing.order.action;

@@ -5,8 +5,8 @@ use super::{context::Context, effect::Effect, memory::Memory};
 use crate::{
     StorePath,
     events::{self, Occurrence},
-    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, Record, What},
-    machine::state::{Evidence, State},
+    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, MAX_IN_FULL, Record, What},
+    machine::state::{Evidence, MAX_MESSAGE, State, shorten},
     release::{Name, Target},
     switch::{Action, Order, Purpose},
     time::Instant,
@@ -97,7 +97,7 @@ impl Decision<'_> {
         Blocked {
             release: release.clone(),
             system: system.clone(),
-            evidence,
+            evidence: evidence.shortened(),
             since: self.cx.wall,
         }
     }
@@ -110,16 +110,17 @@ impl Decision<'_> {
         self.happened(events::Kind::Blocked {
             release: entry.release.clone(),
             system: entry.system.clone(),
-            cause: entry.evidence.cause,
+            cause: entry.evidence.cause.clone(),
         });
         let blocked = &mut self.journal.blocked;
         blocked.retain(|b| b.release != entry.release || b.system != entry.system);
-        blocked.push(Blocked {
-            evidence: entry.evidence.shortened(),
-            ..entry
-        });
+        blocked.push(entry);
         let surplus = blocked.len().saturating_sub(MAX_BLOCKED);
         blocked.drain(..surplus);
+        let old = blocked.len().saturating_sub(MAX_IN_FULL);
+        for entry in &mut blocked[..old] {
+            entry.evidence.forget_material();
+        }
     }
 
     /// Something is worth telling. The history is what it keeps of this.
@@ -146,8 +147,15 @@ impl Decision<'_> {
         why: Option<String>,
         by: Option<String>,
     ) {
+        let short = |text: Option<String>| {
+            text.map(|mut text| {
+                shorten(&mut text, MAX_MESSAGE);
+                text
+            })
+        };
+        let (why, by) = (short(why), short(by));
         self.happened(events::Kind::Milestone(Record {
-            what,
+            what: what.into(),
             system,
             release,
             why,

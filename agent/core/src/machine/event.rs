@@ -4,8 +4,9 @@ use crate::{
     RollbackTo, StorePath,
     gate::{Closed, Stage},
     health::{Failure, Report},
+    offers::Offers,
     reboot,
-    release::{Name, Target},
+    release::Name,
     resolver::World,
     switch::Outcome,
 };
@@ -26,8 +27,8 @@ pub enum Event {
         /// Empty if it may go on.
         closed: Vec<Closed>,
     },
-    /// The repository was read: this is what the robot should run, if anything.
-    Polled(Option<Target>),
+    /// The repository was read: this is what it has for the robot.
+    Polled(Offers),
     /// The repository could not be read, or nothing in it is to be believed.
     PollFailed(String),
     /// The robot was looked at again.

@@ -7,7 +7,9 @@ use super::{
 use crate::{
     events::Kind,
     gate::Stage,
+    journal::What,
     machine::state::{Fetching, Ready, State},
+    offers::{Choice, LeftAlone, Offers},
     release::Target,
     retry,
     time::Instant,
@@ -37,7 +39,13 @@ impl Decision<'_> {
         }
     }
 
-    pub(super) fn on_polled(&mut self, offered: Option<Target>) {
+    pub(super) fn on_polled(&mut self, offers: &Offers) {
+        let confirmed = self.journal.confirmed.as_ref();
+        let Choice {
+            target: offered,
+            left,
+        } = offers.choose(confirmed.map(|confirmed| &confirmed.system));
+        self.leave_alone(left);
         self.happened(Kind::Checked {
             release: offered.as_ref().map(|target| target.release.clone()),
         });
@@ -55,7 +63,9 @@ impl Decision<'_> {
                 Some(target.clone())
             }
             // An answer that comes late: the trial goes first.
-            State::Trial(_) | State::Committing(_) | State::Reverting(_) => return,
+            State::Trial(_) | State::Committing(_) | State::Reverting(_) | State::Unknown(_) => {
+                return;
+            }
         };
         let wanted = offered.filter(|target| {
             // First of all: what is offered after a loss is noticed whether it would be tried or not.
@@ -72,6 +82,28 @@ impl Decision<'_> {
         }
         if let Some(target) = wanted {
             self.fetch(target);
+        }
+    }
+
+    /// Says of the newest release that this agent has to leave it alone: in the status as long as that
+    /// is so, and once in the history.
+    fn leave_alone(&mut self, left: Option<LeftAlone>) {
+        self.memory.left = left.as_ref().map(|left| left.why.clone());
+        let Some(LeftAlone {
+            release: Some(release),
+            system: Some(system),
+            why,
+        }) = left
+        else {
+            return;
+        };
+        let said = self.journal.history.iter().any(|record| {
+            record.what == What::Refused
+                && record.release.as_ref() == Some(&release)
+                && record.why.as_ref() == Some(&why)
+        });
+        if !said {
+            self.record(What::Refused, system, Some(release), Some(why), None);
         }
     }
 

@@ -71,6 +71,15 @@ impl Decision<'_> {
         !self.journal.holds.is_empty() || !self.busy().is_empty()
     }
 
+    /// What says that nothing may be switched or rebooted now, for people.
+    pub(super) fn held_by(&mut self) -> Vec<String> {
+        self.expire();
+        let holds = self.journal.holds.iter();
+        let holds = holds.map(|hold| format!("the hold of {}", hold.owner));
+        let leases = self.busy().into_iter().map(|closed| closed.to_string());
+        holds.chain(leases).collect()
+    }
+
     /// The leases that say no.
     pub(super) fn busy(&self) -> Vec<Closed> {
         let leases = &self.memory.leases;

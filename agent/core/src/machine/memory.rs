@@ -1,5 +1,6 @@
 //! What a restart may forget.
 
+use super::unknown::Stray;
 use crate::{
     StorePath,
     gate::{Closed, Stage},
@@ -21,6 +22,8 @@ pub(super) struct Memory {
     pub(super) poll_failures: u32,
     /// Why the last one did.
     pub(super) poll_error: Option<String>,
+    /// Why the newest release is left alone, if it is.
+    pub(super) left: Option<String>,
     /// When the next one is due.
     pub(super) next_poll: Option<Instant>,
     /// Failures in a row of what the present state tries.
@@ -33,6 +36,8 @@ pub(super) struct Memory {
     pub(super) soak: Soak,
     /// The system that runs although it is not the confirmed one, if the agent did not do that.
     pub(super) drift: Option<StorePath>,
+    /// What runs in a state that is not known, while somebody minds going back.
+    pub(super) stray: Option<Stray>,
     /// What is wrong with the present state, or with what came to rest last. It ends when something
     /// begins.
     pub(super) problem: Option<String>,
@@ -78,6 +83,7 @@ impl Memory {
     pub(super) fn enter(&mut self, state: &State) {
         self.retry = None;
         self.rebooting = false;
+        self.stray = None;
         self.soak = Soak::default();
         self.inspected = None;
         self.dead_man = None;

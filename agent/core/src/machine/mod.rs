@@ -13,6 +13,7 @@
 //!   `revert`;
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
 //!   `gates`: what keeps the robot from the next step;
+//! * `unknown`: a state that only another version knows;
 //! * `reboot`: whether and when the robot reboots.
 //!
 //! They share `decision` (a step in the making) and `memory` (what a restart may forget).
@@ -33,6 +34,7 @@ mod revert;
 mod start;
 pub mod state;
 mod trial;
+mod unknown;
 
 pub use context::{Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE};
 pub use effect::{Effect, Guards};
@@ -152,6 +154,7 @@ impl Machine {
             .problem
             .as_deref()
             .or(self.memory.poll_error.as_deref())
+            .or(self.memory.left.as_deref())
             .or(self.journal.lost.as_ref().map(|loss| loss.why.as_str()))
     }
 
@@ -195,7 +198,8 @@ impl Machine {
             State::Trial(Trial {
                 phase: Phase::Staged,
                 ..
-            }) => times.extend(self.ends()),
+            })
+            | State::Unknown(_) => times.extend(self.ends()),
             State::Trial(_) | State::Committing(_) | State::Reverting(_) => {}
         }
         times.into_iter().flatten().min()
@@ -257,7 +261,7 @@ impl Decision<'_> {
             Event::Started(world) => self.on_started(&world),
             Event::Tick => self.tick(),
             Event::Gates { stage, closed } => self.on_gates(stage, closed),
-            Event::Polled(target) => self.on_polled(target),
+            Event::Polled(offers) => self.on_polled(&offers),
             Event::PollFailed(why) => self.on_poll_failed(why),
             Event::Observed(world) => self.on_observed(&world),
             Event::Fetched => self.on_fetched(),
@@ -304,6 +308,7 @@ impl Decision<'_> {
             State::Trial(trial) => self.tick_trial(&trial.clone(), due),
             State::Committing(committing) => self.tick_committing(committing.reboot, due),
             State::Reverting(_) => self.tick_reverting(due),
+            State::Unknown(_) => self.tick_unknown(due),
         }
     }
 
@@ -316,6 +321,8 @@ impl Decision<'_> {
                 self.commit_switch_ended(committing, outcome, log, failures);
             }
             State::Reverting(reverting) => self.revert_switch_ended(reverting, outcome),
+            // What runs now says what to do.
+            State::Unknown(_) => self.effects.push(Effect::Poll),
         }
     }
 }

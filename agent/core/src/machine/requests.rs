@@ -179,6 +179,7 @@ impl Decision<'_> {
                 self.begin_revert_anew(&format!("{by}: {why}"));
                 Ok(format!("trying again to go back to {goal}"))
             }
+            State::Unknown(_) => self.roll_back_from_unknown(to.as_ref(), force, &by),
             State::Committing(_) | State::Reverting(_) => Err(Refusal::Refused(format!(
                 "busy {}; try again when that is done",
                 self.journal.state.name()
@@ -190,7 +191,7 @@ impl Decision<'_> {
     }
 
     /// Whether a system is the one that somebody named.
-    fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
+    pub(super) fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
         let mut kept = self.journal.confirmed.iter().chain(&self.journal.fallbacks);
         let kept = kept.find(|generation| generation.system == *system);
         to.names(system, kept.and_then(|kept| kept.release.as_ref()))
@@ -218,7 +219,7 @@ impl Decision<'_> {
     }
 
     /// Whether a person may have the robot switched now.
-    fn may_go_back(&mut self, force: bool, by: &str) -> Result<(), Refusal> {
+    pub(super) fn may_go_back(&mut self, force: bool, by: &str) -> Result<(), Refusal> {
         self.expire();
         let mut holds = self.journal.holds.iter();
         if let Some(hold) = holds.find(|h| h.owner != by) {

@@ -53,7 +53,7 @@ impl Decision<'_> {
             target,
             failed,
             order,
-            evidence,
+            evidence: evidence.shortened(),
             attempts: 1,
             reboots: 0,
             reboot,
@@ -127,7 +127,7 @@ impl Decision<'_> {
     pub(super) fn finish_revert(&mut self) {
         if let State::Reverting(reverting) = &self.journal.state {
             let evidence = reverting.evidence.clone();
-            if evidence.cause.is_verdict() {
+            if evidence.is_verdict() {
                 self.end_with_verdict(evidence);
             } else {
                 self.effects.push(Effect::Disarm(Guards::ALL));

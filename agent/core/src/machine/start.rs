@@ -4,6 +4,7 @@ use super::{
     context::DriftPolicy,
     decision::Decision,
     effect::{Effect, Guards},
+    unknown::Stray,
 };
 use crate::{
     StorePath,
@@ -19,14 +20,17 @@ impl Decision<'_> {
         for hold in &mut self.journal.holds {
             hold.rebase(boot, now);
         }
+        // Who lost the memory, or does not know the state, does not know what a guard is for: one that
+        // is armed stays armed and may fire.
+        let knows_guards =
+            self.journal.lost.is_none() && !matches!(self.journal.state, State::Unknown(_));
         self.look_at(world);
         if matches!(
             self.journal.state,
             State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
-            // Nothing is under trial: a dead-man timer can only be a leftover. Who lost the memory
-            // does not know that: a guard that is armed stays armed and may fire.
-            if self.journal.lost.is_none() {
+            // Nothing is under trial: a dead-man timer can only be a leftover.
+            if knows_guards {
                 self.effects.insert(0, Effect::Disarm(Guards::ALL));
             }
             self.poll();
@@ -34,7 +38,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_observed(&mut self, world: &World) {
-        if self.journal.state == State::Idle {
+        if matches!(self.journal.state, State::Idle | State::Unknown(_)) {
             self.look_at(world);
         }
     }
@@ -68,6 +72,9 @@ impl Decision<'_> {
                     fallbacks.insert(0, old);
                 }
                 fallbacks.retain(|fallback| fallback.system != system);
+                if matches!(self.journal.state, State::Unknown(_)) {
+                    self.go(State::Idle);
+                }
                 let why = self.journal.lost.as_ref().map(|loss| loss.why.clone());
                 self.record(What::Adopted, system, None, why, None);
             }
@@ -125,6 +132,8 @@ impl Decision<'_> {
             Resolution::CommitAgain { reboot } => self.continue_commit(reboot),
             Resolution::RevertAgain { reboot } => self.continue_revert(reboot),
             Resolution::Reverted => self.finish_revert(),
+            Resolution::Forget => self.forget_unknown(),
+            Resolution::GoBack { system, booted } => self.leave_unknown(Stray { system, booted }),
         }
     }
 
@@ -162,11 +171,7 @@ impl Decision<'_> {
 
     /// Switches to the confirmed system again; by [`Action::Boot`] only profile and boot entries.
     fn restore(&mut self, why: &str, action: Action) {
-        self.expire();
-        let holds = self.journal.holds.iter();
-        let holds = holds.map(|hold| format!("the hold of {}", hold.owner));
-        let leases = self.busy().into_iter().map(|closed| closed.to_string());
-        let held_by: Vec<String> = holds.chain(leases).collect();
+        let held_by = self.held_by();
         if !held_by.is_empty() {
             self.report(format!(
                 "{why}; the confirmed system will be put back when this has ended: {}",

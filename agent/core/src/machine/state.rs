@@ -3,16 +3,15 @@
 use crate::{
     StorePath,
     gate::Stage,
-    health::{Check, Failure},
+    health::{Check, Failure, JOURNAL_LINES},
     release::{Name, Target},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
+    word::Word,
 };
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{IntoDeserializer as _, value},
-};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// A system that was proven.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +43,39 @@ pub enum State {
     Committing(Committing),
     /// Back to the system that ran before.
     Reverting(Reverting),
+    /// One that only another version of the agent knows, or that has a word in it which only that
+    /// knows. Nothing is assumed of it but that something may have been begun: the robot goes back.
+    #[serde(untagged)]
+    Unknown(Unknown),
+}
+
+/// A state as it was read, and what of it is said as in the states that are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct Unknown {
+    read: Map<String, Value>,
+    target: Option<Target>,
+    order: Option<Order>,
+}
+
+impl From<Map<String, Value>> for Unknown {
+    fn from(read: Map<String, Value>) -> Self {
+        let target = read.get("target").and_then(|v| Target::deserialize(v).ok());
+        let in_phase = || read.get("phase")?.get("order");
+        let order = read.get("order").or_else(in_phase);
+        let order = order.and_then(|v| Order::deserialize(v).ok());
+        Self {
+            read,
+            target,
+            order,
+        }
+    }
+}
+
+impl From<Unknown> for Map<String, Value> {
+    fn from(unknown: Unknown) -> Self {
+        unknown.read
+    }
 }
 
 /// A release on its way into the store.
@@ -191,14 +223,35 @@ pub enum Origin {
 /// Failures that are remembered with a blocked release, with the last lines of each.
 pub const MAX_FAILURES: usize = 8;
 
+/// Texts of the journal are cut after this many bytes: messages, reasons.
+pub const MAX_MESSAGE: usize = 2_000;
+
+/// Lines of a log are cut after this many bytes.
+const MAX_LINE: usize = 500;
+
+/// Cuts a text, and says so in it.
+pub(crate) fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        let end = (0..=most).rfind(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push('…');
+    }
+}
+
+fn last_lines(lines: &mut Vec<String>) {
+    lines.drain(..lines.len().saturating_sub(JOURNAL_LINES));
+    for line in lines {
+        shorten(line, MAX_LINE);
+    }
+}
+
 /// Why a system was left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Evidence {
-    /// In one word. One that only a newer agent knows is [`Cause::Unknown`]: as far as this agent can
-    /// tell it says something about the release, which then stays blocked.
-    #[serde(deserialize_with = "known_or_unknown")]
-    pub cause: Cause,
+    /// In one word. One that only a newer agent knows says something about the release, as far as
+    /// this agent can tell: that stays blocked.
+    pub cause: Word<Cause>,
     /// In one sentence.
     pub message: String,
     /// The checks that failed, with the units' last lines.
@@ -241,14 +294,9 @@ pub enum Cause {
     Commit,
 }
 
-fn known_or_unknown<'de, D: Deserializer<'de>>(from: D) -> Result<Cause, D::Error> {
-    let word = String::deserialize(from)?;
-    let cause: Result<_, value::Error> = Cause::deserialize(word.into_deserializer());
-    Ok(cause.unwrap_or(Cause::Unknown))
-}
-
 impl State {
-    /// The name in the journal: `idle`, `fetching`, `ready`, `trial`, `committing`, `reverting`.
+    /// The name in the journal: `idle`, `fetching`, `ready`, `trial`, `committing`, `reverting`;
+    /// `unknown` for any other.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -258,6 +306,7 @@ impl State {
             Self::Trial(_) => "trial",
             Self::Committing(_) => "committing",
             Self::Reverting(_) => "reverting",
+            Self::Unknown(_) => "unknown",
         }
     }
 
@@ -266,6 +315,7 @@ impl State {
     pub const fn order(&self) -> Option<&Order> {
         match self {
             Self::Idle | Self::Fetching(_) | Self::Ready(_) => None,
+            Self::Unknown(unknown) => unknown.order.as_ref(),
             Self::Trial(trial) => trial.phase.order(),
             Self::Committing(committing) => Some(&committing.order),
             Self::Reverting(reverting) => Some(&reverting.order),
@@ -278,6 +328,7 @@ impl State {
         match self {
             Self::Idle => None,
             Self::Fetching(Fetching { target }) | Self::Ready(Ready { target }) => Some(target),
+            Self::Unknown(unknown) => unknown.target(),
             Self::Trial(trial) => trial.target.as_ref(),
             Self::Committing(committing) => committing.target.as_ref(),
             Self::Reverting(reverting) => reverting.target.as_ref(),
@@ -292,6 +343,10 @@ impl State {
             Self::Fetching(Fetching { target }) | Self::Ready(Ready { target }) => {
                 Some(&target.system)
             }
+            Self::Unknown(unknown) => match &unknown.target {
+                Some(target) => Some(&target.system),
+                None => None,
+            },
             Self::Trial(trial) => Some(&trial.system),
             Self::Committing(committing) => Some(&committing.goal.system),
             Self::Reverting(reverting) => Some(&reverting.failed),
@@ -302,7 +357,7 @@ impl State {
     #[must_use]
     pub const fn previous(&self) -> Option<&StorePath> {
         match self {
-            Self::Idle | Self::Fetching(_) | Self::Ready(_) => None,
+            Self::Idle | Self::Fetching(_) | Self::Ready(_) | Self::Unknown(_) => None,
             Self::Trial(trial) => Some(&trial.previous),
             Self::Committing(committing) => Some(&committing.previous),
             Self::Reverting(reverting) => Some(&reverting.order.system),
@@ -332,8 +387,22 @@ impl State {
             Self::Trial(Trial { phase, .. }) => {
                 !matches!(phase, Phase::Staging { .. } | Phase::Staged | Phase::Aiming)
             }
-            Self::Committing(_) | Self::Reverting(_) => true,
+            Self::Committing(_) | Self::Reverting(_) | Self::Unknown(_) => true,
         }
+    }
+}
+
+impl Unknown {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.read.get("name").and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// The release that it is about.
+    #[must_use]
+    pub const fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
     }
 }
 
@@ -445,22 +514,40 @@ impl Cause {
 }
 
 impl Evidence {
-    /// With no more failures than are remembered with a blocked release: a system of which everything
-    /// fails must not make the journal larger than is ever read.
+    /// With no more than is remembered: a system of which everything fails must not make the journal
+    /// larger than is ever read.
     #[must_use]
     pub fn shortened(mut self) -> Self {
+        shorten(&mut self.message, MAX_MESSAGE);
         self.failures.truncate(MAX_FAILURES);
+        for failure in &mut self.failures {
+            shorten(&mut failure.message, MAX_MESSAGE);
+            last_lines(&mut failure.journal);
+        }
+        last_lines(&mut self.log);
         self
+    }
+
+    /// The sentence alone: what is remembered of releases that failed long ago.
+    pub fn forget_material(&mut self) {
+        self.failures.clear();
+        self.log.clear();
+    }
+
+    /// Whether it says anything about the release. What does not may be tried again.
+    #[must_use]
+    pub fn is_verdict(&self) -> bool {
+        self.cause.known().is_none_or(Cause::is_verdict)
     }
 
     /// Evidence from a switch that failed.
     #[must_use]
     pub fn of_switch(outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) -> Self {
         Self {
-            cause: match outcome {
+            cause: Word::Known(match outcome {
                 Outcome::NeedsReboot => Cause::NeedsReboot,
                 _ => Cause::Switch,
-            },
+            }),
             message: outcome.to_string(),
             failures,
             log,
@@ -471,7 +558,7 @@ impl Evidence {
     #[must_use]
     pub const fn plain(cause: Cause, message: String) -> Self {
         Self {
-            cause,
+            cause: Word::Known(cause),
             message,
             failures: Vec::new(),
             log: Vec::new(),
@@ -481,7 +568,7 @@ impl Evidence {
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.
     #[must_use]
     pub fn blames_the_repository(&self) -> bool {
-        matches!(self.cause, Cause::Unhealthy | Cause::Deadline)
+        matches!(self.cause.known(), Some(Cause::Unhealthy | Cause::Deadline))
             && !self.failures.is_empty()
             && self
                 .failures

@@ -30,7 +30,7 @@ impl Decision<'_> {
         if deadline <= now {
             let last = soak.last.take().unwrap_or_default();
             let evidence = Evidence {
-                cause: Cause::Deadline,
+                cause: Cause::Deadline.into(),
                 message: format!(
                     "it did not stay healthy for {} s in time: {}",
                     self.cx.policy.soak.as_secs(),
@@ -68,7 +68,7 @@ impl Decision<'_> {
             (Mode::Boot, Outcome::Done, _) => self.wait_for_reboot(),
             // Nothing of the new system has run: it is the robot that could not do it.
             (Mode::Boot, _, _) => self.abandon(Evidence {
-                cause: Cause::Interrupted,
+                cause: Cause::Interrupted.into(),
                 message: format!("it could not be staged for a boot: {outcome}"),
                 failures,
                 log,
@@ -148,7 +148,7 @@ impl Decision<'_> {
         soak.next = Some(now + policy.health_interval);
         if soak.failures >= policy.max_failures {
             let evidence = Evidence {
-                cause: Cause::Unhealthy,
+                cause: Cause::Unhealthy.into(),
                 message: report.summary(),
                 failures: report.failures,
                 log: Vec::new(),

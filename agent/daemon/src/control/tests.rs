@@ -473,7 +473,7 @@ async fn a_watcher_hears_every_change() {
             State::Idle
         };
         let status = StatusInfo {
-            state: next,
+            state: next.into(),
             ..full()
         };
         house

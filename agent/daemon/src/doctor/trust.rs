@@ -135,7 +135,7 @@ mod tests {
         let known = Knowledge {
             signed: None,
             expires: at(1_000),
-            clock: ClockState::Trusted,
+            clock: ClockState::Trusted.into(),
         };
         assert_eq!(freshness(Some(&known), Some(at(999))).level, Level::Ok);
         assert_eq!(freshness(Some(&known), Some(at(1_001))).level, Level::Fail);

@@ -241,9 +241,7 @@ impl StateDir {
             holds: Vec::new(),
             ..journal.clone()
         };
-        let mut body =
-            serde_json::to_vec_pretty(&without_holds).context("cannot write the journal")?;
-        body.push(b'\n');
+        let body = (without_holds.to_bytes()).context("cannot write the journal")?;
         ensure!(
             body.len() as u64 <= MAX_JOURNAL_BYTES,
             "the journal would have {} bytes; at most {MAX_JOURNAL_BYTES} are read",
@@ -450,7 +448,7 @@ mod tests {
         let mut state = StateDir::open(dir.path(), 0).unwrap();
         let mut journal = state.load(true);
         let limit = usize::try_from(MAX_JOURNAL_BYTES).unwrap();
-        journal.extra.insert("x".into(), "y".repeat(limit).into());
+        journal.lost = Some(Loss::because(&"y".repeat(limit)));
         let error = state.save(&journal).unwrap_err().to_string();
         assert!(error.contains("at most"), "{error}");
         assert_eq!(read(dir.path(), true).unwrap(), before);

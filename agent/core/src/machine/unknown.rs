@@ -1,0 +1,141 @@
+//! A state that only another version of the agent knows: the robot goes back, and no guard that may be
+//! armed is disarmed before it is there.
+
+use super::{
+    decision::{Decision, Due},
+    effect::{Effect, Guards},
+    event::{Answer, Refusal},
+};
+use crate::{
+    RollbackTo, StorePath,
+    journal::What,
+    machine::state::{Cause, Evidence, Reverting, State},
+    switch::{Action, Purpose},
+};
+
+/// What runs instead of the confirmed system, in a state that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stray {
+    /// The system.
+    pub(super) system: StorePath,
+    /// Whether it was booted: then only a boot leads back.
+    pub(super) booted: bool,
+}
+
+impl Decision<'_> {
+    pub(super) fn tick_unknown(&mut self, due: Due) {
+        if due.retry || due.freed {
+            // It is decided by a new look at the robot, which comes before every poll.
+            self.effects.push(Effect::Poll);
+        }
+    }
+
+    /// The confirmed system runs: nothing is left to undo. The guards stay: a switch that nobody here
+    /// knows of may still run under them. Only what would leave this system is taken back.
+    pub(super) fn forget_unknown(&mut self) {
+        let State::Unknown(unknown) = self.journal.state.clone() else {
+            return;
+        };
+        let why = format!(
+            "another version of the agent wrote state '{}', which this one does not know; the confirmed \
+             system runs, and nothing else is done",
+            unknown.name()
+        );
+        self.effects.push(Effect::Disarm(Guards {
+            dead_man: false,
+            one_shot: true,
+            boot_deadline: false,
+        }));
+        if let Some(target) = unknown.target() {
+            self.record(
+                What::Interrupted,
+                target.system.clone(),
+                Some(target.release.clone()),
+                Some(why.clone()),
+                None,
+            );
+            let count = self.count_attempt(&target.release, &target.system);
+            if count >= self.cx.policy.trial_attempts {
+                self.journal.attempts = None;
+                self.block(target, Evidence::plain(Cause::Unknown, why.clone()));
+            }
+        }
+        self.rest_with(why);
+        self.retry_later();
+    }
+
+    /// Another system runs: goes back to the confirmed one, once nobody minds. What was begun there
+    /// is not known, so it is not as urgent as the way back from a trial.
+    pub(super) fn leave_unknown(&mut self, stray: Stray) {
+        let name = self.name_of_unknown();
+        let held_by = self.held_by();
+        if held_by.is_empty() {
+            self.go_back_from_unknown(stray);
+            return;
+        }
+        self.memory.stray = Some(stray);
+        let problem = format!(
+            "another version of the agent wrote state '{name}', which this one does not know; the \
+             robot goes back to the confirmed system when this has ended: {}",
+            held_by.join(", ")
+        );
+        self.wait_with(problem, self.cx.now + self.cx.policy.gate_interval);
+    }
+
+    /// A person wants to go back, `to` a system or where the robot would go anyway.
+    pub(super) fn roll_back_from_unknown(
+        &mut self,
+        to: Option<&RollbackTo>,
+        force: bool,
+        by: &str,
+    ) -> Answer {
+        let confirmed = self.journal.confirmed.as_ref().map(|c| c.system.clone());
+        let (Some(stray), Some(confirmed)) = (self.memory.stray.clone(), confirmed) else {
+            return Err(Refusal::Refused(format!(
+                "another version of the agent wrote state '{}', and its switch still runs; try again \
+                 when that is done",
+                self.name_of_unknown()
+            )));
+        };
+        if to.is_some_and(|to| !self.is_named(to, &confirmed)) {
+            return Err(Refusal::Refused(format!(
+                "another version of the agent wrote state '{}'; the robot can only go back to {confirmed}",
+                self.name_of_unknown()
+            )));
+        }
+        self.may_go_back(force, by)?;
+        self.go_back_from_unknown(stray);
+        Ok(format!("going back to {confirmed}"))
+    }
+
+    fn go_back_from_unknown(&mut self, Stray { system, booted }: Stray) {
+        let (State::Unknown(unknown), Some(confirmed)) =
+            (self.journal.state.clone(), self.journal.confirmed.clone())
+        else {
+            return;
+        };
+        let action = if booted { Action::Boot } else { Action::Switch };
+        let order = self.order(Purpose::Revert, confirmed.system, action, true);
+        self.effects.push(Effect::Switch(order.clone()));
+        let why = format!(
+            "another version of the agent wrote state '{}', which this one does not know",
+            unknown.name()
+        );
+        self.go(State::Reverting(Reverting {
+            target: unknown.target().cloned(),
+            failed: system,
+            order,
+            evidence: Evidence::plain(Cause::Unknown, why),
+            attempts: 1,
+            reboots: 0,
+            reboot: booted,
+        }));
+    }
+
+    fn name_of_unknown(&self) -> String {
+        match &self.journal.state {
+            State::Unknown(unknown) => unknown.name().to_owned(),
+            state => state.name().to_owned(),
+        }
+    }
+}
