@@ -207,7 +207,9 @@ fn guests_do_not_see_what_services_and_commands_printed() -> Result<()> {
     let (fleet, robot, first) = robot(
         "[[gates.command]]\nname = 'docked'\nstages = ['download']\n\
          exec = ['/bin/sh', '-c', 'test -e /run/docked || { echo not in its dock; exit 1; }']\n\
-         [gates]\ninterval = '1s'\n",
+         [gates]\ninterval = '1s'\n\
+         [[health.command]]\nname = 'arm'\ntimeout = '5s'\n\
+         exec = ['/bin/sh', '-c', 'grep -v 1.1 /etc/robot/generation || { echo its pin is 4711; exit 1; }']\n",
     )?;
     let all = |user: &str| -> Result<String> {
         let mut said = String::new();
@@ -229,12 +231,13 @@ fn guests_do_not_see_what_services_and_commands_printed() -> Result<()> {
 
     robot.sh("touch /run/docked")?;
     robot.until_blocked("1.1", &first)?;
-    let motor = "cannot find its motor";
+    let (motor, pin) = ("cannot find its motor", "its pin is 4711");
     for user in ["arm", "alice"] {
-        assert!(all(user)?.contains(motor), "{user}");
+        let seen = all(user)?;
+        assert!(seen.contains(motor) && seen.contains(pin), "{user}: {seen}");
     }
     let seen = all("guest")?;
-    assert!(!seen.contains(motor), "{seen}");
+    assert!(!seen.contains(motor) && !seen.contains(pin), "{seen}");
     assert!(seen.contains("is shown to root"), "{seen}");
     robot.sh("gpasswd -a guest adm")?;
     assert!(all("guest")?.contains(motor));

@@ -19,7 +19,8 @@ pub(super) enum Doing {
     Idle,
     /// A call is being read or answered.
     Busy,
-    /// The agent is being asked for it, or a lease hangs on it: nobody takes its place.
+    /// The agent is being asked for it, or a lease hangs on it: nobody takes its place. It ends when the
+    /// connection is idle again, not before: the answer has to arrive.
     Kept,
 }
 
@@ -71,7 +72,9 @@ impl Places {
     pub(super) fn does(&mut self, id: Id, doing: Doing) {
         self.turn += 1;
         if let Some(taken) = self.taken.get_mut(&id) {
-            taken.doing = doing;
+            if (taken.doing, doing) != (Doing::Kept, Doing::Busy) {
+                taken.doing = doing;
+            }
             taken.since = self.turn;
         }
     }
@@ -176,6 +179,8 @@ mod tests {
         for id in &ids {
             places.does(*id, Doing::Kept);
         }
+        // While it hears the answer, too.
+        places.does(ids[7], Doing::Busy);
         assert_eq!(places.enter(Role::App, &user(1)), Err(Full));
         assert_eq!(places.enter(Role::App, &user(2)), Err(Full));
         places.does(ids[7], Doing::Idle);
