@@ -115,6 +115,7 @@ settings! {
         staging: Bytes = "256MiB";
         /// Memory for decompressors, all together. A file that needs more is unpacked while no other
         /// is, and then takes what it needs: `xz -9` 65 MiB, `xz -6` and `zstd -19` 9 MiB.
+        /// Above 256 MiB, raise `MemoryMax=` of the agent's unit by as much.
         memory: Bytes = "24MiB";
         /// PEM file of the certificate to show to caches and to the repository.
         client_certificate: Option<Secret>;
