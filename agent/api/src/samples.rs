@@ -4,7 +4,7 @@
 
 use crate::{
     BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
-    Knowledge, LeaseInfo, Progress, Stage, State, StatusInfo, StorePath, System, What,
+    Knowledge, LeaseInfo, Progress, Stage, State, StatusInfo, StorePath, System, Traffic, What,
     finding::{Finding, Subject},
 };
 use jiff::Timestamp;
@@ -42,6 +42,11 @@ pub fn status() -> StatusInfo {
         fallbacks: vec![system("1")],
         target: Some(system("3")),
         progress: Some(Progress::default()),
+        traffic: Some(Traffic {
+            limit_bytes: Some(100),
+            seconds_left: 3600,
+            ..Traffic::default()
+        }),
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),

@@ -111,6 +111,21 @@ pub struct Progress {
     pub wasted_bytes: u64,
 }
 
+/// What fetches have moved within a day, which begins with its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Traffic {
+    /// Bytes that were moved.
+    pub bytes: u64,
+    /// Bytes that were thrown away: what a cache served was wrong, say.
+    pub wasted_bytes: u64,
+    /// Bytes that may be moved, if there is a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// Until the day ends.
+    pub seconds_left: u64,
+}
+
 /// A release that is not tried again until something about it changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -350,6 +365,9 @@ pub struct StatusInfo {
     /// How far the fetch is, while there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// What fetches have moved within a day; nothing if they have moved nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
     /// What was given up.
     pub blocked: Vec<BlockedRelease>,
     /// Who keeps the robot from switching.
@@ -405,6 +423,10 @@ impl StatusInfo {
         let later = |seconds: Option<u64>| seconds.map(|s| s.saturating_sub(by.as_secs()));
         let mut aged = self.clone();
         aged.next_check_seconds = later(self.next_check_seconds);
+        aged.traffic = self.traffic.and_then(|mut traffic| {
+            traffic.seconds_left = later(Some(traffic.seconds_left))?;
+            (traffic.seconds_left > 0).then_some(traffic)
+        });
         for hold in &mut aged.holds {
             hold.seconds_left = later(hold.seconds_left);
         }

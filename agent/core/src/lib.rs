@@ -9,7 +9,8 @@
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
-//!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay);
+//!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay),
+//!   [`traffic`] (how many bytes a day);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
@@ -35,6 +36,7 @@ mod spec;
 pub mod store_path;
 pub mod switch;
 pub mod time;
+pub mod traffic;
 pub mod word;
 
 pub use foreign::Foreign;

@@ -8,7 +8,7 @@ use crate::{
     control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
     fault, log,
-    robot::{clock, nixos, process},
+    robot::{clock, network, nixos, process},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
     still::{self, Still},
@@ -109,6 +109,7 @@ impl Agent {
         let (events_in, events) = mpsc::unbounded_channel();
         let (progress_in, progress) = watch::channel(progress::Status::default());
         let knowledge = Arc::default();
+        let told = (!once).then(|| events_in.clone());
         let worker = Worker::new(
             Arc::clone(&config),
             &state,
@@ -118,6 +119,9 @@ impl Agent {
             Arc::clone(&knowledge),
         );
         tokio::spawn(worker.run());
+        if let Some(events) = told {
+            tokio::spawn(network::watch(events));
+        }
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
             machine: Machine::new(journal, leases),
@@ -198,7 +202,11 @@ impl Agent {
                     Signal::Reload => self.reload(config_path),
                 },
                 event = self.events.recv() => {
-                    self.happened(event.context("the worker ended")?);
+                    let event = event.context("the worker ended")?;
+                    if matches!(event, Event::Fetched | Event::FetchFailed(_)) {
+                        self.count();
+                    }
+                    self.happened(event);
                 }
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
@@ -504,6 +512,8 @@ impl Agent {
                 }
                 effect => {
                     if let Effect::Fetch(_) = effect {
+                        // What an earlier fetch said last is counted.
+                        self.progress.mark_unchanged();
                         self.meter = Meter::default();
                     }
                     // The worker lives as long as the agent.
@@ -536,8 +546,8 @@ impl Agent {
                 };
                 self.last_check = Some(LastCheck::new(Ok(offer)));
             }
-            Event::PollFailed(why) => {
-                self.last_check = Some(LastCheck::new(Err(why.clone())));
+            Event::PollFailed(unserved) => {
+                self.last_check = Some(LastCheck::new(Err(unserved.why.clone())));
             }
             _ => {}
         }
@@ -587,7 +597,7 @@ impl Agent {
     fn moved(&mut self) {
         let status = *self.progress.borrow_and_update();
         if self.meter.take(&status, clock::since_boot()) {
-            self.publish();
+            self.count();
         }
     }
 
@@ -596,6 +606,17 @@ impl Agent {
         let still = self.still.as_ref().filter(|still| !still.at_work());
         let trouble = self.trouble.as_ref().map(Trouble::why);
         trouble.or(still.map(Still::why))
+    }
+
+    /// Counts the bytes that a fetch has moved since.
+    fn count(&mut self) {
+        let status = *self.progress.borrow_and_update();
+        let (bytes, wasted) = self.meter.count(&status);
+        self.happened(Event::Moved {
+            bytes,
+            wasted,
+            more: status.downloaded < status.download_bytes,
+        });
     }
 
     fn publish(&self) {

@@ -59,8 +59,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchReque
 /// How web servers are spoken to, and what they are shown: those of caches and of the repository.
 pub(crate) fn http(config: &Config) -> Options {
     let fetch = &config.fetch;
-    let mut http = Options::default();
-    http.ca_files.extend(config.ca_file.clone());
+    let mut http = own(config);
     http.netrc_file = fetch.netrc_file.as_ref().map(Secret::file);
     http.client_certificate = fetch.client_certificate.as_ref().map(|certificate| {
         let key = fetch.client_key.as_ref().unwrap_or(certificate);
@@ -80,6 +79,16 @@ pub(crate) fn http(config: &Config) -> Options {
         })
         .collect();
     http
+}
+
+/// How web servers are spoken to that are shown nothing: what is on this robot without a proxy, as
+/// an HTTP proxy cannot reach it.
+pub(crate) fn own(config: &Config) -> Options {
+    Options {
+        ca_files: config.ca_file.iter().cloned().collect(),
+        direct_loopback: true,
+        ..Options::default()
+    }
 }
 
 /// Keeps a system, and so all that it refers to, from being collected as long as the connection is

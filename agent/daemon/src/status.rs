@@ -7,7 +7,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use surefoot_api::{
-    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System, Word,
+    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System, Traffic, Word,
 };
 use surefoot_core::{
     StorePath,
@@ -59,6 +59,8 @@ impl LastCheck {
 pub(crate) struct Meter {
     progress: Option<Progress>,
     last: Option<(Instant, u64)>,
+    /// Bytes that were moved, and those thrown away, up to the last count.
+    counted: (u64, u64),
 }
 
 impl Meter {
@@ -87,6 +89,16 @@ impl Meter {
             wasted_bytes: status.wasted,
         });
         true
+    }
+
+    /// Bytes that were moved, and those thrown away, since the last count.
+    pub(crate) const fn count(&mut self, status: &progress::Status) -> (u64, u64) {
+        let (bytes, wasted) = self.counted;
+        self.counted = (status.wire_bytes, status.wasted);
+        (
+            status.wire_bytes.saturating_sub(bytes),
+            status.wasted.saturating_sub(wasted),
+        )
     }
 
     /// The last reading.
@@ -129,6 +141,7 @@ pub(crate) fn of(
         fallbacks: journal.fallbacks.iter().map(Into::into).collect(),
         target: target(journal),
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
+        traffic: traffic(machine, policy, now),
         blocked: journal.blocked.iter().map(Into::into).collect(),
         holds: journal
             .holds
@@ -158,6 +171,18 @@ pub(crate) fn of(
             .drift()
             .map(|system| format!("{system} runs, and it was not the agent that switched to it")),
     }
+}
+
+/// What fetches have moved within a day.
+fn traffic(machine: &Machine, policy: &Policy, now: Instant) -> Option<Traffic> {
+    let traffic = machine.traffic(now);
+    let ends = traffic.ends()?;
+    Some(Traffic {
+        bytes: traffic.bytes(),
+        wasted_bytes: traffic.wasted(),
+        limit_bytes: (policy.daily_limit > 0).then_some(policy.daily_limit),
+        seconds_left: ends.since(now).as_secs(),
+    })
 }
 
 /// A running system, with what the journal knows of it.

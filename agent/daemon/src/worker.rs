@@ -16,7 +16,7 @@ use std::{path::PathBuf, sync::Arc};
 use surefoot_api::Knowledge;
 use surefoot_core::{
     gate::Stage,
-    machine::{Effect, Event, state::State},
+    machine::{Effect, Event, Unserved, state::State},
     reboot,
     release::Target,
     resolver::{SwitchUnit, World},
@@ -133,12 +133,15 @@ impl Worker {
             }
             Effect::Fetch(target) => {
                 self.cancel_fetch();
+                self.tools
+                    .progress
+                    .send_replace(progress::Status::default());
                 let task = tokio::spawn(async move {
                     let stage = Stage::Download;
                     let event = tokio::select! {
                         fetched = tools.fetch(&target) => match fetched {
                             Ok(()) => Event::Fetched,
-                            Err(error) => Event::FetchFailed(format!("{error:#}")),
+                            Err(error) => Event::FetchFailed(unserved(&error)),
                         },
                         closed = gates::close(&tools.config.gates, stage) => {
                             Event::Gates { stage, closed }
@@ -213,7 +216,8 @@ impl Worker {
             }
             Effect::Probe(system) => {
                 tokio::spawn(async move {
-                    let report = health::probe(&tools.config.health, &system, async || {
+                    let (config, web) = (&tools.config.health, fetching::own(&tools.config));
+                    let report = health::probe(config, &web, &system, async || {
                         tools.repository.reachable().await
                     })
                     .await;
@@ -265,6 +269,21 @@ fn complain(result: anyhow::Result<()>) {
     }
 }
 
+/// Why a server could not be used, and the pause that it asks for.
+fn unserved(error: &anyhow::Error) -> Unserved {
+    let pause = error.chain().find_map(|error| {
+        let repository = error.downcast_ref::<surefoot_trust::Error>();
+        let cache = error.downcast_ref::<surefoot_store::Error>();
+        repository
+            .and_then(surefoot_trust::Error::retry_after)
+            .or(cache.and_then(surefoot_store::Error::retry_after))
+    });
+    Unserved {
+        why: format!("{error:#}"),
+        pause,
+    }
+}
+
 /// An effect's name at its fault points.
 const fn name(effect: &Effect) -> &'static str {
     match effect {
@@ -301,7 +320,7 @@ impl Tools {
         }
         let event = match self.repository.poll().await {
             Ok(offers) => Event::Polled(offers),
-            Err(error) => Event::PollFailed(format!("{error:#}")),
+            Err(error) => Event::PollFailed(unserved(&error)),
         };
         fault::point("after", "poll");
         self.say(event);

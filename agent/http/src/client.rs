@@ -18,6 +18,7 @@ use std::{
     error::Error as _,
     fmt::{self, Write as _},
     mem,
+    net::IpAddr,
     sync::OnceLock,
     time::Duration,
 };
@@ -29,8 +30,8 @@ const MAX_REDIRECTIONS: usize = 5;
 #[derive(Default)]
 pub struct Http {
     options: Options,
-    plain: OnceLock<reqwest::Client>,
-    secure: OnceLock<reqwest::Client>,
+    /// By [`Http::client`].
+    clients: [OnceLock<reqwest::Client>; 4],
     credentials: OnceLock<Credentials>,
 }
 
@@ -65,10 +66,8 @@ impl Http {
         let credentials = self.credentials()?;
         let (mut url, mut redirections, mut again) = (url, 0, true);
         loop {
-            let mut all = headers.clone();
-            credentials.show(&url, &mut all)?;
-            let request = self.client(&url)?.get(url.clone()).headers(all);
-            let response = patiently(self.options.stall_timeout, shown, request.send()).await?;
+            let answer = self.ask(url.clone(), shown, headers).await?;
+            let response = &answer.response;
             let text = |name| response.headers().get(name)?.to_str().ok();
             let fail = |why: &str| Error::Transfer {
                 url: shown.to_owned(),
@@ -96,15 +95,26 @@ impl Http {
                 {
                     again = false;
                 }
-                _ => {
-                    return Ok(Response {
-                        response,
-                        url: shown.to_owned(),
-                        stall_timeout: self.options.stall_timeout,
-                    });
-                }
+                _ => return Ok(answer),
             }
         }
+    }
+
+    /// Sends one GET request with what its server wants to see, and follows no redirection: gives
+    /// the answer up to its body. `shown` is the URL for errors.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn ask(&self, url: Url, shown: &str, headers: &HeaderMap) -> Result<Response> {
+        let mut all = headers.clone();
+        self.credentials()?.show(&url, &mut all)?;
+        let request = self.client(&url)?.get(url).headers(all);
+        let response = patiently(self.options.stall_timeout, shown, request.send()).await?;
+        Ok(Response {
+            response,
+            url: shown.to_owned(),
+            stall_timeout: self.options.stall_timeout,
+        })
     }
 
     fn credentials(&self) -> Result<&Credentials> {
@@ -117,9 +127,10 @@ impl Http {
     }
 
     fn client(&self, url: &Url) -> Result<&reqwest::Client> {
+        let direct = self.options.direct_loopback && is_loopback(url);
         // A proxy may itself be reached by https.
-        let secure = url.scheme() == "https" || self.options.proxy.is_some();
-        let place = if secure { &self.secure } else { &self.plain };
+        let secure = url.scheme() == "https" || (self.options.proxy.is_some() && !direct);
+        let place = &self.clients[usize::from(secure) + 2 * usize::from(direct)];
         if let Some(client) = place.get() {
             return Ok(client);
         }
@@ -133,7 +144,12 @@ impl Http {
         } else {
             builder.tls_certs_only([])
         };
-        let client = self.proxied(builder)?.build().map_err(unusable)?;
+        builder = if direct {
+            builder.no_proxy()
+        } else {
+            self.proxied(builder)?
+        };
+        let client = builder.build().map_err(unusable)?;
         Ok(place.get_or_init(|| client))
     }
 
@@ -221,6 +237,20 @@ impl Response {
     }
 }
 
+/// Whether a URL leads to this machine itself.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    match address.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        // RFC 6761, section 6.3: the names below it as well.
+        Err(_) => {
+            let name = host.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
 /// Waits for a step of a transfer, at most as long as a server may stay silent.
 async fn patiently<T>(
     stall_timeout: Duration,
@@ -253,4 +283,63 @@ fn causes(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    #[test]
+    fn this_machine_is_known() {
+        for (url, own) in [
+            ("http://localhost:8080/x", true),
+            ("http://web.localhost./", true),
+            ("http://127.9.0.1/", true),
+            ("https://[::1]:8443/", true),
+            ("http://[::ffff:127.0.0.1]/", true),
+            ("http://localhost.example/", false),
+            ("http://notlocalhost/", false),
+            ("http://10.0.0.1/", false),
+            ("http://[fe80::1]/", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), own, "{url}");
+        }
+    }
+
+    /// Answers one request with a redirection, and gives its first line.
+    async fn serve(listener: TcpListener) -> String {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 1000];
+        let len = stream.read(&mut request).await.unwrap();
+        let answer = b"HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..len]).into_owned();
+        request.lines().next().unwrap_or_default().to_owned()
+    }
+
+    #[tokio::test]
+    async fn this_machine_is_reached_without_a_proxy_where_that_is_wished() {
+        let page = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/health", page.local_addr().unwrap());
+        let ask = async |direct_loopback| {
+            let http = Http::new(Options {
+                proxy: Some(format!("http://{}", proxy.local_addr().unwrap())),
+                direct_loopback,
+                ..Options::default()
+            });
+            let (parsed, none) = (Url::parse(&url).unwrap(), HeaderMap::new());
+            http.ask(parsed, &url, &none).await.unwrap().status()
+        };
+        // A redirection is an answer as well.
+        let (status, asked) = tokio::join!(ask(true), serve(page));
+        assert_eq!(
+            (status, &*asked),
+            (StatusCode::FOUND, "GET /health HTTP/1.1")
+        );
+    }
 }

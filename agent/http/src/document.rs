@@ -3,8 +3,9 @@
 use crate::{
     client::{Http, Response},
     error::{Error, Result},
-    headers::Validators,
+    headers::{Validators, retry_after},
     pace::LeastPace,
+    page,
 };
 use bytes::Bytes;
 use reqwest::{StatusCode, Url, header::HeaderMap};
@@ -17,12 +18,23 @@ const CONNECTING: Duration = Duration::from_secs(15);
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
-    /// There is no such file.
-    NotFound,
+    /// There is no such file, or it is not for everybody.
+    Absent(Absence),
     /// It is as the validators say.
     NotModified,
     /// Its bytes, and what tells whether it changes.
     Bytes(Vec<u8>, Validators),
+}
+
+/// How a server says that there is no such file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    /// By saying so.
+    NotFound,
+    /// By `403 Forbidden`: object stores say it of what is not there and may not be listed.
+    Forbidden,
+    /// By something else in its place, in words: a web page, say.
+    Stranger(String),
 }
 
 /// Brings a file of at most `limit` bytes, at this pace at least; only if it is not as `known` any
@@ -54,31 +66,43 @@ pub async fn get(
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED if known.is_some() => return Ok(Document::NotModified),
-        // Object stores answer 403 for what is not there and may not be listed.
-        StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::GONE => {
-            return Ok(Document::NotFound);
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            return Ok(Document::Absent(Absence::NotFound));
         }
-        status => return Err(fail(format!("the server answered {status}"))),
+        StatusCode::FORBIDDEN => return Ok(Document::Absent(Absence::Forbidden)),
+        status => {
+            return Err(Error::Status {
+                url: url.to_owned(),
+                status,
+                retry_after: retry_after(response.headers()),
+            });
+        }
     }
-    let too_large = || Error::TooLarge {
-        url: url.to_owned(),
-        limit,
+    let headers = response.headers().clone();
+    let body = if response.content_length().is_some_and(|n| n > limit) {
+        Err(Body::TooLarge)
+    } else {
+        collect(&mut response, limit, pace).await
     };
-    if response.content_length().is_some_and(|n| n > limit) {
-        return Err(too_large());
+    let stranger = |what| Ok(Document::Absent(Absence::Stranger(what)));
+    match body {
+        Ok(bytes) => match page::stranger(&headers, &bytes) {
+            Some(what) => stranger(what),
+            None => Ok(Document::Bytes(bytes, Validators::of(&headers))),
+        },
+        Err(Body::TooLarge) => match page::long_stranger(&headers) {
+            Some(what) => stranger(what),
+            None => Err(Error::TooLarge {
+                url: url.to_owned(),
+                limit,
+            }),
+        },
+        Err(Body::Slow) => Err(fail(format!(
+            "slower than {} bytes in {seconds} s",
+            pace.min_bytes
+        ))),
+        Err(Body::Broken(why)) => Err(fail(why)),
     }
-    let validators = Validators::of(response.headers());
-    let bytes = collect(&mut response, limit, pace)
-        .await
-        .map_err(|e| match e {
-            Body::TooLarge => too_large(),
-            Body::Slow => fail(format!(
-                "slower than {} bytes in {seconds} s",
-                pace.min_bytes
-            )),
-            Body::Broken(why) => fail(why),
-        })?;
-    Ok(Document::Bytes(bytes, validators))
 }
 
 /// The error of a body with its last cause, which says it best.

@@ -23,6 +23,16 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// The server answered with an error of its own.
+    #[error("{url} cannot be read: the server answered {status}")]
+    Status {
+        /// Where, without credentials.
+        url: String,
+        /// The status.
+        status: reqwest::StatusCode,
+        /// How long the server asks to wait (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
     /// The file is larger than is ever read of it.
     #[error("{} is larger than {limit} bytes, which is the most that is read", shown(.url))]
     TooLarge {
@@ -40,6 +50,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// How long the server asks to be left alone, if it does.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether how it was called or configured is wrong, so that waiting does not help.
     #[must_use]
     pub fn is_usage(&self) -> bool {

@@ -17,6 +17,7 @@ pub mod headers;
 mod netrc;
 pub mod options;
 pub mod pace;
+pub mod page;
 mod redirect;
 mod sigv4;
 

@@ -17,6 +17,8 @@ pub struct Options {
     pub proxy: Option<String>,
     /// Hosts, domains and networks (`10.0.0.0/8`) that are reached without [`Self::proxy`].
     pub no_proxy: Vec<String>,
+    /// Whether this machine itself (`localhost`, `127.0.0.0/8`, `::1`) is reached without any proxy.
+    pub direct_loopback: bool,
     /// PEM files of this client's certificate chain and of its private key; may be the same file.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
     /// A netrc file with logins by host.
@@ -36,6 +38,7 @@ impl Default for Options {
             ca_files: Vec::new(),
             proxy: None,
             no_proxy: Vec::new(),
+            direct_loopback: false,
             client_certificate: None,
             netrc_file: None,
             access: Vec::new(),

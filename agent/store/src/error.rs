@@ -52,8 +52,13 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// All caches that may have it asked to be left alone for longer than is worth waiting.
-    #[error("{}: asked for a longer pause; try again later", shown(.0))]
-    Resting(String),
+    #[error("{}: asked for a longer pause; try again in {} s", shown(.caches), .after.as_secs())]
+    Resting {
+        /// The caches.
+        caches: String,
+        /// When the first of them may be asked again.
+        after: Duration,
+    },
     /// None of the caches has it.
     #[error(
         "{} is in none of the caches ({}); push it there or add the cache that has it",
@@ -234,7 +239,7 @@ impl Error {
         match self {
             Self::Http(error) if error.is_usage() => Kind::Usage,
             Self::Http(_) | Self::Truncated { .. } => Kind::Network,
-            Self::Status { .. } | Self::Resting(_) => Kind::Server,
+            Self::Status { .. } | Self::Resting { .. } => Kind::Server,
             Self::Missing { .. } => Kind::Missing,
             Self::Url(_) | Self::NotInStore(_) => Kind::Usage,
             Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,
@@ -252,6 +257,17 @@ impl Error {
             | Self::Index(_)
             | Self::IndexFile(_)
             | Self::Unsigned(_) => Kind::Wrong,
+        }
+    }
+
+    /// How long the servers ask to be left alone, if they do.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Resting { after, .. } => Some(*after),
+            Self::Http(error) => error.retry_after(),
+            _ => None,
         }
     }
 

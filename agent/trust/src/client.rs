@@ -254,7 +254,8 @@ impl Client {
             {
                 Document::NotModified => (None, true),
                 Document::Bytes(bytes, validators) => (Some((bytes, validators)), false),
-                Document::NotFound => (None, false),
+                // The workflow asks for it again, and says what is wrong.
+                Document::Absent(_) => (None, false),
             },
         )
     }
@@ -268,21 +269,22 @@ impl Client {
         while let Some(request) = working.wanted()? {
             let name = Name::Encoded(&request.file);
             let answer = match early.take_if(|_| request.timestamp) {
-                Some((bytes, validators)) => Document::Bytes(bytes, validators),
+                Some(early) => Some(early),
                 None => {
+                    let (limit, optional) = (request.limit, request.optional);
                     self.reader
-                        .get(&self.metadata, name, request.limit, None)
+                        .find(&self.metadata, name, limit, optional)
                         .await?
                 }
             };
             match answer {
-                Document::Bytes(bytes, new) => {
+                Some((bytes, new)) => {
                     working.answer(Some(&bytes))?;
                     if request.timestamp {
                         *validators = new;
                     }
                 }
-                Document::NotFound | Document::NotModified => {
+                None => {
                     let url = self.metadata.locate(name);
                     working.answer(None).map_err(|e| at(e, url))?;
                 }
@@ -379,12 +381,9 @@ impl Client {
                     let file = Name::Encoded(&request.file);
                     let answer = self
                         .reader
-                        .get(&self.metadata, file, request.limit, None)
+                        .find(&self.metadata, file, request.limit, false)
                         .await?;
-                    let bytes = match &answer {
-                        Document::Bytes(bytes, _) => Some(bytes.as_slice()),
-                        Document::NotFound | Document::NotModified => None,
-                    };
+                    let bytes = answer.as_ref().map(|(bytes, _)| bytes.as_slice());
                     fetched |= bytes.is_some();
                     let next = search
                         .answer(&mut set, bytes)
@@ -440,9 +439,9 @@ impl Client {
         let file = Name::Plain(&file);
         let answer = self
             .reader
-            .get(&self.targets, file, info.length, None)
+            .find(&self.targets, file, info.length, false)
             .await?;
-        let Document::Bytes(bytes, _) = answer else {
+        let Some((bytes, _)) = answer else {
             return Err(Error::NotFound {
                 url: self.targets.locate(file),
             });

@@ -1,7 +1,7 @@
 //! Everything that can go wrong with a signed repository, in words.
 
 use jiff::Timestamp;
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 use surefoot_base::text::{shown, shown_within};
 
 /// Why something was refused or could not be done.
@@ -115,6 +115,8 @@ pub enum Error {
         url: String,
         /// What happened.
         why: String,
+        /// How long the server asks to wait (`Retry-After`).
+        retry_after: Option<Duration>,
     },
     /// The repository's address is of no use.
     #[error("'{}' is no address of a repository; use https://…, http://… or file:///…", shown(.url))]
@@ -170,9 +172,26 @@ impl Error {
         }
     }
 
+    pub(crate) fn transport(url: String, why: String) -> Self {
+        Self::Transport {
+            url,
+            why,
+            retry_after: None,
+        }
+    }
+
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+
+    /// How long the server asks to be left alone, if it does.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Transport { retry_after, .. } => *retry_after,
+            _ => None,
+        }
     }
 
     /// Whether it lies in the network or the server, so that trying again later may help without

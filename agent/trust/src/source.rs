@@ -4,7 +4,7 @@ use crate::{Error, file_names, files};
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 use surefoot_http::{
     Http, Options, Url, below,
-    document::{self, Document},
+    document::{self, Absence, Document},
     headers::Validators,
     pace::LeastPace,
 };
@@ -98,6 +98,28 @@ impl Reader {
         self.until = None;
     }
 
+    /// Reads one file of at most `limit` bytes; `None` if there is none. A page in its place is none
+    /// where there need not be one.
+    pub(crate) async fn find(
+        &mut self,
+        base: &Base,
+        name: Name<'_>,
+        limit: u64,
+        optional: bool,
+    ) -> Result<Option<(Vec<u8>, Validators)>, Error> {
+        let why = match self.get(base, name, limit, None).await? {
+            Document::Bytes(bytes, validators) => return Ok(Some((bytes, validators))),
+            Document::Absent(Absence::NotFound) | Document::NotModified => return Ok(None),
+            Document::Absent(_) if optional => return Ok(None),
+            Document::Absent(Absence::Stranger(what)) => what,
+            Document::Absent(Absence::Forbidden) => {
+                "the server answered 403 Forbidden: the file is not there, or not for this client"
+                    .to_owned()
+            }
+        };
+        Err(Error::transport(base.locate(name), why))
+    }
+
     /// Reads one file of at most `limit` bytes, unless it is as its validators say.
     pub(crate) async fn get(
         &mut self,
@@ -117,7 +139,7 @@ impl Reader {
             // A stick may hang; but reading a few small files is not worth a thread.
             (Base::Dir(dir), Name::Encoded(file) | Name::Plain(file)) => {
                 match files::read(&dir.join(file), limit)? {
-                    None => Document::NotFound,
+                    None => Document::Absent(Absence::NotFound),
                     Some(bytes) => Document::Bytes(bytes, Validators::default()),
                 }
             }
@@ -141,17 +163,23 @@ impl Reader {
                 Ok(answer) => answer,
                 Err(_) => {
                     let why = format!("all of it took longer than {} s", all.as_secs());
-                    return Err(Error::Transport { url, why });
+                    return Err(Error::transport(url, why));
                 }
             },
         };
         answer.map_err(|error| match error {
             surefoot_http::Error::TooLarge { limit, .. } => Error::TooLarge { file: url, limit },
-            surefoot_http::Error::Transfer { why, .. } => Error::Transport { url, why },
-            error => Error::Transport {
+            surefoot_http::Error::Transfer { why, .. } => Error::transport(url, why),
+            surefoot_http::Error::Status {
+                status,
+                retry_after,
+                ..
+            } => Error::Transport {
                 url,
-                why: error.to_string(),
+                why: format!("the server answered {status}"),
+                retry_after,
             },
+            error => Error::transport(url, error.to_string()),
         })
     }
 }

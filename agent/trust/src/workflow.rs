@@ -25,6 +25,8 @@ pub struct FileRequest {
     pub limit: u64,
     /// Whether it is `timestamp.json`, the one file whose content changes under its name.
     pub timestamp: bool,
+    /// Whether there need not be one: the next root.
+    pub optional: bool,
 }
 
 /// One refresh of the four top-level roles.
@@ -95,6 +97,7 @@ impl Refreshing {
                             file: file_names::metadata("root", Some(version)),
                             limit: self.limits.root,
                             timestamp: false,
+                            optional: true,
                         }));
                     }
                     self.roots_done()?;
@@ -104,6 +107,7 @@ impl Refreshing {
                         file: file_names::metadata("timestamp", None),
                         limit: self.limits.timestamp,
                         timestamp: true,
+                        optional: false,
                     }));
                 }
                 Stage::Snapshot => match self.set.wanted_snapshot(now)? {
@@ -180,6 +184,7 @@ pub(crate) fn request(set: &TrustedSet, role: &str, wanted: &MetaFile, limit: u6
         file: file_names::metadata(role, version),
         limit: wanted.length.unwrap_or(limit).min(limit),
         timestamp: false,
+        optional: false,
     }
 }
 

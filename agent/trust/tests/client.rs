@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Fault, Repo, START, Server, time};
+use std::time::Duration;
 use surefoot_trust::{Client, Clock, Config, Error, Now};
 
 fn client(repo: &Repo, url: &str, state: &tempfile::TempDir) -> Client {
@@ -137,6 +138,22 @@ async fn what_the_server_does_wrong_is_said_and_nothing_is_lost() {
             Fault::Status(500),
             "the server answered 500",
         ),
+        (
+            "timestamp.json",
+            Fault::Page,
+            "this is a web page (text/html; charset=utf-8), not the file: a captive portal",
+        ),
+        (
+            "timestamp.json",
+            Fault::Gzip,
+            "the server sends it compressed (gzip), which nobody asked for",
+        ),
+        (
+            "timestamp.json",
+            Fault::Status(403),
+            "the server answered 403 Forbidden",
+        ),
+        ("3.snapshot.json", Fault::Page, "this is a web page"),
         ("timestamp.json", Fault::Endless, "larger than 16384 bytes"),
         ("timestamp.json", Fault::Short, "the exchange failed"),
         ("timestamp.json", Fault::Redirect, "it redirects for ever"),
@@ -201,6 +218,36 @@ async fn what_the_server_does_wrong_is_said_and_nothing_is_lost() {
         client.target("channels/stable.json", 9).await.unwrap(),
         b"two"
     );
+}
+
+/// Web applications have one page for every path, and object stores refuse what is not there: the
+/// next root is not there, and that is the end of the chain.
+#[tokio::test]
+async fn a_page_for_the_next_root_is_no_root() {
+    let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
+    let server = Server::new(repo.dir.path().into());
+    let mut client = client(&repo, &server.url, &state);
+    for fault in [Fault::Page, Fault::Gzip, Fault::Status(403)] {
+        server.fault("/metadata/2.root.json", fault);
+        client.refresh(time(START)).await.unwrap();
+        repo.publish("channels/stable.json", b"more", START);
+    }
+}
+
+#[tokio::test]
+async fn a_pause_that_the_server_asks_for_is_told() {
+    let (repo, state) = (Repo::new(), tempfile::tempdir().unwrap());
+    let server = Server::new(repo.dir.path().into());
+    let mut client = client(&repo, &server.url, &state);
+    for file in ["timestamp.json", "2.root.json"] {
+        server.fault(&format!("/metadata/{file}"), Fault::Busy(7));
+        let error = client.refresh(time(START)).await.unwrap_err();
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(7)), "{file}");
+        server.heal();
+    }
+    server.fault("/metadata/timestamp.json", Fault::Status(503));
+    let error = client.refresh(time(START)).await.unwrap_err();
+    assert_eq!(error.retry_after(), None);
 }
 
 #[tokio::test]

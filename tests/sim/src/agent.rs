@@ -186,6 +186,8 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::Observed(_) => "Observed",
         Event::Fetched => "Fetched",
         Event::FetchFailed(_) => "FetchFailed",
+        Event::Moved { .. } => "Moved",
+        Event::NetworkChanged => "NetworkChanged",
         Event::Inspected { .. } => "Inspected",
         Event::InspectFailed(_) => "InspectFailed",
         Event::Vanished => "Vanished",

@@ -48,6 +48,8 @@ pub fn policy() -> Policy {
         jitter: 0.2,
         backoff_base: Duration::from_secs(30),
         backoff_max: Duration::from_secs(3600),
+        fetch_backoff_max: Duration::from_secs(3600),
+        daily_limit: 0,
         soak: Duration::from_secs(60),
         health_deadline: Duration::from_secs(300),
         health_interval: Duration::from_secs(5),

@@ -7,7 +7,7 @@ use surefoot_core::{
     RollbackTo,
     journal::{Journal, Loss, MAX_HOLDS, What},
     machine::{
-        DriftPolicy, Event, MAX_REBOOTS, Refusal, Request,
+        DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
         state::{Cause, Phase, State, Trial},
     },
     switch::{Action, Outcome},
@@ -622,6 +622,82 @@ fn a_download_that_fails_is_tried_again_later_and_blames_nobody() {
     robot.settle();
     assert_eq!(*robot.confirmed(), system('b'));
     assert!(robot.journal.blocked.is_empty());
+}
+
+#[test]
+fn a_network_that_comes_back_is_asked_over_soon() {
+    let mut robot = robot();
+    for _ in 0..20 {
+        robot.feed(Event::PollFailed("no route".into()));
+    }
+    let next = |robot: &Robot| robot.machine.as_ref().unwrap().next_poll().unwrap();
+    let now = robot.now;
+    assert!(next(&robot).since(now) > Duration::from_secs(1000));
+    robot.feed(Event::NetworkChanged);
+    // The last try was just now.
+    assert!(next(&robot).since(now) <= Duration::from_secs(30));
+    robot.feed(Event::Polled(None));
+    let calm = next(&robot);
+    robot.feed(Event::NetworkChanged);
+    assert_eq!(next(&robot), calm, "nothing has failed");
+}
+
+#[test]
+fn a_repository_that_asks_for_a_pause_gets_it() {
+    let mut robot = robot();
+    let pause = Duration::from_secs(50_000);
+    robot.feed(Event::PollFailed(Unserved {
+        why: "503".into(),
+        pause: Some(pause),
+    }));
+    robot.feed(Event::NetworkChanged);
+    let machine = robot.machine.as_ref().unwrap();
+    assert!(machine.next_poll().unwrap().since(robot.now) >= pause);
+}
+
+#[test]
+fn what_may_be_fetched_in_a_day_is_kept_to_but_for_a_person() {
+    let fetching = || {
+        let mut robot = robot();
+        robot.policy.daily_limit = 100;
+        robot.published = Some(release('c'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| matches!(robot.state(), State::Fetching(_)));
+        robot
+    };
+    let moved = |bytes, more| Event::Moved {
+        bytes,
+        wasted: 1,
+        more,
+    };
+    let problem = |robot: &Robot| {
+        let machine = robot.machine.as_ref().unwrap();
+        machine.problem().unwrap_or_default().to_owned()
+    };
+
+    let mut robot = fetching();
+    let start = robot.now;
+    robot.feed(moved(99, true));
+    assert_eq!(problem(&robot), "");
+    robot.feed(moved(1, true));
+    assert!(problem(&robot).contains("used up"));
+    robot.feed(Event::NetworkChanged);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('c'));
+    assert!(robot.now.since(start) >= Duration::from_secs(86_400));
+
+    let mut robot = fetching();
+    let start = robot.now;
+    robot.feed(moved(100, true));
+    assert!(robot.ask(Request::Update).is_ok());
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('c'));
+    assert!(robot.now.since(start) < Duration::from_secs(80_000));
+
+    // What is here already is put to use.
+    let mut robot = fetching();
+    robot.feed(moved(100, false));
+    assert_eq!(problem(&robot), "");
 }
 
 #[test]

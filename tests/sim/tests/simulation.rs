@@ -197,6 +197,14 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::PollFailed("x".into())),
         Just(Event::Fetched),
         Just(Event::FetchFailed("x".into())),
+        Just(Event::NetworkChanged),
+        (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(bytes, wasted, more)| {
+            Event::Moved {
+                bytes,
+                wasted,
+                more,
+            }
+        }),
         (any_system(), any::<bool>()).prop_map(|(c, reboot)| Event::Inspected {
             current: system(c),
             reboot: if reboot { vec![Reason::Kernel] } else { vec![] },

@@ -2,7 +2,7 @@
 
 use surefoot_api::{
     BlockedRelease, Cause, Check, CheckResult, Failure, Gate, HoldInfo, LeaseInfo, Progress, Stage,
-    State, StatusInfo, StorePath, System,
+    State, StatusInfo, StorePath, System, Traffic,
 };
 
 pub(crate) fn path(name: &str) -> StorePath {
@@ -87,6 +87,12 @@ pub(crate) fn busy() -> StatusInfo {
             already_present: 1200,
             resumed_bytes: 4_194_304,
             wasted_bytes: 0,
+        }),
+        traffic: Some(Traffic {
+            bytes: 91_540_684,
+            wasted_bytes: 5_242_880,
+            limit_bytes: Some(209_715_200),
+            seconds_left: 72_000,
         }),
         blocked: vec![blocked("2.5")],
         holds: vec![

@@ -10,9 +10,9 @@ use crate::{
 use std::{fmt::Write as _, time::Duration};
 use surefoot_api::{
     Check, CheckResult, ClockState, HoldInfo, Knowledge, LeaseInfo, State, StatusInfo, System,
-    Word, method,
+    Traffic, Word, method,
 };
-use surefoot_base::units::short_duration;
+use surefoot_base::units::{short_bytes, short_duration};
 
 /// Say what the robot runs, what the agent is doing, and why.
 #[derive(Debug, clap::Args)]
@@ -55,6 +55,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     row("State", format!("{word}: {}", sanitize(&status.doing)));
     if let Some(progress) = &status.progress {
         row("Progress", describe::progress(progress));
+    }
+    if let Some(traffic) = &status.traffic {
+        row("Traffic", self::traffic(traffic));
     }
     let same = |other: &Option<System>| {
         let path = |system: &Option<System>| system.as_ref().map(|s| s.system.clone());
@@ -194,6 +197,19 @@ fn checks(status: &StatusInfo) -> Option<String> {
         .then(|| "asking the repository now".to_owned());
     let parts: Vec<String> = [now, last, next].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// What was moved within a day.
+fn traffic(traffic: &Traffic) -> String {
+    let limit = traffic.limit_bytes.map_or_else(String::new, |limit| {
+        format!(" of {} a day", short_bytes(limit))
+    });
+    format!(
+        "{}{limit}, {} of it wasted; the day ends in {}",
+        short_bytes(traffic.bytes),
+        short_bytes(traffic.wasted_bytes),
+        short_duration(Duration::from_secs(traffic.seconds_left))
+    )
 }
 
 /// How fresh the knowledge of the repository is.

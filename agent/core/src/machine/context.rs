@@ -31,6 +31,10 @@ pub struct Policy {
     pub backoff_base: Duration,
     /// Longest delay after failures.
     pub backoff_max: Duration,
+    /// Longest delay after fetches that failed.
+    pub fetch_backoff_max: Duration,
+    /// Bytes that fetches may move within a day; 0 for as many as come.
+    pub daily_limit: u64,
     /// How long a trial must stay healthy without a break.
     pub soak: Duration,
     /// Within which time after the switch it must have done so.

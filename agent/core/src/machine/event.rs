@@ -30,13 +30,24 @@ pub enum Event {
     /// The repository was read: this is what it has for the robot.
     Polled(Offers),
     /// The repository could not be read, or nothing in it is to be believed.
-    PollFailed(String),
+    PollFailed(Unserved),
     /// The robot was looked at again.
     Observed(World),
     /// The whole closure is in the store, and rooted.
     Fetched,
     /// It could not be brought. Never the release's fault: a cache may be wrong today.
-    FetchFailed(String),
+    FetchFailed(Unserved),
+    /// A fetch has moved bytes since this was said last.
+    Moved {
+        /// So many.
+        bytes: u64,
+        /// So many of all were thrown away.
+        wasted: u64,
+        /// Whether more are to come.
+        more: bool,
+    },
+    /// The robot has a new address or route.
+    NetworkChanged,
     /// The new system was compared with what runs.
     Inspected {
         /// What runs now: where a revert will go.
@@ -75,6 +86,24 @@ pub enum Event {
     Probed(Report),
     /// A person or program asks for something.
     Asked(Request),
+}
+
+/// Why a server could not be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unserved {
+    /// In words.
+    pub why: String,
+    /// How long it asks to be left alone, if it does.
+    pub pause: Option<Duration>,
+}
+
+impl<T: Into<String>> From<T> for Unserved {
+    fn from(why: T) -> Self {
+        Self {
+            why: why.into(),
+            pause: None,
+        }
+    }
 }
 
 /// What people and programs ask for. Whether they may was decided before.

@@ -3,6 +3,7 @@
 use super::{
     decision::{Decision, Due},
     effect::Effect,
+    event::Unserved,
 };
 use crate::{
     events::Kind,
@@ -52,7 +53,7 @@ impl Decision<'_> {
         let policy = self.cx.policy;
         let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
         self.memory.polling = false;
-        self.memory.poll_failures = 0;
+        self.memory.repository.succeeded();
         self.memory.poll_error = None;
         self.memory.next_poll = Some(self.cx.now + delay);
         self.judge_suspect(true);
@@ -134,13 +135,14 @@ impl Decision<'_> {
         })
     }
 
-    pub(super) fn on_poll_failed(&mut self, why: String) {
+    pub(super) fn on_poll_failed(&mut self, Unserved { why, pause }: Unserved) {
         self.happened(Kind::CheckFailed { why: why.clone() });
-        let failures = self.memory.poll_failures.saturating_add(1);
+        let (policy, now, random) = (self.cx.policy, self.cx.now, self.cx.random);
+        let bounds = (policy.backoff_base, policy.backoff_max);
+        let next = (self.memory.repository).failed(now, bounds, pause, random);
         self.memory.polling = false;
-        self.memory.poll_failures = failures;
         self.memory.poll_error = Some(why);
-        self.memory.next_poll = Some(self.after_failures(failures));
+        self.memory.next_poll = Some(next);
         self.judge_suspect(false);
     }
 
@@ -159,6 +161,7 @@ impl Decision<'_> {
 
     pub(super) fn fetch(&mut self, target: Target) {
         self.memory.failures = 0;
+        self.memory.caches.succeeded();
         self.go(State::Fetching(Fetching { target }));
         self.effects.push(Effect::AskGates(Stage::Download));
     }
@@ -170,10 +173,44 @@ impl Decision<'_> {
         }
     }
 
-    pub(super) fn on_fetch_failed(&mut self, why: String) {
+    pub(super) fn on_fetch_failed(&mut self, Unserved { why, pause }: Unserved) {
         self.happened(Kind::FetchFailed { why: why.clone() });
         if matches!(self.journal.state, State::Fetching(_)) {
-            self.retry_with(why);
+            let (policy, now, random) = (self.cx.policy, self.cx.now, self.cx.random);
+            let bounds = (policy.backoff_base, policy.fetch_backoff_max);
+            let next = (self.memory.caches).failed(now, bounds, pause, random);
+            self.wait_with(why, next);
+        }
+    }
+
+    /// Bytes have come. Those of the day may be used up by them.
+    pub(super) fn on_moved(&mut self, bytes: u64, wasted: u64, more: bool) {
+        self.memory.traffic.moved(self.cx.now, bytes, wasted);
+        if more && matches!(self.journal.state, State::Fetching(_)) && self.waits_for_tomorrow() {
+            self.effects.push(Effect::CancelFetch);
+        }
+    }
+
+    /// Whether nothing more may be fetched today: then it goes on tomorrow.
+    pub(super) fn waits_for_tomorrow(&mut self) -> bool {
+        let limit = self.cx.policy.daily_limit;
+        let Some(until) = self.memory.traffic.used_up(self.cx.now, limit) else {
+            return false;
+        };
+        let problem = format!("the {limit} bytes that it may fetch in a day are used up");
+        self.wait_with(problem, until);
+        true
+    }
+
+    /// A robot that was cut off looks soon whether it still is.
+    pub(super) fn on_network_changed(&mut self) {
+        let (now, random) = (self.cx.now, self.cx.random);
+        let memory = &mut self.memory;
+        if let Some(next) = &mut memory.next_poll {
+            *next = memory.repository.network_changed(now, *next, random);
+        }
+        if let (State::Fetching(_), Some(retry)) = (&self.journal.state, &mut memory.retry) {
+            *retry = memory.caches.network_changed(now, *retry, random);
         }
     }
 

@@ -46,7 +46,10 @@ impl Decision<'_> {
                 self.memory.next_poll = Some(again);
             }
             (Stage::Download, State::Fetching(Fetching { target })) if open => {
-                self.effects.push(Effect::Fetch(target.clone()));
+                let fetch = Effect::Fetch(target.clone());
+                if !self.waits_for_tomorrow() {
+                    self.effects.push(fetch);
+                }
             }
             (Stage::Download, _) => {
                 // It may have closed on the way.

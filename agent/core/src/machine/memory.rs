@@ -7,7 +7,9 @@ use crate::{
     health::Report,
     lease::Leases,
     machine::state::State,
+    retry::Patience,
     time::Instant,
+    traffic::Traffic,
 };
 use std::collections::BTreeMap;
 
@@ -18,8 +20,12 @@ pub(super) struct Memory {
     pub(super) seq: u64,
     /// Whether the repository, or its gates, are being asked.
     pub(super) polling: bool,
-    /// Polls in a row that failed.
-    pub(super) poll_failures: u32,
+    /// How the repository is left alone after failures.
+    pub(super) repository: Patience,
+    /// How the caches are.
+    pub(super) caches: Patience,
+    /// What fetches have moved within a day.
+    pub(super) traffic: Traffic,
     /// Why the last one did.
     pub(super) poll_error: Option<String>,
     /// Why the newest release is left alone, if it is.

@@ -38,7 +38,7 @@ mod unknown;
 
 pub use context::{Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE};
 pub use effect::{Effect, Guards};
-pub use event::{Answer, Event, Refusal, Request};
+pub use event::{Answer, Event, Refusal, Request, Unserved};
 
 use crate::{
     StorePath,
@@ -50,6 +50,7 @@ use crate::{
     lease::Leases,
     switch::Outcome,
     time::Instant,
+    traffic::Traffic,
 };
 use decision::Decision;
 use memory::Memory;
@@ -170,6 +171,12 @@ impl Machine {
         self.memory.next_poll
     }
 
+    /// What fetches have moved within a day.
+    #[must_use]
+    pub fn traffic(&self, now: Instant) -> Traffic {
+        self.memory.traffic.at(now)
+    }
+
     /// The last look at the health in this trial.
     #[must_use]
     pub const fn health(&self) -> Option<&Report> {
@@ -262,10 +269,16 @@ impl Decision<'_> {
             Event::Tick => self.tick(),
             Event::Gates { stage, closed } => self.on_gates(stage, closed),
             Event::Polled(offers) => self.on_polled(&offers),
-            Event::PollFailed(why) => self.on_poll_failed(why),
+            Event::PollFailed(unserved) => self.on_poll_failed(unserved),
             Event::Observed(world) => self.on_observed(&world),
             Event::Fetched => self.on_fetched(),
-            Event::FetchFailed(why) => self.on_fetch_failed(why),
+            Event::FetchFailed(unserved) => self.on_fetch_failed(unserved),
+            Event::Moved {
+                bytes,
+                wasted,
+                more,
+            } => self.on_moved(bytes, wasted, more),
+            Event::NetworkChanged => self.on_network_changed(),
             Event::Inspected {
                 current,
                 reboot,

@@ -115,6 +115,7 @@ impl Decision<'_> {
         }
         // A person who knows the robot says go.
         self.journal.lost = None;
+        self.memory.traffic.excuse();
         // What they said before is no answer.
         self.memory.closed.clear();
         match &self.journal.state {

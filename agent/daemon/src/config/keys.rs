@@ -111,6 +111,12 @@ settings! {
         /// Bytes a second at most, of all downloads together, outside of `fetch.window`; `"0B"`: as
         /// many as come.
         limit: Bytes = "0B";
+        /// Bytes that may be moved in a day of 24 hours, which begins with its first byte; then the
+        /// fetch goes on with the next day. `"0B"`: as many as come. `surefoot update` begins a new
+        /// day, and so does a restart of the agent. Checks of the repository do not count.
+        daily_limit: Bytes = "0B";
+        /// The longest delay after fetches that failed; the first is `poll.backoff_base`.
+        backoff_max: Duration = "1h" in "1s" to "30d";
         /// Bytes that may wait in staging for their import; one path always may.
         staging: Bytes = "256MiB";
         /// Memory for decompressors, all together. A file that needs more is unpacked while no other
@@ -345,7 +351,9 @@ settings! {
     keys {
         /// As for commands.
         name: Name;
-        /// The page. Redirections are not followed.
+        /// The page. Redirections are not followed. What is on the robot itself is reached without a
+        /// proxy; for other pages `http_proxy`, `https_proxy` and `no_proxy` of the environment
+        /// count. `ca_file` counts for both.
         url: HttpUrl;
         /// The status that it must answer with.
         status: u32 = 200 in 100 to 599;

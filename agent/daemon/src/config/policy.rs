@@ -10,6 +10,8 @@ impl From<&Config> for Policy {
             jitter: config.poll.jitter,
             backoff_base: config.poll.backoff_base,
             backoff_max: config.poll.backoff_max,
+            fetch_backoff_max: config.fetch.backoff_max,
+            daily_limit: config.fetch.daily_limit.0,
             soak: config.health.soak,
             health_deadline: config.health.deadline,
             health_interval: config.health.interval,

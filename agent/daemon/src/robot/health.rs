@@ -9,11 +9,13 @@ use surefoot_core::{
     StorePath,
     health::{Check, Failure, Report},
 };
+use surefoot_http::{Http, Options, header::HeaderMap};
 
 /// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository.
 /// Each check has its own time limit, so that a round always ends.
 pub(crate) async fn probe(
     config: &config::Health,
+    web: &Options,
     expected: &StorePath,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
@@ -25,7 +27,7 @@ pub(crate) async fn probe(
     }
     let commands = futures_util::future::join_all(config.command.iter().map(command));
     let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
-    let pages = futures_util::future::join_all(config.http.iter().map(http));
+    let pages = futures_util::future::join_all(config.http.iter().map(|check| http(check, web)));
     let server = async {
         if !config.manifest_server {
             return None;
@@ -144,14 +146,16 @@ async fn tcp(check: &TcpCheck) -> Option<Failure> {
         .map(|why| failure(Check::Tcp(check.name.to_string()), why))
 }
 
-async fn http(check: &HttpCheck) -> Option<Failure> {
-    let get = async {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        client.get(check.url.0.clone()).send().await
-    };
-    let why = match within(check.timeout, get).await {
+/// The answer of a page. Nothing is kept for the next look: certificates may be renewed meanwhile.
+async fn http(check: &HttpCheck, web: &Options) -> Option<Failure> {
+    let http = Http::new(Options {
+        connect_timeout: check.timeout,
+        stall_timeout: check.timeout,
+        ..web.clone()
+    });
+    let url = &check.url.0;
+    let (shown, none) = (url.to_string(), HeaderMap::new());
+    let why = match within(check.timeout, http.ask(url.clone(), &shown, &none)).await {
         Ok(answer) if u32::from(answer.status().as_u16()) == check.status => return None,
         Ok(answer) => format!(
             "answered {}, not {}",

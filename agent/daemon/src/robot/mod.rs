@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod health;
+pub(crate) mod network;
 pub(crate) mod nixos;
 pub(crate) mod process;
 pub(crate) mod systemd;

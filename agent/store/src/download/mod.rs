@@ -11,6 +11,7 @@ use crate::{
     },
     error::{Error, Kind, Result},
 };
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use transfer::{Transfers, missing};
 
@@ -81,7 +82,10 @@ impl Downloader<'_> {
         }
         Err(match worst {
             Some(error) if error.kind() != Kind::Missing => error,
-            _ if out.contains(&false) => Error::Resting(self.names()),
+            _ if out.contains(&false) => Error::Resting {
+                caches: self.names(),
+                after: self.rest(&out),
+            },
             _ => missing(info, self.names()),
         })
     }
@@ -104,6 +108,13 @@ impl Downloader<'_> {
             }
             sleep_until(soonest).await;
         }
+    }
+
+    /// How long the caches that may still have it are left alone.
+    fn rest(&self, out: &[bool]) -> Duration {
+        let asked = self.substituters.iter().zip(out).filter(|(_, out)| !**out);
+        let until = asked.filter_map(|(one, _)| one.backoff.rests_until()).min();
+        until.map_or(Duration::ZERO, |until| until - Instant::now())
     }
 
     fn names(&self) -> String {

@@ -108,6 +108,12 @@ pub enum Fault {
     Redirect,
     /// Other bytes.
     Bytes(Vec<u8>),
+    /// A web page, as portals and web applications give it for every path.
+    Page,
+    /// The file, compressed although nobody asked for that.
+    Gzip,
+    /// Too busy, for so many seconds.
+    Busy(u64),
 }
 
 /// A web server for one directory, as simple as one can be. Lives as long as the test.
@@ -185,6 +191,25 @@ fn answer(
             return write!(
                 out,
                 "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{close}\r\n"
+            );
+        }
+        Some(Fault::Page | Fault::Gzip) => {
+            log.lock().unwrap().push(format!("200 {path}"));
+            let (head, body) = match fault {
+                Some(Fault::Page) => ("Type: text/html; charset=utf-8", "<!DOCTYPE html><p>Log in"),
+                _ => ("Encoding: gzip", "\u{1f}\u{8b}"),
+            };
+            let len = body.len();
+            return write!(
+                out,
+                "HTTP/1.1 200 OK\r\nContent-{head}\r\nContent-Length: {len}\r\n{close}\r\n{body}"
+            );
+        }
+        Some(Fault::Busy(seconds)) => {
+            log.lock().unwrap().push(format!("503 {path}"));
+            return write!(
+                out,
+                "HTTP/1.1 503 X\r\nRetry-After: {seconds}\r\nContent-Length: 0\r\n{close}\r\n"
             );
         }
         Some(Fault::Redirect) => {
