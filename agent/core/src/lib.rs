@@ -10,12 +10,13 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay),
-//!   [`traffic`] (how many bytes a day);
+//!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`], and what a look at the robot gave: [`health`].
 
 pub mod closure;
+pub mod distrust;
 pub mod events;
 mod foreign;
 pub mod gate;

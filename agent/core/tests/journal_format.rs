@@ -213,6 +213,8 @@ fn policy() -> Policy {
         jitter: 0.0,
         backoff_base: second,
         backoff_max: second,
+        fetch_backoff_max: second,
+        daily_limit: 0,
         soak: second,
         health_deadline: second,
         health_interval: second,

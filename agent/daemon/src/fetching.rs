@@ -10,7 +10,7 @@ use surefoot_http::{
     pace::Bandwidth,
 };
 use surefoot_store::{
-    Error,
+    Error, Wrongs,
     fetch::{self, FetchReport},
     nix_daemon::Connection,
     progress::Progress,
@@ -20,7 +20,8 @@ use surefoot_store::{
 /// How often the clock is asked whether a window begins or ends.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// Fetches a closure; its root is the one of the next system.
+/// Fetches a closure; its root is the one of the next system. `wrongs` is what came wrong in earlier
+/// fetches.
 ///
 /// # Errors
 /// See [`fetch::run`].
@@ -28,9 +29,11 @@ pub(crate) async fn run(
     config: &Config,
     index: ClosureIndex,
     staging: PathBuf,
+    wrongs: &Wrongs,
     progress: &dyn Progress,
 ) -> Result<FetchReport, Error> {
-    let request = request(config, index, staging);
+    let mut request = request(config, index, staging);
+    request.wrongs = wrongs.clone();
     tokio::select! {
         result = fetch::run(&request, progress) => result,
         never = keep_to_windows(&config.fetch, &request.bandwidth) => never,

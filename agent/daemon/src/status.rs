@@ -7,7 +7,8 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use surefoot_api::{
-    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System, Traffic, Word,
+    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System,
+    Traffic, Word,
 };
 use surefoot_core::{
     StorePath,

@@ -21,7 +21,7 @@ use surefoot_core::{
     release::Target,
     resolver::{SwitchUnit, World},
 };
-use surefoot_store::progress;
+use surefoot_store::{Wrongs, progress};
 use tokio::{
     sync::{mpsc, watch},
     task::AbortHandle,
@@ -43,6 +43,7 @@ struct Tools {
     config: Arc<Config>,
     repository: Arc<Repository>,
     staging: PathBuf,
+    wrongs: Wrongs,
     progress: watch::Sender<progress::Status>,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -72,6 +73,7 @@ impl Worker {
                 config,
                 repository,
                 staging: state.path().join("staging"),
+                wrongs: Wrongs::default(),
                 progress,
                 events,
             },
@@ -328,8 +330,14 @@ impl Tools {
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
         let index = self.repository.index(target).await?;
-        let report =
-            fetching::run(&self.config, index, self.staging.clone(), &self.progress).await?;
+        let report = fetching::run(
+            &self.config,
+            index,
+            self.staging.clone(),
+            &self.wrongs,
+            &self.progress,
+        )
+        .await?;
         tracing::info!(
             release = %target.release,
             "fetched {} of {} paths, {} bytes moved",

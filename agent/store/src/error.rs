@@ -125,6 +125,22 @@ pub enum Error {
         /// Bytes that should have come at most.
         expected: u64,
     },
+    /// It came wrong before, and is the same still.
+    #[error(
+        "{url} came wrong before and has not changed since; push it again, or repair the cache. It is asked for again when it changes, or after a day"
+    )]
+    StillWrong {
+        /// Where, without credentials.
+        url: String,
+    },
+    /// Something else came in the place of the file.
+    #[error("{url}: {what}")]
+    Stranger {
+        /// Where, without credentials.
+        url: String,
+        /// What, in words.
+        what: String,
+    },
     /// The compressed file is another one.
     #[error(
         "{} has digest {found}, the closure index says {expected}; the cache serves another file",
@@ -238,7 +254,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Http(error) if error.is_usage() => Kind::Usage,
-            Self::Http(_) | Self::Truncated { .. } => Kind::Network,
+            Self::Http(_) | Self::Truncated { .. } | Self::Stranger { .. } => Kind::Network,
             Self::Status { .. } | Self::Resting { .. } => Kind::Server,
             Self::Missing { .. } => Kind::Missing,
             Self::Url(_) | Self::NotInStore(_) => Kind::Usage,
@@ -250,6 +266,7 @@ impl Error {
             | Self::NarInfo { .. }
             | Self::Disagree { .. }
             | Self::TooLong { .. }
+            | Self::StillWrong { .. }
             | Self::FileHash { .. }
             | Self::NarHash { .. }
             | Self::NarSize { .. }
@@ -360,7 +377,10 @@ mod tests {
                 status: 500,
                 retry_after: None,
             },
-            Error::Resting(text()),
+            Error::Resting {
+                caches: text(),
+                after: Duration::ZERO,
+            },
             Error::Missing {
                 what: text(),
                 caches: text(),

@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     gc_root,
     import::{Importer, concurrency::MAX_IMPORTERS, scheduler::Scheduler},
+    moved,
     nix_daemon::Connection,
     plan::FetchPlan,
     progress::{Meter, Progress, Reporter},
@@ -126,6 +127,24 @@ impl PreparedFetch<'_> {
     /// # Errors
     /// As there.
     pub async fn run(self, progress: &dyn Progress) -> Result<FetchReport> {
+        let request = self.request;
+        let error = match self.once(progress).await {
+            Err(error @ Error::Missing { .. }) => error,
+            done => return done,
+        };
+        let Some(index) = moved::find(request).await? else {
+            return Err(error);
+        };
+        tracing::info!("{error}; the caches name other files for what is missing: fetching these");
+        let request = FetchRequest {
+            index: Arc::new(index),
+            ..request.clone()
+        };
+        let again = prepare(&request).await?;
+        again.once(progress).await
+    }
+
+    async fn once(self, progress: &dyn Progress) -> Result<FetchReport> {
         let Self {
             request,
             caches,
@@ -141,10 +160,13 @@ impl PreparedFetch<'_> {
         if !plan.missing.is_empty() {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
-            tokio::try_join!(
+            let done = tokio::try_join!(
                 download_and_import(request, caches, Scheduler::new(index, &valid), reporter),
                 daemon.add_temp_roots(&missing),
-            )?;
+            );
+            // What was thrown away last is to be known, too.
+            reporter.report();
+            done?;
         }
         let store = request.store_dir.clone();
         if request.sync && store.is_dir() {
@@ -211,6 +233,7 @@ async fn download_and_import(
         downloader: Downloader {
             substituters: caches.into_iter().map(Substituter::new).collect(),
             retry: request.retry,
+            wrongs: request.wrongs.clone(),
             transfers: Transfers {
                 http: Http::new(request.http.clone()),
                 limiter: Limiter::new(request.bandwidth.clone()),

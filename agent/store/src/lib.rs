@@ -47,6 +47,7 @@ pub mod fetch;
 pub mod gc_root;
 mod import;
 pub mod index;
+mod moved;
 pub mod nar;
 pub mod narinfo;
 pub mod nix_daemon;
@@ -57,4 +58,5 @@ pub mod signature;
 pub mod staging;
 
 pub use cache::backoff::Retry;
+pub use download::wrongs::Wrongs;
 pub use error::{Error, Kind, Result};

@@ -1,6 +1,6 @@
 //! What is to be fetched, from where, and how.
 
-use crate::{cache::backoff::Retry, nix_daemon::default_socket};
+use crate::{cache::backoff::Retry, download::wrongs::Wrongs, nix_daemon::default_socket};
 use std::{path::PathBuf, sync::Arc};
 use surefoot_core::{
     closure::{ClosureIndex, SignaturePolicy},
@@ -44,6 +44,8 @@ pub struct FetchRequest {
     pub retry: Retry,
     /// How to speak HTTP.
     pub http: Options,
+    /// What came wrong in this fetch and in those before. Clones share it.
+    pub wrongs: Wrongs,
 }
 
 impl FetchRequest {
@@ -72,6 +74,7 @@ impl FetchRequest {
             sync: true,
             retry: Retry::default(),
             http: Options::default(),
+            wrongs: Wrongs::default(),
         }
     }
 }

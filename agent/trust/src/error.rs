@@ -277,6 +277,7 @@ mod tests {
             Error::NoSuchTarget { name: text() },
             Error::TargetName { name: text() },
             Error::Transport {
+                retry_after: None,
                 url: text(),
                 why: text(),
             },

@@ -636,7 +636,7 @@ fn a_network_that_comes_back_is_asked_over_soon() {
     robot.feed(Event::NetworkChanged);
     // The last try was just now.
     assert!(next(&robot).since(now) <= Duration::from_secs(30));
-    robot.feed(Event::Polled(None));
+    robot.feed(Event::Polled(None.into()));
     let calm = next(&robot);
     robot.feed(Event::NetworkChanged);
     assert_eq!(next(&robot), calm, "nothing has failed");

@@ -5,8 +5,9 @@ use bytes::{Bytes, BytesMut};
 use std::{fmt, io, path::PathBuf};
 use surefoot_http::{
     Http, Response, StatusCode, Url,
-    header::{HeaderMap, HeaderValue, IF_RANGE, RANGE},
+    header::{HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE},
     headers::{content_range, retry_after, validator},
+    page::stranger,
 };
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -21,6 +22,8 @@ pub struct Resume {
     /// The validator (`ETag` or `Last-Modified`) under which they came from this very URL: if the
     /// file has changed since, the server sends all of it (`If-Range`, RFC 9110 § 13.1.5).
     pub validator: Option<String>,
+    /// The version of the file that is not worth asking for: it came wrong before.
+    pub unless: Option<String>,
 }
 
 /// A file on its way.
@@ -39,7 +42,8 @@ pub struct Body {
 
 #[derive(Debug)]
 enum Source {
-    Web(Box<Response>),
+    /// With its first piece, if that was looked at.
+    Web(Box<Response>, Option<Bytes>),
     Disk(tokio::fs::File),
 }
 
@@ -50,7 +54,10 @@ impl Body {
     /// The transfer broke off or stalled.
     pub async fn piece(&mut self) -> Result<Option<Bytes>> {
         match &mut self.source {
-            Source::Web(response) => Ok(response.piece().await?),
+            Source::Web(response, first) => match first.take() {
+                None => Ok(response.piece().await?),
+                first => Ok(first),
+            },
             Source::Disk(file) => {
                 let mut piece = BytesMut::with_capacity(PIECE);
                 file.read_buf(&mut piece)
@@ -70,8 +77,12 @@ pub(super) async fn open_web(
     resume: &Resume,
 ) -> Result<Option<Body>> {
     let wanted = range(resume);
-    let response = http.get(url.clone(), &shown, &wanted).await?;
+    let mut response = http.get(url.clone(), &shown, &wanted).await?;
     let headers = response.headers();
+    let same = response.status() == StatusCode::NOT_MODIFIED || resume.unless == validator(headers);
+    if resume.unless.is_some() && same {
+        return Err(Error::StillWrong { url: shown });
+    }
     let length = response.content_length();
     let (start, total) = match response.status() {
         StatusCode::OK => (0, length),
@@ -97,12 +108,20 @@ pub(super) async fn open_web(
             });
         }
     };
+    let headers = headers.clone();
+    let first = match start {
+        0 => response.piece().await?,
+        _ => None,
+    };
+    if let Some(what) = stranger(&headers, first.as_deref().unwrap_or_default()) {
+        return Err(Error::Stranger { url: shown, what });
+    }
     Ok(Some(Body {
         start,
         total,
-        validator: validator(headers),
+        validator: validator(&headers),
         url: shown,
-        source: Source::Web(Box::new(response)),
+        source: Source::Web(Box::new(response), first),
     }))
 }
 
@@ -110,6 +129,16 @@ pub(super) async fn open_web(
 fn range(resume: &Resume) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if resume.offset == 0 {
+        if let Some(Ok(version)) = resume.unless.as_ref().map(|version| version.parse()) {
+            let version: HeaderValue = version;
+            let is_tag = version.as_bytes().starts_with(b"\"");
+            let name = if is_tag {
+                IF_NONE_MATCH
+            } else {
+                IF_MODIFIED_SINCE
+            };
+            headers.insert(name, version);
+        }
         return headers;
     }
     if let Some(validator) = &resume.validator {

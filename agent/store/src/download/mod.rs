@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod order;
 pub(crate) mod transfer;
+pub(crate) mod wrongs;
 
 use crate::{
     cache::{
@@ -12,8 +13,10 @@ use crate::{
     error::{Error, Kind, Result},
 };
 use std::time::Duration;
+use surefoot_core::distrust::Verdict;
 use tokio::time::{Instant, sleep_until};
 use transfer::{Transfers, missing};
+use wrongs::Wrongs;
 
 /// What all downloads of a fetch share.
 pub(crate) struct Downloader<'a> {
@@ -21,6 +24,7 @@ pub(crate) struct Downloader<'a> {
     pub(crate) substituters: Vec<Substituter>,
     pub(crate) retry: Retry,
     pub(crate) transfers: Transfers<'a>,
+    pub(crate) wrongs: Wrongs,
 }
 
 /// A cache to download from.
@@ -52,8 +56,20 @@ impl Downloader<'_> {
         let mut worst: Option<Error> = None;
         while let Some(at) = self.choose(&out).await {
             let Substituter { cache, backoff } = &self.substituters[at];
-            let Err(error) = self.transfers.attempt(&mut transfer, cache).await else {
+            let url = cache.shown(&info.download.url);
+            let attempt = match self.wrongs.verdict(&url) {
+                Verdict::Leave => Err(Error::StillWrong { url: url.clone() }),
+                verdict => {
+                    let unless = match verdict {
+                        Verdict::IfChanged(version) => Some(version),
+                        _ => None,
+                    };
+                    self.transfers.attempt(&mut transfer, cache, unless).await
+                }
+            };
+            let Err(error) = attempt else {
                 backoff.succeeded();
+                self.wrongs.right(&url);
                 return Ok(());
             };
             tracing::debug!(path = %info.path, %cache, %error, "a download failed");
@@ -61,7 +77,13 @@ impl Downloader<'_> {
                 Kind::Disk => return Err(error),
                 Kind::Missing | Kind::Usage => out[at] = true,
                 // Unless the fault may lie in what was there before.
-                Kind::Wrong => out[at] = transfer.pure,
+                Kind::Wrong => {
+                    let still = matches!(error, Error::StillWrong { .. });
+                    out[at] = transfer.pure || still;
+                    if transfer.pure && !still {
+                        self.wrongs.wrong(&url, transfer.version(&url).as_deref());
+                    }
+                }
                 Kind::Network | Kind::Server | Kind::Daemon => backoff.failed(&error, &self.retry),
             }
             let len = transfer.len();

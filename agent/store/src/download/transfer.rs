@@ -55,6 +55,13 @@ impl Transfer<'_> {
         self.partial().len()
     }
 
+    /// The version under which the last bytes came from this URL, if that is known.
+    pub(super) fn version(&self, url: &str) -> Option<String> {
+        let partial = self.partial();
+        let (origin, version) = partial.origin()?;
+        (origin == url).then(|| version.to_owned())
+    }
+
     fn partial(&self) -> MutexGuard<'_, Partial> {
         // A panic elsewhere left a file that is still checked before it is used.
         self.partial.lock().unwrap_or_else(PoisonError::into_inner)
@@ -154,8 +161,13 @@ impl Transfers<'_> {
         Ok(good)
     }
 
-    /// Tries to complete the file from one cache.
-    pub(super) async fn attempt(&self, transfer: &mut Transfer<'_>, cache: &Cache) -> Result<()> {
+    /// Tries to complete the file from one cache, unless the file there is still of this version.
+    pub(super) async fn attempt(
+        &self,
+        transfer: &mut Transfer<'_>,
+        cache: &Cache,
+        unless: Option<String>,
+    ) -> Result<()> {
         let size = transfer.info.download.file_size;
         let len = transfer.len();
         if size.is_some_and(|size| len > size) {
@@ -163,7 +175,7 @@ impl Transfers<'_> {
         }
         // Everything may be there, but for the last step.
         if size.is_none_or(|size| len != size) {
-            self.receive(transfer, cache).await?;
+            self.receive(transfer, cache, unless).await?;
         }
         if let Err(error) = self.finish(transfer, cache).await {
             if error.kind() == Kind::Wrong {
@@ -176,12 +188,20 @@ impl Transfers<'_> {
         Ok(())
     }
 
-    async fn receive(&self, transfer: &mut Transfer<'_>, cache: &Cache) -> Result<()> {
+    async fn receive(
+        &self,
+        transfer: &mut Transfer<'_>,
+        cache: &Cache,
+        unless: Option<String>,
+    ) -> Result<()> {
         let Download { url, file_size, .. } = &transfer.info.download;
         // Compression may make a file that cannot be compressed a little larger.
         let nar_size = transfer.info.nar_size;
         let limit = file_size.unwrap_or(nar_size + nar_size / 50 + (64 << 10));
-        let resume = self.resume(transfer, cache);
+        let resume = Resume {
+            unless,
+            ..self.resume(transfer, cache)
+        };
         if resume.offset == 0 && !transfer.partial().is_empty() {
             self.restart(transfer).await?;
         }
@@ -262,6 +282,7 @@ impl Transfers<'_> {
             Resume {
                 offset: partial.len(),
                 validator,
+                unless: None,
             }
         } else {
             Resume::default()

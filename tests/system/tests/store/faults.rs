@@ -1,10 +1,13 @@
 //! What goes wrong: a clear error, nothing half done, and it goes on when the cause is gone.
 
-use crate::lab::{Lab, run};
+use crate::lab::{Lab, block_on, run};
 use anyhow::Result;
 use std::{path::Path, process::Command};
 use surefoot_core::Sha256;
-use surefoot_store::{Error, Kind};
+use surefoot_store::{
+    Error, Kind, fetch,
+    progress::{Progress, Status},
+};
 use surefoot_tests::{Fault, Faulty, rig};
 
 /// What one bad answer for the big path must lead to.
@@ -56,8 +59,8 @@ fn a_misbehaving_cache_is_survived_or_named() -> Result<()> {
         ),
         (
             Fault::Other(b"<html>please log in</html>".to_vec()),
-            Repaired { wasted: true },
-            Fails(Kind::Network, "ended after"),
+            free(),
+            Fails(Kind::Network, "this is a web page"),
         ),
     ];
     for (fault, once, always) in cases {
@@ -105,6 +108,106 @@ fn a_cache_that_asks_for_a_pause_gets_it() -> Result<()> {
     request.caches.push(other.url());
     run(&request)?;
     assert_eq!(server.seen().len(), 2);
+    lab.check_fetched(&request)
+}
+
+#[test]
+fn what_came_wrong_is_not_fetched_again_before_it_changes() -> Result<()> {
+    let lab = Lab::new("xz")?;
+    let server = Faulty::start(&lab.cache)?;
+    server.always(lab.big_url(), Fault::Corrupt(lab.big_size() / 2));
+    let request = lab.request(&server.url());
+    let asked = || {
+        let seen = server.seen();
+        seen.iter()
+            .filter(|seen| seen.path.contains(lab.big_url()))
+            .count()
+    };
+    let progress = Seen::default();
+    let fetch = || block_on(fetch::run(&request, &progress)).unwrap_err();
+    for wrong in 1..=2 {
+        let error = fetch();
+        assert!(error.to_string().contains("another file"), "{error}");
+        assert_eq!(asked(), wrong, "it was asked again");
+        assert!(progress.last().wasted >= lab.big_size());
+    }
+    for _ in 0..10 {
+        let error = fetch();
+        assert!(error.to_string().contains("came wrong before"), "{error}");
+        assert_eq!(error.kind(), Kind::Wrong);
+        assert_eq!(progress.last().wasted, 0);
+    }
+    // Repaired, it has another validator. Others need not wait for that.
+    let mut elsewhere = request.clone();
+    let other = Faulty::start(&lab.cache)?;
+    elsewhere.caches.push(other.url());
+    run(&elsewhere)?;
+    lab.check_fetched(&request)?;
+    std::fs::remove_file(&request.gc_root)?;
+    lab.daemon.collect_garbage()?;
+    server.always(lab.big_url(), Fault::NewTag);
+    run(&request)?;
+    lab.check_fetched(&request)
+}
+
+/// Keeps what was said last.
+#[derive(Default)]
+struct Seen(std::sync::Mutex<Status>);
+
+impl Seen {
+    fn last(&self) -> Status {
+        *self.0.lock().expect("no panic elsewhere")
+    }
+}
+
+impl Progress for Seen {
+    fn update(&self, status: &Status) {
+        *self.0.lock().expect("no panic elsewhere") = *status;
+    }
+}
+
+#[test]
+fn a_cache_that_compresses_anew_is_asked_where_the_files_are() -> Result<()> {
+    let lab = Lab::new("xz")?;
+    let server = Faulty::start(&lab.cache)?;
+    let request = lab.request(&server.url());
+    let info = &lab.index.paths[lab.big()];
+    let narinfo = lab.cache.join(format!("{}.narinfo", info.path.hash_part()));
+    let old = lab.cache.join(lab.big_url());
+    let text = std::fs::read_to_string(&narinfo)?;
+    let names = |url: &str, compression: &str| {
+        let lines = text.lines().map(|line| match line.split_once(": ") {
+            Some(("URL", _)) => format!("URL: {url}\n"),
+            Some(("Compression", _)) => format!("Compression: {compression}\n"),
+            Some(("FileHash" | "FileSize", _)) => String::new(),
+            _ => format!("{line}\n"),
+        });
+        std::fs::write(&narinfo, lines.collect::<String>())
+    };
+    rig::run(
+        Command::new("xz")
+            .arg("--decompress")
+            .arg("--keep")
+            .arg(&old),
+    )?;
+    std::fs::rename(old.with_extension(""), lab.cache.join("nar/anew.nar"))?;
+    std::fs::remove_file(&old)?;
+    let small = &lab.index.paths[0].download.url;
+
+    // A cache that names another path's file, or one that is nowhere, or elsewhere, gains nothing.
+    for (url, compression, words) in [
+        (small.as_str(), "xz", "was not imported"),
+        ("nar/gone.nar", "none", "none of the caches"),
+        ("../nar/anew.nar", "none", "none of the caches"),
+    ] {
+        names(url, compression)?;
+        let error = run(&request).unwrap_err();
+        assert!(error.to_string().contains(words), "{url}: {error}");
+        lab.check_clean(&request)?;
+    }
+
+    names("nar/anew.nar", "none")?;
+    run(&request)?;
     lab.check_fetched(&request)
 }
 

@@ -1,0 +1,70 @@
+//! Files that lie elsewhere by now: a cache that compresses its NARs anew, say, has the same path as
+//! another file.
+
+use crate::{
+    cache::Cache,
+    error::Result,
+    nix_daemon::Connection,
+    request::FetchRequest,
+    staging::{Found, Staging, StagingKey},
+};
+use futures_util::{StreamExt, stream};
+use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
+use surefoot_http::Http;
+
+/// The closure with the files that the caches name now for the paths that are missing, if they name
+/// others. Only where a path's NAR lies comes from them: its digest and size stay those that were
+/// signed, and decide.
+///
+/// # Errors
+/// The Nix daemon does not answer. Caches that do not answer are passed over.
+pub(crate) async fn find(request: &FetchRequest) -> Result<Option<ClosureIndex>> {
+    let mut index = (*request.index).clone();
+    let paths: Vec<_> = index.paths.iter().map(|info| &info.path).collect();
+    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    let valid = daemon.valid_paths(&paths).await?;
+    let http = Http::new(request.http.clone());
+    let caches = request.caches.iter().map(|url| Cache::new(url));
+    let caches = caches.collect::<Result<Vec<_>>>()?;
+    let mut asked = Vec::new();
+    for (at, info) in index.paths.iter().enumerate() {
+        let found = Staging::look(&request.staging, &StagingKey::of(info));
+        if !valid.contains(&info.path) && !matches!(found, Found::Whole(_)) {
+            let (http, caches) = (&http, &caches);
+            asked.push(async move { (at, elsewhere(http, caches, info).await) });
+        }
+    }
+    let connections = request.connections.clamp(1, 64);
+    let found: Vec<_> = stream::iter(asked)
+        .buffer_unordered(connections)
+        .collect()
+        .await;
+    let mut moved = false;
+    for (at, download) in found {
+        if let Some(download) = download {
+            index.paths[at].download = download;
+            moved = true;
+        }
+    }
+    // What a cache names may lead out of it.
+    Ok(Some(index).filter(|index| moved && index.check().is_ok()))
+}
+
+/// Where the first cache that knows a path says that its NAR lies, if that is elsewhere.
+async fn elsewhere(http: &Http, caches: &[Cache], info: &PathInfo) -> Option<Download> {
+    for cache in caches {
+        let Ok(Some(now)) = cache.narinfo(http, &info.path).await else {
+            continue;
+        };
+        let now = now.0;
+        if (now.nar_hash, now.nar_size) == (info.nar_hash, info.nar_size) {
+            return (now.download.url != info.download.url).then_some(Download {
+                // Nobody signed these.
+                file_hash: None,
+                file_size: None,
+                ..now.download
+            });
+        }
+    }
+    None
+}
