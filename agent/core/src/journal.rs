@@ -33,6 +33,9 @@ pub const MAX_IN_FULL: usize = 8;
 /// Holds of different owners that are remembered at a time.
 pub const MAX_HOLDS: usize = 64;
 
+/// Releases remembered that were there before the memory was lost, newest last.
+pub const MAX_SEEN: usize = 64;
+
 /// Past events remembered, newest last.
 pub const MAX_HISTORY: usize = 200;
 
@@ -86,10 +89,20 @@ pub struct Journal {
 pub struct Loss {
     /// What was found, in a sentence.
     pub why: String,
-    /// The release that was offered first since then. It may have failed here before, so the robot
-    /// waits for another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub known: Option<Target>,
+    /// The releases that were there before the loss, or else the one that was offered first since
+    /// then, at most [`MAX_SEEN`]. They may have failed here, so the robot waits for another one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Seen>,
+}
+
+/// A release with its system on this robot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// The release.
+    pub release: Name,
+    /// Its system.
+    pub system: StorePath,
 }
 
 impl Loss {
@@ -98,10 +111,10 @@ impl Loss {
     pub fn because(why: &str) -> Self {
         Self {
             why: format!(
-                "the robot's memory was lost ({why}): which releases failed here is unknown; it waits for a release that is newer than the first one \
-                 offered since, or for `surefoot update`"
+                "the robot's memory was lost ({why}): which releases failed here is unknown; it waits for `surefoot update`, or, unless \
+                 `memory.lost` is \"technician\", for a release that was not there before"
             ),
-            known: None,
+            seen: Vec::new(),
         }
     }
 }

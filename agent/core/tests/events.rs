@@ -12,7 +12,7 @@ use surefoot_core::{
     journal::{Journal, MAX_BLOCKED, MAX_JOURNAL_BYTES, What},
     lease::Leases,
     machine::{
-        Context, DriftPolicy, Event, Machine, Policy, Request,
+        AfterLoss, Context, DriftPolicy, Event, Machine, Policy, Request,
         state::{Generation, State},
     },
     release::{Manifest, RebootPolicy, Target},
@@ -47,6 +47,7 @@ fn policy() -> Policy {
         leases: Vec::new(),
         gate_interval: second,
         drift: DriftPolicy::Report,
+        after_loss: AfterLoss::NextRelease,
         keep: 1,
     }
 }

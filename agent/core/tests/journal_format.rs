@@ -11,7 +11,7 @@ use surefoot_core::{
     journal::{Blocked, Journal},
     lease::Leases,
     machine::{
-        Context, DriftPolicy, Effect, Event, Machine, Policy,
+        AfterLoss, Context, DriftPolicy, Effect, Event, Machine, Policy,
         state::{Cause, Evidence, State},
     },
     resolver::{SwitchUnit, Trace, World},
@@ -228,6 +228,7 @@ fn policy() -> Policy {
         leases: Vec::new(),
         gate_interval: second,
         drift: DriftPolicy::Report,
+        after_loss: AfterLoss::NextRelease,
         keep: 1,
     }
 }

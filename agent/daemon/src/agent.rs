@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
-    fault, log,
+    fault, log, repository,
     robot::{clock, network, nixos, process},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
@@ -101,6 +101,9 @@ impl Agent {
         }
         if lost {
             journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
+            if let Some(loss) = &mut journal.lost {
+                loss.seen = repository::seen(&config, &state.path());
+            }
         }
         let boot = clock::boot_id();
         let runtime = RuntimeDir::new(&config);

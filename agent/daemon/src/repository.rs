@@ -12,8 +12,9 @@ use surefoot_api::{ClockState, Knowledge, Word};
 use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
+    journal::{MAX_SEEN, Seen},
     offers::Offers,
-    release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, Target, manifest_target},
+    release::{Label, Listed, MAX_MANIFEST_BYTES, Manifest, Name, Target, manifest_target},
 };
 use surefoot_http::Options;
 use surefoot_trust::{Client, Clock, Error};
@@ -220,6 +221,26 @@ fn open(trust: surefoot_trust::Config) -> anyhow::Result<Client> {
         );
     }
     Ok(client)
+}
+
+/// The releases for this robot in the manifests that were read before, newest last: as far as the copies
+/// in the state directory go. Nothing is asked of the network, and nothing is believed but that these
+/// releases were there.
+pub(crate) fn seen(config: &Config, state_dir: &Path) -> Vec<Seen> {
+    let mut seen: Vec<Seen> =
+        surefoot_trust::cached_targets(&state_dir.join("trust"), MAX_MANIFEST_BYTES)
+            .filter_map(|bytes| Manifest::parse(&bytes, &config.channel).ok())
+            .flat_map(|manifest| manifest.releases)
+            .filter_map(|listed| match listed {
+                Listed::Known(release) => Some(Seen {
+                    system: release.systems.get(&config.model)?.toplevel.clone(),
+                    release: release.id,
+                }),
+                Listed::Other(_) => None,
+            })
+            .collect();
+    seen.drain(..seen.len().saturating_sub(MAX_SEEN));
+    seen
 }
 
 /// Gives the kernel what an allocator keeps of freed memory: after an update several times what an

@@ -15,7 +15,7 @@ use surefoot_core::{
     gate::Stage,
     journal::Journal,
     lease::Leases,
-    machine::{Answer, DriftPolicy, Event, Machine, Policy, state::State},
+    machine::{AfterLoss, Answer, DriftPolicy, Event, Machine, Policy, state::State},
     release::{RebootPolicy, Target},
     resolver::{SwitchUnit, Trace, World},
     switch::{Order, Outcome},
@@ -63,6 +63,7 @@ pub fn policy() -> Policy {
         leases: Vec::new(),
         gate_interval: Duration::from_secs(30),
         drift: DriftPolicy::Report,
+        after_loss: AfterLoss::NextRelease,
         keep: 2,
     }
 }

@@ -5,9 +5,9 @@
 use std::time::Duration;
 use surefoot_core::{
     RollbackTo,
-    journal::{Journal, Loss, MAX_HOLDS, What},
+    journal::{Journal, Loss, MAX_HOLDS, Seen, What},
     machine::{
-        DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
+        AfterLoss, DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
         state::{Cause, Phase, State, Trial},
     },
     switch::{Action, Outcome},
@@ -796,10 +796,46 @@ fn after_a_loss_on_the_newest_release_the_next_one_is_tried() {
         .journal
         .lost
         .as_ref()
-        .and_then(|loss| loss.known.clone());
-    assert_eq!(known, Some(release('b')));
+        .map(|loss| loss.seen[0].system.clone());
+    assert_eq!(known, Some(system('b')));
     robot.published = Some(release('c'));
     robot.settle_until(|robot| *robot.confirmed() == system('c'));
+}
+
+#[test]
+fn after_a_loss_what_was_there_before_is_not_tried_and_what_is_new_is_at_once() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    lose_memory(&mut robot);
+    let seen = |c| Seen {
+        release: release(c).release,
+        system: system(c),
+    };
+    robot.kill();
+    robot.journal.lost.as_mut().unwrap().seen = vec![seen('b'), seen('c')];
+    robot.start();
+    for old in ['b', 'c'] {
+        robot.published = Some(release(old));
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('a'));
+    }
+    // The first that is offered since, and new.
+    robot.published = Some(release('d'));
+    robot.settle_until(|robot| *robot.confirmed() == system('d'));
+}
+
+#[test]
+fn after_a_loss_nothing_is_tried_where_a_technician_is_to_say_go() {
+    let mut robot = robot();
+    robot.policy.after_loss = AfterLoss::Technician;
+    lose_memory(&mut robot);
+    for new in ['b', 'c'] {
+        robot.published = Some(release(new));
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('a'));
+    }
+    update_to(&mut robot, 'c');
+    assert_eq!(robot.journal.lost, None);
 }
 
 #[test]

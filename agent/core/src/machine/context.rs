@@ -61,6 +61,8 @@ pub struct Policy {
     pub gate_interval: Duration,
     /// What happens when somebody switched by hand.
     pub drift: DriftPolicy,
+    /// What is waited for where the robot's memory was lost.
+    pub after_loss: AfterLoss,
     /// Earlier systems that are kept for a rollback.
     pub keep: usize,
 }
@@ -76,6 +78,17 @@ pub enum DriftPolicy {
     Adopt,
     /// Switch back to the confirmed system.
     Restore,
+}
+
+/// What the robot waits for before it tries a release again, where its memory was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AfterLoss {
+    /// A release that was not there before the loss: it cannot have failed here. Gates and leases are
+    /// asked as ever.
+    #[default]
+    NextRelease,
+    /// A technician who asks for an update.
+    Technician,
 }
 
 /// What a decision may depend on besides the journal and the event.

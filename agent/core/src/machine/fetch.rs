@@ -1,6 +1,7 @@
 //! Polling the repository and bringing what it offers: the states Idle and Fetching.
 
 use super::{
+    context::AfterLoss,
     decision::{Decision, Due},
     effect::Effect,
     event::Unserved,
@@ -8,7 +9,7 @@ use super::{
 use crate::{
     events::Kind,
     gate::Stage,
-    journal::What,
+    journal::{Seen, What},
     machine::state::{Fetching, Ready, State},
     offers::{Choice, LeftAlone, Offers},
     release::Target,
@@ -127,11 +128,19 @@ impl Decision<'_> {
         }
     }
 
-    /// Whether the memory was lost, and this is what was offered when that was noticed.
+    /// Whether the memory was lost, and this release was there before, as far as that is known: by the
+    /// manifest that was read before, or else because it is the first that was offered since.
     fn may_have_failed_before_the_loss(&mut self, target: &Target) -> bool {
+        let policy = self.cx.policy.after_loss;
         self.journal.lost.as_mut().is_some_and(|loss| {
-            let known = loss.known.get_or_insert_with(|| target.clone());
-            known.release == target.release || known.system == target.system
+            if loss.seen.is_empty() {
+                loss.seen.push(Seen {
+                    release: target.release.clone(),
+                    system: target.system.clone(),
+                });
+            }
+            let same = |seen: &Seen| seen.release == target.release || seen.system == target.system;
+            policy == AfterLoss::Technician || loss.seen.iter().any(same)
         })
     }
 

@@ -36,7 +36,9 @@ pub mod state;
 mod trial;
 mod unknown;
 
-pub use context::{Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE};
+pub use context::{
+    AfterLoss, Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE,
+};
 pub use effect::{Effect, Guards};
 pub use event::{Answer, Event, Refusal, Request, Unserved};
 

@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting, Stage,
-        TimeOfDay, UnitGlob, UnitName,
+        Address, AfterLoss, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting,
+        Stage, TimeOfDay, UnitGlob, UnitName,
     },
 };
 use crate::boot::loaders::LoaderChoice;
@@ -53,6 +53,8 @@ settings! {
         fetch: Fetch,
         /// See there.
         gates: Gates,
+        /// See there.
+        memory: Memory,
         /// See there.
         trial: Trial,
         /// See there.
@@ -243,6 +245,17 @@ settings! {
         exec: Exec;
         /// When it is killed and says no.
         timeout: Duration = "30s" in "100ms" to "1h";
+    }
+}
+
+settings! {
+    /// What the robot remembers.
+    table Memory = "memory"
+    keys {
+        /// What it waits for where its memory was lost and it cannot tell which releases failed here:
+        /// a `"next-release"`, one that was not there before the loss, or a `"technician"` who says
+        /// `surefoot update`.
+        lost: AfterLoss = "next-release";
     }
 }
 

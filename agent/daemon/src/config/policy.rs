@@ -1,7 +1,10 @@
 //! What the configuration means for decisions.
 
-use super::{keys::Config, values::Drift};
-use surefoot_core::machine::{DriftPolicy, Policy};
+use super::{
+    keys::Config,
+    values::{self, Drift},
+};
+use surefoot_core::machine::{AfterLoss, DriftPolicy, Policy};
 
 impl From<&Config> for Policy {
     fn from(config: &Config) -> Self {
@@ -28,6 +31,10 @@ impl From<&Config> for Policy {
                 Drift::Report => DriftPolicy::Report,
                 Drift::Adopt => DriftPolicy::Adopt,
                 Drift::Restore => DriftPolicy::Restore,
+            },
+            after_loss: match config.memory.lost {
+                values::AfterLoss::NextRelease => AfterLoss::NextRelease,
+                values::AfterLoss::Technician => AfterLoss::Technician,
             },
             keep: config.fetch.keep as usize,
         }

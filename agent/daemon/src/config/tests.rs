@@ -7,7 +7,7 @@ use super::{
 };
 use proptest::prelude::*;
 use std::{fs, path::Path, sync::Arc, time::Duration};
-use surefoot_core::machine::{DriftPolicy, Policy};
+use surefoot_core::machine::{AfterLoss, DriftPolicy, Policy};
 use toml::de::DeValue;
 
 pub(crate) const MINIMAL: &str =
@@ -57,10 +57,11 @@ fn three_keys_are_enough() {
 fn decisions_follow_the_configuration() {
     let config = good(&[
         MINIMAL,
-        "[trial]\ndrift = 'adopt'\nattempts = 7\n[fetch]\nkeep = 4",
+        "[trial]\ndrift = 'adopt'\nattempts = 7\n[fetch]\nkeep = 4\n[memory]\nlost = 'technician'",
     ]);
     let policy = Policy::from(&config);
     assert_eq!(policy.drift, DriftPolicy::Adopt);
+    assert_eq!(policy.after_loss, AfterLoss::Technician);
     assert_eq!((policy.trial_attempts, policy.keep), (7, 4));
     assert_eq!(policy.health_deadline, Duration::from_secs(300));
 }

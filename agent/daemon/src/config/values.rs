@@ -540,6 +540,16 @@ choice! {
 }
 
 choice! {
+    /// What a robot waits for whose memory was lost.
+    AfterLoss {
+        /// A release that was not there before.
+        NextRelease = "next-release",
+        /// `surefoot update`.
+        Technician = "technician",
+    }
+}
+
+choice! {
     /// A step of an update that gates are asked before.
     Stage {
         /// The repository is asked.

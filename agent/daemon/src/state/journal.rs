@@ -70,7 +70,7 @@ pub(crate) fn unusable(why: &anyhow::Error) -> Journal {
     Journal {
         lost: Some(Loss {
             why: format!("what the robot remembers cannot be used: {why:#}"),
-            known: None,
+            seen: Vec::new(),
         }),
         ..Journal::default()
     }

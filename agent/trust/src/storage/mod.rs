@@ -7,3 +7,4 @@ mod target_cache;
 pub(crate) use slots::OneSlot;
 pub(crate) use slots::{Found, Slots, TrustedState, disk};
 pub(crate) use target_cache::TargetCache;
+pub use target_cache::cached_targets;

@@ -48,3 +48,16 @@ impl TargetCache {
         }
     }
 }
+
+/// The targets of at most `max` bytes that were read lately and are kept in the state directory of a
+/// [`Client`](crate::Client), oldest first. They were verified when they came; nothing is verified now, so
+/// they tell what was offered once, and nothing else.
+pub fn cached_targets(state_dir: &Path, max: u64) -> impl Iterator<Item = Vec<u8>> {
+    let entries = fs::read_dir(TargetCache::new(state_dir).dir);
+    let mut paths: Vec<_> = (entries.into_iter().flatten().flatten())
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    paths.sort();
+    let read = move |(_, path): (_, PathBuf)| files::read(&path, max).ok().flatten();
+    paths.into_iter().filter_map(read)
+}
