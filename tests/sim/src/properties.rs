@@ -7,7 +7,7 @@ use surefoot_core::{
     journal::{Journal, MAX_BLOCKED, MAX_HISTORY, What},
     machine::{
         Context, Decided, Effect, Event, MAX_REBOOTS, Machine, Policy, Request,
-        state::{Mode, Origin, Phase, State, Trial},
+        state::{Cause, Mode, Origin, Phase, State, Trial},
     },
     release::Name,
     switch::Action,
@@ -496,6 +496,16 @@ fn failed_is_remembered(_: &Robot, change: &Change<'_>) -> Verdict {
     let (Some(target), true, State::Idle) = (target, left, &after.state) else {
         return Ok(());
     };
+    // What was called back before it was booted did not fail.
+    if let State::Reverting(reverting) = &before.state
+        && reverting.evidence.cause == Cause::Withdrawn
+    {
+        let last = after.history.last();
+        return must(
+            last.is_some_and(|record| record.what == What::Interrupted),
+            || format!("that {} was called back is not told", target.release),
+        );
+    }
     let confirmed = after.confirmed.as_ref();
     let is =
         |release: &Name, system: &StorePath| *release == target.release && *system == target.system;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::time::Duration;
 use surefoot_core::{
     gate::{Closed, Stage},
     machine::{
@@ -115,6 +116,49 @@ fn a_gate_that_closes_while_the_release_is_looked_at_stops_it() {
         robot.closed.clear();
         stands_on_b(&mut robot);
     }
+}
+
+#[test]
+fn a_release_that_is_called_back_while_it_waits_for_its_reboot_is_not_booted() {
+    for instead in [None, Some('c')] {
+        let mut robot = robot(true);
+        robot.closed.insert(Stage::Reboot);
+        update(&mut robot);
+        assert!(is_staged(&robot));
+        robot.published = instead.map(release);
+        robot.settle_until(|robot| robot.profile == system('a'));
+        robot.closed.clear();
+        robot.settle();
+        assert_eq!(robot.boots, 1, "nobody booted it");
+        assert!(robot.journal.blocked.is_empty() && robot.journal.attempts.is_none());
+        assert_eq!(*robot.confirmed(), system(instead.unwrap_or('a')));
+    }
+}
+
+#[test]
+fn the_repository_is_asked_once_more_before_a_reboot_that_waited() {
+    let mut robot = robot(true);
+    robot.closed.insert(Stage::Reboot);
+    robot.policy.poll_interval = Duration::from_secs(1_000_000);
+    update(&mut robot);
+    assert!(is_staged(&robot));
+    robot.published = None;
+    robot.pass(Duration::from_secs(600));
+    robot.closed.clear();
+    robot.settle();
+    assert_eq!(robot.boots, 1, "nobody booted it");
+    assert_eq!(robot.profile, system('a'));
+    // Where it cannot be asked, what was signed last counts.
+    let mut robot = self::robot(true);
+    robot.closed.insert(Stage::Reboot);
+    update(&mut robot);
+    robot.outage = true;
+    robot.pass(Duration::from_secs(600));
+    robot.closed.clear();
+    robot.settle_until(|robot| robot.log.contains("AimBoot"));
+    robot.outage = false;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
 }
 
 #[test]

@@ -17,6 +17,10 @@ pub const MAX_REBOOTS: u32 = 3;
 /// fires into an agent that is just deciding.
 pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
 
+/// How old the repository's last answer may be when something is about to be disturbed: a release may
+/// have been called back meanwhile.
+pub(super) const RECENT: Duration = Duration::from_secs(120);
+
 /// How long a reboot that was ordered may take to happen before it is ordered again.
 pub const REBOOT_PATIENCE: Duration = Duration::from_secs(300);
 

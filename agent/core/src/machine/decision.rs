@@ -19,6 +19,8 @@ pub(super) struct Decision<'a> {
     pub(super) memory: Memory,
     pub(super) effects: Vec<Effect>,
     pub(super) occurrences: Vec<Occurrence>,
+    /// A hold or a lease that held the robot back has ended in this step.
+    pub(super) freed: bool,
     pub(super) cx: &'a Context<'a>,
 }
 
@@ -29,19 +31,16 @@ pub(super) struct Due {
     pub(super) retry: bool,
     /// The repository is to be asked.
     pub(super) poll: bool,
-    /// A hold or a lease that held the robot back has ended.
-    pub(super) freed: bool,
 }
 
 impl Decision<'_> {
     /// What is due now; drops what has ended.
     pub(super) fn due(&mut self) -> Due {
         let now = self.cx.now;
-        let freed = self.expire();
+        self.expire();
         Due {
             retry: self.memory.retry.take_if(|at| *at <= now).is_some(),
             poll: self.memory.next_poll.is_some_and(|at| at <= now),
-            freed,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Polling the repository and bringing what it offers: the states Idle and Fetching.
 
 use super::{
-    context::AfterLoss,
+    context::{AfterLoss, RECENT},
     decision::{Decision, Due},
     effect::Effect,
     event::Unserved,
@@ -10,7 +10,7 @@ use crate::{
     events::Kind,
     gate::Stage,
     journal::{Seen, What},
-    machine::state::{Fetching, Ready, State},
+    machine::state::{Cause, Evidence, Fetching, Phase, Ready, State, Trial},
     offers::{Choice, LeftAlone, Offers},
     release::Target,
     retry,
@@ -41,6 +41,27 @@ impl Decision<'_> {
         }
     }
 
+    /// Before anything is disturbed: whether the repository has to be asked first, once more. Its answer,
+    /// or that there is none, goes on with what waits.
+    pub(super) fn asks_repository_first(&mut self) -> bool {
+        let asked = self.memory.asked;
+        let recent = asked.is_some_and(|at| self.cx.now.since(at) <= RECENT);
+        if !recent {
+            self.memory.asks_first = true;
+            self.poll();
+        }
+        !recent
+    }
+
+    /// The repository was asked, or could not be.
+    pub(super) fn has_asked(&mut self) {
+        self.memory.polling = false;
+        self.memory.asked = Some(self.cx.now);
+        if std::mem::take(&mut self.memory.asks_first) {
+            self.ask_gates_if_free();
+        }
+    }
+
     pub(super) fn on_polled(&mut self, offers: &Offers) {
         let confirmed = self.journal.confirmed.as_ref();
         let Choice {
@@ -53,7 +74,6 @@ impl Decision<'_> {
         });
         let policy = self.cx.policy;
         let delay = retry::interval(policy.poll_interval, policy.jitter, self.cx.random);
-        self.memory.polling = false;
         self.memory.repository.succeeded();
         self.memory.poll_error = None;
         self.memory.next_poll = Some(self.cx.now + delay);
@@ -64,17 +84,39 @@ impl Decision<'_> {
             State::Fetching(Fetching { target }) | State::Ready(Ready { target }) => {
                 Some(target.clone())
             }
+            State::Trial(Trial {
+                target: Some(target),
+                phase: Phase::Staged,
+                ..
+            }) => Some(target.clone()),
             // An answer that comes late: the trial goes first.
             State::Trial(_) | State::Committing(_) | State::Reverting(_) | State::Unknown(_) => {
+                self.memory.polling = false;
                 return;
             }
         };
+        let replaced_by = offered.as_ref().map(|target| target.release.clone());
         let wanted = offered.filter(|target| {
             // First of all: what is offered after a loss is noticed whether it would be tried or not.
             let suspicious = self.may_have_failed_before_the_loss(target);
             self.memory.drift.is_none() && self.is_to_be_tried(target) && !suspicious
         });
-        if before == wanted {
+        let staged = matches!(self.journal.state, State::Trial(_));
+        let what = |target: &Target| (target.release.clone(), target.system.clone());
+        if before == wanted || staged && before.as_ref().map(what) == wanted.as_ref().map(what) {
+            self.has_asked();
+            return;
+        }
+        self.memory.asks_first = false;
+        self.has_asked();
+        if staged {
+            let why = match replaced_by {
+                Some(other) if before.is_none_or(|before| before.release != other) => {
+                    format!("release {other} is offered in its place")
+                }
+                _ => "it is not offered any more".to_owned(),
+            };
+            self.abandon(Evidence::plain(Cause::Withdrawn, why));
             return;
         }
         if before.is_some() {
@@ -149,10 +191,10 @@ impl Decision<'_> {
         let (policy, now, random) = (self.cx.policy, self.cx.now, self.cx.random);
         let bounds = (policy.backoff_base, policy.backoff_max);
         let next = (self.memory.repository).failed(now, bounds, pause, random);
-        self.memory.polling = false;
         self.memory.poll_error = Some(why);
         self.memory.next_poll = Some(next);
         self.judge_suspect(false);
+        self.has_asked();
     }
 
     /// Blocks what failed only in reaching the repository, if that is reached from the system before,

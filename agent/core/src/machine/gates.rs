@@ -10,7 +10,7 @@ use crate::{
     gate::{Closed, Stage},
     hold::Hold,
     lease::Lease,
-    machine::state::{Fetching, Ready, State},
+    machine::state::{Fetching, Phase, Ready, State, Trial},
     release::Name,
 };
 
@@ -37,13 +37,22 @@ impl Decision<'_> {
         let inspected = self.memory.inspected.take_if(|_| stage == Stage::Activate);
         let again = self.cx.now + self.cx.policy.gate_interval;
         match (stage, &self.journal.state) {
-            (Stage::Check, State::Idle | State::Fetching(_) | State::Ready(_)) if open => {
+            (
+                Stage::Check,
+                State::Idle
+                | State::Fetching(_)
+                | State::Ready(_)
+                | State::Trial(Trial {
+                    phase: Phase::Staged,
+                    ..
+                }),
+            ) if open => {
                 self.effects.push(Effect::Poll);
             }
             // Or something has begun meanwhile, and goes first.
             (Stage::Check, _) => {
-                self.memory.polling = false;
                 self.memory.next_poll = Some(again);
+                self.has_asked();
             }
             (Stage::Download, State::Fetching(Fetching { target })) if open => {
                 let fetch = Effect::Fetch(target.clone());
@@ -60,10 +69,15 @@ impl Decision<'_> {
                 let target = target.clone();
                 match inspected {
                     Some(inspected) => self.begin_trial(target, inspected),
+                    None if self.asks_repository_first() => {}
                     None => self.effects.push(Effect::Inspect(target)),
                 }
             }
-            (Stage::Reboot, _) if open => self.aim_boot(),
+            (Stage::Reboot, _) if open => {
+                if !self.asks_repository_first() {
+                    self.aim_boot();
+                }
+            }
             (Stage::Activate | Stage::Reboot, _) => self.memory.retry = Some(again),
         }
     }
@@ -89,8 +103,8 @@ impl Decision<'_> {
         leases.closed(&self.cx.policy.leases, self.cx.now)
     }
 
-    /// Drops holds and leases that have ended; says whether one of them held the robot back.
-    pub(super) fn expire(&mut self) -> bool {
+    /// Drops holds and leases that have ended. Whatever step finds that goes on with what waited for it.
+    pub(super) fn expire(&mut self) {
         let now = self.cx.now;
         let leases = self.memory.leases.iter();
         let leases = leases.filter(|lease| lease.until <= now);
@@ -102,7 +116,7 @@ impl Decision<'_> {
         let lapsed = self.memory.leases.expire(now);
         let over = |hold: &mut Hold| hold.ends().is_some_and(|end| end <= now);
         let holds: Vec<Hold> = self.journal.holds.extract_if(.., over).collect();
-        let freed = lapsed || !holds.is_empty();
+        self.freed |= lapsed || !holds.is_empty();
         ended.extend(
             holds
                 .into_iter()
@@ -111,7 +125,15 @@ impl Decision<'_> {
         for kind in ended {
             self.happened(kind);
         }
-        freed
+    }
+
+    /// A hold or a lease has ended: goes on with what waited for it.
+    pub(super) fn on_freed(&mut self) {
+        if matches!(self.journal.state, State::Unknown(_)) {
+            self.look_again();
+        } else {
+            self.ask_gates_if_free();
+        }
     }
 
     /// Asks the gates of what waits, if nobody holds it back: the robot may have changed since.

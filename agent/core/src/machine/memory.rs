@@ -22,6 +22,10 @@ pub(super) struct Memory {
     pub(super) polling: bool,
     /// How the repository is left alone after failures.
     pub(super) repository: Patience,
+    /// When the repository last answered, or could not be asked.
+    pub(super) asked: Option<Instant>,
+    /// What waits for a gate waits for the repository first.
+    pub(super) asks_first: bool,
     /// How the caches are.
     pub(super) caches: Patience,
     /// What fetches have moved within a day.

@@ -207,8 +207,11 @@ impl Machine {
             State::Trial(Trial {
                 phase: Phase::Staged,
                 ..
-            })
-            | State::Unknown(_) => times.extend(self.ends()),
+            }) => {
+                times.push(self.next_poll_if_free());
+                times.extend(self.ends());
+            }
+            State::Unknown(_) => times.extend(self.ends()),
             State::Trial(_) | State::Committing(_) | State::Reverting(_) => {}
         }
         times.into_iter().flatten().min()
@@ -234,9 +237,13 @@ impl Machine {
             memory: self.memory.clone(),
             effects: Vec::new(),
             occurrences: Vec::new(),
+            freed: false,
             cx,
         };
         let answer = decision.take(event);
+        if std::mem::take(&mut decision.freed) {
+            decision.on_freed();
+        }
         if decision.memory.drift != self.memory.drift
             && let Some(system) = decision.memory.drift.clone()
         {

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 impl Decision<'_> {
     pub(super) fn tick_ready(&mut self, due: Due) {
-        if due.retry || due.freed {
+        if due.retry {
             self.ask_gates_if_free();
         }
         if due.poll {

@@ -134,6 +134,9 @@ impl Decision<'_> {
             }
             state => {
                 let answer = format!("an update is under way ({})", state.name());
+                if state.waits_for().is_some() {
+                    self.poll();
+                }
                 self.ask_gates_if_free();
                 Ok(answer)
             }

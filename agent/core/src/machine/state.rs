@@ -292,6 +292,8 @@ pub enum Cause {
     Rollback,
     /// Profile or boot loader could not be written.
     Commit,
+    /// It waited for its reboot, and was called back or replaced.
+    Withdrawn,
 }
 
 impl State {
@@ -509,7 +511,10 @@ impl Cause {
     /// Whether it says anything about the release. What does not may be tried again.
     #[must_use]
     pub const fn is_verdict(self) -> bool {
-        !matches!(self, Self::Interrupted | Self::OneShotLost)
+        !matches!(
+            self,
+            Self::Interrupted | Self::OneShotLost | Self::Withdrawn
+        )
     }
 }
 

@@ -18,7 +18,14 @@ impl Decision<'_> {
     pub(super) fn tick_trial(&mut self, trial: &Trial, due: Due) {
         match trial.phase {
             Phase::Soaking { deadline } => self.tick_soak(trial, deadline),
-            Phase::Staged if due.retry || due.freed => self.ask_gates_if_free(),
+            Phase::Staged => {
+                if due.retry {
+                    self.ask_gates_if_free();
+                }
+                if due.poll {
+                    self.poll();
+                }
+            }
             Phase::Booting if due.retry => self.reboot_into_trial(),
             _ => {}
         }
@@ -188,6 +195,19 @@ impl Decision<'_> {
             self.report(problem);
             return;
         };
+        if evidence.cause == Cause::Withdrawn {
+            // Nobody failed.
+            self.record(
+                What::Interrupted,
+                target.system,
+                Some(target.release),
+                Some(evidence.message),
+                None,
+            );
+            self.go(State::Idle);
+            self.poll();
+            return;
+        }
         let count = self.count_attempt(&target.release, &target.system);
         if count < self.cx.policy.trial_attempts {
             self.record(

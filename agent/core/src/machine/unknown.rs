@@ -24,10 +24,14 @@ pub(super) struct Stray {
 
 impl Decision<'_> {
     pub(super) fn tick_unknown(&mut self, due: Due) {
-        if due.retry || due.freed {
-            // It is decided by a new look at the robot, which comes before every poll.
-            self.effects.push(Effect::Poll);
+        if due.retry {
+            self.look_again();
         }
+    }
+
+    /// What is to be done is decided by a new look at the robot, which comes before every poll.
+    pub(super) fn look_again(&mut self) {
+        self.effects.push(Effect::Poll);
     }
 
     /// The confirmed system runs: nothing is left to undo. The guards stay: a switch that nobody here
