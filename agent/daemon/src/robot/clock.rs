@@ -39,16 +39,35 @@ pub(crate) fn now() -> Now {
 fn synced() -> bool {
     // SAFETY: `timex` is plain numbers, for which all zeros is a value; with `modes` zero the call
     // changes nothing and writes only into the struct.
-    let (state, status) = unsafe {
+    let (state, error) = unsafe {
         let mut timex: nix::libc::timex = std::mem::zeroed();
-        (nix::libc::adjtimex(&raw mut timex), timex.status)
+        (nix::libc::adjtimex(&raw mut timex), timex.maxerror)
     };
-    (0..nix::libc::TIME_ERROR).contains(&state) && status & nix::libc::STA_UNSYNC == 0
+    is_kept(state, error)
+}
+
+/// What `adjtimex(2)` gave, judged as systemd does (`timedate/timedated.c`, `ntp_synced`): by the
+/// largest error that the clock may have, microseconds. It is 16 s where nobody keeps the clock. The
+/// flag `STA_UNSYNC` says less: chrony clears it only where it is told to have the kernel set the
+/// hardware clock (`rtcsync`).
+const fn is_kept(state: i32, max_error: i64) -> bool {
+    state >= 0 && max_error < 16_000_000
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_kept_if_its_error_is_bounded_whatever_the_flag_says() {
+        let unsynced = nix::libc::TIME_ERROR;
+        assert!(is_kept(nix::libc::TIME_OK, 1_500));
+        // chrony without rtcsync.
+        assert!(is_kept(unsynced, 20_000));
+        // Since the boot, and long after the last answer of a server.
+        assert!(!is_kept(unsynced, 16_000_000));
+        assert!(!is_kept(-1, 0));
+    }
 
     #[test]
     fn the_clock_of_a_boot_runs() {
