@@ -49,6 +49,11 @@ let
     lib.filterAttrs (name: device: !opensItself name device) initrd.luks.devices
   );
 
+  # As the agent's own `Gates::know_of_work`.
+  activates = lib.any (gate: lib.elem "activate" gate.stages);
+  gatesKnowOfWork =
+    settings.gates.leases != [ ] || activates settings.gates.window || activates settings.gates.command;
+
   # Only a file of the configuration can be looked at here.
   anchor = if lib.isPath cfg.trustAnchor then cfg.trustAnchor else null;
   anchorIsThere = anchor != null && builtins.pathExists anchor;
@@ -189,6 +194,11 @@ in
         services.surefoot: name the watchdog's driver in services.surefoot.watchdog.modules, or say with the
         empty list that it is built into the kernel. Loaded late, it does not undo a new kernel that hangs
         before systemd runs.
+      ''
+      ++ optional (!gatesKnowOfWork && !settings.gates.none) ''
+        services.surefoot: nothing keeps the robot from being switched or rebooted while it works. Name in
+        settings.gates.leases what has to say that the robot is free, or say that it may be switched at any
+        moment: settings.gates.none = true.
       ''
       ++ optional (settings.gates.leases != [ ] && settings.control.app_group == null) ''
         services.surefoot: the robot's software is to say by leases that the robot is free

@@ -24,6 +24,24 @@ let
     "number" =
       key: if key.minimum == null then types.number else types.numbers.between key.minimum key.maximum;
     "name" = _: text "name: A-Z a-z 0-9 . _ + -" name;
+    "lease" =
+      _:
+      let
+        named = text "name: A-Z a-z 0-9 . _ + -" name;
+        owned = types.submodule {
+          options = {
+            name = mkOption {
+              type = named;
+              description = "The lease.";
+            };
+            user = mkOption {
+              type = text "name or number of a user" "[A-Za-z0-9._\\-]{1,32}";
+              description = "Whose word counts.";
+            };
+          };
+        };
+      in
+      described "name of a lease, or a name and the user whose word counts" (types.either named owned);
     "label" = _: text "label such as \"site=hall-3\"" "${name}=${name}";
     "text" = _: text "text of 1 to 200 characters" ".{1,200}";
     "path" = _: types.path;

@@ -11,6 +11,7 @@ use serde::{Deserialize as _, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     time::Duration,
@@ -18,7 +19,7 @@ use std::{
 use surefoot_base::socket::connect_within;
 
 /// How long the agent may take to answer: a little more than it gives itself.
-const ANSWER: Duration = Duration::from_secs(40);
+pub(crate) const ANSWER: Duration = Duration::from_secs(40);
 
 /// How long the agent may take to take a caller in, where others wait as well: whoever cannot wait, root
 /// with a rollback, does without the agent then.
@@ -75,8 +76,8 @@ pub struct Client {
 impl Client {
     /// Connects to the agent's socket: [`SOCKET`], unless it was configured to lie elsewhere.
     ///
-    /// The agent hangs up on a connection that is silent for a minute: one that calls less often
-    /// connects for each call.
+    /// The agent hangs up on a connection that is silent for a minute, unless it holds a lease: one that
+    /// calls less often connects for each call.
     ///
     /// # Errors
     /// [`CallError::NotThere`].
@@ -105,10 +106,30 @@ impl Client {
     ///
     /// [`Watch`]: crate::method::Watch
     pub fn call<P: Parameters>(&mut self, parameters: &P) -> Result<P::Reply, CallError> {
+        self.ask(parameters)?;
+        self.next()
+    }
+
+    /// Calls a method; the answer is left to [`Client::next`].
+    pub(crate) fn ask<P: Parameters>(&mut self, parameters: &P) -> Result<(), CallError> {
         let parameters = serde_json::to_value(parameters);
         let parameters = parameters.map_err(|error| CallError::Invalid(error.to_string()))?;
-        self.send(P::METHOD, false, Some(parameters))?;
-        self.next()
+        self.send(P::METHOD, false, Some(parameters))
+    }
+
+    /// The same connection once more, to say something there while an answer is waited for here.
+    pub(crate) fn twin(&self) -> Result<Self, CallError> {
+        let stream = self.stream.get_ref().try_clone();
+        Ok(Self {
+            stream: BufReader::new(stream.map_err(|error| self.gone(error))?),
+            socket: self.socket.clone(),
+        })
+    }
+
+    /// Ends the connection, for its twin as well.
+    pub(crate) fn hang_up(&self) {
+        // It may have ended already.
+        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
     }
 
     /// Watches the agent. It is the last call of its connection.
@@ -121,7 +142,7 @@ impl Client {
         Ok(Watching(self))
     }
 
-    fn wait_at_most(&self, time: Option<Duration>) -> Result<(), CallError> {
+    pub(crate) fn wait_at_most(&self, time: Option<Duration>) -> Result<(), CallError> {
         self.stream
             .get_ref()
             .set_read_timeout(time)
@@ -147,7 +168,7 @@ impl Client {
     }
 
     /// Waits for the next answer.
-    fn next<T: DeserializeOwned>(&mut self) -> Result<T, CallError> {
+    pub(crate) fn next<T: DeserializeOwned>(&mut self) -> Result<T, CallError> {
         let mut bytes = Vec::new();
         let read = (&mut self.stream)
             .take(MAX_REPLY_BYTES as u64)

@@ -12,25 +12,27 @@
 //! The robot's own software keeps the robot from being updated at a bad moment like this:
 //!
 //! ```no_run
-//! use std::time::Duration;
-//! use surefoot_api::{CallError, Client, SOCKET, method::{EndLease, Lease}};
+//! use surefoot_api::{CallError, HeldLease, SOCKET, method::Lease};
 //!
 //! # fn carry_the_crate() {}
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let busy = Lease {
 //!     name: "gripper".parse()?,
 //!     busy: true,
-//!     // Say it again before this time is over, for as long as it lasts.
-//!     ttl: Duration::from_secs(30),
+//!     // For as long as this program holds it.
+//!     ttl: None,
 //!     why: Some("carries a crate".parse()?),
 //! };
-//! match Client::connect(SOCKET)?.call(&busy) {
-//!     Ok(_) => carry_the_crate(),
+//! match HeldLease::take(SOCKET, busy, |_| {}) {
+//!     Ok(lease) => {
+//!         carry_the_crate();
+//!         // Only this makes the robot free: whoever dies before leaves it busy.
+//!         lease.end()?;
+//!     }
 //!     // An update is under way; the robot may be switched at any moment.
 //!     Err(CallError::Refused(why)) => eprintln!("not now: {why}"),
 //!     Err(error) => return Err(error.into()),
 //! }
-//! Client::connect(SOCKET)?.call(&EndLease { name: busy.name })?;
 //! # Ok(())
 //! # }
 //! ```
@@ -39,6 +41,7 @@ mod client;
 mod error;
 pub mod finding;
 mod history;
+mod holder;
 mod input;
 mod interface;
 pub mod message;
@@ -54,6 +57,7 @@ mod tests;
 pub use client::{CallError, Client, Watching};
 pub use error::ErrorReply;
 pub use history::HistoryEntry;
+pub use holder::HeldLease;
 pub use input::{InputError, Why, hold_time, lease_time};
 pub use interface::{
     INTERFACE, INTERFACE_NAME, MAX_CALL_BYTES, MAX_REPLY_BYTES, SERVICE, SERVICE_NAME, SOCKET,

@@ -165,17 +165,22 @@ pub struct Resume {
     pub made: Option<Made>,
 }
 
-/// Says whether the robot is busy: then nothing is switched and nothing reboots. It has to be said
-/// again before its time is over.
+/// Says whether the robot is busy: then nothing is switched and nothing reboots.
+///
+/// Without a time it is said for as long as the connection lasts, and needs no renewal: see
+/// [`HeldLease`](crate::HeldLease). With one it has to be said again before that is over. A "busy" never
+/// becomes a "free" by itself: if the connection is lost or the time is over, the robot stays busy until
+/// its owner says or ends it again, or a technician ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lease {
     /// What speaks: `gripper`, `mission`.
     pub name: Name,
     /// Whether the robot must not be touched now.
     pub busy: bool,
-    /// How long that is to be believed: 1 second to 1 hour, in whole seconds.
-    #[serde(rename = "seconds", serialize_with = "whole_seconds")]
-    pub ttl: Duration,
+    /// How long that is to be believed: 1 second to 1 hour, in whole seconds; `None` for as long as the
+    /// connection lasts.
+    #[serde(rename = "seconds", serialize_with = "whole_seconds_if_any")]
+    pub ttl: Option<Duration>,
     /// Why, for people.
     pub why: Option<Why>,
 }
@@ -264,7 +269,10 @@ impl Lease {
             busy: unread
                 .flag("busy")?
                 .ok_or_else(|| ErrorReply::parameter("busy", "it must be said"))?,
-            ttl: lease_time(unread.whole("seconds")?.unwrap_or_default())
+            ttl: unread
+                .whole("seconds")?
+                .map(lease_time)
+                .transpose()
                 .map_err(|error| ErrorReply::parameter("seconds", error))?,
             why: unread.parsed("why")?,
         })
@@ -327,10 +335,6 @@ pub struct Done {
 }
 
 /// A time as the interface has it. Less than a second is one: none at all would be refused.
-fn whole_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(time.as_secs().max(1))
-}
-
 fn whole_seconds_if_any<S: Serializer>(
     time: &Option<Duration>,
     serializer: S,

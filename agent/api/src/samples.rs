@@ -65,7 +65,9 @@ pub fn status() -> StatusInfo {
             owner: "ros".into(),
             busy: true,
             why: Some("a vase".into()),
-            seconds_left: 9,
+            seconds_left: Some(9),
+            lost: Some("its holder died".into()),
+            lost_seconds: Some(3),
         }],
         gates: vec![Gate {
             stage: Stage::Activate.into(),

@@ -228,21 +228,48 @@ pub struct LeaseInfo {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Until it is not believed any more.
-    pub seconds_left: u64,
+    /// Until it is not believed any more; `None` while a connection holds it, and where it is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_left: Option<u64>,
+    /// Why nobody stands behind a busy lease any more. It stays busy until its owner says or ends it
+    /// again, or a technician ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
+    /// Since when, in seconds from then to now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_seconds: Option<u64>,
 }
 
 impl LeaseInfo {
     /// A lease as it is now.
     #[must_use]
     pub fn new(lease: &lease::Lease, now: Instant) -> Self {
-        Self {
+        let orphan = lease.orphan();
+        let info = Self {
             name: lease.name.clone(),
-            owner: lease.owner.clone(),
+            owner: lease.owner.name.clone(),
             busy: lease.busy,
             why: lease.why.clone(),
-            seconds_left: lease.until.since(now).as_secs(),
+            seconds_left: lease.until().map(|until| until.since(now).as_secs()),
+            lost: orphan.map(|(loss, _)| loss.to_string()),
+            lost_seconds: orphan.map(|(_, since)| now.since(since).as_secs()),
+        };
+        info.aged(0)
+    }
+
+    /// The lease as it is so many seconds later, if nothing but time has passed.
+    fn aged(mut self, by: u64) -> Self {
+        self.lost_seconds = self.lost_seconds.map(|seconds| seconds + by);
+        match self.seconds_left {
+            // Time makes no "busy" a "free".
+            Some(left) if left <= by && self.busy => {
+                self.seconds_left = None;
+                self.lost = Some(lease::Loss::Silent.to_string());
+                self.lost_seconds = Some(by - left);
+            }
+            left => self.seconds_left = left.map(|left| left.saturating_sub(by)),
         }
+        self
     }
 }
 
@@ -430,10 +457,9 @@ impl StatusInfo {
         for hold in &mut aged.holds {
             hold.seconds_left = later(hold.seconds_left);
         }
-        for lease in &mut aged.leases {
-            lease.seconds_left = lease.seconds_left.saturating_sub(by.as_secs());
-        }
-        aged.leases.retain(|lease| lease.seconds_left > 0);
+        let leases = aged.leases.into_iter();
+        aged.leases = leases.map(|lease| lease.aged(by.as_secs())).collect();
+        aged.leases.retain(|lease| lease.seconds_left != Some(0));
         aged
     }
 }
@@ -441,6 +467,48 @@ impl StatusInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_lease_is_shown_until_somebody_ends_it() {
+        let lease = |busy, seconds_left| LeaseInfo {
+            name: "gripper".parse().unwrap(),
+            owner: "ros".into(),
+            busy,
+            why: None,
+            seconds_left,
+            lost: None,
+            lost_seconds: None,
+        };
+        let status = StatusInfo {
+            leases: vec![
+                lease(true, Some(10)),
+                lease(false, Some(10)),
+                lease(true, None),
+            ],
+            ..StatusInfo::default()
+        };
+        let left = |by| {
+            let leases = status.aged(Duration::from_secs(by)).leases.into_iter();
+            let seen = leases.map(|lease| (lease.busy, lease.seconds_left, lease.lost_seconds));
+            seen.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            left(9),
+            [
+                (true, Some(1), None),
+                (false, Some(1), None),
+                (true, None, None)
+            ]
+        );
+        assert_eq!(left(12), [(true, None, Some(2)), (true, None, None)]);
+        let lost = status.aged(Duration::from_secs(12));
+        let lost = lost.aged(Duration::from_secs(5)).leases;
+        assert_eq!(
+            lost[0].lost.as_deref(),
+            Some("it was not said again in time")
+        );
+        assert_eq!(lost[0].lost_seconds, Some(7));
+    }
 
     #[test]
     fn an_older_or_newer_agent_can_be_read() {

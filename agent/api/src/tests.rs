@@ -100,7 +100,7 @@ fn call(method: Method) -> Call {
         Method::Lease => Call::Lease(Lease {
             name: name(),
             busy: true,
-            ttl: Duration::from_secs(30),
+            ttl: Some(Duration::from_secs(30)),
             why: Some(why()),
         }),
         Method::EndLease => Call::EndLease(EndLease { name: name() }),

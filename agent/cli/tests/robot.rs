@@ -151,46 +151,67 @@ fn methods(calls: &[Value]) -> Vec<&str> {
 }
 
 /// `surefoot lease arm -- sh -c SCRIPT`, with the options before the command.
-fn leased(agent: &Agent, script: &str) -> assert_cmd::assert::Assert {
+fn leased(agent: &Agent, options: &[&str], script: &str) -> assert_cmd::assert::Assert {
     let socket = agent.socket.to_str().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_surefoot"));
-    let words = [
-        "lease", "arm", "--ttl", "3s", "--socket", socket, "--", "/bin/sh", "-c", script,
-    ];
-    command.args(words).assert()
+    command.args(["lease", "arm", "--socket", socket]);
+    command.args(options);
+    command.args(["--", "/bin/sh", "-c", script]).assert()
 }
 
 #[test]
 fn a_command_runs_with_its_lease_and_hands_its_exit_status_on() {
-    let twice = || {
-        agent(vec![
-            vec![vec![message("busy")]],
-            vec![vec![message("ended")]],
-        ])
-    };
-    for (script, status) in [("exit 7", 7), (":", 0), ("kill -9 $$", 137)] {
-        let agent = twice();
-        leased(&agent, script).code(status);
+    let held = "Lease";
+    for (options, script, status, calls) in [
+        (&[][..], ":", 0, &[held, "EndLease"][..]),
+        // Whoever fails or dies may have left something in the gripper.
+        (&[], "exit 7", 7, &[held]),
+        (&[], "kill -9 $$", 137, &[held]),
+        (&["--free-on-failure"], "exit 7", 7, &[held, "EndLease"]),
+    ] {
+        let answers = calls.iter().map(|_| vec![message("so be it")]);
+        let agent = agent(vec![answers.collect()]);
+        let (_, stderr) = out(&leased(&agent, options, script).code(status));
+        let said = agent.thread.join().unwrap();
+        assert_eq!(methods(&said), calls, "{script}");
+        assert_eq!(said[0]["parameters"]["seconds"], Value::Null);
         assert_eq!(
-            methods(&agent.thread.join().unwrap()),
-            ["Lease", "EndLease"]
+            stderr.contains("surefoot lease arm --end"),
+            calls.len() == 1,
+            "{stderr}"
         );
     }
 }
 
 #[test]
-fn a_lease_is_renewed_while_its_command_runs() {
-    let said = || vec![vec![message("busy")]];
-    let connections = vec![said(), said(), said(), said()];
+fn what_was_not_started_leaves_the_robot_free() {
+    let agent = agent(vec![vec![
+        vec![message("so be it")],
+        vec![message("so be it")],
+    ]]);
+    let socket = agent.socket.to_str().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_surefoot"));
+    command.args(["lease", "arm", "--socket", socket, "--", "/nowhere"]);
+    command.assert().code(1);
+    assert_eq!(
+        methods(&agent.thread.join().unwrap()),
+        ["Lease", "EndLease"]
+    );
+}
+
+#[test]
+fn a_lease_is_taken_again_while_its_command_runs() {
+    let said = || vec![message("so be it")];
+    // The agent hangs up twice.
+    let connections = vec![vec![said()], vec![said()], vec![said(), said()]];
     let agent = agent_with(connections, |dir, served| {
-        if served == 3 {
+        if served == 2 {
             fs::write(dir.join("go"), "\n").unwrap();
         }
     });
-    // The command ends once it was renewed twice.
     let go = agent.dir.path().join("go");
     nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    leased(&agent, &format!("read -r _ <'{}'", go.display())).success();
+    leased(&agent, &[], &format!("read -r _ <'{}'", go.display())).success();
     let calls = agent.thread.join().unwrap();
     assert_eq!(methods(&calls), ["Lease", "Lease", "Lease", "EndLease"]);
 }
@@ -199,7 +220,7 @@ fn a_lease_is_renewed_while_its_command_runs() {
 fn a_command_is_not_run_while_the_robot_may_not_be_busy() {
     let refusal = json!({ "error": "io.surefoot.Agent.Refused", "parameters": { "why": "an update is under way" } });
     let agent = agent(vec![vec![vec![refusal]]]);
-    let (_, stderr) = out(&leased(&agent, "echo it ran >&2").code(3));
+    let (_, stderr) = out(&leased(&agent, &[], "echo it ran >&2").code(3));
     assert_eq!(stderr, "surefoot: an update is under way\n");
 }
 

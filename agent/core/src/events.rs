@@ -9,6 +9,7 @@ use crate::{
     gate::{Closed, Stage},
     health::Report,
     journal::Record,
+    lease::Loss,
     machine::state::Cause,
     release::Name,
     switch::Outcome,
@@ -115,9 +116,16 @@ pub enum Kind {
         /// Whether the robot must not be touched.
         busy: bool,
     },
-    /// It is not believed any more: it ended its lease, or did not renew it.
+    /// It says nothing more: it was ended, or a free one was not said again.
     LeaseEnded {
         /// What spoke.
         name: Name,
+    },
+    /// It said "busy", and nobody stands behind that any more. The robot stays busy.
+    LeaseOrphaned {
+        /// What spoke.
+        name: Name,
+        /// What became of its holder.
+        loss: Loss,
     },
 }

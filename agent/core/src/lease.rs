@@ -1,18 +1,79 @@
 //! Leases: the robot's own software says whether it is busy, and for how long that is to be believed.
 //!
-//! While one says "busy", nothing is switched and nothing reboots. A lease that the configuration
-//! requires must say "free": its silence means busy, so a gate that keeps people safe never opens
-//! because a program died.
+//! While one says "busy", nothing is switched and nothing reboots. Time makes a "free" into silence, and
+//! never a "busy" into a "free": a busy lease whose holder died, or that was not said again in time, is
+//! an orphan, and an orphan is busy until its owner takes it again or ends it, a technician ends it, or
+//! the robot boots. A lease that the configuration requires must say "free": its silence means busy.
 
 use crate::{gate::Closed, release::Name, time::Instant};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-/// Leases at the same time, at most.
+/// Leases at the same time, at most; those that the configuration requires are not counted.
 pub const MAX_LEASES: usize = 64;
 
-/// The longest that a lease is believed without being renewed.
+/// How many of them one user may have, so that none takes all of them.
+pub const MAX_LEASES_OF_ONE: usize = 16;
+
+/// The longest that a lease is believed without being said again, unless a connection holds it.
 pub const MAX_TTL: Duration = Duration::from_secs(3600);
+
+/// Whose lease it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owner {
+    /// The user, as the kernel has it: two may share a name, and a name may go to another.
+    pub uid: u32,
+    /// Its name, for people.
+    pub name: String,
+}
+
+/// A connection that holds leases, by its number. One that has ended is never meant again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Holder(pub u64);
+
+/// Why nobody stands behind a busy lease any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Loss {
+    /// The connection that held it ended, and nobody had ended the lease.
+    Died,
+    /// It was not said again in time.
+    Silent,
+    /// The agent restarted, and the holder has not come back.
+    Restart,
+    /// What was said before the agent restarted cannot be read.
+    Unreadable,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Died => "its holder died",
+            Self::Silent => "it was not said again in time",
+            Self::Restart => "its holder has not come back since the agent restarted",
+            Self::Unreadable => "what was said before the agent restarted cannot be read",
+        })
+    }
+}
+
+/// What keeps a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kept {
+    /// It is believed until this time of the boot.
+    Until(Instant),
+    /// It is believed for as long as this connection lasts.
+    By(Holder),
+    /// Nothing: it is an orphan, and busy.
+    Orphan {
+        /// Why.
+        loss: Loss,
+        /// Since when, in this boot.
+        since: Instant,
+    },
+}
 
 /// What one program says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,14 +82,78 @@ pub struct Lease {
     /// What it speaks of: `gripper`, `mission`.
     pub name: Name,
     /// Whose it is.
-    pub owner: String,
+    pub owner: Owner,
     /// Whether the robot must not be touched now.
     pub busy: bool,
     /// Why, in the owner's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// Until when it is believed, in this boot.
-    pub until: Instant,
+    /// How long it is believed.
+    pub kept: Kept,
+}
+
+impl Lease {
+    /// When it ends or becomes an orphan by itself.
+    #[must_use]
+    pub const fn until(&self) -> Option<Instant> {
+        match self.kept {
+            Kept::Until(until) => Some(until),
+            Kept::By(_) | Kept::Orphan { .. } => None,
+        }
+    }
+
+    /// Why it is an orphan, and since when.
+    #[must_use]
+    pub const fn orphan(&self) -> Option<(Loss, Instant)> {
+        match self.kept {
+            Kept::Orphan { loss, since } => Some((loss, since)),
+            Kept::Until(_) | Kept::By(_) => None,
+        }
+    }
+
+    /// Nobody stands behind it any more: whether anything is left of it.
+    const fn orphaned(&mut self, loss: Loss, since: Instant) -> bool {
+        if self.busy && self.orphan().is_none() {
+            self.kept = Kept::Orphan { loss, since };
+        }
+        self.busy
+    }
+
+    /// Why it keeps the robot as it is, for people.
+    fn no(&self) -> Closed {
+        let mut why = "busy".to_owned();
+        if let Some(words) = &self.why {
+            why = format!("{why}: {words}");
+        }
+        if let Some((loss, _)) = self.orphan() {
+            why = format!(
+                "{why}; {loss}; it is ended by: surefoot lease {} --end",
+                self.name
+            );
+        }
+        Closed {
+            gate: format!("lease {}", self.name),
+            why,
+        }
+    }
+}
+
+/// A lease that must say that the robot is free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Required {
+    /// Its name.
+    pub name: Name,
+    /// Who may say it, by name or number; `None` for every user who may take leases.
+    pub user: Option<String>,
+}
+
+impl Required {
+    /// Whether this is somebody whose word counts.
+    #[must_use]
+    pub fn heeds(&self, owner: &Owner) -> bool {
+        (self.user.as_ref())
+            .is_none_or(|user| *user == owner.name || *user == owner.uid.to_string())
+    }
 }
 
 /// Everything that is said now. It lasts as long as a boot, and is written where that ends with it.
@@ -36,7 +161,7 @@ pub struct Lease {
 #[serde(transparent)]
 pub struct Leases(Vec<Lease>);
 
-/// Why a lease was not taken.
+/// Why a lease was not taken, or not ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LeaseError {
     /// Somebody else has it.
@@ -47,85 +172,202 @@ pub enum LeaseError {
         /// Whose it is.
         owner: String,
     },
+    /// Another connection of the same user holds it: what one program ends must not end what another
+    /// relies on.
+    #[error("another program of {owner} holds the lease '{name}'; it ends with that program")]
+    Held {
+        /// Which one.
+        name: Name,
+        /// Whose it is.
+        owner: String,
+    },
+    /// The configuration gives it to another user.
+    #[error("the lease '{name}' is {user}'s alone (gates.leases)")]
+    Reserved {
+        /// Which one.
+        name: Name,
+        /// Whose word counts.
+        user: String,
+    },
+    /// The user has [`MAX_LEASES_OF_ONE`].
+    #[error("you have {MAX_LEASES_OF_ONE} leases already; end one of them")]
+    TooManyOfOne,
     /// There are [`MAX_LEASES`].
     #[error("there are {MAX_LEASES} leases already; end one of them")]
     TooMany,
 }
 
+/// Who wants to end a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ender {
+    /// Its owner, over this connection.
+    Owner(u32, Holder),
+    /// Somebody who may end all.
+    Anyone,
+}
+
 impl Leases {
+    /// What stands for everything that was said where that cannot be read: a lease of root's that is busy
+    /// until a technician ends it.
+    #[must_use]
+    pub fn unreadable(now: Instant) -> Self {
+        let lease = "unreadable".parse().ok().map(|name| Lease {
+            name,
+            owner: Owner {
+                uid: 0,
+                name: "root".to_owned(),
+            },
+            busy: true,
+            why: None,
+            kept: Kept::Orphan {
+                loss: Loss::Unreadable,
+                since: now,
+            },
+        });
+        Self(lease.into_iter().collect())
+    }
+
+    /// What is left of it after a restart of the agent: connections have not outlasted that.
+    #[must_use]
+    pub fn restarted(mut self, now: Instant) -> Self {
+        self.0.retain_mut(|lease| match lease.kept {
+            Kept::By(_) => lease.orphaned(Loss::Restart, now),
+            Kept::Until(_) | Kept::Orphan { .. } => true,
+        });
+        self
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.0.iter()
     }
 
-    /// Takes a lease, or renews it.
+    /// The one of this name.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&Lease> {
+        self.0.iter().find(|lease| lease.name == *name)
+    }
+
+    /// Takes a lease, or says it again, over a connection and given those that the configuration
+    /// requires.
     ///
     /// # Errors
     /// [`LeaseError`]: it is somebody else's, or there are too many.
-    pub fn put(&mut self, lease: Lease) -> Result<(), LeaseError> {
-        match self.0.binary_search_by(|old| old.name.cmp(&lease.name)) {
-            Ok(at) if self.0[at].owner != lease.owner => Err(LeaseError::Taken {
+    pub fn put(
+        &mut self,
+        lease: Lease,
+        over: Holder,
+        required: &[Required],
+    ) -> Result<(), LeaseError> {
+        let rule = required.iter().find(|rule| rule.name == lease.name);
+        if let Some(rule) = rule
+            && !rule.heeds(&lease.owner)
+        {
+            return Err(LeaseError::Reserved {
                 name: lease.name,
-                owner: self.0[at].owner.clone(),
-            }),
-            Ok(at) => {
-                self.0[at] = lease;
-                Ok(())
+                user: rule.user.clone().unwrap_or_default(),
+            });
+        }
+        let place = self.0.binary_search_by(|old| old.name.cmp(&lease.name));
+        match place.map(|at| &mut self.0[at]) {
+            Ok(old) => {
+                let owner = || old.owner.name.clone();
+                // What somebody said before the configuration gave it to another keeps nobody out.
+                let rightful = rule.is_none_or(|rule| rule.heeds(&old.owner));
+                if rightful && old.owner.uid != lease.owner.uid {
+                    return Err(LeaseError::Taken {
+                        name: lease.name,
+                        owner: owner(),
+                    });
+                }
+                if rightful && matches!(old.kept, Kept::By(holder) if holder != over) {
+                    return Err(LeaseError::Held {
+                        name: lease.name,
+                        owner: owner(),
+                    });
+                }
+                *old = lease;
             }
-            Err(_) if self.0.len() >= MAX_LEASES => Err(LeaseError::TooMany),
             Err(at) => {
+                if rule.is_none() {
+                    let counts = |lease: &&Lease| required.iter().all(|r| r.name != lease.name);
+                    let mine = |old: &&Lease| old.owner.uid == lease.owner.uid;
+                    let all = self.0.iter().filter(counts);
+                    if all.clone().filter(mine).count() >= MAX_LEASES_OF_ONE {
+                        return Err(LeaseError::TooManyOfOne);
+                    }
+                    if all.count() >= MAX_LEASES {
+                        return Err(LeaseError::TooMany);
+                    }
+                }
                 self.0.insert(at, lease);
-                Ok(())
             }
         }
+        Ok(())
     }
 
-    /// Ends one: `by` its owner, or, without, by somebody who may end all. Says whether it was there.
+    /// Ends one. Says whether it was there.
     ///
     /// # Errors
-    /// [`LeaseError::Taken`].
-    pub fn end(&mut self, name: &Name, by: Option<&str>) -> Result<bool, LeaseError> {
+    /// [`LeaseError`]: it is somebody else's, or another program holds it.
+    pub fn end(&mut self, name: &Name, by: Ender) -> Result<bool, LeaseError> {
         let Some(at) = self.0.iter().position(|lease| lease.name == *name) else {
             return Ok(false);
         };
-        let owner = &self.0[at].owner;
-        if by.is_some_and(|by| by != owner) {
-            return Err(LeaseError::Taken {
-                name: name.clone(),
-                owner: owner.clone(),
-            });
+        let lease = &self.0[at];
+        if let Ender::Owner(uid, over) = by {
+            let (name, owner) = (name.clone(), lease.owner.name.clone());
+            if lease.owner.uid != uid {
+                return Err(LeaseError::Taken { name, owner });
+            }
+            if matches!(lease.kept, Kept::By(holder) if holder != over) {
+                return Err(LeaseError::Held { name, owner });
+            }
         }
         self.0.remove(at);
         Ok(true)
     }
 
-    /// Drops those that were not renewed; says whether one of them was busy.
-    pub fn expire(&mut self, now: Instant) -> bool {
-        let mut lapsed = false;
-        self.0.retain(|lease| {
-            let lives = now < lease.until;
-            lapsed |= !lives && lease.busy;
-            lives
+    /// A connection has ended: what it said is silent now, and what was busy an orphan. Gives what was
+    /// changed, as it was.
+    pub fn lose(&mut self, holder: Holder, now: Instant) -> Vec<Lease> {
+        self.let_go(Loss::Died, now, |lease| lease.kept == Kept::By(holder))
+    }
+
+    /// What was not said again in time is silent now, and what was busy an orphan. Gives what was
+    /// changed, as it was.
+    pub fn expire(&mut self, now: Instant) -> Vec<Lease> {
+        self.let_go(Loss::Silent, now, |lease| {
+            lease.until().is_some_and(|until| until <= now)
+        })
+    }
+
+    fn let_go(&mut self, loss: Loss, now: Instant, ended: impl Fn(&Lease) -> bool) -> Vec<Lease> {
+        let mut changed = Vec::new();
+        self.0.retain_mut(|lease| {
+            if !ended(lease) {
+                return true;
+            }
+            changed.push(lease.clone());
+            lease.orphaned(loss, now)
         });
-        lapsed
+        changed
     }
 
     /// Those that say no, given which must say something.
     #[must_use]
-    pub fn closed(&self, required: &[Name], now: Instant) -> Vec<Closed> {
-        let live = || self.0.iter().filter(|lease| now < lease.until);
-        let busy = live().filter(|lease| lease.busy).map(|lease| Closed {
-            gate: format!("lease {}", lease.name),
-            why: match &lease.why {
-                Some(why) => format!("busy: {why}"),
-                None => "busy".to_owned(),
-            },
-        });
+    pub fn closed(&self, required: &[Required], now: Instant) -> Vec<Closed> {
+        let busy = self.0.iter().filter(|lease| lease.busy).map(Lease::no);
+        let says = |rule: &Required, lease: &Lease| {
+            lease.name == rule.name
+                && rule.heeds(&lease.owner)
+                && (lease.busy || lease.until().is_none_or(|until| now < until))
+        };
         let silent = required
             .iter()
-            .filter(|name| live().all(|lease| lease.name != **name))
-            .map(|name| Closed {
-                gate: format!("lease {name}"),
+            .filter(|rule| self.0.iter().all(|lease| !says(rule, lease)))
+            .map(|rule| Closed {
+                gate: format!("lease {}", rule.name),
                 why: "silent, which means busy".to_owned(),
             });
         busy.chain(silent).collect()
@@ -135,59 +377,215 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn lease(name: &str, owner: &str, busy: bool, until: u64) -> Lease {
+    fn owner(name: &str) -> Owner {
+        Owner {
+            uid: u32::try_from(name.len()).unwrap(),
+            name: name.into(),
+        }
+    }
+
+    fn lease(name: &str, by: &str, busy: bool, kept: Kept) -> Lease {
         Lease {
             name: name.parse().unwrap(),
-            owner: owner.into(),
+            owner: owner(by),
             busy,
             why: None,
-            until: Instant(until),
+            kept,
         }
+    }
+
+    /// Says it over the connection that keeps it, or another one.
+    fn put(leases: &mut Leases, said: Lease, required: &[Required]) -> Result<(), LeaseError> {
+        let over = match said.kept {
+            Kept::By(holder) => holder,
+            _ => Holder(99),
+        };
+        leases.put(said, over, required)
+    }
+
+    fn until(time: u64) -> Kept {
+        Kept::Until(Instant(time))
+    }
+
+    fn by(connection: u64) -> Kept {
+        Kept::By(Holder(connection))
+    }
+
+    fn required(name: &str, user: Option<&str>) -> Vec<Required> {
+        vec![Required {
+            name: name.parse().unwrap(),
+            user: user.map(str::to_owned),
+        }]
+    }
+
+    fn closed(leases: &Leases, required: &[Required], now: u64) -> Vec<String> {
+        let closed = leases.closed(required, Instant(now)).into_iter();
+        closed.map(|closed| closed.to_string()).collect()
     }
 
     #[test]
     fn silence_of_a_required_lease_means_busy() {
-        let required: Vec<Name> = vec!["gripper".parse().unwrap()];
+        let required = required("gripper", None);
         let mut leases = Leases::default();
-        let closed = |leases: &Leases, now| {
-            let closed = leases.closed(&required, Instant(now));
-            closed
-                .into_iter()
-                .map(|c| c.to_string())
-                .collect::<Vec<_>>()
-        };
         let silent = ["lease gripper (silent, which means busy)"];
-        assert_eq!(closed(&leases, 0), silent);
-        leases.put(lease("gripper", "ros", false, 10)).unwrap();
-        leases.put(lease("arm", "ros", true, 20)).unwrap();
-        assert_eq!(closed(&leases, 9), ["lease arm (busy)"]);
-        assert!(!leases.expire(Instant(10)));
-        assert_eq!(closed(&leases, 10), ["lease arm (busy)", silent[0]]);
-        assert!(leases.expire(Instant(20)));
-        assert_eq!(closed(&leases, 20), silent);
-        assert!(!leases.expire(Instant(30)));
+        assert_eq!(closed(&leases, &required, 0), silent);
+        put(
+            &mut leases,
+            lease("gripper", "ros", false, until(10)),
+            &required,
+        )
+        .unwrap();
+        put(&mut leases, lease("arm", "ros", true, by(7)), &required).unwrap();
+        assert_eq!(closed(&leases, &required, 9), ["lease arm (busy)"]);
+        assert_eq!(
+            closed(&leases, &required, 10),
+            ["lease arm (busy)", silent[0]]
+        );
+        assert_eq!(leases.expire(Instant(10)).len(), 1);
+        assert_eq!(leases.iter().count(), 1);
     }
 
     #[test]
-    fn a_lease_has_one_owner() {
+    fn busy_never_becomes_free_by_itself() {
+        for (kept, loss) in [
+            (until(10), "it was not said again in time"),
+            (by(7), "its holder died"),
+        ] {
+            let mut leases = Leases::default();
+            put(&mut leases, lease("arm", "ros", true, kept), &[]).unwrap();
+            leases.lose(Holder(6), Instant(9));
+            leases.expire(Instant(9));
+            assert_eq!(closed(&leases, &[], 9), ["lease arm (busy)"]);
+            let mut changed = leases.expire(Instant(10));
+            changed.extend(leases.lose(Holder(7), Instant(10)));
+            assert_eq!(changed.len(), 1);
+            let text =
+                format!("lease arm (busy; {loss}; it is ended by: surefoot lease arm --end)");
+            assert_eq!(closed(&leases, &[], 1_000_000), [text]);
+            assert_eq!(leases.expire(Instant(1_000_000)), []);
+            // Its owner takes it again, by a connection or for a time.
+            put(&mut leases, lease("arm", "ros", true, by(9)), &[]).unwrap();
+            assert_eq!(closed(&leases, &[], 20), ["lease arm (busy)"]);
+        }
+    }
+
+    #[test]
+    fn a_restart_waits_for_holders() {
         let mut leases = Leases::default();
-        let name: Name = "arm".parse().unwrap();
-        leases.put(lease("arm", "ros", true, 10)).unwrap();
-        let error = leases.put(lease("arm", "eve", false, 10)).unwrap_err();
-        assert_eq!(error.to_string(), "the lease 'arm' belongs to ros");
-        assert!(leases.end(&name, Some("eve")).is_err());
-        assert_eq!(leases.end(&name, Some("ros")), Ok(true));
-        assert_eq!(leases.end(&name, None), Ok(false));
-        for n in 0..MAX_LEASES {
-            leases
-                .put(lease(&format!("l{n}"), "ros", true, 10))
-                .unwrap();
+        for said in [
+            lease("arm", "ros", true, by(7)),
+            lease("eye", "ros", false, by(7)),
+            lease("leg", "ros", true, until(10)),
+        ] {
+            put(&mut leases, said, &[]).unwrap();
+        }
+        let leases = leases.restarted(Instant(5));
+        let arm = "lease arm (busy; its holder has not come back since the agent restarted; it is ended \
+                   by: surefoot lease arm --end)";
+        assert_eq!(closed(&leases, &[], 5), [arm, "lease leg (busy)"]);
+        assert_eq!(closed(&leases, &required("eye", None), 5).len(), 3);
+        assert_eq!(closed(&Leases::unreadable(Instant(5)), &[], 5).len(), 1);
+    }
+
+    #[test]
+    fn a_lease_has_one_owner_and_one_holder() {
+        let mut leases = Leases::default();
+        let arm: Name = "arm".parse().unwrap();
+        put(&mut leases, lease("arm", "ros", true, by(7)), &[]).unwrap();
+        let mut refused = |said: Lease| put(&mut leases, said, &[]).unwrap_err().to_string();
+        assert_eq!(
+            refused(lease("arm", "evie", false, by(8))),
+            "the lease 'arm' belongs to ros"
+        );
+        let held = "another program of ros holds the lease 'arm'; it ends with that program";
+        assert_eq!(refused(lease("arm", "ros", true, by(8))), held);
+        assert_eq!(refused(lease("arm", "ros", false, until(10))), held);
+        let mut end = |by| leases.end(&arm, by);
+        assert!(end(Ender::Owner(4, Holder(8))).is_err());
+        assert!(end(Ender::Owner(3, Holder(8))).is_err());
+        assert_eq!(end(Ender::Owner(3, Holder(7))), Ok(true));
+        assert_eq!(end(Ender::Anyone), Ok(false));
+        put(&mut leases, lease("arm", "ros", true, by(7)), &[]).unwrap();
+        leases.lose(Holder(7), Instant(1));
+        assert_eq!(leases.end(&arm, Ender::Owner(3, Holder(8))), Ok(true));
+    }
+
+    #[test]
+    fn nobody_takes_the_leases_of_others() {
+        let mut leases = Leases::default();
+        let name = |user: &str, n: usize| format!("{user}{n}");
+        for n in 0..MAX_LEASES_OF_ONE {
+            let said = lease(&name("a", n), "a", true, until(10));
+            put(&mut leases, said, &[]).unwrap();
+        }
+        let more = |by: &str| lease(&name(by, 99), by, true, until(10));
+        assert_eq!(
+            put(&mut leases, more("a"), &[]),
+            Err(LeaseError::TooManyOfOne)
+        );
+        for user in ["bb", "ccc", "dddd"] {
+            for n in 0..MAX_LEASES_OF_ONE {
+                let said = lease(&name(user, n), user, true, until(10));
+                put(&mut leases, said, &[]).unwrap();
+            }
         }
         assert_eq!(
-            leases.put(lease("more", "ros", true, 10)),
+            put(&mut leases, more("eeeee"), &[]),
             Err(LeaseError::TooMany)
         );
-        leases.put(lease("l3", "ros", false, 10)).unwrap();
+        // What the configuration requires finds its place.
+        let required = required("a99", Some("a"));
+        put(&mut leases, more("a"), &required).unwrap();
+        put(&mut leases, lease("a3", "a", false, until(10)), &required).unwrap();
+    }
+
+    #[test]
+    fn a_required_lease_may_be_one_users_alone() {
+        for user in ["ros", "3"] {
+            let required = required("gripper", Some(user));
+            let mut leases = Leases::default();
+            let evil = lease("gripper", "evie", false, until(10));
+            let error = put(&mut leases, evil.clone(), &required).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the lease 'gripper' is {user}'s alone (gates.leases)")
+            );
+            // Said before the configuration was so.
+            put(&mut leases, evil, &[]).unwrap();
+            assert_eq!(closed(&leases, &required, 1).len(), 1);
+            put(
+                &mut leases,
+                lease("gripper", "ros", false, until(10)),
+                &required,
+            )
+            .unwrap();
+            assert_eq!(closed(&leases, &required, 1), [""; 0]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_word_ends_what_is_busy(
+            steps in prop::collection::vec((0u8..4, 0u64..4, 1u64..50), 0..60),
+        ) {
+            let mut leases = Leases::default();
+            put(&mut leases, lease("arm", "ros", true, by(0)), &[]).unwrap();
+            let mut now = 0;
+            for (what, connection, time) in steps {
+                now += time;
+                match what {
+                    0 => drop(leases.expire(Instant(now))),
+                    1 => drop(leases.lose(Holder(connection), Instant(now))),
+                    2 => leases = leases.restarted(Instant(now)),
+                    _ => {
+                        let kept = if time > 25 { by(connection) } else { until(now + time) };
+                        let _ = put(&mut leases, lease("arm", "ros", true, kept), &[]);
+                    }
+                }
+                prop_assert_eq!(closed(&leases, &[], now).len(), 1);
+            }
+        }
     }
 }

@@ -10,7 +10,7 @@ use surefoot_core::{
     gate::{Closed, Stage},
     health::{Failure, Report},
     journal::{Journal, MAX_BLOCKED, MAX_JOURNAL_BYTES, What},
-    lease::Leases,
+    lease::{Holder, Leases, Loss, Owner},
     machine::{
         AfterLoss, Context, DriftPolicy, Event, Machine, Policy, Request,
         state::{Generation, State},
@@ -211,6 +211,20 @@ fn a_failed_update_is_told_from_beginning_to_end() {
     );
 }
 
+fn lease(agent: &mut Agent, busy: bool, ttl: Option<Duration>) -> Vec<Kind> {
+    agent.take(Event::Asked(Request::Lease {
+        name: "arm".parse().unwrap(),
+        busy,
+        why: None,
+        ttl,
+        by: Owner {
+            uid: 400,
+            name: "ros".into(),
+        },
+        over: Holder(1),
+    }))
+}
+
 #[test]
 fn a_lease_is_told_when_it_changes() {
     let mut agent = Agent {
@@ -218,23 +232,26 @@ fn a_lease_is_told_when_it_changes() {
         now: Instant(0),
         all: Vec::new(),
     };
-    let mut lease = |busy| {
-        agent.take(Event::Asked(Request::Lease {
-            name: "arm".parse().unwrap(),
-            busy,
-            why: None,
-            ttl: Duration::from_secs(2),
-            by: "ros".into(),
-        }))
-    };
+    let short = Some(Duration::from_secs(2));
     let name = || "arm".parse().unwrap();
     let leased = |busy| Kind::Leased { name: name(), busy };
-    assert_eq!(lease(true), [leased(true)]);
-    assert_eq!(lease(true), []);
-    assert_eq!(lease(false), [leased(false)]);
+    assert_eq!(lease(&mut agent, true, short), [leased(true)]);
+    assert_eq!(lease(&mut agent, true, short), []);
+    assert_eq!(lease(&mut agent, false, short), [leased(false)]);
     agent.take(Event::Tick);
     let told = agent.take(Event::Tick);
     assert_eq!(told, [Kind::LeaseEnded { name: name() }]);
+
+    // What was busy stays so.
+    let orphaned = |loss| Kind::LeaseOrphaned { name: name(), loss };
+    assert_eq!(lease(&mut agent, true, short), [leased(true)]);
+    agent.take(Event::Tick);
+    assert_eq!(agent.take(Event::Tick), [orphaned(Loss::Silent)]);
+    assert_eq!(agent.take(Event::Tick), []);
+    assert_eq!(lease(&mut agent, true, None), [leased(true)]);
+    let told = agent.take(Event::HolderLost(Holder(1)));
+    assert_eq!(told, [orphaned(Loss::Died)]);
+    assert_eq!(agent.take(Event::HolderLost(Holder(1))), []);
 }
 
 #[test]

@@ -21,6 +21,7 @@ use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, StatusInfo};
 use surefoot_core::{
     journal::Journal,
+    lease::Holder,
     machine::{
         Answer, Context, Decided, Effect, Event, Machine, Policy, Refusal, Request, state::State,
     },
@@ -67,6 +68,12 @@ pub(crate) struct Agent {
     boot: BootId,
     work: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedReceiver<Event>,
+    /// Connections that have ended and may have held leases. Their end comes before what anybody asks
+    /// after it.
+    lost: (
+        mpsc::UnboundedSender<Holder>,
+        mpsc::UnboundedReceiver<Holder>,
+    ),
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
     published: watch::Sender<Published>,
@@ -107,7 +114,8 @@ impl Agent {
         }
         let boot = clock::boot_id();
         let runtime = RuntimeDir::new(&config);
-        let leases = runtime.load(&boot);
+        let leases = runtime.load(&boot, clock::since_boot());
+        let (lost_in, lost) = mpsc::unbounded_channel();
         let (work, queue) = mpsc::unbounded_channel();
         let (events_in, events) = mpsc::unbounded_channel();
         let (progress_in, progress) = watch::channel(progress::Status::default());
@@ -138,6 +146,7 @@ impl Agent {
             boot,
             work,
             events,
+            lost: (lost_in, lost),
             progress,
             meter: Meter::default(),
             published: watch::Sender::new(empty),
@@ -171,6 +180,7 @@ impl Agent {
     pub(crate) fn handle(&self, requests: mpsc::Sender<Asked>) -> AgentHandle {
         AgentHandle {
             requests,
+            lost: self.lost.0.clone(),
             published: self.published.subscribe(),
             roles: self.roles.subscribe(),
             doctor: Doctor::new(self.inputs.subscribe()),
@@ -211,6 +221,7 @@ impl Agent {
                     }
                     self.happened(event);
                 }
+                Some(holder) = self.lost.1.recv() => self.holder_lost(holder),
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
                 () = tokio::time::sleep(sleep) => {
@@ -363,6 +374,14 @@ impl Agent {
         }
     }
 
+    /// A connection that may have held leases has ended. Nothing of that stands in the journal, so it
+    /// happens whether that can be written or not.
+    fn holder_lost(&mut self, holder: Holder) {
+        if let Err(error) = self.take(Event::HolderLost(holder)) {
+            tracing::error!("{error:#}");
+        }
+    }
+
     /// Takes a request. A rollback that could not be remembered waits for a look at the robot.
     fn asked(&mut self, asked: Asked) {
         if matches!(asked.request, Request::Rollback { .. }) {
@@ -494,13 +513,16 @@ impl Agent {
             occurrences,
             answer,
         } = decided;
-        occurrences.iter().for_each(log::write);
         if machine.leases() != self.machine.leases()
             && let Err(error) = self.runtime.save(&self.boot, machine.leases())
         {
-            // Then a restart of the agent forgets them.
+            // A restart of the agent would forget what was granted. What went by itself it finds as well.
+            if asked {
+                return Err(error);
+            }
             tracing::error!("{error:#}");
         }
+        occurrences.iter().for_each(log::write);
         self.machine = machine;
         for effect in effects {
             match effect {

@@ -26,6 +26,12 @@ pub(crate) fn write(occurrence: &Occurrence) {
         Kind::SwitchEnded { unit, outcome } => {
             tracing::info!(unit, %outcome, "switch ended: {outcome}");
         }
+        Kind::LeaseOrphaned { name, loss } => {
+            tracing::warn!(
+                lease = name.as_str(),
+                "lease {name}: {loss}; the robot stays busy"
+            );
+        }
         Kind::Unhealthy { report } => tracing::warn!("unhealthy: {}", report.summary()),
         Kind::Milestone(_)
         | Kind::Blocked { .. }

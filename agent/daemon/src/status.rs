@@ -150,7 +150,7 @@ pub(crate) fn of(
             .map(|hold| HoldInfo::new(hold, now))
             .collect(),
         leases: (machine.leases().iter())
-            .filter(|lease| now < lease.until)
+            .filter(|lease| lease.busy || lease.until().is_none_or(|until| now < until))
             .map(|lease| LeaseInfo::new(lease, now))
             .collect(),
         gates: (closed.into_iter())

@@ -28,7 +28,8 @@ impl Robot {
 
     /// The agent looks at the robot, with nothing but its journal and what was said in this boot.
     fn look(&mut self) {
-        self.machine = Some(Machine::new(self.journal.clone(), self.leases.clone()));
+        let leases = self.leases.clone().restarted(self.now);
+        self.machine = Some(Machine::new(self.journal.clone(), leases));
         self.witness.starts(self.boots, self.now);
         let world = self.world();
         self.feed(Event::Started(world));
@@ -197,6 +198,7 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::AimFailed(_) => "AimFailed",
         Event::SwitchEnded { .. } => "SwitchEnded",
         Event::Probed(_) => "Probed",
+        Event::HolderLost(_) => "HolderLost",
         Event::Asked(Request::Update) => "Asked(Update)",
         Event::Asked(Request::Rollback { .. }) => "Asked(Rollback)",
         Event::Asked(Request::Lease { .. }) => "Asked(Lease)",

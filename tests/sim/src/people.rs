@@ -4,8 +4,12 @@ use crate::robot::Robot;
 use std::time::Duration;
 use surefoot_core::{
     RollbackTo, StorePath,
+    lease::{Ender, Holder, Owner},
     machine::{Answer, Event, Request},
 };
+
+/// The user of the robot's software.
+pub const ROS: u32 = 400;
 
 impl Robot {
     /// Somebody asks for something. The agent has to run.
@@ -31,15 +35,38 @@ impl Robot {
     }
 }
 
-/// The arm says whether it is busy.
+/// The arm says for a while whether it is busy.
 #[must_use]
 pub fn lease(busy: bool, seconds: u64) -> Request {
+    said(busy, Some(Duration::from_secs(seconds)), Holder(0))
+}
+
+/// The arm says it for as long as this connection lasts.
+#[must_use]
+pub fn held(busy: bool, over: Holder) -> Request {
+    said(busy, None, over)
+}
+
+fn said(busy: bool, ttl: Option<Duration>, over: Holder) -> Request {
     Request::Lease {
         name: "gripper".parse().expect("a name"),
         busy,
         why: busy.then(|| "carries glass".into()),
-        ttl: Duration::from_secs(seconds),
-        by: "ros".into(),
+        ttl,
+        by: Owner {
+            uid: ROS,
+            name: "ros".into(),
+        },
+        over,
+    }
+}
+
+/// The arm says nothing more, or a technician ends what it says.
+#[must_use]
+pub fn end_lease(by: Ender) -> Request {
+    Request::EndLease {
+        name: "gripper".parse().expect("a name"),
+        by,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    people::{hold, lease, rollback},
+    people::{ROS, end_lease, held, hold, lease, rollback},
     power::{Blow, Fate},
     robot::{Robot, release, system},
 };
@@ -13,8 +13,9 @@ use std::{
 use surefoot_core::{
     StorePath,
     gate::Stage,
+    lease::{Ender, Holder, Required},
     machine::{
-        DriftPolicy, Request,
+        DriftPolicy, Event, Request,
         state::{Cause, State},
     },
     release::Target,
@@ -92,7 +93,10 @@ impl Run {
             DriftPolicy::Restore,
         ]);
         if chance.happens(1, 4) {
-            robot.policy.leases = vec!["gripper".parse().expect("a name")];
+            robot.policy.leases = vec![Required {
+                name: "gripper".parse().expect("a name"),
+                user: None,
+            }];
         }
         robot.policy.keep = usize::try_from(chance.below(3)).unwrap_or(0);
         let mut run = Self {
@@ -268,7 +272,8 @@ impl Run {
         let by = self.chance.pick(&["ada", "bob"]);
         let seconds = 1 + self.chance.below(2_000);
         self.asked += 1;
-        let request = match self.chance.below(20) {
+        let over = Holder(1 + self.chance.below(3));
+        let request = match self.chance.below(22) {
             0..5 => Request::Update,
             5..9 => {
                 let to = self.chance.pick(&RELEASED);
@@ -280,11 +285,18 @@ impl Run {
             11..14 => Request::Resume {
                 by: self.chance.happens(2, 3).then(|| by.to_owned()),
             },
-            14..18 => lease(self.chance.happens(1, 2), seconds),
-            _ => Request::EndLease {
-                name: "gripper".parse().expect("a name"),
-                by: self.chance.happens(1, 2).then(|| "ros".to_owned()),
-            },
+            14..16 => lease(self.chance.happens(1, 2), seconds),
+            16..18 => held(self.chance.happens(1, 2), over),
+            18..20 => end_lease(if self.chance.happens(1, 2) {
+                Ender::Owner(ROS, over)
+            } else {
+                Ender::Anyone
+            }),
+            _ => {
+                self.robot.log.note("a program dies");
+                self.robot.feed(Event::HolderLost(over));
+                return;
+            }
         };
         let to_failing = match &request {
             Request::Rollback { .. } => !self.robot.outcomes.is_empty(),
@@ -403,6 +415,7 @@ impl Run {
             robot.start();
             let busy = robot.leases.iter().next().is_none_or(|lease| lease.busy);
             if busy {
+                let _ = robot.try_ask(end_lease(Ender::Anyone));
                 let _ = robot.try_ask(lease(false, 1_000_000));
             }
             // A person asks once the agent has looked at the robot again.

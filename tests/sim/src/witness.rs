@@ -9,6 +9,7 @@ use surefoot_core::{
     StorePath,
     gate::Stage,
     journal::{Journal, What},
+    lease::{Holder, Required},
     machine::{Answer, Effect, Event, Request},
     release::Name,
     time::Instant,
@@ -26,6 +27,16 @@ struct Hold {
     boot: u64,
 }
 
+/// A lease that was granted.
+#[derive(Debug, Clone)]
+struct Said {
+    busy: bool,
+    /// Until when it counts, if it is a "free" of some time: a "busy" counts until somebody ends it.
+    until: Option<Instant>,
+    /// The connection without which it does not count, if it is a "free".
+    by: Option<Holder>,
+}
+
 /// A rollback that was granted.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollback {
@@ -39,7 +50,7 @@ pub(crate) struct Rollback {
 #[derive(Debug, Clone, Default)]
 pub struct Witness {
     holds: BTreeMap<String, Hold>,
-    leases: BTreeMap<Name, (bool, Instant)>,
+    leases: BTreeMap<Name, Said>,
     gates: BTreeMap<Stage, bool>,
     healthy: Option<(StorePath, Instant)>,
     /// Releases that failed here.
@@ -81,6 +92,7 @@ impl Witness {
     /// The agent starts: holds count their whole time again in a new boot.
     pub(crate) fn starts(&mut self, boot: u64, now: Instant) {
         self.gates.clear();
+        self.leases.retain(|_, said| said.busy || said.by.is_none());
         for hold in self.holds.values_mut().filter(|hold| hold.boot != boot) {
             hold.boot = boot;
             hold.until = hold.length.map(|length| now + length);
@@ -98,6 +110,9 @@ impl Witness {
                 self.healthy = since.or_else(|| Some((current.clone(), now)));
             }
             Event::Probed(_) => self.healthy = None,
+            Event::HolderLost(holder) => {
+                (self.leases).retain(|_, said| said.busy || said.by != Some(*holder));
+            }
             // Granted or not: what may have ended is not relied on.
             Event::Asked(Request::Resume { by: None }) => self.holds.clear(),
             Event::Asked(Request::Resume { by: Some(by) } | Request::Hold { by, .. }) => {
@@ -130,9 +145,18 @@ impl Witness {
                 self.holds.insert(by.clone(), hold);
             }
             Request::Lease {
-                name, busy, ttl, ..
+                name,
+                busy,
+                ttl,
+                over,
+                ..
             } => {
-                self.leases.insert(name.clone(), (*busy, now + *ttl));
+                let said = Said {
+                    busy: *busy,
+                    until: ttl.map(|ttl| now + ttl),
+                    by: ttl.is_none().then_some(*over),
+                };
+                self.leases.insert(name.clone(), said);
             }
             Request::EndLease { name, .. } => {
                 self.leases.remove(name);
@@ -178,16 +202,16 @@ impl Witness {
     }
 
     /// The lease because of which the robot must not be touched now.
-    pub(crate) fn busy_by(&self, required: &[Name], now: Instant) -> Option<String> {
-        let live = |lease: &(bool, Instant)| now < lease.1;
-        let busy = self.leases.iter().find(|(_, lease)| live(lease) && lease.0);
+    pub(crate) fn busy_by(&self, required: &[Required], now: Instant) -> Option<String> {
+        let live = |said: &Said| said.busy || said.until.is_none_or(|until| now < until);
+        let busy = self.leases.iter().find(|(_, said)| said.busy);
         let silent = || {
             let mut names = required.iter();
-            names.find(|name| !self.leases.get(name).is_some_and(live))
+            names.find(|rule| !self.leases.get(&rule.name).is_some_and(live))
         };
         match busy {
             Some((name, _)) => Some(format!("{name} is busy")),
-            None => silent().map(|name| format!("{name} is silent")),
+            None => silent().map(|rule| format!("{} is silent", rule.name)),
         }
     }
 

@@ -5,12 +5,17 @@
 use std::time::Duration;
 use surefoot_core::{
     gate::{Closed, Stage},
+    lease::{Ender, Holder, Required},
     machine::{
         Event, Refusal, Request,
         state::{Phase, State, Trial},
     },
 };
-use surefoot_sim::{Robot, release, system};
+use surefoot_sim::{
+    Robot,
+    people::{ROS, end_lease, held, rollback},
+    release, system,
+};
 
 /// A robot on `a` that is offered `b`, which needs a reboot if asked for.
 fn robot(reboot: bool) -> Robot {
@@ -179,31 +184,121 @@ fn nothing_begins_while_a_lease_says_busy() {
             robot.advance();
         }
         assert_eq!(robot.current, system('a'));
-        robot.lease(true, 300).unwrap();
-        let end = Request::EndLease {
-            name: "gripper".parse().unwrap(),
-            by: Some("ros".into()),
-        };
+        let end = end_lease(Ender::Owner(ROS, Holder(0)));
         robot.ask(end.clone()).unwrap();
         stands_on_b(&mut robot);
         assert!(matches!(robot.ask(end), Err(Refusal::NothingToDo(_))));
     }
 }
 
+/// Lets the robot wait for long, and looks that nothing has happened.
+fn stays_busy(robot: &mut Robot, because: &str) {
+    for _ in 0..200 {
+        robot.advance();
+    }
+    robot.pass(Duration::from_secs(100_000));
+    for _ in 0..200 {
+        robot.advance();
+    }
+    assert_eq!(robot.current, system('a'), "{}", robot.log);
+    assert_eq!(
+        gates(robot),
+        format!(
+            "activate: lease gripper (busy: carries glass; {because}; it is ended by: surefoot lease \
+             gripper --end)"
+        )
+    );
+}
+
 #[test]
-fn a_busy_lease_lapses() {
+fn a_busy_lease_never_lapses_to_free() {
+    let connection = Holder(7);
+    for (silent, because) in [
+        (true, "it was not said again in time"),
+        (false, "its holder died"),
+    ] {
+        let mut robot = robot(false);
+        if silent {
+            robot.lease(true, 100).unwrap();
+        } else {
+            robot.ask(held(true, connection)).unwrap();
+        }
+        update(&mut robot);
+        if !silent {
+            robot.feed(Event::HolderLost(connection));
+        }
+        stays_busy(&mut robot, because);
+        // Nor does a restart of the agent make it free.
+        robot.kill();
+        robot.start();
+        stays_busy(&mut robot, because);
+        // Its owner is there again.
+        robot.ask(held(true, Holder(8))).unwrap();
+        for _ in 0..20 {
+            robot.advance();
+        }
+        assert_eq!(robot.current, system('a'));
+        robot.ask(end_lease(Ender::Owner(ROS, Holder(8)))).unwrap();
+        stands_on_b(&mut robot);
+    }
+}
+
+#[test]
+fn a_holder_that_does_not_come_back_after_a_restart_is_waited_for() {
     let mut robot = robot(false);
-    robot.lease(true, 100).unwrap();
-    let _ = robot.ask(Request::Update);
-    let said = robot.now;
+    robot.ask(held(true, Holder(7))).unwrap();
+    robot.kill();
+    robot.start();
+    update(&mut robot);
+    stays_busy(
+        &mut robot,
+        "its holder has not come back since the agent restarted",
+    );
+    robot.ask(end_lease(Ender::Anyone)).unwrap();
     stands_on_b(&mut robot);
-    assert!(robot.now.since(said).as_secs() >= 100);
+}
+
+#[test]
+fn a_free_lease_of_a_dead_program_is_silent() {
+    let mut robot = robot(false);
+    robot.policy.leases = vec![gripper()];
+    robot.ask(held(false, Holder(7))).unwrap();
+    assert_eq!(gates(&robot), "");
+    robot.feed(Event::HolderLost(Holder(7)));
+    update(&mut robot);
+    assert_eq!(
+        gates(&robot),
+        "activate: lease gripper (silent, which means busy)"
+    );
+    robot.ask(held(false, Holder(8))).unwrap();
+    stands_on_b(&mut robot);
+}
+
+#[test]
+fn whoever_is_busy_may_say_so_again_during_an_update() {
+    let mut robot = robot(false);
+    update(&mut robot);
+    stands_on_b(&mut robot);
+    robot.ask(held(true, Holder(7))).unwrap();
+    robot.ask(rollback(None, true, "drops boxes")).unwrap();
+    robot.feed(Event::HolderLost(Holder(7)));
+    robot.ask(held(true, Holder(8))).unwrap();
+    assert_ne!(robot.state().name(), "idle");
+    robot.ask(end_lease(Ender::Anyone)).unwrap();
+    assert!(robot.ask(held(true, Holder(8))).is_err());
+}
+
+fn gripper() -> Required {
+    Required {
+        name: "gripper".parse().unwrap(),
+        user: None,
+    }
 }
 
 #[test]
 fn a_required_lease_that_is_silent_means_busy() {
     let mut robot = robot(false);
-    robot.policy.leases = vec!["gripper".parse().unwrap()];
+    robot.policy.leases = vec![gripper()];
     update(&mut robot);
     assert_eq!(
         gates(&robot),
@@ -235,6 +330,7 @@ fn whoever_gets_busy_before_the_reboot_is_waited_for() {
     robot.advance();
     assert!(is_staged(&robot));
     assert_eq!(robot.one_shot, None, "the next boot still is the trial's");
+    robot.lease(false, 100).unwrap();
     stands_on_b(&mut robot);
 }
 
@@ -259,20 +355,14 @@ fn a_person_may_roll_a_busy_robot_back_by_force() {
     update(&mut robot);
     stands_on_b(&mut robot);
     robot.lease(true, 1_000).unwrap();
-    let rollback = |force| Request::Rollback {
-        to: None,
-        force,
-        why: "drops boxes".into(),
-        by: "ada".into(),
-    };
-    let Err(Refusal::Refused(why)) = robot.ask(rollback(false)) else {
+    let Err(Refusal::Refused(why)) = robot.ask(rollback(None, false, "drops boxes")) else {
         panic!("it was not refused")
     };
     assert!(
         why.contains("lease gripper (busy: carries glass)") && why.contains("--force"),
         "{why}"
     );
-    robot.ask(rollback(true)).unwrap();
+    robot.ask(rollback(None, true, "drops boxes")).unwrap();
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
 }

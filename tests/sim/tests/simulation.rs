@@ -6,14 +6,14 @@ use surefoot_core::{
     gate::{Closed, Stage},
     health::{Failure, Report},
     journal::{Journal, What},
-    lease::Leases,
+    lease::{Ender, Holder, Leases},
     machine::{Context, DriftPolicy, Effect, Event, Machine, Request, state::State},
     reboot::Reason,
     resolver::{SwitchUnit, Trace, World},
     switch::Outcome,
     time::{BootId, Instant},
 };
-use surefoot_sim::{Fate, Robot, policy, release, system};
+use surefoot_sim::{Fate, Robot, people, policy, release, system};
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -123,6 +123,8 @@ proptest! {
             robot.start();
         }
         robot.closed.clear();
+        // What is busy stays so until somebody ends it.
+        robot.feed(Event::Asked(people::end_lease(Ender::Anyone)));
         robot.settle();
         let confirmed = robot.confirmed().clone();
         prop_assert_eq!(&robot.default, &confirmed, "{}", robot.log);
@@ -246,17 +248,12 @@ fn event() -> impl Strategy<Value = Event> {
                 }]
             },
         }),
-        (any::<bool>(), 1..1_000_u64).prop_map(|(busy, seconds)| Event::Asked(Request::Lease {
-            name: "arm".parse().expect("a name"),
-            busy,
-            why: None,
-            ttl: Duration::from_secs(seconds),
-            by: "ros".into(),
-        })),
-        Just(Event::Asked(Request::EndLease {
-            name: "arm".parse().expect("a name"),
-            by: None,
-        })),
+        (any::<bool>(), 1..1_000_u64)
+            .prop_map(|(busy, seconds)| Event::Asked(people::lease(busy, seconds))),
+        (any::<bool>(), 0..3_u64)
+            .prop_map(|(busy, over)| Event::Asked(people::held(busy, Holder(over)))),
+        (0..3_u64).prop_map(|over| Event::HolderLost(Holder(over))),
+        Just(Event::Asked(people::end_lease(Ender::Anyone))),
         Just(Event::Asked(Request::Update)),
         Just(Event::Asked(Request::Rollback {
             force: false,

@@ -10,21 +10,26 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{process::ExitStatus, time::Duration};
+use std::{io, process::ExitStatus, time::Duration};
 use surefoot_api::{
-    Name, Why,
-    method::{self, Done},
+    HeldLease, Name, Why,
+    method::{EndLease, Lease},
 };
 use surefoot_base::units::parse_duration;
 use tokio::{
     process::{Child, Command},
-    signal::unix::{SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
 };
 
-/// Say for some time whether the robot is busy: then nothing is switched and nothing reboots.
+/// How long it is believed if nothing else is said.
+const TTL: Duration = Duration::from_secs(30);
+
+/// Say whether the robot is busy: then nothing is switched and nothing reboots.
 ///
 /// For the robot's own software. With a command: for as long as it runs; it is not started
-/// while an update is under way (exit status 3), and its exit status is passed on.
+/// while an update is under way (exit status 3), and its exit status is passed on. The robot is free
+/// again if that is 0; whoever fails or is killed may have left a load in the gripper, so the robot then
+/// stays busy until the lease is taken again, or ended with --end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct LeaseArgs {
     /// What speaks, e.g. gripper or mission.
@@ -33,15 +38,19 @@ pub(crate) struct LeaseArgs {
     /// again.
     #[arg(long, conflicts_with = "end")]
     free: bool,
-    /// Say nothing more.
+    /// Say nothing more: the robot is free.
     #[arg(long)]
     end: bool,
-    /// How long it is believed, at most 1h; say it again before.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
-    ttl: Duration,
+    /// How long it is believed without a command, at most 1h [default: 30s]. Say it again before: what is
+    /// busy stays so after that.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "command")]
+    ttl: Option<Duration>,
     /// Why, for people.
     #[arg(long, value_name = "TEXT")]
     why: Option<Why>,
+    /// The robot is free whatever becomes of the command.
+    #[arg(long, requires = "command")]
+    free_on_failure: bool,
     #[command(flatten)]
     socket: SocketArgs,
     /// Say it for as long as this command runs, and end with its exit status.
@@ -49,40 +58,55 @@ pub(crate) struct LeaseArgs {
     command: Vec<String>,
 }
 
-/// A lease that is renewed.
-#[derive(Debug, Clone)]
-struct Lease {
-    socket: SocketArgs,
-    said: method::Lease,
-}
-
 /// Runs it.
 pub(super) fn run(args: LeaseArgs, output: Output) -> anyhow::Result<()> {
-    let lease = Lease {
-        said: method::Lease {
-            name: args.name,
-            busy: !args.free,
-            ttl: args.ttl,
-            why: args.why,
-        },
-        socket: args.socket,
-    };
+    let (socket, name) = (args.socket, args.name);
     if args.end {
-        return print_done(&lease.end()?, output);
+        return print_done(&socket.call(&EndLease { name })?, output);
     }
-    let said = lease.say()?;
-    let Some((program, arguments)) = args.command.split_first() else {
-        return print_done(&said, output);
+    let mut said = Lease {
+        name,
+        busy: !args.free,
+        ttl: None,
+        why: args.why,
     };
+    let Some((program, arguments)) = args.command.split_first() else {
+        said.ttl = Some(args.ttl.unwrap_or(TTL));
+        return print_done(&socket.call(&said)?, output);
+    };
+    let name = said.name.clone();
+    let held = HeldLease::take(socket.socket, said, {
+        let name = name.clone();
+        move |news| match news {
+            Ok(()) => notice(&format!("the lease '{name}' is held again")),
+            Err(error) => notice(&format!("the lease '{name}' is not held now: {error}")),
+        }
+    })?;
     let mut command = Command::new(program);
     command.args(arguments);
-    let status = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()?
-        .block_on(lease.held_while(command, args.ttl / 3));
-    // The robot is not to wait for the end of its time; the command's end is what counts.
-    if let Err(error) = lease.end() {
-        notice(&error.to_string());
+        .build()?;
+    let (status, free) = runtime.block_on(async {
+        match Running::start(command) {
+            // What was not started has left nothing behind.
+            Err(error) => (Err(error), true),
+            Ok(running) => {
+                let status = running.ended().await;
+                let free = status.as_ref().is_ok_and(ExitStatus::success);
+                (status, free)
+            }
+        }
+    });
+    if free || args.free_on_failure {
+        if let Err(error) = held.end() {
+            notice(&format!("the lease '{name}' was not ended: {error}"));
+        }
+    } else if !args.free {
+        notice(&format!(
+            "the robot stays busy, since the command failed; look whether it is free, and then: surefoot lease \
+             {name} --end"
+        ));
     }
     let status = status.with_context(|| format!("cannot run {program}"))?;
     match ChildExited::of(status) {
@@ -91,51 +115,33 @@ pub(super) fn run(args: LeaseArgs, output: Output) -> anyhow::Result<()> {
     }
 }
 
-impl Lease {
-    fn say(&self) -> anyhow::Result<Done> {
-        Ok(self.socket.call(&self.said)?)
+/// A command that runs. What would end this program is handed on to it, so that it never runs on without
+/// its lease.
+struct Running {
+    child: Child,
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Running {
+    fn start(mut command: Command) -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            child: command.spawn()?,
+        })
     }
 
-    fn end(&self) -> anyhow::Result<Done> {
-        let name = self.said.name.clone();
-        Ok(self.socket.call(&method::EndLease { name })?)
-    }
-
-    /// Renews it until a command has ended. What would end this program is handed on to the command,
-    /// so that it never runs on without its lease.
-    async fn held_while(
-        &self,
-        mut command: Command,
-        every: Duration,
-    ) -> std::io::Result<ExitStatus> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut child = command.spawn()?;
-        let mut renewal = tokio::time::interval(every);
-        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        renewal.tick().await;
-        let mut silent = false;
+    async fn ended(mut self) -> io::Result<ExitStatus> {
         loop {
             tokio::select! {
-                status = child.wait() => return status,
-                _ = terminate.recv() => pass_on(&child, Signal::SIGTERM),
+                status = self.child.wait() => return status,
+                _ = self.terminate.recv() => pass_on(&self.child, Signal::SIGTERM),
                 // A terminal sends it to the command as well.
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => pass_on(&child, Signal::SIGHUP),
-                _ = renewal.tick() => {
-                    let lease = self.clone();
-                    let renewed = tokio::task::spawn_blocking(move || lease.say()).await;
-                    let failed = match renewed {
-                        Ok(Ok(_)) => None,
-                        Ok(Err(error)) => Some(error.to_string()),
-                        Err(error) => Some(error.to_string()),
-                    };
-                    if let Some(why) = failed.as_ref().filter(|_| !silent) {
-                        notice(&format!("the lease '{}' could not be renewed: {why}", self.said.name));
-                    }
-                    silent = failed.is_some();
-                }
+                _ = self.interrupt.recv() => {}
+                _ = self.hangup.recv() => pass_on(&self.child, Signal::SIGHUP),
             }
         }
     }

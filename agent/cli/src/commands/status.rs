@@ -156,15 +156,31 @@ fn hold(hold: &HoldInfo) -> String {
 }
 
 fn lease(lease: &LeaseInfo) -> String {
-    let left = short_duration(Duration::from_secs(lease.seconds_left));
+    let time = |seconds| short_duration(Duration::from_secs(seconds));
     let word = if lease.busy { "busy" } else { "free" };
+    let left = match (lease.seconds_left, &lease.lost) {
+        (Some(seconds), _) => format!(" for {}", time(seconds)),
+        (None, None) => " for as long as its program holds it".to_owned(),
+        (None, Some(_)) => String::new(),
+    };
     let mut text = format!(
-        "{} by {} is {word} for {left}",
+        "{} by {} is {word}{left}",
         lease.name,
         sanitize(&lease.owner)
     );
     if let Some(why) = &lease.why {
         let _ = write!(text, ": {}", sanitize(why));
+    }
+    if let Some(lost) = &lease.lost {
+        let since = lease.lost_seconds.map_or_else(String::new, |seconds| {
+            format!(", for {} now", time(seconds))
+        });
+        let _ = write!(
+            text,
+            "; {}{since}; once the robot is free: surefoot lease {} --end",
+            sanitize(lost),
+            lease.name
+        );
     }
     text
 }

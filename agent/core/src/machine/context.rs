@@ -3,7 +3,7 @@
 
 use crate::{
     StorePath,
-    release::Name,
+    lease::Required,
     time::{BootId, Instant},
 };
 use jiff::Timestamp;
@@ -60,7 +60,7 @@ pub struct Policy {
     /// Delay between tries of a commit or a revert.
     pub retry_delay: Duration,
     /// Leases that must say that the robot is free.
-    pub leases: Vec<Name>,
+    pub leases: Vec<Required>,
     /// Time between two looks at gates that said no.
     pub gate_interval: Duration,
     /// What happens when somebody switched by hand.

@@ -4,6 +4,7 @@ use crate::{
     RollbackTo, StorePath,
     gate::{Closed, Stage},
     health::{Failure, Report},
+    lease::{Ender, Holder, Owner},
     offers::Offers,
     reboot,
     release::Name,
@@ -84,6 +85,8 @@ pub enum Event {
     },
     /// A round of health checks is done.
     Probed(Report),
+    /// A connection that may have held leases has ended.
+    HolderLost(Holder),
     /// A person or program asks for something.
     Asked(Request),
 }
@@ -131,7 +134,7 @@ pub enum Request {
         /// Who.
         by: String,
     },
-    /// Say whether the robot is busy, for some time.
+    /// Say whether the robot is busy.
     Lease {
         /// What speaks.
         name: Name,
@@ -139,17 +142,19 @@ pub enum Request {
         busy: bool,
         /// Why, in their words.
         why: Option<String>,
-        /// How long it is believed.
-        ttl: Duration,
+        /// How long it is believed; `None` for as long as the connection lasts.
+        ttl: Option<Duration>,
         /// Who.
-        by: String,
+        by: Owner,
+        /// The connection that it is said over.
+        over: Holder,
     },
     /// Say nothing more.
     EndLease {
         /// Which one.
         name: Name,
-        /// Whose it must be; `None` for anybody's.
-        by: Option<String>,
+        /// Who.
+        by: Ender,
     },
     /// End a hold.
     Resume {

@@ -9,10 +9,19 @@ use crate::{
     events::Kind,
     gate::{Closed, Stage},
     hold::Hold,
-    lease::Lease,
+    lease::{Ender, Holder, Kept, Lease, Loss, Owner},
     machine::state::{Fetching, Phase, Ready, State, Trial},
     release::Name,
 };
+use std::time::Duration;
+
+/// What somebody says of the robot.
+pub(super) struct Said {
+    pub(super) name: Name,
+    pub(super) busy: bool,
+    pub(super) why: Option<String>,
+    pub(super) by: Owner,
+}
 
 impl Decision<'_> {
     /// The outer gates of a stage have answered.
@@ -103,27 +112,18 @@ impl Decision<'_> {
         leases.closed(&self.cx.policy.leases, self.cx.now)
     }
 
-    /// Drops holds and leases that have ended. Whatever step finds that goes on with what waited for it.
+    /// Drops holds that have ended, and free leases that were not said again; what was busy stays so.
+    /// Whatever step finds that goes on with what waited for it.
     pub(super) fn expire(&mut self) {
         let now = self.cx.now;
-        let leases = self.memory.leases.iter();
-        let leases = leases.filter(|lease| lease.until <= now);
-        let mut ended: Vec<Kind> = leases
-            .map(|lease| Kind::LeaseEnded {
-                name: lease.name.clone(),
-            })
-            .collect();
-        let lapsed = self.memory.leases.expire(now);
+        for lease in self.memory.leases.expire(now) {
+            self.let_go(lease, Loss::Silent);
+        }
         let over = |hold: &mut Hold| hold.ends().is_some_and(|end| end <= now);
         let holds: Vec<Hold> = self.journal.holds.extract_if(.., over).collect();
-        self.freed |= lapsed || !holds.is_empty();
-        ended.extend(
-            holds
-                .into_iter()
-                .map(|hold| Kind::HoldEnded { owner: hold.owner }),
-        );
-        for kind in ended {
-            self.happened(kind);
+        self.freed |= !holds.is_empty();
+        for hold in holds {
+            self.happened(Kind::HoldEnded { owner: hold.owner });
         }
     }
 
@@ -136,6 +136,23 @@ impl Decision<'_> {
         }
     }
 
+    /// A connection that may have held leases has ended.
+    pub(super) fn on_holder_lost(&mut self, holder: Holder) {
+        for lease in self.memory.leases.lose(holder, self.cx.now) {
+            self.let_go(lease, Loss::Died);
+        }
+    }
+
+    /// Nobody stands behind a lease any more.
+    fn let_go(&mut self, lease: Lease, loss: Loss) {
+        let Lease { name, busy, .. } = lease;
+        self.happened(if busy {
+            Kind::LeaseOrphaned { name, loss }
+        } else {
+            Kind::LeaseEnded { name }
+        });
+    }
+
     /// Asks the gates of what waits, if nobody holds it back: the robot may have changed since.
     pub(super) fn ask_gates_if_free(&mut self) {
         if let Some(stage) = self.journal.state.waits_for()
@@ -146,25 +163,49 @@ impl Decision<'_> {
         }
     }
 
-    pub(super) fn on_lease_request(&mut self, lease: Lease) -> Answer {
-        // Whoever takes something into the hand now could not be saved from a reboot any more.
-        if lease.busy && self.journal.state.is_underway() {
+    /// Somebody says whether the robot is busy, over a connection: for so long, or for as long as that
+    /// lasts.
+    pub(super) fn on_lease_request(
+        &mut self,
+        said: Said,
+        ttl: Option<Duration>,
+        over: Holder,
+    ) -> Answer {
+        let Said {
+            name,
+            busy,
+            why,
+            by,
+        } = said;
+        let before = self.memory.leases.get(&name);
+        let is_busy = before.is_some_and(|old| old.busy && old.owner.uid == by.uid);
+        // Whoever takes something into the hand now could not be saved from a reboot any more. Who has
+        // something there already may say so.
+        if busy && !is_busy && self.journal.state.is_underway() {
             return Err(Refusal::Refused(format!(
                 "an update is under way ({}): the robot must stay free until it has ended",
                 self.journal.state.name()
             )));
         }
         let answer = format!(
-            "{} is {} for {} s",
-            lease.name,
-            if lease.busy { "busy" } else { "free" },
-            lease.until.since(self.cx.now).as_secs()
+            "{name} is {} for {}",
+            if busy { "busy" } else { "free" },
+            match ttl {
+                Some(ttl) => format!("{} s", ttl.as_secs()),
+                None => "as long as this connection lasts".to_owned(),
+            }
         );
         let held_back = self.is_held_back();
-        let (name, busy) = (lease.name.clone(), lease.busy);
-        let same = |before: &Lease| before.name == name && before.busy == busy;
-        let renewed = self.memory.leases.iter().any(same);
-        let put = self.memory.leases.put(lease);
+        let stood = |old: &Lease| old.busy == busy && old.orphan().is_none();
+        let renewed = self.memory.leases.get(&name).is_some_and(stood);
+        let lease = Lease {
+            name: name.clone(),
+            owner: by,
+            busy,
+            why,
+            kept: ttl.map_or(Kept::By(over), |ttl| Kept::Until(self.cx.now + ttl)),
+        };
+        let put = (self.memory.leases).put(lease, over, &self.cx.policy.leases);
         put.map_err(|error| Refusal::Refused(error.to_string()))?;
         if !renewed {
             self.happened(Kind::Leased { name, busy });
@@ -175,7 +216,7 @@ impl Decision<'_> {
         Ok(answer)
     }
 
-    pub(super) fn on_end_lease_request(&mut self, name: &Name, by: Option<&str>) -> Answer {
+    pub(super) fn on_end_lease_request(&mut self, name: &Name, by: Ender) -> Answer {
         let held_back = self.is_held_back();
         match self.memory.leases.end(name, by) {
             Ok(true) => {

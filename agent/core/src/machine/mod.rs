@@ -49,7 +49,7 @@ use crate::{
     health::{Failure, Report},
     hold::Hold,
     journal::Journal,
-    lease::Leases,
+    lease::{Lease, Leases},
     switch::Outcome,
     time::Instant,
     traffic::Traffic,
@@ -107,8 +107,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A machine that goes on from a journal, and from what was said in this boot. Feed it
-    /// [`Event::Started`] first.
+    /// A machine that goes on from a journal, and from what was said in this boot (after a restart of the
+    /// agent, [`Leases::restarted`]). Feed it [`Event::Started`] first.
     #[must_use]
     pub fn new(journal: Journal, leases: Leases) -> Self {
         Self {
@@ -217,10 +217,10 @@ impl Machine {
         times.into_iter().flatten().min()
     }
 
-    /// When holds and leases end.
+    /// When holds end, and leases that were said for a time.
     fn ends(&self) -> impl Iterator<Item = Option<Instant>> {
         let holds = self.journal.holds.iter().map(Hold::ends);
-        let leases = self.memory.leases.iter().map(|lease| Some(lease.until));
+        let leases = self.memory.leases.iter().map(Lease::until);
         holds.chain(leases)
     }
 
@@ -316,6 +316,7 @@ impl Decision<'_> {
                 }
             }
             Event::Probed(report) => self.on_probed(report),
+            Event::HolderLost(holder) => self.on_holder_lost(holder),
             Event::Asked(request) => return Some(self.on_asked(request)),
         }
         None

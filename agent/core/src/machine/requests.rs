@@ -4,6 +4,7 @@ use super::{
     decision::Decision,
     effect::Effect,
     event::{Answer, Refusal, Request},
+    gates::Said,
 };
 use crate::{
     RollbackTo, StorePath,
@@ -11,7 +12,6 @@ use crate::{
     gate::{self, Stage},
     hold::{Expiry, Hold},
     journal::MAX_HOLDS,
-    lease::Lease,
     machine::state::{Cause, Evidence, Fetching, Generation, Origin, Phase, State, Trial},
     switch::Action,
 };
@@ -30,14 +30,17 @@ impl Decision<'_> {
                 why,
                 ttl,
                 by,
-            } => self.on_lease_request(Lease {
-                name,
-                owner: by,
-                busy,
-                why,
-                until: self.cx.now + ttl,
-            }),
-            Request::EndLease { name, by } => self.on_end_lease_request(&name, by.as_deref()),
+                over,
+            } => {
+                let said = Said {
+                    name,
+                    busy,
+                    why,
+                    by,
+                };
+                self.on_lease_request(said, ttl, over)
+            }
+            Request::EndLease { name, by } => self.on_end_lease_request(&name, by),
             Request::Hold { length, why, by } => self.on_hold_request(length, why, by),
             Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }

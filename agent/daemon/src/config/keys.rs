@@ -4,8 +4,8 @@ use super::{
     declare::{Key, Section, Table, Values, any, settings, within},
     problem::{Place, Problem, What},
     values::{
-        Address, AfterLoss, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Secret, Setting,
-        Stage, TimeOfDay, UnitGlob, UnitName,
+        Address, AfterLoss, Bytes, Day, Drift, Exec, GroupName, HttpUrl, Label, Lease, Secret,
+        Setting, Stage, TimeOfDay, UnitGlob, UnitName,
     },
 };
 use crate::boot::loaders::LoaderChoice;
@@ -180,9 +180,14 @@ settings! {
     table Gates = "gates"
     keys {
         /// Leases by which the robot's own software must say that the robot is free (`surefoot lease`)
-        /// before anything is switched or rebooted. One that is silent means busy. Any other
+        /// before anything is switched or rebooted. One that is silent means busy. With a `user`, by name
+        /// or number, nobody else's word counts: `{ name = "gripper", user = "ros" }`. Any other
         /// lease that says "busy" counts as well, but not its silence.
-        leases: Vec<Name> = [];
+        leases: Vec<Lease> = [];
+        /// Whether this robot may be switched at any moment at which nobody holds it and no lease says
+        /// "busy": no lease, window or command has to say yes before. `surefoot doctor` warns of a robot
+        /// that has none of them, until this says that it is meant so.
+        none: bool = false;
         /// Time between two looks at gates that said no, and at those of a download under way.
         interval: Duration = "30s" in "1s" to "1h";
     }
@@ -195,6 +200,17 @@ settings! {
         window: GateWindow,
         /// See there.
         command: GateCommand,
+    }
+}
+
+impl Gates {
+    /// Whether one of them may know that the robot is at work when it is to be switched: a charge says
+    /// nothing of that.
+    pub(crate) fn know_of_work(&self) -> bool {
+        let mut windows = self.window.iter().map(|window| &window.stages);
+        let mut commands = self.command.iter().map(|command| &command.stages);
+        let activates = |stages: &Vec<Stage>| stages.contains(&Stage::Activate);
+        !self.leases.is_empty() || windows.any(activates) || commands.any(activates)
     }
 }
 
@@ -495,6 +511,28 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
             "",
             &["state_dir"],
             "state_dir lies on a tmpfs: the journal would not survive a power cut".into(),
+        );
+    }
+    let gates = &config.gates;
+    if gates.none && gates.know_of_work() {
+        say(
+            "gates",
+            &["none", "leases"],
+            "gates.none says that nothing has to keep the robot from a switch, but there are leases, \
+             windows or commands that do: leave out one or the other"
+                .into(),
+        );
+    }
+    let mut names = BTreeSet::new();
+    if let Some(lease) = gates
+        .leases
+        .iter()
+        .find(|lease| !names.insert(&lease.0.name))
+    {
+        say(
+            "gates",
+            &["leases"],
+            format!("gates.leases names '{}' twice", lease.0.name),
         );
     }
     problems.extend(checks(config, values));

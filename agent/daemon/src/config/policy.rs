@@ -25,7 +25,7 @@ impl From<&Config> for Policy {
             commit_attempts: config.commit.attempts,
             revert_attempts: config.revert.attempts,
             retry_delay: config.trial.retry_delay,
-            leases: config.gates.leases.clone(),
+            leases: config.gates.leases.iter().map(|l| l.0.clone()).collect(),
             gate_interval: config.gates.interval,
             drift: match config.trial.drift {
                 Drift::Report => DriftPolicy::Report,

@@ -6,7 +6,7 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 use surefoot_base::{glob, text::hidden, units};
 use surefoot_core::{
     closure::SignaturePolicy,
-    gate,
+    gate, lease,
     release::{self, Name},
 };
 use toml::de::DeValue;
@@ -450,6 +450,47 @@ impl<T: Setting> Setting for Option<T> {
 
     fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
         T::read(value).map(Some)
+    }
+}
+
+/// See [`lease::Required`].
+#[derive(Debug, Clone)]
+pub(crate) struct Lease(pub(crate) lease::Required);
+
+impl Setting for Lease {
+    const KIND: &'static str = "lease";
+    const EXPECTS: &'static str =
+        "a lease such as \"gripper\" or { name = \"gripper\", user = \"ros\" }";
+
+    fn read(value: &DeValue<'_>) -> Result<Self, Option<String>> {
+        let required = |name, user| Ok(Self(lease::Required { name, user }));
+        let DeValue::Table(table) = value else {
+            return required(Name::read(value)?, None);
+        };
+        let unknown = table.keys().map(|key| key.get_ref());
+        if let Some(key) = unknown
+            .into_iter()
+            .find(|k| !["name", "user"].contains(&&***k))
+        {
+            return Err(why(format!(
+                "a lease has a name and a user, and no '{key}'"
+            )));
+        }
+        let name = table.get("name").map(|name| Name::read(name.get_ref()));
+        let name = name.unwrap_or_else(|| Err(why("its name is missing")))?;
+        let user = table.get("user").map(|user| user_name(user.get_ref()));
+        required(name, user.transpose()?)
+    }
+}
+
+/// A user by name or number. Whether there is one is only known when it speaks.
+fn user_name(value: &DeValue<'_>) -> Result<String, Option<String>> {
+    let name = text(value)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    if (1..=32).contains(&name.len()) && name.chars().all(plain) {
+        Ok(name.to_owned())
+    } else {
+        Err(why(format!("{name:?} is not a name or number of a user")))
     }
 }
 

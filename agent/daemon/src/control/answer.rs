@@ -3,6 +3,7 @@
 use super::{
     client::Client,
     handle::{AgentHandle, Asked, RequestError},
+    holding::Holding,
     limits::ANSWER,
     line::Line,
     places::Doing,
@@ -15,6 +16,7 @@ use surefoot_api::{
     service::{ServiceInfo, Target},
 };
 use surefoot_core::{
+    lease::{Ender, Owner},
     machine::{Refusal, Request},
     made::Way,
 };
@@ -51,6 +53,7 @@ impl From<RequestError> for ErrorReply {
 pub(super) async fn answer(
     call: IncomingCall,
     caller: &Client,
+    holding: &mut Holding,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
     match Target::of(&call)? {
@@ -59,7 +62,7 @@ pub(super) async fn answer(
             let role = authorize(method, caller, agent)?;
             let more = call.more;
             let call = method.read(call.parameters)?;
-            granted(call, more, role, caller, agent).await
+            granted(call, more, role, caller, holding, agent).await
         }
     }
 }
@@ -85,6 +88,7 @@ async fn granted(
     more: bool,
     role: Role,
     caller: &Client,
+    holding: &mut Holding,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
     let waited = caller.line.take_waited();
@@ -135,16 +139,34 @@ async fn granted(
                 busy: call.busy,
                 why: call.why.as_ref().map(words),
                 ttl: call.ttl,
-                by: caller.name().await,
+                by: Owner {
+                    uid: caller.uid,
+                    name: caller.name().await,
+                },
+                over: holding.holder(),
             };
-            done(&call, request, Way::default(), caller, agent).await
+            holding.asks(&call);
+            let message = ask(&call, request, Way::default(), caller, agent).await?;
+            holding.granted(&call);
+            // With `more` the caller stays, for as long as it holds the lease.
+            if more && call.ttl.is_none() {
+                encoded(message::reply_and_more(&call, &Done { message }))
+            } else {
+                reply(&call, &Done { message })
+            }
         }
         Call::EndLease(call) => {
             let request = Request::EndLease {
                 name: call.name.clone(),
-                by: whose(role, caller).await,
+                by: match role {
+                    // What a program holds itself it ends as its owner: it may be another's by now.
+                    Role::Technician | Role::Root if !holding.has(&call.name) => Ender::Anyone,
+                    _ => Ender::Owner(caller.uid, holding.holder()),
+                },
             };
-            done(&call, request, Way::default(), caller, agent).await
+            let message = ask(&call, request, Way::default(), caller, agent).await?;
+            holding.ended(&call);
+            reply(&call, &Done { message })
         }
         Call::Update(call) => {
             let way = way(&call.made);
@@ -179,10 +201,14 @@ async fn whose(role: Role, caller: &Client) -> Option<String> {
 }
 
 fn reply<P: Parameters>(call: &P, parameters: &P::Reply) -> Result<Response, ErrorReply> {
-    let message = message::reply(call, parameters).map_err(|error| ErrorReply::Failed {
+    encoded(message::reply(call, parameters))
+}
+
+fn encoded<E: std::fmt::Display>(message: Result<Vec<u8>, E>) -> Result<Response, ErrorReply> {
+    let failed = |error: E| ErrorReply::Failed {
         why: error.to_string(),
-    })?;
-    Ok(Response::Reply(message))
+    };
+    message.map(Response::Reply).map_err(failed)
 }
 
 /// Hands a request to the agent, waits for its answer, and passes that on.
@@ -193,6 +219,18 @@ async fn done<P: Parameters<Reply = Done>>(
     caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
+    let message = ask(call, request, way, caller, agent).await?;
+    reply(call, &Done { message })
+}
+
+/// Hands a request to the agent and waits for its answer.
+async fn ask<P: Parameters>(
+    _: &P,
+    request: Request,
+    way: Way,
+    caller: &Client,
+    agent: &AgentHandle,
+) -> Result<String, ErrorReply> {
     match P::METHOD {
         // The robot's software says them every few seconds, and a lease must not lapse.
         Method::Lease | Method::EndLease => {
@@ -204,13 +242,12 @@ async fn done<P: Parameters<Reply = Done>>(
         }
     }
     caller.does(Doing::Kept);
-    let message = ask(agent, request, way, caller.line.clone()).await;
+    let message = answered(agent, request, way, caller.line.clone()).await;
     caller.does(Doing::Busy);
-    let message = message?;
-    reply(call, &Done { message })
+    Ok(message?)
 }
 
-async fn ask(
+async fn answered(
     agent: &AgentHandle,
     request: Request,
     way: Way,

@@ -4,14 +4,17 @@ use super::{
     answer::{Response, answer},
     client::Client,
     handle::AgentHandle,
+    holding::Holding,
     limits::IDLE,
     places::Doing,
     stream::{CallReader, MessageWriter},
 };
+use std::time::Duration;
 use surefoot_api::{
     message,
     method::{StatusReply, Watch},
 };
+use surefoot_core::lease::Holder;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
@@ -27,9 +30,15 @@ pub(super) async fn converse(
 ) {
     let mut calls = CallReader::new(read);
     let mut writer = MessageWriter(write);
+    let mut holding = Holding::new(Holder(client.id()), agent.lost.clone());
     loop {
-        client.does(Doing::Idle);
-        let call = match timeout(IDLE, calls.next()).await {
+        let (doing, idle) = if holding.any() {
+            (Doing::Kept, Duration::MAX)
+        } else {
+            (Doing::Idle, IDLE)
+        };
+        client.does(doing);
+        let call = match timeout(idle, calls.next()).await {
             Ok(Ok(Some(call))) => call,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
@@ -37,10 +46,10 @@ pub(super) async fn converse(
                 return;
             }
         };
-        client.does(Doing::Busy);
+        client.does(doing.max(Doing::Busy));
         client.turn().await;
         let oneway = call.oneway;
-        let message = match answer(call, &client, &agent).await {
+        let message = match answer(call, &client, &mut holding, &agent).await {
             Ok(Response::Watch(call)) => return watch(call, calls, writer, client, agent).await,
             _ if oneway => continue,
             Ok(Response::Reply(message)) => message,

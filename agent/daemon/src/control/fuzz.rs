@@ -55,6 +55,7 @@ impl Agent {
             runtime: runtime.expect("a runtime"),
             handle: AgentHandle {
                 requests,
+                lost: mpsc::unbounded_channel().0,
                 published,
                 roles,
                 doctor: Doctor::new(watch::Sender::new(None).subscribe()),

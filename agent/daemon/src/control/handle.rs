@@ -4,7 +4,7 @@ use super::{caller::Caller, line::Line, roles::Roles};
 use crate::doctor::Doctor;
 use std::sync::Arc;
 use surefoot_api::{HistoryEntry, StatusInfo, method::Role};
-use surefoot_core::{machine, made::Way};
+use surefoot_core::{lease::Holder, machine, made::Way};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant,
@@ -66,6 +66,8 @@ impl Published {
 pub(crate) struct AgentHandle {
     /// Requests go here.
     pub(crate) requests: mpsc::Sender<Asked>,
+    /// The connections that have ended and may have held leases go here.
+    pub(crate) lost: mpsc::UnboundedSender<Holder>,
     /// Status and history come from here. The server ends when its sender is gone.
     pub(crate) published: watch::Receiver<Published>,
     /// Who may do what; a reload of the configuration may change it.

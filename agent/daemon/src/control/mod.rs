@@ -14,6 +14,7 @@ mod conversation;
 #[cfg(feature = "fuzz")]
 pub(crate) mod fuzz;
 mod handle;
+mod holding;
 mod limits;
 mod line;
 mod listen;

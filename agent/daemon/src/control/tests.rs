@@ -24,6 +24,7 @@ use surefoot_api::{
 };
 use surefoot_core::{
     RollbackTo,
+    lease::{Ender, Holder, Owner},
     machine::{Refusal, Request},
     time::Instant,
 };
@@ -42,6 +43,7 @@ struct House {
     path: PathBuf,
     _dir: tempfile::TempDir,
     requests: mpsc::Receiver<Asked>,
+    lost: mpsc::UnboundedReceiver<Holder>,
     published: watch::Sender<Published>,
     _roles: watch::Sender<Roles>,
     server: tokio::task::JoinHandle<std::convert::Infallible>,
@@ -64,8 +66,10 @@ fn house() -> House {
     let (asking, requests) = mpsc::channel(4);
     let (published, reading) = watch::channel(Published::now(full(), history()));
     let (roles, roles_reading) = watch::channel(Roles::of_groups(TECHNICIANS, APPS));
+    let (lost_in, lost) = mpsc::unbounded_channel();
     let handle = AgentHandle {
         requests: asking,
+        lost: lost_in,
         published: reading,
         roles: roles_reading,
         doctor: Doctor::having_seen(findings()),
@@ -74,6 +78,7 @@ fn house() -> House {
         path,
         _dir: dir,
         requests,
+        lost,
         published,
         _roles: roles,
         server: tokio::spawn(server::serve(
@@ -277,12 +282,19 @@ async fn what_is_asked_reaches_the_agent() {
 
     let said = json!({ "name": "gripper", "busy": true, "seconds": 30 });
     let (_, request) = house.asked("Lease", said, done()).await;
+    let Request::Lease { over, .. } = request else {
+        panic!("{request:?}")
+    };
     let expected = Request::Lease {
         name: "gripper".parse().unwrap(),
         busy: true,
         why: None,
-        ttl: Duration::from_secs(30),
-        by: me,
+        ttl: Some(Duration::from_secs(30)),
+        by: Owner {
+            uid: nix::unistd::geteuid().as_raw(),
+            name: me,
+        },
+        over,
     };
     assert_eq!(request, expected);
     let (_, request) = house
@@ -290,12 +302,83 @@ async fn what_is_asked_reaches_the_agent() {
         .await;
     let expected = Request::EndLease {
         name: "gripper".parse().unwrap(),
-        by: None,
+        by: Ender::Anyone,
     };
     assert_eq!(request, expected);
 
     let (_, request) = house.asked("Resume", Value::Null, done()).await;
     assert_eq!(request, Request::Resume { by: None });
+}
+
+fn lease(seconds: Option<u32>) -> Value {
+    let parameters = json!({ "name": "gripper", "busy": true, "seconds": seconds });
+    json!({ "method": "io.surefoot.Agent.Lease", "parameters": parameters })
+}
+
+/// Says something, and has it granted.
+async fn granted(house: &mut House, client: &mut Client, call: Value) -> (Value, Request) {
+    client.say(&call).await;
+    let asked = house.requests.recv().await.unwrap();
+    asked.reply.send(Ok("so be it".to_owned())).unwrap();
+    (client.hear().await.unwrap(), asked.request)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_holds_its_lease_until_it_ends() {
+    let mut house = house();
+    let mut client = house.client().await;
+    let (_, request) = granted(&mut house, &mut client, lease(None)).await;
+    let Request::Lease {
+        ttl: None, over, ..
+    } = request
+    else {
+        panic!("{request:?}")
+    };
+    // It may be silent for as long as it likes.
+    tokio::time::advance(IDLE * 100).await;
+    let end =
+        json!({ "method": "io.surefoot.Agent.EndLease", "parameters": { "name": "gripper" } });
+    let (_, request) = granted(&mut house, &mut client, end).await;
+    // It ends what it holds itself, and not what is another's by then, whatever else it may.
+    let Request::EndLease {
+        by: Ender::Owner(_, holder),
+        ..
+    } = request
+    else {
+        panic!("{request:?}")
+    };
+    assert_eq!(holder, over);
+    assert!(house.lost.try_recv().is_err());
+    drop(client);
+    assert_eq!(house.lost.recv().await, Some(over));
+}
+
+#[tokio::test]
+async fn the_end_of_a_holder_is_told_whatever_became_of_its_call() {
+    let mut house = house();
+    let mut client = house.client().await;
+    client.say(&lease(None)).await;
+    let asked = house.requests.recv().await.unwrap();
+    drop(client);
+    // Whether the agent still answers or not.
+    drop(asked);
+    assert!(house.lost.recv().await.is_some());
+    // What is said for a time does not hang on the connection.
+    let mut client = house.client().await;
+    granted(&mut house, &mut client, lease(Some(9))).await;
+    drop(client);
+    house.call("Status", Value::Null).await;
+    assert!(house.lost.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_call_for_more_stays_open_behind_its_answer() {
+    let mut house = house();
+    let mut client = house.client().await;
+    let mut call = lease(None);
+    call["more"] = json!(true);
+    let (reply, _) = granted(&mut house, &mut client, call).await;
+    assert_eq!(reply["continues"], true);
 }
 
 #[tokio::test]
@@ -352,6 +435,7 @@ async fn a_rollback_that_waited_for_the_agent_says_so_once() {
     house.requests = asked;
     let handle = AgentHandle {
         requests,
+        lost: mpsc::unbounded_channel().0,
         published: house.published.subscribe(),
         roles: house._roles.subscribe(),
         doctor: Doctor::having_seen(findings()),

@@ -3,7 +3,7 @@
 use crate::robot::{self, systemd};
 use std::{collections::BTreeMap, path::Path};
 use surefoot_api::{
-    StatusInfo,
+    LeaseInfo, StatusInfo,
     finding::{Finding, Subject},
 };
 use surefoot_core::release::Name;
@@ -54,11 +54,42 @@ pub(super) fn fault(status: &StatusInfo) -> Option<Finding> {
     ))
 }
 
-/// Leases that have to say that the robot is free: one that nobody ever takes keeps it from every update.
-pub(super) fn leases(required: &[Name], status: &StatusInfo) -> Vec<Finding> {
-    let judge = |name: &Name| {
+/// Whether anything keeps the robot from being switched while it is at work, or nothing has to.
+pub(super) fn gates(know_of_work: bool, none: bool) -> Finding {
+    let found = match (know_of_work, none) {
+        (true, _) => "something is asked before the robot is switched",
+        (false, true) => "nothing has to be asked before the robot is switched (gates.none)",
+        (false, false) => {
+            return Finding::warn(
+                AGENT,
+                "gates",
+                "nothing keeps the robot from being switched or rebooted while it works",
+                "name in gates.leases what has to say that the robot is free, or say that it may be switched \
+                 at any moment: gates.none = true",
+            );
+        }
+    };
+    Finding::ok(AGENT, "gates", found)
+}
+
+/// Leases: one that has to say that the robot is free and that nobody ever takes keeps it from every
+/// update, and so does one whose holder has died.
+pub(super) fn leases(required: &[&Name], status: &StatusInfo) -> Vec<Finding> {
+    let lost = |lease: &LeaseInfo| {
+        let why = lease.lost.as_ref()?;
+        Some(Finding::warn(
+            AGENT,
+            format!("lease {}", lease.name),
+            format!("{} said that the robot is busy, and {why}", lease.owner),
+            format!(
+                "look whether the robot is free, and then: surefoot lease {} --end",
+                lease.name
+            ),
+        ))
+    };
+    let judge = |name: &&Name| {
         let what = format!("lease {name}");
-        match status.leases.iter().find(|lease| lease.name == *name) {
+        match status.leases.iter().find(|lease| lease.name == **name) {
             Some(lease) => {
                 let word = if lease.busy { "busy" } else { "free" };
                 Finding::ok(
@@ -77,7 +108,13 @@ pub(super) fn leases(required: &[Name], status: &StatusInfo) -> Vec<Finding> {
             ),
         }
     };
-    required.iter().map(judge).collect()
+    let is_lost = |name: &&Name| {
+        let mut leases = status.leases.iter();
+        leases.any(|lease| lease.name == **name && lease.lost.is_some())
+    };
+    let said = required.iter().filter(|name| !is_lost(name));
+    let said = said.map(judge);
+    status.leases.iter().filter_map(lost).chain(said).collect()
 }
 
 /// Judges its unit by what systemd says and by the unit's file.
@@ -138,22 +175,45 @@ mod tests {
 
     #[test]
     fn a_lease_that_nobody_takes_is_warned_of() {
-        let lease = surefoot_api::LeaseInfo {
+        let lease = LeaseInfo {
             name: "arm".parse().unwrap(),
             owner: "ros".into(),
             busy: false,
             why: None,
-            seconds_left: 9,
+            seconds_left: Some(9),
+            lost: None,
+            lost_seconds: None,
+        };
+        let dead = LeaseInfo {
+            name: "leg".parse().unwrap(),
+            busy: true,
+            seconds_left: None,
+            lost: Some("its holder died".into()),
+            lost_seconds: Some(7),
+            ..lease.clone()
         };
         let status = StatusInfo {
-            leases: vec![lease],
+            leases: vec![lease, dead],
             ..StatusInfo::default()
         };
-        let required = ["arm", "gripper"].map(|name| name.parse().unwrap());
-        let found = leases(&required, &status);
-        assert_eq!(found[0].found, "ros says that the robot is free");
-        assert_eq!(found[1].level, surefoot_api::finding::Level::Warn);
-        assert!(leases(&[], &status).is_empty());
+        let [arm, gripper, leg]: [Name; 3] =
+            ["arm", "gripper", "leg"].map(|name| name.parse().unwrap());
+        let found = leases(&[&arm, &gripper, &leg], &status);
+        assert_eq!(found.len(), 3);
+        assert_eq!(
+            found[0].found,
+            "ros said that the robot is busy, and its holder died"
+        );
+        assert_eq!(found[1].found, "ros says that the robot is free");
+        assert!(found[0].level == Level::Warn && found[2].level == Level::Warn);
+        assert_eq!(leases(&[], &status).len(), 1);
+    }
+
+    #[test]
+    fn a_robot_without_any_gate_is_asked_whether_that_is_meant() {
+        assert_eq!(gates(false, false).level, Level::Warn);
+        assert_eq!(gates(false, true).level, Level::Ok);
+        assert_eq!(gates(true, false).level, Level::Ok);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
 
 use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_core::StorePath;
+use surefoot_core::{StorePath, release::Name};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -74,9 +74,12 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
             "put that right; the agent goes on by itself then. `sudo surefoot rollback` works meanwhile",
         ));
     }
+    let gates = &inputs.config.gates;
+    findings.push(agent::gates(gates.know_of_work(), gates.none));
     if let Some(status) = &inputs.status {
         findings.extend(agent::fault(status));
-        findings.extend(agent::leases(&inputs.config.gates.leases, status));
+        let required: Vec<&Name> = gates.leases.iter().map(|lease| &lease.0.name).collect();
+        findings.extend(agent::leases(&required, status));
     }
     findings
 }

@@ -1,11 +1,17 @@
 //! What the robot's software said: leases, for a restart of the agent within one boot.
 
-use crate::{config::Config, robot};
+use crate::config::Config;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 use surefoot_base::file;
-use surefoot_core::{lease::Leases, time::BootId};
+use surefoot_core::{
+    lease::Leases,
+    time::{BootId, Instant},
+};
 
 /// Where what lasts as long as a boot is kept.
 #[derive(Debug)]
@@ -30,12 +36,26 @@ impl RuntimeDir {
         self.0.join("leases.json")
     }
 
-    /// What was said in this boot. What cannot be read was not said.
-    pub(crate) fn load(&self, boot: &BootId) -> Leases {
-        let said = robot::read(&self.leases());
-        let said = said.and_then(|text| serde_json::from_str::<Said>(&text).ok());
-        let said = said.filter(|said| said.boot == *boot);
-        said.map(|said| said.leases).unwrap_or_default()
+    /// What was said in this boot, after a restart of the agent at this time. What cannot be read may
+    /// have said that the robot is busy.
+    pub(crate) fn load(&self, boot: &BootId, now: Instant) -> Leases {
+        match self.read() {
+            Ok(Some(said)) if said.boot == *boot => said.leases.restarted(now),
+            Ok(_) => Leases::default(),
+            Err(error) => {
+                let path = self.leases();
+                tracing::error!("cannot read {}: {error:#}", path.display());
+                Leases::unreadable(now)
+            }
+        }
+    }
+
+    fn read(&self) -> anyhow::Result<Option<Said>> {
+        match fs::read(self.leases()) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Keeps it, for a restart of the agent. It need not outlast the power.
@@ -56,27 +76,64 @@ impl RuntimeDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use surefoot_core::lease::{Holder, Kept, Lease, Loss, Owner};
+
+    fn leases(kept: Kept) -> Leases {
+        let mut leases = Leases::default();
+        let lease = Lease {
+            name: "gripper".parse().unwrap(),
+            owner: Owner {
+                uid: 400,
+                name: "ros".into(),
+            },
+            busy: true,
+            why: Some("a crate".into()),
+            kept,
+        };
+        leases.put(lease, Holder(1), &[]).unwrap();
+        leases
+    }
 
     #[test]
     fn what_was_said_belongs_to_its_boot() {
         let dir = tempfile::tempdir().unwrap();
         let runtime = RuntimeDir(dir.path().to_owned());
-        let boot = |name: &str| BootId(name.into());
-        assert_eq!(runtime.load(&boot("1")), Leases::default());
-        let mut leases = Leases::default();
-        let lease = surefoot_core::lease::Lease {
-            name: "gripper".parse().unwrap(),
-            owner: "ros".into(),
-            busy: true,
-            why: Some("a crate".into()),
-            until: surefoot_core::time::Instant(7),
+        let load = |boot: &str| runtime.load(&BootId(boot.into()), Instant(9));
+        assert_eq!(load("1"), Leases::default());
+        let said = leases(Kept::Until(Instant(7)));
+        runtime.save(&BootId("1".into()), &said).unwrap();
+        assert_eq!(load("1"), said);
+        assert_eq!(load("2"), Leases::default());
+        // What a connection held is waited for.
+        let held = leases(Kept::By(Holder(1)));
+        runtime.save(&BootId("1".into()), &held).unwrap();
+        let orphan = Kept::Orphan {
+            loss: Loss::Restart,
+            since: Instant(9),
         };
-        leases.put(lease).unwrap();
-        runtime.save(&boot("1"), &leases).unwrap();
-        assert_eq!(runtime.load(&boot("1")), leases);
-        assert_eq!(runtime.load(&boot("2")), Leases::default());
-        fs::write(runtime.leases(), "{").unwrap();
-        assert_eq!(runtime.load(&boot("1")), Leases::default());
+        assert_eq!(load("1"), leases(orphan));
+    }
+
+    #[test]
+    fn what_cannot_be_read_means_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir(dir.path().to_owned());
+        let load = || runtime.load(&BootId("1".into()), Instant(9));
+        for torn in [
+            "",
+            "{",
+            r#"{"boot":"1","leases":[{"name":"arm","busy":true}]}"#,
+        ] {
+            fs::write(runtime.leases(), torn).unwrap();
+            let closed = load().closed(&[], Instant(10));
+            assert_eq!(
+                closed[0].to_string(),
+                "lease unreadable (busy; what was said before the agent restarted cannot be read; it is \
+                 ended by: surefoot lease unreadable --end)"
+            );
+        }
+        fs::remove_file(runtime.leases()).unwrap();
+        fs::create_dir(runtime.leases()).unwrap();
+        assert_eq!(load().closed(&[], Instant(10)).len(), 1);
     }
 }
