@@ -20,6 +20,10 @@
       modules = [ ]; # NVIDIA's kernels have the driver of Tegra's watchdog built in
       timeout = "60s";
     };
+    # Whether it may be switched at any moment. A robot that moves or holds things says when instead:
+    # settings.gates.leases = [ "mission" ], and its software runs `surefoot lease mission --free`.
+    settings.gates.none = true;
+
     settings.health = {
       soak = "3min";
       deadline = "15min";

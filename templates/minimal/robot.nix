@@ -9,6 +9,10 @@
     trustedPublicKeys = [ "fleet-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=" ];
     watchdog.modules = [ "iTCO_wdt" ]; # what `wdctl` calls it on your machine
 
+    # Whether it may be switched at any moment. A robot that moves or holds things says when instead:
+    # settings.gates.leases = [ "mission" ], and its software runs `surefoot lease mission --free`.
+    settings.gates.none = true;
+
     # A new system is kept only if all of this holds for the whole soak.
     settings.health = {
       soak = "2min";

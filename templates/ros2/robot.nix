@@ -45,6 +45,10 @@ in
     ];
     watchdog.modules = [ "iTCO_wdt" ];
 
+    # Whether it may be switched at any moment. A robot that moves or holds things says when instead:
+    # settings.gates.leases = [ "mission" ], and its software runs `surefoot lease mission --free`.
+    settings.gates.none = true;
+
     settings.health = {
       soak = "2min";
       deadline = "10min";

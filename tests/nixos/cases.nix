@@ -105,6 +105,8 @@ let
       boot.initrd.systemd.enable = lib.mkForce enable;
     };
   systemdStage1 = stage1 true;
+  # Whether what a robot is warned of is just that nothing keeps it.
+  onlyAsked = found: lib.length found == 1 && lib.hasInfix "nothing keeps the robot" (lib.head found);
   initrdManager =
     evaluated:
     if evaluated.options.boot.initrd.systemd ? settings then
@@ -115,7 +117,10 @@ in
 map unitFile unitFiles
 ++ [
   (equal "a plain robot is not refused" (refusals plain) [ ])
-  (equal "a plain robot is not warned of" (warnings plain) [ ])
+  (isTrue "a plain robot is asked what it waits for, and no more" (onlyAsked (warnings plain)))
+  (equal "a robot that may be switched at any moment is not warned of" (warnings (robot {
+    services.surefoot.settings.gates.none = true;
+  })) [ ])
   (isTrue "the daemon comes with the system" (
     lib.any (lib.hasSuffix "-the-daemon") (
       lib.attrNames (
@@ -176,11 +181,12 @@ map unitFile unitFiles
     let
       unit = config.systemd.units."systemd-bless-boot.service";
       deadline = builtins.readFile ../../agent/daemon/src/boot/deadline.rs;
+      units = builtins.readFile ../../agent/daemon/src/robot/units.rs;
     in
     unit.overrideStrategy == "asDropin"
     && lib.hasInfix "ConditionPathExists=!/etc/systemd/system.control/surefoot-deadline.timer\n" unit.text
     && lib.hasInfix "\"/etc/systemd/system.control\"" deadline
-    && lib.hasInfix "\"surefoot-deadline\"" deadline
+    && lib.hasInfix "\"surefoot-deadline\"" units
   ))
   (equal "the agent starts with the robot" config.systemd.services.surefootd.wantedBy [
     "multi-user.target"
@@ -364,12 +370,16 @@ map unitFile unitFiles
   (warned "a passphrase" "the passphrase of secrets" {
     boot.initrd.luks.devices.secrets.device = "/dev/vda4";
   })
-  (equal "unless a TPM knows it" (warnings (robot {
-    boot.initrd.luks.devices.secrets = {
-      device = "/dev/vda4";
-      crypttabExtraOpts = [ "tpm2-device=auto" ];
-    };
-  })) [ ])
+  (isTrue "unless a TPM knows it" (
+    onlyAsked (
+      warnings (robot {
+        boot.initrd.luks.devices.secrets = {
+          device = "/dev/vda4";
+          crypttabExtraOpts = [ "tpm2-device=auto" ];
+        };
+      })
+    )
+  ))
   (warned "a lease that nobody may speak by" "names nobody who may" {
     services.surefoot.settings.gates.leases = [ "gripper" ];
   })
