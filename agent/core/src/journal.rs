@@ -8,7 +8,7 @@ use crate::{
     StorePath,
     foreign::Foreign,
     hold::Hold,
-    machine::state::{Evidence, Generation, State},
+    machine::state::{Cause, Evidence, Generation, State},
     release::{Name, Target},
     spec::{self, Unreadable},
     word::Word,
@@ -232,12 +232,14 @@ impl Journal {
         spec::to_bytes(self, &self.foreign)
     }
 
-    /// Why this target is not to be tried, if so.
+    /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps
+    /// under another name, and the publisher does not say that it may be tried again.
     #[must_use]
     pub fn blocked(&self, target: &Target) -> Option<&Blocked> {
-        self.blocked
-            .iter()
-            .find(|b| b.release == target.release && b.system == target.system)
+        self.blocked.iter().find(|blocked| {
+            let left = blocked.evidence.cause == Cause::Rollback && !target.again;
+            blocked.system == target.system && (blocked.release == target.release || left)
+        })
     }
 
     /// Every system that must not be garbage collected, by the name of its root: the confirmed one,

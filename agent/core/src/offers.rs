@@ -180,6 +180,7 @@ impl Listed {
                 system: system.toplevel.clone(),
                 index: system.index.clone(),
                 reboot: release.reboot,
+                again: release.again,
             })
         })
     }

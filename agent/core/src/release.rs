@@ -209,6 +209,10 @@ pub struct Release {
     /// for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub only: Vec<Label>,
+    /// Whether it may be tried where a person rolled its system back. Otherwise that system is not tried
+    /// again there, whatever name it is published by.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
     /// What an agent must know to take it, by name. One that does not know all of it leaves the
     /// release alone. At most [`MAX_NEEDS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -268,6 +272,17 @@ pub struct Target {
     /// See [`Release::reboot`].
     #[serde(default)]
     pub reboot: RebootPolicy,
+    /// See [`Release::again`].
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub again: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's skip_serializing_if wants a reference"
+)]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Release {
@@ -427,6 +442,7 @@ mod tests {
             created: Timestamp::UNIX_EPOCH,
             notes: String::new(),
             reboot: RebootPolicy::Auto,
+            again: false,
             only: Vec::new(),
             needs: Vec::new(),
             systems: models

@@ -125,6 +125,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         system: system('b'),
         index: "closures/b.json.zst".into(),
         reboot: RebootPolicy::Auto,
+        again: false,
     };
     let what = |kinds: &[Kind]| {
         let mut milestones = kinds.iter().filter_map(|kind| match kind {
@@ -336,6 +337,7 @@ fn the_journal_stays_small_whatever_is_put_into_it() {
                 system: system('b'),
                 index: "closures/b.json.zst".into(),
                 reboot: RebootPolicy::Auto,
+                again: false,
             })
             .into(),
         ));

@@ -37,6 +37,7 @@ pub fn release(c: char) -> Target {
         system: system(c),
         index: format!("closures/{c}.json.zst"),
         reboot: RebootPolicy::Auto,
+        again: false,
     }
 }
 

@@ -215,6 +215,24 @@ fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
 }
 
 #[test]
+fn a_system_that_a_person_left_stays_away_under_any_name_until_its_publisher_says_again() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    rollback(&mut robot).unwrap();
+    let mut renamed = release('b');
+    renamed.release = "another-name".parse().unwrap();
+    robot.published = Some(renamed.clone());
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    renamed.again = true;
+    robot.published = Some(renamed);
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+#[test]
 fn a_rollback_ends_a_trial_even_in_the_middle_of_the_switch() {
     for steps in 0..40 {
         let mut robot = robot();

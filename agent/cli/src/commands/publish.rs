@@ -66,6 +66,10 @@ pub(crate) struct PublishArgs {
     /// Whether robots try it by a reboot although nothing in it demands one.
     #[arg(long, value_enum, default_value = "auto")]
     reboot: Reboot,
+    /// Offer it also to robots where a person rolled this system back. Without this they do not try the
+    /// system again, whatever the release's name.
+    #[arg(long)]
+    again: bool,
     /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
     /// behind it]
     #[arg(long, alias = "keys", value_name = "DIR")]
@@ -152,6 +156,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             Reboot::Auto => RebootPolicy::Auto,
             Reboot::Always => RebootPolicy::Always,
         },
+        again: args.again,
         systems,
         only: args.only.clone(),
         needs: args.needs.clone(),
@@ -332,6 +337,7 @@ mod tests {
                 created: now,
                 notes: String::new(),
                 reboot: RebootPolicy::Auto,
+                again: false,
                 systems: BTreeMap::new(),
                 only: Vec::new(),
                 needs: Vec::new(),
