@@ -1,7 +1,7 @@
 //! Bringing a closure, as it is configured.
 
 use crate::config::{Config, Fetch, Secret};
-use jiff::{Zoned, civil::DateTime};
+use jiff::{Timestamp, Zoned, civil::DateTime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
 use surefoot_http::{
@@ -21,7 +21,7 @@ use surefoot_store::{
 const LOOK: Duration = Duration::from_secs(20);
 
 /// Fetches a closure; its root is the one of the next system. `wrongs` is what came wrong in earlier
-/// fetches.
+/// fetches, and `known_time` a time that has passed, where the clock cannot be trusted.
 ///
 /// # Errors
 /// See [`fetch::run`].
@@ -30,10 +30,12 @@ pub(crate) async fn run(
     index: ClosureIndex,
     staging: PathBuf,
     wrongs: &Wrongs,
+    known_time: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<FetchReport, Error> {
     let mut request = request(config, index, staging);
     request.wrongs = wrongs.clone();
+    request.http.known_time = known_time;
     tokio::select! {
         result = fetch::run(&request, progress) => result,
         never = keep_to_windows(&config.fetch, &request.bandwidth) => never,

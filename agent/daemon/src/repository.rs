@@ -157,6 +157,15 @@ impl Repository {
         .await
     }
 
+    /// A time that is known to have passed, where the clock cannot be trusted.
+    pub(crate) fn known_time(&self) -> Option<Timestamp> {
+        let knowledge = self.knowledge.borrow();
+        let knowledge = knowledge.as_ref()?;
+        knowledge
+            .signed
+            .filter(|_| knowledge.clock != ClockState::Trusted)
+    }
+
     /// Whether the repository can still be read.
     ///
     /// # Errors

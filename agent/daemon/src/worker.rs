@@ -335,6 +335,7 @@ impl Tools {
             index,
             self.staging.clone(),
             &self.wrongs,
+            self.repository.known_time(),
             &self.progress,
         )
         .await?;

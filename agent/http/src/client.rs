@@ -4,13 +4,12 @@
 use crate::{
     access::Credentials,
     error::{Error, Result},
-    file,
     options::Options,
-    redirect,
+    redirect, tls,
 };
 use bytes::Bytes;
 use reqwest::{
-    ClientBuilder, Identity, NoProxy, Proxy, StatusCode, Url,
+    ClientBuilder, NoProxy, Proxy, StatusCode, Url,
     header::{DATE, HeaderMap, LOCATION},
     redirect::Policy,
 };
@@ -55,6 +54,15 @@ impl Http {
     /// reads it anew.
     pub fn close(&mut self) {
         *self = Self::new(mem::take(&mut self.options));
+    }
+
+    /// From the next connection on, a time that is known to have passed: see
+    /// [`Options::known_time`].
+    pub fn know_time(&mut self, time: Option<jiff::Timestamp>) {
+        if self.options.known_time != time {
+            self.options.known_time = time;
+            self.close();
+        }
     }
 
     /// Sends a GET request with what its server wants to see, and follows redirections: gives the
@@ -140,7 +148,7 @@ impl Http {
             .redirect(Policy::none())
             .tcp_nodelay(true);
         builder = if secure {
-            self.secure(builder)?
+            builder.tls_backend_preconfigured(tls::config(&self.options)?)
         } else {
             builder.tls_certs_only([])
         };
@@ -151,31 +159,6 @@ impl Http {
         };
         let client = builder.build().map_err(unusable)?;
         Ok(place.get_or_init(|| client))
-    }
-
-    fn secure(&self, mut builder: ClientBuilder) -> Result<ClientBuilder> {
-        for path in &self.options.ca_files {
-            let certificates = reqwest::Certificate::from_pem_bundle(&file::read(path)?);
-            builder = builder.tls_certs_merge(certificates.map_err(|error| {
-                let (path, why) = (path.display(), causes(&error));
-                Error::Client(format!("{path}: no certificates in PEM: {why}"))
-            })?);
-        }
-        if let Some((certificate, key)) = &self.options.client_certificate {
-            let mut pem = file::read(key)?;
-            if certificate != key {
-                pem.push(b'\n');
-                pem.extend(file::read(certificate)?);
-            }
-            // The error might show what is in the file.
-            builder = builder.identity(Identity::from_pem(&pem).map_err(|_| {
-                let (certificate, key) = (certificate.display(), key.display());
-                Error::Client(format!(
-                    "{certificate} and {key}: no certificate with its private key in PEM"
-                ))
-            })?);
-        }
-        Ok(builder)
     }
 
     fn proxied(&self, builder: ClientBuilder) -> Result<ClientBuilder> {
@@ -261,7 +244,11 @@ async fn patiently<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(Error::Transfer {
             url: url.to_owned(),
-            why: causes(&error.without_url()),
+            why: {
+                let why = causes(&error.without_url());
+                let advice = tls::advice(&why).unwrap_or_default();
+                advice + &why
+            },
         }),
         Err(_) => Err(Error::Stalled {
             url: url.to_owned(),

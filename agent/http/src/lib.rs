@@ -20,6 +20,7 @@ pub mod pace;
 pub mod page;
 mod redirect;
 mod sigv4;
+mod tls;
 
 pub use below::below;
 pub use client::{Http, Response};

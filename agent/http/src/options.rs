@@ -1,6 +1,7 @@
 //! How to speak HTTP.
 
 use crate::access::Access;
+use jiff::Timestamp;
 use std::{path::PathBuf, time::Duration};
 
 /// How to speak HTTP.
@@ -21,6 +22,9 @@ pub struct Options {
     pub direct_loopback: bool,
     /// PEM files of this client's certificate chain and of its private key; may be the same file.
     pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// A time that is known to have passed, where this machine's clock cannot be trusted: certificates
+    /// count if they are valid by either.
+    pub known_time: Option<Timestamp>,
     /// A netrc file with logins by host.
     pub netrc_file: Option<PathBuf>,
     /// What to show to servers that do not serve everybody. The first that fits counts, and goes
@@ -40,6 +44,7 @@ impl Default for Options {
             no_proxy: Vec::new(),
             direct_loopback: false,
             client_certificate: None,
+            known_time: None,
             netrc_file: None,
             access: Vec::new(),
         }

@@ -194,6 +194,9 @@ impl Client {
         let before = self.versions();
         let received = self.reader.received;
         let mut working = Refreshing::new(self.set.clone(), now, self.state.seen, self.limits);
+        let (known, clock) = working.clock();
+        self.reader
+            .know_time((clock != Clock::Trusted).then_some(known));
         let (mut early, idle) = self.ask_for_news(&working).await?;
         let mut validators = self.state.validators.clone();
         let result = if idle {

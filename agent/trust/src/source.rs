@@ -1,6 +1,7 @@
 //! Where the files of a repository come from: a web server or a directory.
 
 use crate::{Error, file_names, files};
+use jiff::Timestamp;
 use std::{borrow::Cow, path::PathBuf, time::Duration};
 use surefoot_http::{
     Http, Options, Url, below,
@@ -85,6 +86,11 @@ impl Reader {
             received: 0,
             until: None,
         }
+    }
+
+    /// A time that is known to have passed, where the clock cannot be trusted.
+    pub(crate) fn know_time(&mut self, time: Option<Timestamp>) {
+        self.http.know_time(time);
     }
 
     /// All that is asked for from now on, together, may take so long.

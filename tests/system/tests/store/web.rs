@@ -174,6 +174,49 @@ impl Drop for Proxy {
     }
 }
 
+/// Robots without a clock battery wake up in 1970, and know from signed files that it is later.
+#[test]
+fn a_certificate_counts_by_a_time_that_is_known_where_the_clock_does_not_fit() -> Result<()> {
+    let lab = Lab::new("zstd")?;
+    let pki = Pki::new(lab.daemon.directory())?;
+    let server = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-not_before",
+        "20600101000000Z",
+        "-not_after",
+        "20620101000000Z",
+    ];
+    pki.issue("server", "/CN=cache", &server, Some("authority"))?;
+    let server = pki.server(&lab.cache)?;
+    let mut request = lab.request(&server.url());
+    request.http.stall_timeout = std::time::Duration::from_secs(60);
+    request.http.ca_files = vec![pki.file("authority.pem")];
+    request.http.client_certificate = Some((pki.file("robot.pem"), pki.file("robot.key")));
+    let times = [
+        None,
+        Some("2059-12-31T00:00:00Z"),
+        Some("2062-01-02T00:00:00Z"),
+    ];
+    for unfit in times {
+        request.http.known_time = unfit.map(str::parse).transpose()?;
+        let error = run(&request).unwrap_err().to_string();
+        assert!(error.contains("invalid peer certificate"), "{error}");
+        assert!(error.contains("the clock here reads 20"), "{error}");
+    }
+    lab.check_clean(&request)?;
+
+    // Whom the robot does not know it does not know at any time.
+    request.http.known_time = Some("2061-01-01T00:00:00Z".parse()?);
+    request.http.ca_files.clear();
+    let error = run(&request).unwrap_err().to_string();
+    assert!(error.contains("certificate"), "{error}");
+
+    request.http.ca_files = vec![pki.file("authority.pem")];
+    run(&request)?;
+    lab.check_fetched(&request)
+}
+
 /// A fetch by hand, in an environment that names a proxy.
 fn fetch(lab: &Lab, cache: &str, environment: &[(&str, &str)]) -> Result<Command> {
     let at = lab.daemon.directory();
