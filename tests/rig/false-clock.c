@@ -61,6 +61,8 @@ int clock_adjtime(clockid_t id, struct timex *state)
         return result;
     off(&synced);
     state->status = synced ? STA_PLL : STA_UNSYNC;
+    /* As the kernel has it where nobody keeps the clock: NTP_PHASE_LIMIT. */
+    state->maxerror = synced ? 20000 : 16000000;
     return synced ? TIME_OK : TIME_ERROR;
 }
 

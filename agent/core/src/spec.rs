@@ -22,6 +22,11 @@ pub(crate) fn read<T: DeserializeOwned>(
     max: u64,
     known: u32,
 ) -> Result<T, Unreadable> {
+    check(bytes, max, known)?;
+    serde_json::from_slice(bytes).map_err(Unreadable::Json)
+}
+
+fn check(bytes: &[u8], max: u64, known: u32) -> Result<(), Unreadable> {
     #[derive(Deserialize)]
     struct Head {
         spec: u32,
@@ -33,7 +38,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     if head.spec != known {
         return Err(Unreadable::Spec(head.spec));
     }
-    serde_json::from_slice(bytes).map_err(Unreadable::Json)
+    Ok(())
 }
 
 /// The same for a file that is going to be written again: with what in it is not known here.
@@ -42,8 +47,10 @@ pub(crate) fn read_to_keep<T: Serialize + DeserializeOwned>(
     max: u64,
     known: u32,
 ) -> Result<(T, Foreign), Unreadable> {
-    let content: T = read(bytes, max, known)?;
+    check(bytes, max, known)?;
     let whole: Value = serde_json::from_slice(bytes).map_err(Unreadable::Json)?;
+    // A field that stands there twice counts once, here as in what is kept.
+    let content = T::deserialize(&whole).map_err(Unreadable::Json)?;
     let ours = serde_json::to_value(&content).map_err(Unreadable::Json)?;
     Ok((content, Foreign::of(&whole, &ours)))
 }
