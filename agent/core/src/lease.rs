@@ -26,7 +26,13 @@ pub struct Owner {
     pub uid: u32,
     /// Its name, for people.
     pub name: String,
+    /// The user whose leases this one is counted with: subordinate ids count as the user who has them.
+    #[serde(default)]
+    pub counted: String,
 }
+
+/// The name of the lease that stands for what cannot be read. Nobody may take it.
+const UNREADABLE: &str = "unreadable";
 
 /// A connection that holds leases, by its number. One that has ended is never meant again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -189,6 +195,9 @@ pub enum LeaseError {
         /// Whose word counts.
         user: String,
     },
+    /// The agent itself says this when it has to.
+    #[error("no program may take a lease named '{UNREADABLE}': the agent itself says that")]
+    Agents,
     /// The user has [`MAX_LEASES_OF_ONE`].
     #[error("you have {MAX_LEASES_OF_ONE} leases already; end one of them")]
     TooManyOfOne,
@@ -211,11 +220,12 @@ impl Leases {
     /// until a technician ends it.
     #[must_use]
     pub fn unreadable(now: Instant) -> Self {
-        let lease = "unreadable".parse().ok().map(|name| Lease {
+        let lease = UNREADABLE.parse().ok().map(|name| Lease {
             name,
             owner: Owner {
                 uid: 0,
                 name: "root".to_owned(),
+                counted: String::new(),
             },
             busy: true,
             why: None,
@@ -259,6 +269,9 @@ impl Leases {
         over: Holder,
         required: &[Required],
     ) -> Result<(), LeaseError> {
+        if lease.name.as_str() == UNREADABLE {
+            return Err(LeaseError::Agents);
+        }
         let rule = required.iter().find(|rule| rule.name == lease.name);
         if let Some(rule) = rule
             && !rule.heeds(&lease.owner)
@@ -291,7 +304,7 @@ impl Leases {
             Err(at) => {
                 if rule.is_none() {
                     let counts = |lease: &&Lease| required.iter().all(|r| r.name != lease.name);
-                    let mine = |old: &&Lease| old.owner.uid == lease.owner.uid;
+                    let mine = |old: &&Lease| old.owner.counted == lease.owner.counted;
                     let all = self.0.iter().filter(counts);
                     if all.clone().filter(mine).count() >= MAX_LEASES_OF_ONE {
                         return Err(LeaseError::TooManyOfOne);
@@ -383,6 +396,7 @@ mod tests {
         Owner {
             uid: u32::try_from(name.len()).unwrap(),
             name: name.into(),
+            counted: name.into(),
         }
     }
 
@@ -525,6 +539,15 @@ mod tests {
             put(&mut leases, more("a"), &[]),
             Err(LeaseError::TooManyOfOne)
         );
+        // By a subordinate id neither, nor may anybody pretend to be the agent.
+        let mut subordinate = more("zzzzzz");
+        subordinate.owner.counted = "a".into();
+        assert_eq!(
+            put(&mut leases, subordinate, &[]),
+            Err(LeaseError::TooManyOfOne)
+        );
+        let agents = lease(UNREADABLE, "bb", true, until(10));
+        assert_eq!(put(&mut leases, agents, &[]), Err(LeaseError::Agents));
         for user in ["bb", "ccc", "dddd"] {
             for n in 0..MAX_LEASES_OF_ONE {
                 let said = lease(&name(user, n), user, true, until(10));

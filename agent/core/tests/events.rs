@@ -221,6 +221,7 @@ fn lease(agent: &mut Agent, busy: bool, ttl: Option<Duration>) -> Vec<Kind> {
         by: Owner {
             uid: 400,
             name: "ros".into(),
+            counted: "uid 400".into(),
         },
         over: Holder(1),
     }))

@@ -56,6 +56,7 @@ fn said(busy: bool, ttl: Option<Duration>, over: Holder) -> Request {
         by: Owner {
             uid: ROS,
             name: "ros".into(),
+            counted: format!("uid {ROS}"),
         },
         over,
     }

@@ -142,6 +142,7 @@ async fn granted(
                 by: Owner {
                     uid: caller.uid,
                     name: caller.name().await,
+                    counted: caller.counted(),
                 },
                 over: holding.holder(),
             };

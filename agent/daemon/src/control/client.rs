@@ -94,6 +94,11 @@ impl Client {
         self.clients.known().places.does(self.id, doing);
     }
 
+    /// Whom it is counted with, as text.
+    pub(super) fn counted(&self) -> String {
+        self.user.to_string()
+    }
+
     /// Waits until its user has not called too often.
     pub(super) async fn turn(&self) {
         let rate = Limits::of(self.role).calls;

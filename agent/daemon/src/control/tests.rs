@@ -292,6 +292,7 @@ async fn what_is_asked_reaches_the_agent() {
         ttl: Some(Duration::from_secs(30)),
         by: Owner {
             uid: nix::unistd::geteuid().as_raw(),
+            counted: format!("uid {}", nix::unistd::geteuid()),
             name: me,
         },
         over,

@@ -85,6 +85,7 @@ mod tests {
             owner: Owner {
                 uid: 400,
                 name: "ros".into(),
+                counted: "uid 400".into(),
             },
             busy: true,
             why: Some("a crate".into()),
