@@ -32,11 +32,7 @@ pub(super) async fn converse(
     let mut writer = MessageWriter(write);
     let mut holding = Holding::new(Holder(client.id()), agent.lost.clone());
     loop {
-        let (doing, idle) = if holding.any() {
-            (Doing::Kept, Duration::MAX)
-        } else {
-            (Doing::Idle, IDLE)
-        };
+        let (doing, idle) = between_calls(&holding);
         client.does(doing);
         let call = match timeout(idle, calls.next()).await {
             Ok(Ok(Some(call))) => call,
@@ -50,7 +46,10 @@ pub(super) async fn converse(
         client.turn().await;
         let oneway = call.oneway;
         let message = match answer(call, &client, &mut holding, &agent).await {
-            Ok(Response::Watch(call)) => return watch(call, calls, writer, client, agent).await,
+            Ok(Response::Watch(call)) => {
+                client.does(between_calls(&holding).0);
+                return watch(call, calls, writer, client, agent).await;
+            }
             _ if oneway => continue,
             Ok(Response::Reply(message)) => message,
             Err(error) => match message::error(&error) {
@@ -64,6 +63,16 @@ pub(super) async fn converse(
     }
 }
 
+/// What a connection does while nothing is answered on it, and how long it may be silent: one that holds
+/// a lease keeps its place, also while it watches.
+fn between_calls(holding: &Holding) -> (Doing, Duration) {
+    if holding.any() {
+        (Doing::Kept, Duration::MAX)
+    } else {
+        (Doing::Idle, IDLE)
+    }
+}
+
 /// Sends the status now and on each change, until either side goes.
 async fn watch(
     call: Watch,
@@ -72,7 +81,6 @@ async fn watch(
     client: Client,
     mut agent: AgentHandle,
 ) {
-    client.does(Doing::Idle);
     agent.published.mark_changed();
     loop {
         tokio::select! {

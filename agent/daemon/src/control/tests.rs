@@ -658,6 +658,29 @@ async fn a_watcher_is_hung_up_on_when_others_need_its_place() {
     assert!(watchers[1].hear().await.is_some());
 }
 
+#[tokio::test]
+async fn a_watcher_that_holds_a_lease_keeps_its_place() {
+    let mut house = house();
+    let watch = json!({ "method": "io.surefoot.Agent.Watch", "more": true });
+    let mut holder = house.client().await;
+    granted(&mut house, &mut holder, lease(None)).await;
+    let mut watchers = vec![holder];
+    while watchers.len() < Limits::of(Role::Root).places {
+        watchers.push(house.client().await);
+    }
+    for watcher in &mut watchers {
+        watcher.say(&watch).await;
+        watcher.hear().await.unwrap();
+    }
+    assert!(house.call("Status", json!({})).await["error"].is_null());
+    assert_eq!(watchers[1].hear().await, None);
+    assert!(house.lost.try_recv().is_err());
+    house
+        .published
+        .send_replace(Published::now(full(), history()));
+    assert!(watchers[0].hear().await.is_some());
+}
+
 #[tokio::test(start_paused = true)]
 async fn calls_without_end_are_made_to_wait() {
     let house = house();
