@@ -34,6 +34,7 @@ pub fn status() -> StatusInfo {
         state: State::Trial.into(),
         doing: "trying release 3".into(),
         fault: Some("the journal cannot be written: no space left".into()),
+        configuration: Some("/etc/surefoot/config.toml: it cannot be read".into()),
         no_reserve: Some("it has not been made yet".into()),
         checking: false,
         running: Some(system("3")),

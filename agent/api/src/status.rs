@@ -370,6 +370,9 @@ pub struct StatusInfo {
     /// Why the agent cannot decide anything now, if it cannot: its journal cannot be written, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+    /// What is wrong with the configuration on the disk, for which it is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Why no room is kept on the disk for a way back, although it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_reserve: Option<String>,

@@ -11,7 +11,7 @@ use crate::{
     robot::{clock, network, nixos, process},
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
-    still::{self, Still},
+    still::{self, Because, Still},
     trouble::{Lost, Trouble},
     worker::{Work, Worker, look},
 };
@@ -43,6 +43,19 @@ pub(crate) enum Signal {
     Stop,
 }
 
+/// What an agent is started for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// To work until it is told to stop. What is wrong with its configuration, if anything: then it has
+    /// what can be used of it, and stands still.
+    Daemon {
+        /// In one line.
+        refused: Option<String>,
+    },
+    /// For one request; polls are left out.
+    Once,
+}
+
 /// Why the loop ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -50,7 +63,7 @@ pub(crate) enum End {
     Stopped,
     /// The confirmed system has another agent: systemd starts that one.
     Renewed,
-    /// It stood still, and what it remembers can be used again: systemd starts it anew.
+    /// It stood still, and what it could not use can be used now: systemd starts it anew.
     Recovered,
 }
 
@@ -64,6 +77,8 @@ pub(crate) struct Agent {
     state: StateDir,
     runtime: RuntimeDir,
     config: Arc<Config>,
+    /// What is wrong with the configuration on the disk, for which it is not in force.
+    refused: Option<String>,
     policy: Policy,
     boot: BootId,
     work: mpsc::UnboundedSender<Work>,
@@ -88,20 +103,27 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Takes over the state directory and looks around. The worker runs from here on. Where nothing can
-    /// be remembered there is an agent all the same: [`Still`].
+    /// be remembered or the configuration cannot be used there is an agent all the same: [`Still`].
     ///
     /// # Errors
     /// systemd does not answer.
     pub(crate) async fn start(
         config: Arc<Config>,
         mut state: StateDir,
-        once: bool,
+        start: Start,
     ) -> anyhow::Result<Self> {
+        let (once, refused) = match start {
+            Start::Once => (true, None),
+            Start::Daemon { refused } => (false, refused),
+        };
         let gc_roots = Path::new(roots::DIR);
         let mut journal = state.load(roots::any(gc_roots));
-        let still = state
-            .unusable()
-            .map(|why| Still::new(why.to_owned(), journal.state.clone()));
+        let still = match (state.unusable(), &refused) {
+            (Some(why), _) => Some((Because::Memory, why.to_owned())),
+            (None, Some(why)) => Some((Because::Configuration, unusable(why))),
+            (None, None) => None,
+        };
+        let still = still.map(|(because, why)| Still::new(because, why, journal.state.clone()));
         let lost = journal.lost.is_some() && journal.confirmed.is_none();
         if still.is_some() || lost {
             journal = still::at_rest(journal, clock::since_boot());
@@ -143,6 +165,7 @@ impl Agent {
             policy: Policy::from(&*config),
             roles: watch::Sender::new(roles(&config)),
             config,
+            refused,
             boot,
             work,
             events,
@@ -212,7 +235,12 @@ impl Agent {
                 biased;
                 Some(signal) = signals.recv() => match signal {
                     Signal::Stop => return Ok(End::Stopped),
-                    Signal::Reload => self.reload(config_path),
+                    Signal::Reload => {
+                        self.reload(config_path);
+                        if self.can_work(config_path) {
+                            return Ok(End::Recovered);
+                        }
+                    }
                 },
                 event = self.events.recv() => {
                     let event = event.context("the worker ended")?;
@@ -225,7 +253,7 @@ impl Agent {
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
                 () = tokio::time::sleep(sleep) => {
-                    if self.can_remember() {
+                    if self.can_work(config_path) {
                         return Ok(End::Recovered);
                     }
                     if wake.is_some_and(|at| at <= clock::since_boot()) {
@@ -289,9 +317,12 @@ impl Agent {
     }
 
     /// Whether it stands still and need not any more.
-    fn can_remember(&self) -> bool {
-        self.still.as_ref().is_some_and(Still::is_idle)
-            && self.state.is_usable(roots::any(Path::new(roots::DIR)))
+    fn can_work(&self, config_path: &Path) -> bool {
+        let still = self.still.as_ref().filter(|still| still.is_idle());
+        still.is_some_and(|still| match still.because() {
+            Because::Memory => self.state.is_usable(roots::any(Path::new(roots::DIR))),
+            Because::Configuration => crate::config::load(config_path).is_ok(),
+        })
     }
 
     /// Stands still from now on.
@@ -299,7 +330,7 @@ impl Agent {
         let why = format!("{error:#}");
         tracing::error!("{why}; nothing is decided until that has changed");
         let (journal, leases) = (self.machine.journal(), self.machine.leases());
-        self.still = Some(Still::new(why, journal.state.clone()));
+        self.still = Some(Still::new(Because::Memory, why, journal.state.clone()));
         self.trouble = None;
         let journal = still::at_rest(journal.clone(), clock::since_boot());
         self.machine = Machine::new(journal, leases.clone());
@@ -579,7 +610,7 @@ impl Agent {
     }
 
     fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
-        if self.still.is_some() {
+        if self.still.as_ref().is_some_and(|still| !still.remembers()) {
             return Ok(());
         }
         let name = match &journal.state {
@@ -655,6 +686,7 @@ impl Agent {
             self.fault(),
         );
         let status = StatusInfo {
+            configuration: self.refused.clone(),
             no_reserve: self.state.reserve.lacking(),
             checking: status.checking && self.still.is_none(),
             ..status
@@ -665,6 +697,7 @@ impl Agent {
         let published = Published::now(status, history);
         self.inputs.send_replace(Some(Inputs::new(
             Arc::clone(&self.config),
+            self.refused.clone(),
             self.machine.journal(),
             Some(Arc::clone(&published.status)),
         )));
@@ -675,11 +708,18 @@ impl Agent {
         let mut states = vec![NotifyState::Reloading];
         states.extend(NotifyState::monotonic_usec_now().ok());
         let _ = sd_notify::notify(&states);
+        self.refused = None;
         match crate::config::load(path) {
+            // It starts anew by it, once nothing is under way.
+            Ok(_)
+                if self
+                    .still
+                    .as_ref()
+                    .is_some_and(|still| still.because() == Because::Configuration) => {}
             Ok(config) if config.state_dir != self.config.state_dir => {
-                tracing::error!(
-                    "state_dir cannot change while the agent runs; nothing was reloaded"
-                );
+                let why = "state_dir cannot change while the agent runs: restart it";
+                tracing::error!("nothing was reloaded: {why}");
+                self.refused = Some(why.to_owned());
             }
             Ok(config) => {
                 self.config = Arc::new(config);
@@ -691,11 +731,21 @@ impl Agent {
             }
             Err(problems) => {
                 tracing::error!("the configuration was not reloaded:\n{problems}");
+                if let Some(still) = &mut self.still
+                    && still.because() == Because::Configuration
+                {
+                    still.explain(unusable(&problems.brief()));
+                }
+                self.refused = Some(problems.brief());
             }
         }
         self.publish();
         let _ = sd_notify::notify(&[NotifyState::Ready]);
     }
+}
+
+fn unusable(why: &str) -> String {
+    format!("the configuration cannot be used: {why}")
 }
 
 /// Who may do what; a group that does not exist gives nobody anything.

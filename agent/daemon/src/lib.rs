@@ -31,7 +31,7 @@ mod switch;
 mod trouble;
 mod worker;
 
-use agent::{Agent, End, Signal};
+use agent::{Agent, End, Signal, Start};
 use anyhow::Context as _;
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
@@ -100,19 +100,26 @@ pub fn main() -> ExitCode {
     }
     // As in the unit: what is written is root's, whatever the caller of `sudo surefootd` uses.
     umask(Mode::from_bits_truncate(0o077));
-    let config = match config::load(&cli.config.config) {
-        Ok(config) => Arc::new(config),
+    let (config, refused) = match config::salvage(&cli.config.config) {
+        Ok((config, refused)) => (Arc::new(config), refused),
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::FAILURE;
         }
     };
+    if let Some(problems) = &refused {
+        eprintln!(
+            "The configuration cannot be used as it is. What can be read of it counts, and defaults for \
+             the rest:\n{problems}"
+        );
+    }
+    let refused = refused.map(|problems| problems.brief());
     log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start");
-    let result = runtime.and_then(|runtime| runtime.block_on(run(&cli, config)));
+    let result = runtime.and_then(|runtime| runtime.block_on(run(&cli, config, refused)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -149,16 +156,20 @@ fn log() {
     }
 }
 
-async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
+async fn run(
+    cli: &Cli,
+    config: Arc<config::Config>,
+    refused: Option<String>,
+) -> anyhow::Result<()> {
     if cli.doctor {
-        return doctor::without_agent(config).await;
+        return doctor::without_agent(config, refused).await;
     }
     let state = StateDir::open(&config.state_dir, config.state_reserve.0)?;
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;
     }
     let listening = control::listen(&config.socket)?;
-    let agent = Agent::start(Arc::clone(&config), state, false).await?;
+    let agent = Agent::start(Arc::clone(&config), state, Start::Daemon { refused }).await?;
     let (requests_in, requests) = mpsc::channel(16);
     tokio::spawn(control::serve(listening, agent.handle(requests_in)));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -166,7 +177,7 @@ async fn run(cli: &Cli, config: Arc<config::Config>) -> anyhow::Result<()> {
     match end {
         End::Renewed => tracing::info!("exiting, so that the new agent starts"),
         End::Recovered => {
-            tracing::info!("what it remembers can be used again: exiting, so that it starts anew");
+            tracing::info!("it need not stand still any more: exiting, so that it starts anew");
         }
         End::Stopped => {}
     }
@@ -181,7 +192,7 @@ async fn roll_back(
     state: StateDir,
     why: &Why,
 ) -> anyhow::Result<()> {
-    let agent = Agent::start(config, state, true).await?;
+    let agent = Agent::start(config, state, Start::Once).await?;
     let request = Request::Rollback {
         to: cli.to.clone(),
         // Nobody could renew a lease while there is no agent.

@@ -134,6 +134,7 @@ pub(crate) fn of(
             None => doing(machine, config, last_check, &closed),
         },
         fault: fault.map(ToOwned::to_owned),
+        configuration: None,
         no_reserve: None,
         checking: machine.polling(),
         running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),

@@ -1,13 +1,13 @@
 //! The agent that stands still: what it remembers cannot be read or written, or belongs to a newer
-//! agent.
+//! agent; or its configuration cannot be used.
 //!
 //! It answers, and says why it does nothing. It asks no repository, begins nothing, goes on with nothing
 //! and takes no guard back: a dead-man timer or the deadline of a boot that is armed leads back without
-//! it. It starts anew as soon as its memory can be used.
+//! it. It starts anew as soon as its memory and its configuration can be used.
 //!
-//! The one thing that it does is a rollback that a person asks for. Nobody can tell then what else is
-//! under way, so it is decided as from rest, after a look at the robot, and is not remembered: to the
-//! next agent that can read and write, somebody has switched by hand.
+//! The one thing that it does is a rollback that a person asks for. It is decided as from rest, after a
+//! look at the robot. Where its memory cannot be used nobody can tell what else is under way, and the
+//! rollback is not remembered: to the next agent that can read and write, somebody has switched by hand.
 
 use crate::control::Asked;
 use surefoot_core::{
@@ -21,6 +21,7 @@ use surefoot_core::{
 #[derive(Debug)]
 pub(crate) struct Still {
     why: String,
+    because: Because,
     /// What the journal says is under way: tells which unit to look for.
     state: State,
     /// A rollback that waits for a look at the robot.
@@ -31,10 +32,20 @@ pub(crate) struct Still {
     at_work: bool,
 }
 
+/// What cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Because {
+    /// What it remembers.
+    Memory,
+    /// The configuration; its memory is good.
+    Configuration,
+}
+
 impl Still {
     /// Why, and what the journal says is under way.
-    pub(crate) const fn new(why: String, state: State) -> Self {
+    pub(crate) const fn new(because: Because, why: String, state: State) -> Self {
         Self {
+            because,
             why,
             state,
             waits: None,
@@ -46,6 +57,21 @@ impl Still {
     /// Why nothing is decided.
     pub(crate) fn why(&self) -> &str {
         &self.why
+    }
+
+    /// It cannot be used for another reason now.
+    pub(crate) fn explain(&mut self, why: String) {
+        self.why = why;
+    }
+
+    /// What cannot be used.
+    pub(crate) const fn because(&self) -> Because {
+        self.because
+    }
+
+    /// Whether what is done now is written: a rollback, where the memory is good.
+    pub(crate) fn remembers(&self) -> bool {
+        self.at_work && self.because == Because::Configuration
     }
 
     /// What the journal says is under way.
@@ -158,7 +184,7 @@ mod tests {
             why: "x".into(),
             by: "ada".into(),
         };
-        let mut still = Still::new("the disk is read-only".into(), State::Idle);
+        let mut still = Still::new(Because::Memory, "the disk is read-only".into(), State::Idle);
         for request in [Request::Update, hold] {
             let why = still.let_pass(&request).unwrap_err();
             assert!(why.contains("the disk is read-only"), "{why}");
@@ -170,10 +196,29 @@ mod tests {
         still.let_pass(&rollback).unwrap_err();
         still.looked(world(SwitchUnit::Gone));
         still.let_pass(&rollback).unwrap();
-        assert!(still.at_work());
+        assert!(still.at_work() && !still.remembers());
         assert!(!still.is_idle());
         still.rest(&State::Idle);
         assert!(!still.at_work() && still.is_idle());
+    }
+
+    #[test]
+    fn a_rollback_is_remembered_where_only_the_configuration_is_wrong() {
+        let why = "config.toml: it is not UTF-8".to_owned();
+        let mut still = Still::new(Because::Configuration, why, State::Idle);
+        // What the journal says is under way stays written until somebody asks for a rollback.
+        assert!(!still.remembers());
+        still
+            .let_pass(&Request::Rollback {
+                to: None,
+                force: false,
+                why: "x".into(),
+                by: "root".into(),
+            })
+            .unwrap();
+        assert!(still.remembers());
+        still.rest(&State::Idle);
+        assert!(!still.remembers());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A robot that is given another repository while it runs: `systemctl reload`.
+//! A robot whose configuration changes while it runs (`systemctl reload`), or cannot be used.
 
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -82,5 +82,92 @@ fn another_repository_is_followed_after_a_reload_and_a_wrong_one_never() -> Resu
     robot.until_confirmed(&last)?;
     let still = robot.sh("systemctl show --value -p MainPID surefootd")?;
     assert_eq!(process, still, "all of it by one process");
+    Ok(())
+}
+
+/// A drop-in that says the opposite of another layer.
+const CONTRADICTION: &str = "/etc/surefoot/config.d/70-soak.toml";
+
+fn contradict(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "mkdir -p /etc/surefoot/config.d && printf '[health]\\nsoak = \"10h\"\\n' >{CONTRADICTION}"
+    ))?;
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_a_reload_refused_is_said_until_a_good_one_comes() -> Result<()> {
+    let (_fleet, robot, first) = Fleet::with_robot("")?;
+    robot.until_confirmed(&first)?;
+    let process = robot.sh("systemctl show --value -p MainPID surefootd")?;
+    contradict(&robot)?;
+    let refused = robot.try_sh("systemctl reload surefootd")?;
+    assert!(!refused.status.success());
+    robot.until_status("the refusal", |status| {
+        let said = status["configuration"].as_str().unwrap_or_default();
+        said.contains("70-soak.toml:2:8") && status["fault"].is_null()
+    })?;
+    robot.sh("surefoot status | grep -q 70-soak.toml")?;
+    robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 70-soak.toml /tmp/doctor")?;
+    robot.sh(&format!("rm {CONTRADICTION}"))?;
+    reload(&robot)?;
+    robot.until_status("no refusal", |status| {
+        status["state"].is_string() && status["configuration"].is_null()
+    })?;
+    let still = robot.sh("systemctl show --value -p MainPID surefootd")?;
+    assert_eq!(process, still, "it went on with the old one");
+    Ok(())
+}
+
+#[test]
+fn an_agent_without_a_configuration_that_it_can_use_answers_and_rolls_back() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    contradict(&robot)?;
+    robot.sh("systemctl restart surefootd")?;
+    let says = |status: &serde_json::Value| {
+        let fault = status["fault"].as_str().unwrap_or_default();
+        fault.contains("70-soak.toml:2:8")
+    };
+    robot.until_status("why it stands still", says)?;
+    let restarts = "systemctl show --value -p NRestarts surefootd";
+    let before = robot.sh(restarts)?;
+    robot.sh("surefoot history | grep -q 1.1")?;
+    robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 70-soak.toml /tmp/doctor")?;
+    robot.sh("! surefoot update")?;
+    robot.stands_on(&second)?;
+
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    robot.until_status("the rollback to be remembered", |status| {
+        says(status) && status["confirmed"]["system"] == *first
+    })?;
+    assert_eq!(robot.sh(restarts)?, before, "it was not restarted for ever");
+
+    // Mended: it goes on by itself, and knows what was left.
+    robot.sh(&format!("rm {CONTRADICTION}"))?;
+    reload(&robot)?;
+    robot.until_status("it to go on", |status| {
+        status["state"].is_string() && status["fault"].is_null()
+    })?;
+    let status = robot.until_confirmed(&first)?;
+    assert_eq!(status["blocked"][0]["release"], "1.1", "{status:#}");
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn without_an_agent_and_a_configuration_root_rolls_back_and_looks_the_robot_over() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    contradict(&robot)?;
+    robot.sh("echo '[health' >/etc/surefoot/config.d/80-typing.toml")?;
+    robot.sh("systemctl stop surefootd")?;
+    robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 80-typing.toml /tmp/doctor")?;
+    robot.sh("surefoot rollback --why 'it grips badly' 2>/tmp/said")?;
+    robot.sh("grep -q 70-soak.toml:2:8 /tmp/said && grep -q 'defaults for' /tmp/said")?;
+    robot.stands_on(&first)?;
     Ok(())
 }

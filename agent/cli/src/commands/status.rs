@@ -104,6 +104,10 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&sanitize(drift)));
     }
+    if let Some(why) = &status.configuration {
+        let text = format!("what is on the disk is not in force: {}", sanitize(why));
+        row("Config", style.busy(&text));
+    }
     if let Some(why) = &status.no_reserve {
         row(
             "Reserve",

@@ -437,15 +437,24 @@ impl Fetch {
     }
 }
 
-/// Settings that are each fine but exclude each other.
+/// What stands for the keys that have no default, where nothing is asked of what they name.
+pub(super) const STAND_INS: [(&str, &str); 3] = [
+    ("repository", "'https://unknown.invalid'"),
+    ("channel", "'unknown'"),
+    ("model", "'unknown'"),
+];
+
+/// Settings that are each fine but exclude each other. Each is told where a key or an entry of a list
+/// stands that takes part in it.
 pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     // Told where the first of the keys that were set at all stands.
-    let mut say = |table: &str, keys: &[&str], message: String| {
-        let table = values.tables.get(table).unwrap_or(values);
-        let place = keys.iter().find_map(|key| table.set(key));
+    let mut say = |keys: &[(&str, &str)], message: String| {
+        let place = keys
+            .iter()
+            .find_map(|(table, key)| values.tables.get(table).unwrap_or(values).set(key));
         problems.push(Problem {
-            place: place.unwrap_or(&table.place).clone(),
+            place: place.unwrap_or(&values.place).clone(),
             what: What::Impossible(message),
         });
     };
@@ -453,8 +462,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
     let (poll, health) = (&config.poll, &config.health);
     if poll.backoff_base > poll.backoff_max {
         say(
-            "poll",
-            &["backoff_base", "backoff_max"],
+            &[("poll", "backoff_base"), ("poll", "backoff_max")],
             format!(
                 "poll.backoff_base ({}) must not be above poll.backoff_max ({})",
                 text(poll.backoff_base),
@@ -464,8 +472,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
     }
     if health.soak >= health.deadline {
         say(
-            "health",
-            &["soak", "deadline"],
+            &[("health", "soak"), ("health", "deadline")],
             format!(
                 "health.soak ({}) must be shorter than health.deadline ({}), or no system is ever healthy in time",
                 text(health.soak),
@@ -474,8 +481,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
         );
     } else if health.soak >= config.boot.deadline {
         say(
-            "health",
-            &["soak", "deadline"],
+            &[("health", "soak"), ("boot", "deadline")],
             format!(
                 "boot.deadline ({}) must be longer than health.soak ({}), or no system is ever proven in time",
                 text(config.boot.deadline),
@@ -485,8 +491,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
     }
     if !health.soak.is_zero() && health.interval > health.soak {
         say(
-            "health",
-            &["interval", "soak"],
+            &[("health", "interval"), ("health", "soak")],
             format!(
                 "health.interval ({}) must not be above health.soak ({}), or nothing is checked during the soak",
                 text(health.interval),
@@ -497,8 +502,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
     for (what, path) in [("state_dir", &config.state_dir), ("socket", &config.socket)] {
         if path.starts_with("/nix/store") {
             say(
-                "",
-                &[what],
+                &[("", what)],
                 format!("{what} lies in /nix/store, where nothing can be written"),
             );
         }
@@ -508,16 +512,14 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
         .any(|volatile| config.state_dir.starts_with(volatile))
     {
         say(
-            "",
-            &["state_dir"],
+            &[("", "state_dir")],
             "state_dir lies on a tmpfs: the journal would not survive a power cut".into(),
         );
     }
     let gates = &config.gates;
     if gates.none && gates.know_of_work() {
         say(
-            "gates",
-            &["none", "leases"],
+            &[("gates", "none"), ("gates", "leases")],
             "gates.none says that nothing has to keep the robot from a switch, but there are leases, \
              windows or commands that do: leave out one or the other"
                 .into(),
@@ -530,8 +532,7 @@ pub(super) fn impossible(config: &Config, values: &Values<'_>) -> Vec<Problem> {
         .find(|lease| !names.insert(&lease.0.name))
     {
         say(
-            "gates",
-            &["leases"],
+            &[("gates", "leases")],
             format!("gates.leases names '{}' twice", lease.0.name),
         );
     }

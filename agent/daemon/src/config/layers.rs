@@ -32,6 +32,12 @@ pub(super) struct Source {
 /// # Errors
 /// [`ConfigError`] with every problem that there is.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
+    let (sources, problems) = sources(path);
+    assemble(path, &sources, problems)
+}
+
+/// The files that can be read, in order, and what is wrong with the others.
+pub(super) fn sources(path: &Path) -> (Vec<Source>, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut sources = Vec::new();
     let mut files = vec![path.to_owned()];
@@ -55,7 +61,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
             }),
         }
     }
-    assemble(path, &sources, problems)
+    (sources, problems)
 }
 
 /// The drop-ins of a directory, sorted by name; none if there is no such directory.
@@ -101,30 +107,9 @@ pub(super) fn assemble(
     sources: &[Source],
     mut problems: Vec<Problem>,
 ) -> Result<Config, ConfigError> {
-    let mut values = Values::new(Config::TABLE, Place::file(path));
-    for source in sources {
-        let (table, errors) = DeTable::parse_recoverable(&source.text);
-        if errors.is_empty() {
-            merge(&mut values, table.into_inner(), source, &mut problems);
-        }
-        let errors = errors.into_iter().take(MAX_PROBLEMS);
-        problems.extend(errors.map(|error| Problem {
-            place: source.place(error.span()),
-            what: What::Syntax(error.message().to_owned()),
-        }));
-    }
-    // A file that could not be used may say what now seems to be missing.
-    let whole = problems.len() < MAX_PROBLEMS
-        && problems
-            .iter()
-            .all(|problem| matches!(problem.what, What::UnknownKey { .. }));
-    let mut unread = Vec::new();
-    let config = Config::read(&values, &mut unread);
-    unread.retain(|problem| whole || !matches!(problem.what, What::Missing { .. }));
-    problems.append(&mut unread);
-    if let Some(config) = &config {
-        problems.append(&mut keys::impossible(config, &values));
-    }
+    let values = lay(path, sources, &mut problems);
+    let (config, unread) = judge(&values, &problems);
+    problems.extend(unread);
     match config {
         Some(config) if problems.is_empty() => Ok(config),
         _ => {
@@ -132,6 +117,43 @@ pub(super) fn assemble(
             Err(ConfigError(problems))
         }
     }
+}
+
+/// Lays the files over each other.
+pub(super) fn lay<'a>(
+    path: &Path,
+    sources: &'a [Source],
+    problems: &mut Vec<Problem>,
+) -> Values<'a> {
+    let mut values = Values::new(Config::TABLE, Place::file(path));
+    for source in sources {
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        if errors.is_empty() {
+            merge(&mut values, table.into_inner(), source, problems);
+        }
+        let errors = errors.into_iter().take(MAX_PROBLEMS);
+        problems.extend(errors.map(|error| Problem {
+            place: source.place(error.span()),
+            what: What::Syntax(error.message().to_owned()),
+        }));
+    }
+    values
+}
+
+/// What the files say together, and what is wrong with that, after whatever was wrong with the files.
+pub(super) fn judge(values: &Values<'_>, problems: &[Problem]) -> (Option<Config>, Vec<Problem>) {
+    // A file that could not be used may say what now seems to be missing.
+    let whole = problems.len() < MAX_PROBLEMS
+        && problems
+            .iter()
+            .all(|problem| matches!(problem.what, What::UnknownKey { .. }));
+    let mut unread = Vec::new();
+    let config = Config::read(values, &mut unread);
+    unread.retain(|problem| whole || !matches!(problem.what, What::Missing { .. }));
+    if let Some(config) = &config {
+        unread.append(&mut keys::impossible(config, values));
+    }
+    (config, unread)
 }
 
 impl Source {

@@ -11,6 +11,7 @@ mod limits;
 mod policy;
 mod problem;
 mod reference;
+mod salvage;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod values;
@@ -20,6 +21,7 @@ pub(crate) use keys::{
     Battery, CommandCheck, Config, Control, Fetch, GateCommand, Gates, Health, HttpCheck, TcpCheck,
 };
 pub(crate) use layers::load;
+pub(crate) use salvage::salvage;
 pub(crate) use values::{GroupName, Secret, Stage};
 
 /// Reads a text as the only file of a configuration; every problem is put into words.

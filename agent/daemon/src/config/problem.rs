@@ -139,6 +139,20 @@ fn because(why: Option<&str>) -> String {
 #[error("{}", lines(.0))]
 pub(crate) struct ConfigError(pub(crate) Vec<Problem>);
 
+impl ConfigError {
+    /// The first few, in one line.
+    pub(crate) fn brief(&self) -> String {
+        const SHOWN: usize = 3;
+        let shown = self.0.iter().take(SHOWN).map(ToString::to_string);
+        let mut text = shown.collect::<Vec<_>>().join("; ").replace('\n', " ");
+        let more = self.0.len().saturating_sub(SHOWN);
+        if more > 0 {
+            text.push_str(&format!("; and {more} more"));
+        }
+        text
+    }
+}
+
 fn lines(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     lines.join("\n")

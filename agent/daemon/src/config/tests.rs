@@ -3,7 +3,7 @@ use super::{
     keys::Config,
     layers::{Source, assemble, load},
     limits::MAX_PROBLEMS,
-    reference,
+    reference, salvage,
 };
 use proptest::prelude::*;
 use std::{fs, path::Path, sync::Arc, time::Duration};
@@ -321,4 +321,52 @@ proptest! {
         let expected = values.iter().rev().flatten().next().unwrap_or(&15) * 60;
         prop_assert_eq!(good(&texts).trial.switch_timeout, Duration::from_secs(expected));
     }
+}
+
+#[test]
+fn of_a_configuration_that_is_refused_whatever_can_be_used_counts() {
+    let usable = |texts: &[&str]| salvage::usable(Path::new("0.toml"), &sources(texts)).unwrap();
+    let place = "state_dir = '/srv/surefoot'\n[boot]\ndeadline = '7min'\n";
+    // A drop-in that contradicts another layer, one that is not TOML, one with a wrong value.
+    let config = usable(&[
+        MINIMAL,
+        place,
+        "[health]\nsoak = '1h'\n[control]\napp_group = 'ros'",
+        "model = ",
+        "channel = 7\n[health]\ninterval = '2s'\n[[health.tcp]]\nname = 'x'",
+    ]);
+    assert_eq!(config.state_dir, Path::new("/srv/surefoot"));
+    assert_eq!(config.boot.deadline, Duration::from_secs(420));
+    assert_eq!(config.model.as_str(), "picker");
+    assert_eq!(config.channel.as_str(), "unknown");
+    assert_eq!(config.health.soak, good(&[MINIMAL]).health.soak);
+    assert_eq!(config.health.interval, Duration::from_secs(2));
+    assert!(config.health.tcp.is_empty() && config.control.app_group.is_some());
+    // A contradiction with a default, from either side.
+    for text in ["[boot]\ndeadline = '30s'", "[health]\ndeadline = '30s'"] {
+        let config = usable(&[MINIMAL, place, text]);
+        assert_eq!(config.state_dir, Path::new("/srv/surefoot"), "{text}");
+    }
+    let defaults = usable(&[]);
+    assert_eq!(defaults.state_dir, good(&[MINIMAL]).state_dir);
+    assert_eq!(defaults.repository.as_str(), "https://unknown.invalid/");
+}
+
+#[test]
+fn a_good_configuration_is_not_salvaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.toml");
+    fs::write(&path, MINIMAL).unwrap();
+    let (config, refused) = salvage::salvage(&path).unwrap();
+    assert!(refused.is_none() && config.model.as_str() == "picker");
+    fs::create_dir(dir.path().join("config.d")).unwrap();
+    fs::write(
+        dir.path().join("config.d/50-x.toml"),
+        "[health]\nsoak = '1h'",
+    )
+    .unwrap();
+    let (config, refused) = salvage::salvage(&path).unwrap();
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("50-x.toml:2:8"), "{refused}");
+    assert_eq!(config.model.as_str(), "picker");
 }

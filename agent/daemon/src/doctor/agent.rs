@@ -42,18 +42,6 @@ pub(super) async fn findings(runs: bool) -> Vec<Finding> {
     findings
 }
 
-/// What keeps the agent from deciding anything.
-pub(super) fn fault(status: &StatusInfo) -> Option<Finding> {
-    let why = status.fault.as_ref()?;
-    Some(Finding::fail(
-        AGENT,
-        "journal",
-        why,
-        "make room on the disk of the state directory, or make it writable; the agent then goes on by \
-         itself",
-    ))
-}
-
 /// Whether anything keeps the robot from being switched while it is at work, or nothing has to.
 pub(super) fn gates(know_of_work: bool, none: bool) -> Finding {
     let found = match (know_of_work, none) {

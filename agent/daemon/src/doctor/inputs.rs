@@ -10,6 +10,8 @@ use surefoot_core::{StorePath, journal::Journal};
 pub(crate) struct Inputs {
     /// Its configuration.
     pub(crate) config: Arc<Config>,
+    /// What is wrong with the configuration on the disk, for which it is not in force.
+    pub(crate) refused: Option<String>,
     /// The systems that must be kept.
     pub(crate) roots: BTreeMap<String, StorePath>,
     /// That its memory was lost, in a sentence, if so.
@@ -24,11 +26,13 @@ impl Inputs {
     /// As its journal knows it.
     pub(crate) fn new(
         config: Arc<Config>,
+        refused: Option<String>,
         journal: &Journal,
         status: Option<Arc<StatusInfo>>,
     ) -> Self {
         Self {
             config,
+            refused,
             roots: journal.roots(),
             lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),

@@ -54,6 +54,15 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
         inputs.config.state_reserve.0,
         (inputs.status.as_ref()).and_then(|status| status.no_reserve.as_deref()),
     ));
+    if let Some(why) = &inputs.refused {
+        findings.push(Finding::fail(
+            Subject::Agent,
+            "configuration",
+            format!("what is on the disk cannot be used: {why}"),
+            "put that right, then `systemctl reload surefootd`; `surefootd --check-config` says everything \
+             that is wrong",
+        ));
+    }
     if let Some(why) = &inputs.lost {
         findings.push(Finding::warn(
             Subject::Agent,
@@ -77,7 +86,6 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
     let gates = &inputs.config.gates;
     findings.push(agent::gates(gates.know_of_work(), gates.none));
     if let Some(status) = &inputs.status {
-        findings.extend(agent::fault(status));
         let required: Vec<&Name> = gates.leases.iter().map(|lease| &lease.0.name).collect();
         findings.extend(agent::leases(&required, status));
     }
@@ -141,11 +149,14 @@ impl Doctor {
 ///
 /// # Errors
 /// The findings cannot be written.
-pub(crate) async fn without_agent(config: Arc<Config>) -> anyhow::Result<()> {
+pub(crate) async fn without_agent(
+    config: Arc<Config>,
+    refused: Option<String>,
+) -> anyhow::Result<()> {
     let rooted = roots::any(Path::new(roots::DIR));
     let journal =
         journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
-    let findings = examine(&Inputs::new(config, &journal, None)).await;
+    let findings = examine(&Inputs::new(config, refused, &journal, None)).await;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())
 }
