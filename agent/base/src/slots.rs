@@ -104,7 +104,17 @@ impl Disk for RealDisk {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.dir.join(from), self.dir.join(to))
+        let (from, to) = (self.dir.join(from), self.dir.join(to));
+        std::fs::rename(&from, &to).or_else(|error| {
+            // Where a directory lies in a slot's place, it gives way: what it holds is nobody's here.
+            if error.kind() != io::ErrorKind::IsADirectory {
+                return Err(error);
+            }
+            let mut aside = to.clone().into_os_string();
+            aside.push(".broken");
+            std::fs::rename(&to, aside)?;
+            std::fs::rename(&from, &to)
+        })
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {
@@ -361,6 +371,25 @@ mod tests {
 
     fn open<D: Disk>(disk: D) -> (Slots<D>, Found<Vec<u8>>) {
         Slots::open(disk, NAMES, |bytes| Ok(bytes.to_vec())).unwrap()
+    }
+
+    #[test]
+    fn a_directory_in_the_place_of_a_slot_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        for slot in NAMES.slots {
+            fs::create_dir_all(dir.path().join(slot).join("lost+found")).unwrap();
+        }
+        let disk = || RealDisk {
+            dir: dir.path().to_owned(),
+            limit: 1 << 20,
+            mode: 0o600,
+        };
+        let (mut slots, found) = open(disk());
+        assert_eq!(found.content, None);
+        for n in 1..=3 {
+            slots.save(&state(n)).unwrap();
+            assert_eq!(open(disk()).1.content, Some(state(n)));
+        }
     }
 
     /// A disk that forgets what was not synced, as cruelly as the rules allow.
