@@ -1,11 +1,12 @@
 //! The agent itself: whether it runs, and whether it would come back.
 
 use crate::robot::{self, systemd};
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use surefoot_api::{
     LeaseInfo, StatusInfo,
     finding::{Finding, Subject},
 };
+use surefoot_base::units::short_duration;
 use surefoot_core::release::Name;
 
 const UNIT: &str = "surefootd.service";
@@ -65,10 +66,16 @@ pub(super) fn gates(know_of_work: bool, none: bool) -> Finding {
 pub(super) fn leases(required: &[&Name], status: &StatusInfo) -> Vec<Finding> {
     let lost = |lease: &LeaseInfo| {
         let why = lease.lost.as_ref()?;
+        let since = lease.lost_seconds.map(Duration::from_secs);
+        let since = since.map(|since| format!(", for {} now", short_duration(since)));
         Some(Finding::warn(
             AGENT,
             format!("lease {}", lease.name),
-            format!("{} said that the robot is busy, and {why}", lease.owner),
+            format!(
+                "{} said that the robot is busy, and {why}{}",
+                lease.owner,
+                since.unwrap_or_default()
+            ),
             format!(
                 "look whether the robot is free, and then: surefoot lease {} --end",
                 lease.name
@@ -190,7 +197,7 @@ mod tests {
         assert_eq!(found.len(), 3);
         assert_eq!(
             found[0].found,
-            "ros said that the robot is busy, and its holder died"
+            "ros said that the robot is busy, and its holder died, for 7s now"
         );
         assert_eq!(found[1].found, "ros says that the robot is free");
         assert!(found[0].level == Level::Warn && found[2].level == Level::Warn);

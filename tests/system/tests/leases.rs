@@ -1,0 +1,214 @@
+//! Leases on a robot: what is busy stays so, whatever becomes of whoever said it.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use std::process::Output;
+use surefoot_tests::{Fleet, Robot};
+
+const SUREFOOT: &str = "/run/current-system/sw/bin/surefoot";
+
+fn words(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// `surefoot` as a user of the robot.
+fn surefoot(robot: &Robot, user: &str, words: &[&str]) -> Result<Output> {
+    let login = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
+    Ok(robot
+        .command(login.iter().chain(&[SUREFOOT]).chain(words))
+        .output()?)
+}
+
+/// A robot with a technician, and software of two users.
+fn robot(gates: &str) -> Result<(Fleet, Robot, String)> {
+    let configuration = format!(
+        "[control]\ntechnician_group = 'technicians'\napp_group = 'app'\n\
+         [gates]\ninterval = '1s'\n{gates}"
+    );
+    let (fleet, robot, first) = Fleet::with_robot(&configuration)?;
+    robot.sh("groupadd -g 4242 technicians && groupadd -g 4243 app")?;
+    robot.sh("useradd -G technicians alice && useradd -G app arm && useradd -G app eve")?;
+    robot.sh("systemctl reload surefootd")?;
+    Ok((fleet, robot, first))
+}
+
+/// Starts a unit of the robot's software that holds the lease; it runs until it is killed.
+fn hold(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "systemd-run --quiet --unit=mission --uid=arm {SUREFOOT} lease gripper --why 'a crate' -- sleep infinity"
+    ))?;
+    robot.until_status("the lease", is_held)?;
+    Ok(())
+}
+
+fn is_held(status: &Value) -> bool {
+    let lease = &status["leases"][0];
+    lease["name"] == "gripper" && lease["busy"] == true && lease["lost"].is_null()
+}
+
+fn waits(status: &Value) -> bool {
+    status["gates"][0]["gate"] == "lease gripper"
+}
+
+/// Somebody asks for the update again and again, and each time the gates are asked anew.
+fn is_not_switched(robot: &Robot, system: &str) -> Result<()> {
+    for _ in 0..3 {
+        robot.sh(&format!("{SUREFOOT} update"))?;
+        robot.until_status("the release to wait", waits)?;
+        robot.stands_on(system)?;
+    }
+    let journal = robot.sh("journalctl --no-pager -o cat -u surefootd")?;
+    assert!(!journal.contains("-> trial"), "{journal}");
+    Ok(())
+}
+
+#[test]
+fn a_busy_robot_whose_holder_was_killed_is_not_switched() -> Result<()> {
+    let (fleet, robot, first) = robot("")?;
+    hold(&robot)?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", waits)?;
+
+    robot.sh("kill -9 $(systemctl show --value --property=MainPID mission)")?;
+    let status = robot.until_status("the loss", |now| now["leases"][0]["lost"].is_string())?;
+    assert_eq!(status["leases"][0]["lost"], "its holder died", "{status:#}");
+    is_not_switched(&robot, &first)?;
+    assert!(waits(&robot.status()?));
+
+    let said = words(&surefoot(&robot, "alice", &["status"])?);
+    let why = "gripper by arm is busy: a crate; its holder died, for ";
+    assert!(said.contains(why), "{said}");
+    assert!(said.contains("surefoot lease gripper --end"), "{said}");
+    let said = words(&surefoot(&robot, "alice", &["doctor"])?);
+    assert!(
+        said.contains("arm said that the robot is busy, and its holder died"),
+        "{said}"
+    );
+
+    // Another user of the app group cannot end it; a technician can.
+    let end = ["lease", "gripper", "--end"];
+    let output = surefoot(&robot, "eve", &end)?;
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let output = surefoot(&robot, "alice", &end)?;
+    assert!(output.status.success(), "{}", words(&output));
+    let status = robot.until_confirmed(&second)?;
+    assert_eq!(status["leases"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn what_a_command_ends_with_says_whether_the_robot_is_free() -> Result<()> {
+    let (fleet, robot, _) = robot("")?;
+    let lease = |options: &[&str], exit: &str| {
+        let mut words = vec!["lease", "gripper"];
+        words.extend(options);
+        words.extend(["--", "sh", "-c", exit]);
+        surefoot(&robot, "arm", &words)
+    };
+    let output = lease(&[], "exit 0")?;
+    assert_eq!(
+        (output.status.code(), words(&output).as_str()),
+        (Some(0), "")
+    );
+    assert_eq!(robot.status()?["leases"], json!([]));
+
+    let output = lease(&["--free-on-failure"], "exit 7")?;
+    assert_eq!(output.status.code(), Some(7), "{}", words(&output));
+    assert_eq!(robot.status()?["leases"], json!([]));
+
+    let output = lease(&[], "exit 1")?;
+    assert_eq!(output.status.code(), Some(1), "{}", words(&output));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        said.contains("the robot stays busy, since the command failed"),
+        "{said}"
+    );
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", waits)?;
+
+    // The same user takes it again, and it ends as any other.
+    let output = lease(&[], "exit 0")?;
+    assert!(output.status.success(), "{}", words(&output));
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_holder_outlasts_restarts_of_the_agent() -> Result<()> {
+    let (fleet, robot, first) = robot("")?;
+    hold(&robot)?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", waits)?;
+    for restart in [
+        "systemctl restart surefootd",
+        "systemctl kill -s KILL surefootd",
+    ] {
+        let pid = robot.sh("systemctl show --value --property=MainPID surefootd")?;
+        robot.sh(restart)?;
+        robot.until(&format!(
+            "test $(systemctl show --value --property=MainPID surefootd) != {pid}"
+        ))?;
+        robot.until_status("the holder to come back", |now| {
+            // An agent that answers never takes the robot for free in between.
+            if !now.is_null() {
+                assert_eq!(now["leases"][0]["busy"], true, "{now:#}");
+            }
+            is_held(now)
+        })?;
+        robot.until_status("the release to wait", waits)?;
+        robot.stands_on(&first)?;
+    }
+    let journal = robot.sh("journalctl --no-pager -o cat -u surefootd")?;
+    assert!(!journal.contains("-> trial"), "{journal}");
+    // The program is asked to end: the command is, and it fails.
+    robot.sh("systemctl kill --kill-whom=main mission")?;
+    robot.until_status("the loss", |now| now["leases"][0]["lost"].is_string())?;
+    robot.sh(&format!("{SUREFOOT} lease gripper --end"))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn leases_that_cannot_be_read_keep_the_robot_as_it_is() -> Result<()> {
+    let (fleet, robot, first) = robot("")?;
+    robot.call("Lease", &json!({ "name": "gripper", "busy": true }))?;
+    robot.sh(
+        "systemctl kill -s STOP surefootd
+         find /run/surefoot* -name leases.json | grep . | while read file; do echo '{\"boot\":' >$file; done
+         systemctl kill -s KILL surefootd",
+    )?;
+    let unreadable = |now: &Value| now["leases"][0]["name"] == "unreadable";
+    robot.until_status("the word for it", unreadable)?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", |now| {
+        now["gates"][0]["gate"] == "lease unreadable"
+    })?;
+    robot.stands_on(&first)?;
+    let output = surefoot(&robot, "arm", &["lease", "unreadable", "--end"])?;
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let output = surefoot(&robot, "alice", &["lease", "unreadable", "--end"])?;
+    assert!(output.status.success(), "{}", words(&output));
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn another_users_free_is_refused() -> Result<()> {
+    let (fleet, robot, first) = robot("leases = [{ name = 'gripper', user = 'arm' }]\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", waits)?;
+    let free = ["lease", "gripper", "--free", "--ttl", "10min"];
+    let output = surefoot(&robot, "eve", &free)?;
+    assert_eq!(output.status.code(), Some(3), "{}", words(&output));
+    let said = words(&output);
+    assert!(
+        said.contains("the lease 'gripper' is arm's alone"),
+        "{said}"
+    );
+    robot.stands_on(&first)?;
+    let output = surefoot(&robot, "arm", &free)?;
+    assert!(output.status.success(), "{}", words(&output));
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
