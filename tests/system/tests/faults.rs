@@ -5,15 +5,21 @@ use anyhow::Result;
 use serde_json::json;
 use surefoot_tests::{Fleet, Robot};
 
-/// Ends the agent for good at its next visit to a fault point, once.
+/// Ends the agent for good at its next visit to a fault point, once; what it does when it starts is no
+/// visit.
 fn set_fault(robot: &Robot, point: &str) -> Result<()> {
     robot.sh(&format!(
         "mkdir -p /run/systemd/system/surefootd.service.d
          printf '[Service]\\nRestart=no\\nEnvironment=SUREFOOT_FAULT={point}:kill SUREFOOT_FAULT_ONCE=/var/lib/surefoot/{point}\\n' \
            >/run/systemd/system/surefootd.service.d/fault.conf
+         touch /var/lib/surefoot/{point}
          systemctl daemon-reload && systemctl restart surefootd.service"
     ))?;
-    robot.until_status("the agent to be back", |status| status["state"] == "idle")?;
+    // The repository is asked after all else that a start brings.
+    robot.until_status("the agent to be back", |status| {
+        status["state"] == "idle" && !status["lastCheck"].is_null()
+    })?;
+    robot.sh(&format!("rm /var/lib/surefoot/{point}"))?;
     Ok(())
 }
 
@@ -75,7 +81,11 @@ fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
     robot.sh("systemctl is-active surefoot-dead-man.timer")?;
     robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
     robot.stands_on(&first)?;
-    // And an agent that comes back after all finds its way.
+    // And an agent that comes back after all finds its way. A switch that still runs would cancel its
+    // start.
+    robot.until(
+        "case $(systemctl is-active surefoot-dead-man.service) in active|activating) false;; esac",
+    )?;
     robot.sh("systemctl start surefootd")?;
     robot.until_confirmed(&second)?;
     Ok(())
