@@ -66,6 +66,8 @@ pub(crate) async fn let_finish() -> anyhow::Result<()> {
         if matches!(state.as_str(), "inactive" | "failed") {
             break;
         }
+        // Its switch may be what starts this agent, and then waits until it has started.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
