@@ -89,9 +89,15 @@ mod tests {
             .args(["--exact", name])
             .env("PATH", dir.path())
             .env(TRAP, "1")
-            .status()
-            .unwrap();
-        assert!(status.success());
+            .status();
+        // An emulator that runs this test does not run what it starts.
+        let foreign = |error: &std::io::Error| {
+            error.raw_os_error() == Some(nix::errno::Errno::ENOEXEC as i32)
+        };
+        if status.as_ref().is_err_and(foreign) {
+            return;
+        }
+        assert!(status.unwrap().success());
         // The trap works where it may.
         let mut caught = Command::new("env");
         caught.env("PATH", dir.path());
