@@ -1,6 +1,5 @@
 //! What a restart may forget.
 
-use super::unknown::Stray;
 use crate::{
     StorePath,
     gate::{Closed, Stage},
@@ -70,6 +69,15 @@ pub(super) struct Inspected {
     pub(super) current: StorePath,
     /// Why it has to be tried by booting it; `None` if a live switch will do.
     pub(super) why: Option<String>,
+}
+
+/// What runs instead of the confirmed system, in a state that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stray {
+    /// The system.
+    pub(super) system: StorePath,
+    /// Whether it was booted: then only a boot leads back.
+    pub(super) booted: bool,
 }
 
 /// How long a trial has been healthy.

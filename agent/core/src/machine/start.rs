@@ -4,7 +4,7 @@ use super::{
     context::DriftPolicy,
     decision::Decision,
     effect::{Effect, Guards},
-    unknown::Stray,
+    memory::Stray,
 };
 use crate::{
     StorePath,

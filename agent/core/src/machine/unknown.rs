@@ -5,22 +5,14 @@ use super::{
     decision::{Decision, Due},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
+    memory::Stray,
 };
 use crate::{
-    RollbackTo, StorePath,
+    RollbackTo,
     journal::What,
     machine::state::{Cause, Evidence, Reverting, State},
     switch::{Action, Purpose},
 };
-
-/// What runs instead of the confirmed system, in a state that is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stray {
-    /// The system.
-    pub(super) system: StorePath,
-    /// Whether it was booted: then only a boot leads back.
-    pub(super) booted: bool,
-}
 
 impl Decision<'_> {
     pub(super) fn tick_unknown(&mut self, due: Due) {
