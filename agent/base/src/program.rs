@@ -1,4 +1,4 @@
-//! Programs that end in time.
+//! Programs that end in time, leave nothing behind, and cost no more memory than was asked for.
 
 use std::{
     io,
@@ -11,10 +11,38 @@ use std::{
 pub struct Ended {
     /// Its exit status.
     pub status: ExitStatus,
-    /// The end of what it printed, as much of it as was asked for.
-    pub stdout: Vec<u8>,
-    /// The end of what it complained of, as much of it as was asked for.
-    pub stderr: Vec<u8>,
+    /// What it printed.
+    pub stdout: Printed,
+    /// What it complained of.
+    pub stderr: Printed,
+}
+
+/// One output of a program, as much of its end as was asked for.
+#[derive(Debug, Default)]
+pub struct Printed {
+    bytes: Vec<u8>,
+    limit: usize,
+    cut: bool,
+}
+
+impl Printed {
+    /// The end of it, for people.
+    #[must_use]
+    pub fn end(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// All of it as text, to be understood by a program: half of an output may say something else
+    /// than all of it.
+    ///
+    /// # Errors
+    /// [`ProgramError::TooMuch`].
+    pub fn whole(&self) -> Result<String, ProgramError> {
+        if self.cut {
+            return Err(ProgramError::TooMuch(self.limit));
+        }
+        Ok(String::from_utf8_lossy(&self.bytes).into_owned())
+    }
 }
 
 /// Why there is no end of a program to tell of.
@@ -26,6 +54,9 @@ pub enum ProgramError {
     /// It did not end in time, and was killed.
     #[error("no answer within {} ms", .0.as_millis())]
     TooLate(Duration),
+    /// It printed more than is read: what is left of it cannot be understood.
+    #[error("it printed more than {0} bytes")]
+    TooMuch(usize),
 }
 
 /// What a program may take.
@@ -33,35 +64,15 @@ pub enum ProgramError {
 pub struct Limits {
     /// How long it may run; then it is killed.
     pub time: Duration,
-    /// How much is kept of each of its outputs, bytes: the end is what tells.
+    /// How much is kept of each of its outputs, bytes: the end is what tells. Never more than twice
+    /// this, and a little, is held in memory.
     pub output: usize,
 }
 
-/// Runs a program to its end, with nothing to read. It is killed when the time is over, and when
-/// this is dropped. Environment and working directory are the caller's.
-///
-/// # Errors
-/// [`ProgramError`]. A status other than 0 is not an error.
 #[cfg(feature = "tokio")]
-pub async fn run(mut command: Command, limits: Limits) -> Result<Ended, ProgramError> {
-    command.stdin(std::process::Stdio::null());
-    let mut command = tokio::process::Command::from(command);
-    let output = tokio::time::timeout(limits.time, command.kill_on_drop(true).output())
-        .await
-        .map_err(|_| ProgramError::TooLate(limits.time))??;
-    Ok(Ended {
-        status: output.status,
-        stdout: end(output.stdout, limits.output),
-        stderr: end(output.stderr, limits.output),
-    })
-}
-
-/// The last bytes of what was printed.
+mod running;
 #[cfg(feature = "tokio")]
-fn end(mut bytes: Vec<u8>, limit: usize) -> Vec<u8> {
-    bytes.drain(..bytes.len().saturating_sub(limit));
-    bytes
-}
+pub use running::{run, run_blocking};
 
 /// A program with its arguments, for messages.
 #[must_use]
@@ -73,13 +84,17 @@ pub fn words(command: &Command) -> String {
         .join(" ")
 }
 
-/// The last lines of what a program printed, each cut after `width` characters.
+/// The last lines of what a program printed, each cut after `width` characters. Control characters
+/// are left out: not every reader of JSON takes them.
 #[must_use]
 pub fn last_lines(printed: &[u8], count: usize, width: usize) -> Vec<String> {
     let text = String::from_utf8_lossy(printed);
     let mut lines: Vec<String> = text
         .lines()
-        .map(|line| line.chars().take(width).collect())
+        .map(|line| {
+            let shown = line.chars().filter(|c| !c.is_control());
+            shown.take(width).collect()
+        })
         .collect();
     lines.drain(..lines.len().saturating_sub(count));
     lines
@@ -94,6 +109,7 @@ mod tests {
         let lines = last_lines("a\nübel\n\nlonger\n".as_bytes(), 3, 2);
         assert_eq!(lines, ["üb", "", "lo"]);
         assert!(last_lines(b"", 3, 2).is_empty());
+        assert_eq!(last_lines(b"a\0\x1bb\n\0\0", 3, 2), ["ab", ""]);
     }
 
     #[test]
@@ -101,49 +117,5 @@ mod tests {
         let mut command = Command::new("bootctl");
         command.args(["set-oneshot", "x.conf"]);
         assert_eq!(words(&command), "bootctl set-oneshot x.conf");
-    }
-
-    #[cfg(feature = "tokio")]
-    mod run {
-        use super::*;
-        use std::{fs::File, io::Read as _};
-
-        fn shell(script: &str) -> Command {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        }
-
-        #[tokio::test(flavor = "current_thread")]
-        async fn the_end_of_the_output_is_kept() {
-            let limits = Limits {
-                time: Duration::from_secs(60),
-                output: 4,
-            };
-            // It has nothing to read.
-            let ended = run(shell("cat; echo 123456; echo no >&2; exit 3"), limits)
-                .await
-                .unwrap();
-            assert_eq!(ended.status.code(), Some(3));
-            assert_eq!(ended.stdout, b"456\n");
-            assert_eq!(ended.stderr, b"no\n");
-        }
-
-        #[tokio::test(flavor = "current_thread")]
-        async fn what_takes_too_long_is_killed() {
-            let limits = Limits {
-                time: Duration::from_millis(1),
-                output: 4,
-            };
-            // Held open by the program for as long as it lives.
-            let (reader, writer) = nix::unistd::pipe().unwrap();
-            let error = run(shell("exec sleep 600"), limits).await.unwrap_err();
-            assert_eq!(error.to_string(), "no answer within 1 ms");
-            drop(writer);
-            let left = File::from(reader).read_to_end(&mut Vec::new()).unwrap();
-            assert_eq!(left, 0);
-            let error = run(Command::new("/missing"), limits).await.unwrap_err();
-            assert!(matches!(error, ProgramError::Io(_)), "{error}");
-        }
     }
 }

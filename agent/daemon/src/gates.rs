@@ -2,7 +2,11 @@
 
 use crate::{
     config::{Battery, GateCommand, Gates, Stage as Setting},
-    robot::{self, clock, process},
+    robot::{
+        self, clock,
+        process::{self, Failed},
+        transient::How,
+    },
 };
 use jiff::{Zoned, civil::DateTime};
 use std::path::Path;
@@ -107,11 +111,19 @@ fn battery(config: &Battery, stage: Stage, supplies: &Path) -> Option<Closed> {
 }
 
 async fn command(gate: &GateCommand) -> Option<Closed> {
-    let ended = process::run(&gate.exec.0, gate.timeout).await;
-    ended.err().map(|(message, lines)| Closed {
+    let ended = process::run(gate.name.as_str(), &gate.exec.0, gate.timeout).await;
+    ended.err().map(|failed| Closed {
         gate: format!("command {}", gate.name),
-        why: lines.into_iter().next_back().unwrap_or(message),
+        why: reason(failed),
     })
+}
+
+/// Why a command says no: in its own words, if it said so itself.
+fn reason(Failed { how, mut lines }: Failed) -> String {
+    match how {
+        How::Exit(_) => lines.pop().unwrap_or_else(|| how.to_string()),
+        how => how.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -177,32 +189,16 @@ mod tests {
         assert_eq!(why(Stage::Activate).unwrap(), "0 %, below 40 %");
     }
 
-    #[tokio::test]
-    async fn commands_say_no_in_their_own_words() {
-        let config = good(&[
-            MINIMAL,
-            "[[gates.command]]\nname = 'docked'\nstages = ['check', 'download']\n\
-             exec = ['/bin/sh', '-c', 'echo looking; echo it is not in its dock; exit 1']\n\
-             [[gates.command]]\nname = 'mute'\nstages = ['download']\n\
-             exec = ['/bin/sh', '-c', 'exit 3']\n\
-             [[gates.command]]\nname = 'fine'\nstages = ['check']\nexec = ['/bin/sh', '-c', ':']\n\
-             [[gates.command]]\nname = 'hangs'\nstages = ['reboot']\ntimeout = '100ms'\n\
-             exec = ['/bin/sh', '-c', 'exec sleep 60']\n",
-        ]);
-        let all = async |stage| {
-            let closed = closed(&config.gates, stage).await;
-            closed.iter().map(ToString::to_string).collect::<Vec<_>>()
+    #[test]
+    fn commands_say_no_in_their_own_words() {
+        let why = |how, lines: &[&str]| {
+            let lines = lines.iter().map(ToString::to_string).collect();
+            reason(Failed { how, lines })
         };
-        let docked = "command docked (it is not in its dock)";
-        assert_eq!(all(Stage::Check).await, [docked]);
-        assert_eq!(
-            all(Stage::Download).await,
-            [docked, "command mute (exit status: 3)"]
-        );
-        assert_eq!(
-            all(Stage::Reboot).await,
-            ["command hangs (no answer within 100 ms)"]
-        );
-        assert!(all(Stage::Activate).await.is_empty());
+        let lines = ["looking", "it is not in its dock"];
+        assert_eq!(why(How::Exit(1), &lines), "it is not in its dock");
+        assert_eq!(why(How::Exit(3), &[]), "exit status: 3");
+        let late = How::TooLate(std::time::Duration::from_millis(100));
+        assert_eq!(why(late, &lines), "no answer within 100 ms");
     }
 }

@@ -165,6 +165,7 @@ async fn run(
         return doctor::without_agent(config, refused).await;
     }
     let state = StateDir::open(&config.state_dir, config.state_reserve.0)?;
+    robot::transient::end_all().await;
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;
     }
@@ -182,6 +183,7 @@ async fn run(
         End::Stopped => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    robot::transient::end_all().await;
     Ok(())
 }
 

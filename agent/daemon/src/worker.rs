@@ -164,10 +164,11 @@ impl Worker {
                 tools.say(event);
             }
             Effect::ArmDeadMan { system, after } => {
-                let event = match dead_man::arm(&system, after).await {
-                    Ok(()) => Event::DeadManArmed,
-                    Err(error) => Event::DeadManFailed(format!("{error:#}")),
-                };
+                let event =
+                    match dead_man::arm(&system, after, tools.config.trial.switch_timeout).await {
+                        Ok(()) => Event::DeadManArmed,
+                        Err(error) => Event::DeadManFailed(format!("{error:#}")),
+                    };
                 fault::point("after", name);
                 tools.say(event);
             }

@@ -151,6 +151,8 @@ impl Signer for CommandSigner {
             why,
         };
         let program = &self.command[0];
+        // It may wait for a person who touches a token, who can also interrupt it: so without a limit
+        // of time. What it writes is bounded.
         let mut child = Command::new(program)
             .args(&self.command[1..])
             .current_dir(&self.dir)

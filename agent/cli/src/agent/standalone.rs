@@ -27,6 +27,7 @@ pub(crate) fn rollback(
     notice(&silence.to_string());
     notice("rolling back without it");
     let program = program();
+    // Half a rollback is worse than a long one, and the caller sees it work: so without a limit.
     let mut command = environment::command(&program);
     command.args(["--rollback", "--why", rollback.why.as_str()]);
     if let Some(to) = &rollback.to {

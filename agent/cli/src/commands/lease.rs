@@ -82,6 +82,7 @@ pub(super) fn run(args: LeaseArgs, output: Output) -> anyhow::Result<()> {
             Err(error) => notice(&format!("the lease '{name}' is not held now: {error}")),
         }
     })?;
+    // The caller's own, for as long as it runs and with the caller's terminal: so without limits.
     let mut command = Command::new(program);
     command.args(arguments);
     let runtime = tokio::runtime::Builder::new_current_thread()

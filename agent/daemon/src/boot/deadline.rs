@@ -4,7 +4,7 @@
 //! of NixOS owns (systemd.unit(5), "Unit File Load Path"), so they work whatever the new system
 //! contains. A condition on the kernel's command line makes them inert in every other system.
 
-use super::files::replace;
+use super::files::{replace, run};
 use crate::robot::{systemd, units::DEADLINE as NAME};
 use anyhow::Context as _;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
@@ -125,8 +125,9 @@ pub(super) fn remove() -> anyhow::Result<()> {
             }
         }
     }
+    // Without their files they are gone after the next boot in any case.
     let run = |words: &[&str]| {
-        let _ = environment::command("systemctl").args(words).status();
+        let _ = run(environment::command("systemctl"), words, &[0]);
     };
     let mut stop = vec!["stop", "--quiet", "--"];
     stop.extend(names.iter().map(String::as_str));

@@ -1,30 +1,40 @@
 //! Programs and files as the steps of a boot on trial use them.
 
 use anyhow::{Context as _, ensure};
-use std::{path::Path, process::Command};
-use surefoot_base::{file, program::words};
+use std::{ffi::OsStr, path::Path, process::Command, time::Duration};
+use surefoot_base::{
+    file,
+    program::{self, Limits, words},
+};
 
-/// Runs a program to its end; gives what it printed.
+/// What a program may take. The unit that a step runs in ends before that.
+const LIMITS: Limits = Limits {
+    time: Duration::from_secs(120),
+    output: 1 << 20,
+};
+
+/// Runs a program with these arguments to its end; gives what it printed. Not for the daemon itself.
 ///
 /// # Errors
 /// It cannot be run, or none of these statuses is its; then with its last words.
-pub(super) fn run(command: &mut Command, good: &[i32]) -> anyhow::Result<String> {
-    let name = words(command);
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+pub(super) fn run(
+    mut command: Command,
+    args: impl IntoIterator<Item: AsRef<OsStr>>,
+    good: &[i32],
+) -> anyhow::Result<String> {
+    command.args(args);
+    let name = words(&command);
+    let ended =
+        program::run_blocking(command, LIMITS).with_context(|| format!("cannot run {name}"))?;
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     ensure!(
-        output
-            .status
-            .code()
-            .is_some_and(|code| good.contains(&code)),
+        (ended.status.code()).is_some_and(|code| good.contains(&code)),
         "{name}: {}: {} {}",
-        output.status,
-        printed.lines().last().unwrap_or_default(),
-        String::from_utf8_lossy(&output.stderr).trim()
+        ended.status,
+        text(ended.stdout.end()).lines().last().unwrap_or_default(),
+        text(ended.stderr.end()).trim()
     );
-    Ok(printed)
+    (ended.stdout.whole()).with_context(|| format!("cannot understand {name}"))
 }
 
 /// Puts a file in the place of another, whole and for good ([`surefoot_base::file::replace`]).

@@ -38,7 +38,8 @@ pub(super) async fn restore() -> anyhow::Result<()> {
 /// systemd could not mount it.
 pub(super) fn start(point: &Path) -> anyhow::Result<()> {
     run(
-        environment::command("systemctl").args(["start", &unit(point)]),
+        environment::command("systemctl"),
+        ["start", &unit(point)],
         &[0],
     )
     .map(drop)

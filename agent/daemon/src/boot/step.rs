@@ -2,12 +2,20 @@
 //! firmware's variables nor to /etc: done by this program in a transient unit of its own.
 
 use super::{aim, checks, settings::Settings};
-use crate::robot::{nixos, systemd};
-use anyhow::Context as _;
+use crate::robot::{
+    nixos, systemd,
+    transient::{self, How, Job},
+    units::{LOOK, STEP},
+};
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
-use surefoot_base::environment;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use surefoot_base::{environment, program::Limits};
 use surefoot_core::StorePath;
+use tokio::sync::Mutex;
 
 /// What the daemon may not do itself: given to `surefootd --boot-step` as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,23 +93,75 @@ impl BootStep {
     }
 }
 
+/// Steps that change something come one after the other.
+static CHANGING: Mutex<()> = Mutex::const_new(());
+
 impl Task {
-    /// Has it done in a transient unit; gives what it printed.
+    /// The unit that it runs in: a fixed one if it changes something, so that systemd never runs two
+    /// of those.
+    fn unit(&self) -> String {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        match self {
+            Self::Look { .. } => {
+                let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+                format!("{LOOK}{}-{number}.service", std::process::id())
+            }
+            _ => format!("{STEP}.service"),
+        }
+    }
+
+    /// How long it may take: a system's own switcher may have to install the boot loader.
+    const fn limit(&self) -> Duration {
+        match self {
+            Self::Aim { .. } | Self::TakeBackOneShot => Duration::from_secs(100),
+            Self::Look { .. } | Self::RemoveDeadline | Self::Secure { .. } => {
+                Duration::from_secs(45)
+            }
+        }
+    }
+
+    /// Has it done in a transient unit, which ends before it is given up here; gives what it printed.
     ///
     /// # Errors
     /// What [`BootStep::run`] said there.
     pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
+        let _alone = match self {
+            Self::Look { .. } => None,
+            _ => Some(CHANGING.lock().await),
+        };
         let program = std::env::current_exe().context("cannot find this program")?;
-        let program = program.to_string_lossy();
+        let (unit, time) = (self.unit(), self.limit());
+        // One that nobody could end is ended now, or this one is not begun.
+        systemd::clear(&[&unit]).await?;
         let step = serde_json::to_string(&BootStep {
             settings,
             task: self,
         })?;
-        let path = format!("--setenv=PATH={}", environment::PATH);
-        systemd::run_to_end(
-            &[&path, "--description=Surefoot: a boot on trial"],
-            &[&program, "--boot-step", &step],
-        )
-        .await
+        let job = Job {
+            unit,
+            options: vec![
+                format!("--setenv=PATH={}", environment::PATH),
+                "--description=Surefoot: a boot on trial".to_owned(),
+            ],
+            exec: vec![
+                program.to_string_lossy().into_owned(),
+                "--boot-step".to_owned(),
+                step,
+            ],
+            limits: Limits {
+                time,
+                output: 1 << 20,
+            },
+        };
+        match transient::run(job).await {
+            Ok(printed) => Ok(printed.whole()?),
+            Err(failed) => {
+                let said = String::from_utf8_lossy(failed.stderr.end());
+                match (failed.how, said.trim()) {
+                    (How::Exit(_), said) if !said.is_empty() => bail!("{said}"),
+                    (how, said) => bail!("{how} {said}"),
+                }
+            }
+        }
     }
 }

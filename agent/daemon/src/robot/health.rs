@@ -130,11 +130,11 @@ async fn unit_failure(unit: &str, message: String) -> Failure {
 }
 
 async fn command(check: &CommandCheck) -> Option<Failure> {
-    let ended = process::run(&check.exec.0, check.timeout).await;
-    ended.err().map(|(message, journal)| Failure {
+    let ended = process::run(check.name.as_str(), &check.exec.0, check.timeout).await;
+    ended.err().map(|failed| Failure {
         check: Check::Command(check.name.to_string()),
-        message,
-        journal,
+        message: failed.how.to_string(),
+        journal: failed.lines,
     })
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod network;
 pub(crate) mod nixos;
 pub(crate) mod process;
 pub(crate) mod systemd;
+pub(crate) mod transient;
 pub(crate) mod units;
 pub(crate) mod world;
 

@@ -5,10 +5,10 @@
 
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, process::Command, time::Duration};
 use surefoot_base::{
     environment,
-    program::{self, Limits, ProgramError},
+    program::{self, Ended, Limits, Printed, ProgramError},
 };
 use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
 
@@ -23,16 +23,22 @@ const AS_IT_IS: &str = "--expand-environment=no";
 
 struct Answer {
     code: Option<i32>,
-    stdout: String,
+    stdout: Printed,
     stderr: String,
 }
 
-async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
+/// A program of systemd, with words that do not depend on where it runs.
+fn ready(name: &str, args: &[&str]) -> Command {
     let mut command = environment::command(name);
     command
         .args(args)
         .env("SYSTEMD_COLORS", "0")
         .env("LC_ALL", "C");
+    command
+}
+
+async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
+    let command = ready(name, args);
     let ended = match program::run(command, LIMITS).await {
         Ok(ended) => ended,
         Err(ProgramError::TooLate(limit)) => {
@@ -40,11 +46,10 @@ async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot run {name}")),
     };
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Ok(Answer {
         code: ended.status.code(),
-        stdout: text(ended.stdout),
-        stderr: text(ended.stderr),
+        stdout: ended.stdout,
+        stderr: String::from_utf8_lossy(ended.stderr.end()).into_owned(),
     })
 }
 
@@ -53,20 +58,23 @@ async fn systemctl(args: &[&str]) -> anyhow::Result<String> {
     if answer.code != Some(0) {
         bail!("systemctl {}: {}", args.join(" "), answer.stderr.trim());
     }
-    Ok(answer.stdout)
+    (answer.stdout.whole()).with_context(|| format!("systemctl {}", args.join(" ")))
 }
 
-/// `systemd-run` with these options; gives what was printed.
-async fn start(options: &[&str], command: &[&str]) -> anyhow::Result<String> {
+/// `systemd-run` with these options, to its end.
+///
+/// # Errors
+/// It did not come to an end.
+pub(super) async fn systemd_run(
+    options: &[&str],
+    command: &[&str],
+    limits: Limits,
+) -> Result<Ended, ProgramError> {
     let mut args = vec!["--quiet", "--no-ask-password", AS_IT_IS];
     args.extend(options);
     args.push("--");
     args.extend(command);
-    let answer = call("systemd-run", &args).await?;
-    if answer.code != Some(0) {
-        bail!("{}", answer.stderr.trim());
-    }
-    Ok(answer.stdout)
+    program::run(ready("systemd-run", &args), limits).await
 }
 
 /// Starts a transient unit and waits until its program runs, not until it ends.
@@ -74,18 +82,39 @@ async fn start(options: &[&str], command: &[&str]) -> anyhow::Result<String> {
 /// # Errors
 /// systemd's own words: a unit of that name exists, or the program cannot be executed.
 pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()> {
-    start(options, command).await.context("systemd-run")?;
+    let ended = systemd_run(options, command, LIMITS)
+        .await
+        .context("systemd-run")?;
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(ended.stderr.end());
+        bail!("systemd-run: {}", said.trim());
+    }
     Ok(())
 }
 
-/// Runs a program in a transient unit of its own, to its end; gives what it printed.
+/// What systemd remembers of a unit that failed.
+#[derive(Debug)]
+pub(super) struct UnitResult {
+    /// Whether it knows the unit.
+    pub(super) loaded: bool,
+    /// `exit-code`, `timeout`, … (systemd.exec(5), `$SERVICE_RESULT`).
+    pub(super) result: String,
+    /// The exit status, or the signal.
+    pub(super) status: i32,
+}
+
+/// What systemd remembers of a unit that failed.
 ///
 /// # Errors
-/// What it said, if it did not exit with 0.
-pub(crate) async fn run_to_end(options: &[&str], command: &[&str]) -> anyhow::Result<String> {
-    let mut all = vec!["--wait", "--pipe", "--collect"];
-    all.extend(options);
-    start(&all, command).await
+/// systemd does not answer.
+pub(super) async fn result(unit: &str) -> anyhow::Result<UnitResult> {
+    let mut said = properties(Some(unit), "LoadState,Result,ExecMainStatus").await?;
+    let mut get = |key: &str| said.remove(key).unwrap_or_default();
+    Ok(UnitResult {
+        loaded: get("LoadState") != "not-found",
+        result: get("Result"),
+        status: get("ExecMainStatus").parse().unwrap_or(0),
+    })
 }
 
 /// Looks at a transient unit that was started with `RemainAfterExit=yes`, so that systemd still
@@ -231,7 +260,7 @@ pub(crate) async fn said_by_init(words: &str) -> Option<Vec<u64>> {
     if answer.code != Some(0) && !answer.stderr.trim().is_empty() {
         return None;
     }
-    Some(read_times(&answer.stdout))
+    Some(read_times(&answer.stdout.whole().ok()?))
 }
 
 /// When the lines that `journalctl --output=json` prints were said, microseconds.
@@ -268,7 +297,8 @@ pub(crate) async fn journal(unit: &str) -> Vec<String> {
 async fn journal_lines(args: &[&str]) -> anyhow::Result<Vec<String>> {
     let answer = call("journalctl", args).await?;
     let short = |line: &str| line.chars().take(500).collect();
-    Ok(answer.stdout.lines().map(short).collect())
+    let text = String::from_utf8_lossy(answer.stdout.end());
+    Ok(text.lines().map(short).collect())
 }
 
 /// The last lines of the boot between two others, if its journal was kept. Never fails.
@@ -276,7 +306,12 @@ pub(crate) async fn last_words(before: &BootId, now: &BootId) -> Vec<String> {
     let Ok(list) = call("journalctl", &["--list-boots", "--output=json"]).await else {
         return Vec::new();
     };
-    let Some(last) = boot_between(&list.stdout, before, now) else {
+    let Some(last) = list
+        .stdout
+        .whole()
+        .ok()
+        .and_then(|list| boot_between(&list, before, now))
+    else {
         return Vec::new();
     };
     let boot = format!("--boot={last}");

@@ -8,12 +8,25 @@ pub(crate) const DEAD_MAN: &str = "surefoot-dead-man";
 /// The deadline of a boot on trial: likewise.
 pub(crate) const DEADLINE: &str = "surefoot-deadline";
 
+/// A step of a boot on trial: likewise.
+pub(crate) const STEP: &str = "surefoot-boot-step";
+
+/// A look at what a boot on trial would meet: what its units' names begin with.
+pub(crate) const LOOK: &str = "surefoot-boot-look-";
+
+/// A command of the configuration: likewise.
+pub(crate) const COMMAND: &str = "surefoot-command-";
+
+/// The units that nobody waits for when the agent is gone.
+pub(crate) const LIMITED: [&str; 3] = [STEP, LOOK, COMMAND];
+
 /// Units that the agent makes itself; what becomes of them is its own business.
 pub(crate) fn is_own(unit: &str) -> bool {
     Purpose::ALL
         .map(Purpose::prefix)
         .into_iter()
         .chain([DEAD_MAN, DEADLINE])
+        .chain(LIMITED)
         .any(|prefix| unit.starts_with(prefix))
 }
 
@@ -25,6 +38,8 @@ mod tests {
     fn the_agents_own_units_do_not_count() {
         assert!(is_own("surefoot-trial-3.service"));
         assert!(is_own("surefoot-dead-man.service"));
+        assert!(is_own("surefoot-command-812-3.service"));
+        assert!(is_own("surefoot-boot-step.service"));
         assert!(!is_own("surefootd.service"));
         assert!(!is_own("arm.service"));
     }

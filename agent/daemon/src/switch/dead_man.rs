@@ -14,12 +14,17 @@ const FIRING: Duration = Duration::from_secs(60);
 const SCRIPT: &str = include_str!("dead-man.sh");
 
 /// Arms the dead-man timer anew: after this time systemd goes back to `system`, and reboots if that
-/// fails, whatever has become of the agent.
+/// fails or takes longer than `switch`, whatever has become of the agent.
 ///
 /// # Errors
 /// systemd refuses.
-pub(crate) async fn arm(system: &StorePath, after: Duration) -> anyhow::Result<()> {
+pub(crate) async fn arm(
+    system: &StorePath,
+    after: Duration,
+    switch: Duration,
+) -> anyhow::Result<()> {
     disarm().await?;
+    let switch = switch.as_secs().to_string();
     let system = system.to_string();
     let (unit, delay, path) = (
         format!("--unit={DEAD_MAN}"),
@@ -34,8 +39,18 @@ pub(crate) async fn arm(system: &StorePath, after: Duration) -> anyhow::Result<(
         "--setenv=NIXOS_NO_CHECK=1",
         "--description=Surefoot: goes back if the agent does not answer",
     ];
-    systemd::run(&options, &["/bin/sh", "-c", SCRIPT, "sh", &system]).await?;
-    anyhow::ensure!(dead_man_armed().await?, "systemd did not arm the timer");
+    let armed = async {
+        systemd::run(&options, &["/bin/sh", "-c", SCRIPT, "sh", &system, &switch]).await?;
+        anyhow::ensure!(dead_man_armed().await?, "systemd did not arm the timer");
+        Ok(())
+    };
+    if let Err(error) = armed.await {
+        // What was said to have failed must not fire later.
+        if let Err(error) = disarm().await {
+            tracing::error!("{error:#}");
+        }
+        return Err(error);
+    }
     tracing::info!(system, "dead-man timer armed: {} s", after.as_secs());
     Ok(())
 }

@@ -36,6 +36,10 @@ pub(crate) async fn switch(order: &Order, settings: &boot::Settings) -> (Outcome
     match world::switch_unit(order).await {
         Ok(SwitchUnit::Gone) => {
             if let Err(error) = begin(order, settings).await {
+                // systemd may have heard of it all the same, and must not begin it later.
+                if let Err(error) = stop(&order.unit).await {
+                    tracing::error!(unit = order.unit, "{error:#}");
+                }
                 return (Outcome::NotStarted, vec![format!("{error:#}")]);
             }
         }

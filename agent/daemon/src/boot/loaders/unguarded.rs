@@ -45,10 +45,9 @@ fn install(system: &StorePath) -> anyhow::Result<()> {
     let switcher = format!("{system}/bin/switch-to-configuration");
     let mut command = environment::command(&switcher);
     command
-        .arg("boot")
         .env("PATH", format!("{system}/sw/bin:{}", environment::PATH))
         .env("NIXOS_NO_CHECK", "1");
-    run(&mut command, &[0]).map(|_| ())
+    run(command, ["boot"], &[0]).map(|_| ())
 }
 
 impl Loader for Unguarded {

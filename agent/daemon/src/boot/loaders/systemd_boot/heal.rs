@@ -54,7 +54,7 @@ impl Ailing {
     /// # Errors
     /// It is in use, or it cannot be mended.
     pub(super) fn heal(&self) -> anyhow::Result<()> {
-        run(environment::command("umount").arg(&self.mount), &[0])?;
+        run(environment::command("umount"), [&self.mount], &[0])?;
         let checked = self.check();
         mounts::start(&self.mount)?;
         println!("({} {})", self.device.display(), checked?);
@@ -72,7 +72,8 @@ impl Ailing {
         drop(device);
         // 1: it found errors, and mended them (fsck.fat(8)).
         let said = run(
-            environment::command("fsck.fat").arg("-a").arg(&self.device),
+            environment::command("fsck.fat"),
+            ["-a".as_ref(), self.device.as_os_str()],
             &[0, 1],
         )?;
         Ok(format!(

@@ -66,9 +66,5 @@ impl Variables {
 /// # Errors
 /// bootctl(1) cannot be run, or the firmware refuses.
 pub(super) fn set_one_shot(id: &str) -> anyhow::Result<()> {
-    run(
-        environment::command("bootctl").args(["set-oneshot", id]),
-        &[0],
-    )
-    .map(|_| ())
+    run(environment::command("bootctl"), ["set-oneshot", id], &[0]).map(|_| ())
 }
