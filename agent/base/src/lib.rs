@@ -11,6 +11,7 @@
 //! - [`glob`]: patterns of the shell
 //! - [`units`]: sizes and durations as people write them
 
+pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod glob;

@@ -11,7 +11,7 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::Not, str::FromStr};
 use surefoot_base::text::shown;
 
 /// The version of the manifest's format that is written and read here.
@@ -211,7 +211,7 @@ pub struct Release {
     pub only: Vec<Label>,
     /// Whether it may be tried where a person rolled its system back. Otherwise that system is not tried
     /// again there, whatever name it is published by.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub again: bool,
     /// What an agent must know to take it, by name. One that does not know all of it leaves the
     /// release alone. At most [`MAX_NEEDS`].
@@ -273,16 +273,8 @@ pub struct Target {
     #[serde(default)]
     pub reboot: RebootPolicy,
     /// See [`Release::again`].
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub again: bool,
-}
-
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde's skip_serializing_if wants a reference"
-)]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 impl Release {

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
+use common::policy;
 use serde_json::json;
 use std::time::Duration;
 use surefoot_core::{
@@ -12,7 +15,7 @@ use surefoot_core::{
     journal::{Journal, MAX_BLOCKED, MAX_JOURNAL_BYTES, What},
     lease::{Holder, Leases, Loss, Owner},
     machine::{
-        AfterLoss, Context, DriftPolicy, Event, Machine, Policy, Request,
+        Context, Event, Machine, Request,
         state::{Generation, State},
     },
     release::{Manifest, RebootPolicy, Target},
@@ -25,33 +28,6 @@ fn system(c: char) -> StorePath {
     StorePath::from_base_name(&format!("{}-nixos-system-{c}", c.to_string().repeat(32))).unwrap()
 }
 
-fn policy() -> Policy {
-    let second = Duration::from_secs(1);
-    Policy {
-        poll_interval: second,
-        jitter: 0.0,
-        backoff_base: second,
-        backoff_max: second,
-        fetch_backoff_max: second,
-        daily_limit: 0,
-        soak: second,
-        health_deadline: second,
-        health_interval: second,
-        max_failures: 1,
-        switch_timeout: second,
-        boot_deadline: second,
-        trial_attempts: 1,
-        commit_attempts: 1,
-        revert_attempts: 1,
-        retry_delay: second,
-        leases: Vec::new(),
-        gate_interval: second,
-        drift: DriftPolicy::Report,
-        after_loss: AfterLoss::NextRelease,
-        keep: 1,
-    }
-}
-
 /// An agent that takes one event after the other, a second after each.
 struct Agent {
     machine: Machine,
@@ -60,6 +36,14 @@ struct Agent {
 }
 
 impl Agent {
+    fn of(journal: Journal) -> Self {
+        Self {
+            machine: Machine::new(journal, Leases::default()),
+            now: Instant(0),
+            all: Vec::new(),
+        }
+    }
+
     /// Takes an event; what it led to, by name.
     fn take(&mut self, event: Event) -> Vec<Kind> {
         let cx = Context {
@@ -90,6 +74,18 @@ impl Agent {
     }
 }
 
+/// A robot that runs `a`, confirmed.
+fn on_a() -> Journal {
+    Journal {
+        confirmed: Some(Generation {
+            system: system('a'),
+            release: None,
+            since: None,
+        }),
+        ..Journal::default()
+    }
+}
+
 fn gates(stage: Stage) -> Event {
     Event::Gates {
         stage,
@@ -104,11 +100,7 @@ fn changed(from: &'static str, to: &'static str) -> Kind {
 
 #[test]
 fn a_failed_update_is_told_from_beginning_to_end() {
-    let mut agent = Agent {
-        machine: Machine::new(Journal::default(), Leases::default()),
-        now: Instant(0),
-        all: Vec::new(),
-    };
+    let mut agent = Agent::of(Journal::default());
     let world = World {
         boot: BootId("boot-1".into()),
         booted: Some(system('a')),
@@ -229,11 +221,7 @@ fn lease(agent: &mut Agent, busy: bool, ttl: Option<Duration>) -> Vec<Kind> {
 
 #[test]
 fn a_lease_is_told_when_it_changes() {
-    let mut agent = Agent {
-        machine: Machine::new(Journal::default(), Leases::default()),
-        now: Instant(0),
-        all: Vec::new(),
-    };
+    let mut agent = Agent::of(Journal::default());
     let short = Some(Duration::from_secs(2));
     let name = || "arm".parse().unwrap();
     let leased = |busy| Kind::Leased { name: name(), busy };
@@ -258,19 +246,7 @@ fn a_lease_is_told_when_it_changes() {
 
 #[test]
 fn a_release_that_needs_more_than_the_agent_knows_is_left_alone_with_words() {
-    let journal = Journal {
-        confirmed: Some(Generation {
-            system: system('a'),
-            release: None,
-            since: None,
-        }),
-        ..Journal::default()
-    };
-    let mut agent = Agent {
-        machine: Machine::new(journal, Leases::default()),
-        now: Instant(0),
-        all: Vec::new(),
-    };
+    let mut agent = Agent::of(on_a());
     let release = |id: &str, system: StorePath, needs: &[&str]| {
         json!({
             "id": id, "created": "2026-11-26T12:00:00Z", "needs": needs,
@@ -308,19 +284,7 @@ fn a_release_that_needs_more_than_the_agent_knows_is_left_alone_with_words() {
 /// Nothing that a release, a switch or a check may say makes the journal larger than is ever read.
 #[test]
 fn the_journal_stays_small_whatever_is_put_into_it() {
-    let journal = Journal {
-        confirmed: Some(Generation {
-            system: system('a'),
-            release: None,
-            since: None,
-        }),
-        ..Journal::default()
-    };
-    let mut agent = Agent {
-        machine: Machine::new(journal, Leases::default()),
-        now: Instant(0),
-        all: Vec::new(),
-    };
+    let mut agent = Agent::of(on_a());
     // A control character takes six bytes in JSON.
     let long = "\u{1}".repeat(100_000);
     let failures = vec![

@@ -3,15 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
+use common::policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 use surefoot_core::{
     StorePath,
     journal::{Blocked, Journal},
     lease::Leases,
     machine::{
-        AfterLoss, Context, DriftPolicy, Effect, Event, Machine, Policy,
+        Context, Effect, Event, Machine, Policy,
         state::{Cause, Evidence, State},
     },
     resolver::{SwitchUnit, Trace, World},
@@ -123,7 +126,10 @@ fn start(journal: Journal, world: World) -> (State, Vec<Effect>) {
         wall: None,
         random: 0,
         by_boot: &[],
-        policy: &policy(),
+        policy: &Policy {
+            trial_attempts: 2,
+            ..policy()
+        },
     };
     let step = Machine::new(journal, Leases::default()).step(Event::Started(world), &cx);
     let decided = step.persisted(|_| Ok::<_, ()>(())).unwrap();
@@ -203,32 +209,5 @@ proptest! {
             prop_assert_eq!(&after, &journal.state);
             prop_assert_eq!(effects, [Effect::Switch(order)]);
         }
-    }
-}
-
-fn policy() -> Policy {
-    let second = Duration::from_secs(1);
-    Policy {
-        poll_interval: second,
-        jitter: 0.0,
-        backoff_base: second,
-        backoff_max: second,
-        fetch_backoff_max: second,
-        daily_limit: 0,
-        soak: second,
-        health_deadline: second,
-        health_interval: second,
-        max_failures: 1,
-        switch_timeout: second,
-        boot_deadline: second,
-        trial_attempts: 2,
-        commit_attempts: 1,
-        revert_attempts: 1,
-        retry_delay: second,
-        leases: Vec::new(),
-        gate_interval: second,
-        drift: DriftPolicy::Report,
-        after_loss: AfterLoss::NextRelease,
-        keep: 1,
     }
 }

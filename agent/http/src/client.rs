@@ -4,6 +4,7 @@
 use crate::{
     access::Credentials,
     error::{Error, Result},
+    loopback::is_loopback,
     options::Options,
     redirect, tls,
 };
@@ -17,7 +18,6 @@ use std::{
     error::Error as _,
     fmt::{self, Write as _},
     mem,
-    net::IpAddr,
     sync::OnceLock,
     time::Duration,
 };
@@ -220,20 +220,6 @@ impl Response {
     }
 }
 
-/// Whether a URL leads to this machine itself.
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    match address.parse::<IpAddr>() {
-        Ok(address) => address.to_canonical().is_loopback(),
-        // RFC 6761, section 6.3: the names below it as well.
-        Err(_) => {
-            let name = host.trim_end_matches('.');
-            name == "localhost" || name.ends_with(".localhost")
-        }
-    }
-}
-
 /// Waits for a step of a transfer, at most as long as a server may stay silent.
 async fn patiently<T>(
     stall_timeout: Duration,
@@ -279,23 +265,6 @@ mod tests {
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
     };
-
-    #[test]
-    fn this_machine_is_known() {
-        for (url, own) in [
-            ("http://localhost:8080/x", true),
-            ("http://web.localhost./", true),
-            ("http://127.9.0.1/", true),
-            ("https://[::1]:8443/", true),
-            ("http://[::ffff:127.0.0.1]/", true),
-            ("http://localhost.example/", false),
-            ("http://notlocalhost/", false),
-            ("http://10.0.0.1/", false),
-            ("http://[fe80::1]/", false),
-        ] {
-            assert_eq!(is_loopback(&Url::parse(url).unwrap()), own, "{url}");
-        }
-    }
 
     /// Answers one request with a redirection, and gives its first line.
     async fn serve(listener: TcpListener) -> String {

@@ -14,6 +14,7 @@ pub mod document;
 pub mod error;
 mod file;
 pub mod headers;
+mod loopback;
 mod netrc;
 pub mod options;
 pub mod pace;

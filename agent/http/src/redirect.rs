@@ -1,5 +1,6 @@
 //! Where a server may send its clients.
 
+use crate::loopback::{address, is_loopback};
 use reqwest::Url;
 
 /// Whether a redirection may be followed: to another web server, from `https` not to plain `http`,
@@ -22,21 +23,9 @@ pub(crate) fn check(from: &Url, to: &Url) -> Result<(), &'static str> {
     }
 }
 
-/// Whether a URL names this machine.
+/// Whether a URL names this machine: `0.0.0.0` leads here, too.
 fn is_here(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<std::net::IpAddr>();
-    match address {
-        Ok(address) => {
-            let address = address.to_canonical();
-            address.is_loopback() || address.is_unspecified()
-        }
-        Err(_) => name == "localhost" || name.ends_with(".localhost"),
-    }
+    is_loopback(url) || address(url).is_some_and(|address| address.is_unspecified())
 }
 
 #[cfg(test)]

@@ -3,13 +3,27 @@
 use crate::{Robot, rig};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use std::process::Output;
 
 /// The agent's interface on its control socket.
 const INTERFACE: &str = "io.surefoot.Agent";
 /// Where that socket is.
 const SOCKET: &str = "/run/surefoot/control.socket";
 
+/// The command line of the robot's system.
+const SUREFOOT: &str = "/run/current-system/sw/bin/surefoot";
+
 impl Robot {
+    /// Runs `surefoot` as a user of the robot, whatever comes of it.
+    ///
+    /// # Errors
+    /// When it cannot be run at all.
+    pub fn surefoot_as(&self, user: &str, words: &[&str]) -> Result<Output> {
+        let login = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
+        let command = login.iter().chain(&[SUREFOOT]).chain(words);
+        Ok(self.command(command).output()?)
+    }
+
     /// Calls a method of the agent by systemd's `varlinkctl`, as root.
     ///
     /// # Errors

@@ -52,6 +52,13 @@ pub fn run(command: &mut Command) -> Result<String> {
     succeeded(command, &output)
 }
 
+/// All that a program wrote, to stdout and then to stderr.
+#[must_use]
+pub fn words(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
 pub(crate) fn succeeded(command: &Command, output: &Output) -> Result<String> {
     let stdout = String::from_utf8_lossy(&output.stdout)
         .trim_end()

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::process::Output;
-use surefoot_tests::{Fleet, Robot};
+use surefoot_tests::{Fleet, Robot, rig::words};
 
 const SOCKET: &str = "/run/surefoot/control.socket";
 const TECHNICIANS: &str = "4242";
@@ -24,20 +24,6 @@ fn robot() -> Result<(Fleet, Robot, String)> {
     // Groups that did not exist when the agent started give nobody anything until it looks again.
     robot.sh("systemctl reload surefootd")?;
     Ok((fleet, robot, first))
-}
-
-/// `surefoot` as a user of the robot.
-fn surefoot(robot: &Robot, user: &str, words: &[&str]) -> Result<Output> {
-    let login = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
-    let program = ["/run/current-system/sw/bin/surefoot"];
-    Ok(robot
-        .command(login.iter().chain(&program).chain(words))
-        .output()?)
-}
-
-fn words(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
 }
 
 #[test]
@@ -78,7 +64,7 @@ fn users_may_what_their_groups_may() -> Result<()> {
         ("arm", &["hold", "--why", "carrying a vase"], 0),
         ("alice", &["hold", "--for", "4h", "--why", "inspection"], 0),
     ] {
-        let output = surefoot(&robot, user, command)?;
+        let output = robot.surefoot_as(user, command)?;
         let said = words(&output);
         assert_eq!(
             output.status.code(),
@@ -89,7 +75,7 @@ fn users_may_what_their_groups_may() -> Result<()> {
             assert!(said.contains("the group 'technicians'"), "{said}");
         }
     }
-    let status = words(&surefoot(&robot, "guest", &["status"])?);
+    let status = words(&robot.surefoot_as("guest", &["status"])?);
     assert!(
         status.contains("by arm until somebody resumes: carrying a vase"),
         "{status}"
@@ -97,12 +83,12 @@ fn users_may_what_their_groups_may() -> Result<()> {
     assert!(status.contains("by alice for 3h 59min"), "{status}");
 
     // An update is refused while somebody holds; the robot's software ends its own hold only.
-    let update = surefoot(&robot, "alice", &["update", "--wait", "--timeout", "3min"])?;
+    let update = robot.surefoot_as("alice", &["update", "--wait", "--timeout", "3min"])?;
     assert_eq!(update.status.code(), Some(3), "{}", words(&update));
-    assert!(surefoot(&robot, "arm", &["resume"])?.status.success());
+    assert!(robot.surefoot_as("arm", &["resume"])?.status.success());
     let holds = robot.status()?["holds"].take();
     assert_eq!(holds.as_array().context("no holds")?.len(), 1, "{holds}");
-    assert!(surefoot(&robot, "alice", &["resume"])?.status.success());
+    assert!(robot.surefoot_as("alice", &["resume"])?.status.success());
     assert_eq!(robot.status()?["holds"], json!([]));
     Ok(())
 }
@@ -111,8 +97,7 @@ fn users_may_what_their_groups_may() -> Result<()> {
 fn an_update_is_asked_for_and_followed() -> Result<()> {
     let (fleet, robot, _first) = robot()?;
     let update = || {
-        surefoot(
-            &robot,
+        robot.surefoot_as(
             "alice",
             &["--json", "update", "--wait", "--timeout", "3min"],
         )
@@ -138,7 +123,7 @@ fn an_update_is_asked_for_and_followed() -> Result<()> {
         words(&output)
     );
 
-    let history = words(&surefoot(&robot, "guest", &["history"])?);
+    let history = words(&robot.surefoot_as("guest", &["history"])?);
     assert!(history.contains("reverted    release 1.2"), "{history}");
     assert!(history.contains("confirmed   release 1.1"), "{history}");
     Ok(())
@@ -151,7 +136,7 @@ fn with_the_agent_dead_root_still_rolls_back() -> Result<()> {
     robot.until_confirmed(&second)?;
     robot.sh("systemctl stop surefootd")?;
 
-    let output = surefoot(&robot, "alice", &["rollback", "--why", "it drops things"])?;
+    let output = robot.surefoot_as("alice", &["rollback", "--why", "it drops things"])?;
     assert_eq!(output.status.code(), Some(1), "{}", words(&output));
     assert!(words(&output).contains("sudo surefoot rollback"));
     assert_eq!(robot.current()?, second);

@@ -2,23 +2,9 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use std::process::Output;
-use surefoot_tests::{Fleet, Robot};
+use surefoot_tests::{Fleet, Robot, rig::words};
 
 const SUREFOOT: &str = "/run/current-system/sw/bin/surefoot";
-
-fn words(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-/// `surefoot` as a user of the robot.
-fn surefoot(robot: &Robot, user: &str, words: &[&str]) -> Result<Output> {
-    let login = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
-    Ok(robot
-        .command(login.iter().chain(&[SUREFOOT]).chain(words))
-        .output()?)
-}
 
 /// A robot with a technician, and software of two users.
 fn robot(gates: &str) -> Result<(Fleet, Robot, String)> {
@@ -76,11 +62,11 @@ fn a_busy_robot_whose_holder_was_killed_is_not_switched() -> Result<()> {
     is_not_switched(&robot, &first)?;
     assert!(waits(&robot.status()?));
 
-    let said = words(&surefoot(&robot, "alice", &["status"])?);
+    let said = words(&robot.surefoot_as("alice", &["status"])?);
     let why = "gripper by arm is busy: a crate; its holder died, for ";
     assert!(said.contains(why), "{said}");
     assert!(said.contains("surefoot lease gripper --end"), "{said}");
-    let said = words(&surefoot(&robot, "alice", &["doctor"])?);
+    let said = words(&robot.surefoot_as("alice", &["doctor"])?);
     assert!(
         said.contains("arm said that the robot is busy, and its holder died"),
         "{said}"
@@ -88,9 +74,9 @@ fn a_busy_robot_whose_holder_was_killed_is_not_switched() -> Result<()> {
 
     // Another user of the app group cannot end it; a technician can.
     let end = ["lease", "gripper", "--end"];
-    let output = surefoot(&robot, "eve", &end)?;
+    let output = robot.surefoot_as("eve", &end)?;
     assert_eq!(output.status.code(), Some(3), "{}", words(&output));
-    let output = surefoot(&robot, "alice", &end)?;
+    let output = robot.surefoot_as("alice", &end)?;
     assert!(output.status.success(), "{}", words(&output));
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["leases"], json!([]));
@@ -104,7 +90,7 @@ fn what_a_command_ends_with_says_whether_the_robot_is_free() -> Result<()> {
         let mut words = vec!["lease", "gripper"];
         words.extend(options);
         words.extend(["--", "sh", "-c", exit]);
-        surefoot(&robot, "arm", &words)
+        robot.surefoot_as("arm", &words)
     };
     let output = lease(&[], "exit 0")?;
     assert_eq!(
@@ -185,9 +171,9 @@ fn leases_that_cannot_be_read_keep_the_robot_as_it_is() -> Result<()> {
         now["gates"][0]["gate"] == "lease unreadable"
     })?;
     robot.stands_on(&first)?;
-    let output = surefoot(&robot, "arm", &["lease", "unreadable", "--end"])?;
+    let output = robot.surefoot_as("arm", &["lease", "unreadable", "--end"])?;
     assert_eq!(output.status.code(), Some(3), "{}", words(&output));
-    let output = surefoot(&robot, "alice", &["lease", "unreadable", "--end"])?;
+    let output = robot.surefoot_as("alice", &["lease", "unreadable", "--end"])?;
     assert!(output.status.success(), "{}", words(&output));
     robot.until_confirmed(&second)?;
     Ok(())
@@ -199,7 +185,7 @@ fn another_users_free_is_refused() -> Result<()> {
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_status("the release to wait", waits)?;
     let free = ["lease", "gripper", "--free", "--ttl", "10min"];
-    let output = surefoot(&robot, "eve", &free)?;
+    let output = robot.surefoot_as("eve", &free)?;
     assert_eq!(output.status.code(), Some(3), "{}", words(&output));
     let said = words(&output);
     assert!(
@@ -207,7 +193,7 @@ fn another_users_free_is_refused() -> Result<()> {
         "{said}"
     );
     robot.stands_on(&first)?;
-    let output = surefoot(&robot, "arm", &free)?;
+    let output = robot.surefoot_as("arm", &free)?;
     assert!(output.status.success(), "{}", words(&output));
     robot.until_confirmed(&second)?;
     Ok(())

@@ -3,24 +3,9 @@
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use std::process::Output;
-use surefoot_tests::{Fleet, Robot};
+use surefoot_tests::{Fleet, Robot, rig::words};
 
 const SOCKET: &str = "/run/surefoot/control.socket";
-
-fn words(output: &Output) -> String {
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-/// `surefoot` as a user of the robot.
-fn surefoot(robot: &Robot, user: &str, words: &[&str]) -> Result<Output> {
-    let login = ["setpriv", "--reuid", user, "--regid", user, "--init-groups"];
-    let program = ["/run/current-system/sw/bin/surefoot"];
-    Ok(robot
-        .command(login.iter().chain(&program).chain(words))
-        .output()?)
-}
 
 /// A robot with a technician, software of its own, and a guest who has subordinate user ids.
 fn robot(configuration: &str) -> Result<(Fleet, Robot, String)> {
@@ -111,7 +96,7 @@ fn stopped_means_stopped_and_a_restart_loses_no_caller() -> Result<()> {
     // Nobody who calls starts it again.
     robot.sh("systemctl stop surefootd")?;
     for _ in 0..3 {
-        let output = surefoot(&robot, "guest", &["status"])?;
+        let output = robot.surefoot_as("guest", &["status"])?;
         assert_eq!(output.status.code(), Some(1), "{}", words(&output));
         assert!(
             words(&output).contains("systemctl start surefootd"),
@@ -163,7 +148,7 @@ fn a_user_with_many_uids_keeps_nobody_from_anything() -> Result<()> {
 
     // The robot's software holds a lease, and its connection is never lost meanwhile.
     let lease = ["lease", "gripper", "--", "sleep", "6"];
-    let output = surefoot(&robot, "arm", &lease)?;
+    let output = robot.surefoot_as("arm", &lease)?;
     assert_eq!(
         (output.status.code(), words(&output).as_str()),
         (Some(0), "")
@@ -171,13 +156,13 @@ fn a_user_with_many_uids_keeps_nobody_from_anything() -> Result<()> {
     // An update runs as always, and a technician goes back from it.
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
-    let output = surefoot(&robot, "alice", &["rollback", "--why", "grips badly"])?;
+    let output = robot.surefoot_as("alice", &["rollback", "--why", "grips badly"])?;
     assert!(output.status.success(), "{}", words(&output));
     robot.until_blocked("1.1", &first)?;
     // Another user who is nobody in particular is answered as well.
     robot.sh("useradd visitor")?;
     for _ in 0..5 {
-        let output = surefoot(&robot, "visitor", &["status"])?;
+        let output = robot.surefoot_as("visitor", &["status"])?;
         assert!(output.status.success(), "{}", words(&output));
     }
     robot.sh("systemctl is-active greed")?;
@@ -214,8 +199,8 @@ fn guests_do_not_see_what_services_and_commands_printed() -> Result<()> {
     let all = |user: &str| -> Result<String> {
         let mut said = String::new();
         for command in ["status", "history", "doctor"] {
-            said += &words(&surefoot(&robot, user, &["--json", command])?);
-            said += &words(&surefoot(&robot, user, &[command])?);
+            said += &words(&robot.surefoot_as(user, &["--json", command])?);
+            said += &words(&robot.surefoot_as(user, &[command])?);
         }
         let systemctl = format!(
             "setpriv --reuid {user} --regid {user} --init-groups systemctl status surefootd"

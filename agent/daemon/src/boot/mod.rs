@@ -112,18 +112,27 @@ pub(crate) async fn aim(
 /// comes next. Before the boot the one-shot goes first: were the power cut between the two, it would
 /// lead to a trial without its deadline.
 pub(crate) async fn disarm(settings: &Settings, guards: Guards) {
-    let deadline_first = deadline::armed().await;
-    for deadline in [deadline_first, !deadline_first] {
-        let done = if deadline && guards.boot_deadline {
-            remove_deadline(settings).await
-        } else if !deadline && guards.one_shot {
-            take_back_one_shot(settings).await
-        } else {
-            Ok(())
-        };
-        if let Err(error) = done {
-            tracing::error!("{error:#}");
+    // Nothing was aimed at: systemd need not be asked.
+    if !aim::is_recorded(settings) && !deadline::installed() {
+        return;
+    }
+    let complain = |error| tracing::error!("{error:#}");
+    let deadline = async {
+        if guards.boot_deadline {
+            remove_deadline(settings).await.unwrap_or_else(complain);
         }
+    };
+    let one_shot = async {
+        if guards.one_shot {
+            take_back_one_shot(settings).await.unwrap_or_else(complain);
+        }
+    };
+    if deadline::armed().await {
+        deadline.await;
+        one_shot.await;
+    } else {
+        one_shot.await;
+        deadline.await;
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use surefoot_base::{environment, program::Limits};
+use surefoot_base::program::Limits;
 use surefoot_core::StorePath;
 use tokio::sync::Mutex;
 
@@ -139,10 +139,7 @@ impl Task {
         })?;
         let job = Job {
             unit,
-            options: vec![
-                format!("--setenv=PATH={}", environment::PATH),
-                "--description=Surefoot: a boot on trial".to_owned(),
-            ],
+            options: vec!["--description=Surefoot: a boot on trial".to_owned()],
             exec: vec![
                 program.to_string_lossy().into_owned(),
                 "--boot-step".to_owned(),

@@ -243,9 +243,7 @@ async fn ask<P: Parameters>(
         }
     }
     caller.does(Doing::Kept);
-    let message = answered(agent, request, way, caller.line.clone()).await;
-    caller.does(Doing::Busy);
-    Ok(message?)
+    Ok(answered(agent, request, way, caller.line.clone()).await?)
 }
 
 async fn answered(

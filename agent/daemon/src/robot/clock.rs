@@ -1,25 +1,22 @@
 //! The robot's clocks: which boot this is, the time since it began, and what time of the day it is.
 
-use crate::robot;
 use jiff::Timestamp;
+use std::time::Duration;
+use surefoot_base::clock;
 use surefoot_core::time::{BootId, Instant};
 use surefoot_trust::Now;
 
 /// This boot's name; empty if the kernel does not tell.
 pub(crate) fn boot_id() -> BootId {
-    let text = robot::read("/proc/sys/kernel/random/boot_id".as_ref()).unwrap_or_default();
-    BootId(text.trim().to_owned())
+    BootId(clock::boot_id().unwrap_or_default())
 }
 
 /// Time since the boot, suspend included.
 pub(crate) fn since_boot() -> Instant {
     use nix::time::{ClockId, clock_gettime};
-    let time =
-        clock_gettime(ClockId::CLOCK_BOOTTIME).or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC));
-    Instant(time.map_or(0, |time| {
-        let (seconds, nanos) = (time.tv_sec(), time.tv_nsec());
-        u64::try_from(seconds).unwrap_or(0) * 1000 + u64::try_from(nanos).unwrap_or(0) / 1_000_000
-    }))
+    let monotonic = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    let time = clock::since_boot().or_else(|_| monotonic());
+    Instant::default() + time.unwrap_or_default()
 }
 
 /// The reading, and whether something keeps the clock: timesyncd, chrony, ntpd and PTP all say so

@@ -88,7 +88,6 @@ pub(crate) async fn run(name: &str, exec: &[String], limit: Duration) -> Result<
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut options = vec![
         format!("--description=Surefoot: command {name}"),
-        format!("--setenv=PATH={}", environment::PATH),
         "--setenv=LC_ALL=C.UTF-8".to_owned(),
     ];
     options.extend(CONFINEMENT.iter().map(|line| format!("--property={line}")));

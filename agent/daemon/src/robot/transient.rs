@@ -6,7 +6,10 @@
 
 use super::{systemd, units};
 use std::{fmt, time::Duration};
-use surefoot_base::program::{Limits, Printed, ProgramError};
+use surefoot_base::{
+    environment,
+    program::{Limits, Printed, ProgramError},
+};
 use tokio::sync::oneshot;
 
 /// How long systemd may take to start a unit and to end it, beside what its program takes. The
@@ -21,7 +24,7 @@ const STOP: &str = "--property=TimeoutStopSec=5s";
 pub(crate) struct Job {
     /// The unit: [`units::LIMITED`] has its name.
     pub(crate) unit: String,
-    /// Options of systemd-run(1).
+    /// Options of systemd-run(1), beside what every job gets: its limits, and `PATH`.
     pub(crate) options: Vec<String>,
     /// The program, and its arguments.
     pub(crate) exec: Vec<String>,
@@ -113,9 +116,10 @@ impl Failed {
 impl Job {
     async fn run(&self) -> Result<Printed, Failed> {
         let limit = self.limits.time;
-        let (unit, most) = (
+        let (unit, most, path) = (
             format!("--unit={}", self.unit),
             format!("--property=RuntimeMaxSec={}ms", limit.as_millis()),
+            format!("--setenv=PATH={}", environment::PATH),
         );
         let mut options = vec![
             "--wait",
@@ -124,6 +128,7 @@ impl Job {
             STOP,
             &unit,
             &most,
+            &path,
         ];
         options.extend(self.options.iter().map(String::as_str));
         let exec: Vec<&str> = self.exec.iter().map(String::as_str).collect();

@@ -3,15 +3,15 @@
 use crate::config::Config;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 use surefoot_base::file;
 use surefoot_core::{
     lease::Leases,
     time::{BootId, Instant},
 };
+
+/// A larger file is not read, bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Where what lasts as long as a boot is kept.
 #[derive(Debug)]
@@ -51,11 +51,8 @@ impl RuntimeDir {
     }
 
     fn read(&self) -> anyhow::Result<Option<Said>> {
-        match fs::read(self.leases()) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let text = file::read_if_there(&self.leases(), MAX_BYTES)?;
+        Ok(text.map(|text| serde_json::from_slice(&text)).transpose()?)
     }
 
     /// Keeps it, for a restart of the agent. It need not outlast the power.
@@ -76,6 +73,7 @@ impl RuntimeDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use surefoot_core::lease::{Holder, Kept, Lease, Loss, Owner};
 
     fn leases(kept: Kept) -> Leases {
