@@ -6,6 +6,7 @@
 use crate::{
     Sha256, StorePath,
     spec::{self, Unreadable},
+    word::Word,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -95,8 +96,8 @@ pub struct PathInfo {
 pub struct Download {
     /// Relative to a cache's base URL, as in the narinfo: `nar/….nar.xz`.
     pub url: String,
-    /// How it is compressed there.
-    pub compression: Compression,
+    /// How it is compressed there. What only another version knows cannot be unpacked here.
+    pub compression: Word<Compression>,
     /// Digest of the compressed file, if the cache says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_hash: Option<Sha256>,
@@ -316,7 +317,7 @@ mod tests {
                     ca: None,
                     download: Download {
                         url: format!("nar/{n}.nar.xz"),
-                        compression: Compression::Xz,
+                        compression: Compression::Xz.into(),
                         file_hash: None,
                         file_size: Some(n as u64),
                     },

@@ -4,6 +4,7 @@
 //! the same manifest. No type here has to know of it: what was read is compared with what this version
 //! would write of it, and what is missing there is put back into every object that has not changed.
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 /// What a text had that this version does not know.
@@ -19,6 +20,34 @@ struct Fields {
     of: Value,
     /// What else it had.
     fields: Map<String, Value>,
+}
+
+/// Reads JSON that is going to be written again: with what in it is not known here.
+///
+/// # Errors
+/// It is not JSON, or of another shape.
+pub fn read<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<(T, Foreign)> {
+    let whole: Value = serde_json::from_slice(bytes)?;
+    // A field that stands there twice counts once, here as in what is kept.
+    let content = T::deserialize(&whole)?;
+    let ours = serde_json::to_value(&content)?;
+    Ok((content, Foreign::of(&whole, &ours)))
+}
+
+/// The text of JSON, for people too, with what other versions wrote in it.
+///
+/// # Errors
+/// The content cannot be written as JSON.
+pub fn to_bytes<T: Serialize>(content: &T, foreign: &Foreign) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = if foreign.is_empty() {
+        serde_json::to_vec_pretty(content)?
+    } else {
+        let mut value = serde_json::to_value(content)?;
+        foreign.put_back(&mut value);
+        serde_json::to_vec_pretty(&value)?
+    };
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 impl Foreign {

@@ -6,7 +6,7 @@
 
 use crate::{
     StorePath,
-    foreign::Foreign,
+    foreign::{self, Foreign},
     hold::Hold,
     machine::state::{Cause, Evidence, Generation, State},
     release::{Name, Target},
@@ -229,7 +229,7 @@ impl Journal {
     /// # Errors
     /// None that is known of: every field can be written as JSON.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        spec::to_bytes(self, &self.foreign)
+        foreign::to_bytes(self, &self.foreign)
     }
 
     /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps

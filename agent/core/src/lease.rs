@@ -7,6 +7,7 @@
 
 use crate::{gate::Closed, release::Name, time::Instant};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{fmt, time::Duration};
 
 /// Leases at the same time, at most; those that the configuration requires are not counted.
@@ -235,6 +236,21 @@ impl Leases {
             },
         });
         Self(lease.into_iter().collect())
+    }
+
+    /// What was said, each lease by itself: one that only another version can read is busy, whatever else
+    /// it says.
+    #[must_use]
+    pub fn read(said: Vec<Value>, now: Instant) -> Self {
+        let all = said.len();
+        let read = said.into_iter().map(serde_json::from_value::<Lease>);
+        let mut leases = Self(read.filter_map(Result::ok).collect());
+        if leases.0.len() < all {
+            leases.0.retain(|lease| lease.name.as_str() != UNREADABLE);
+            leases.0.extend(Self::unreadable(now).0);
+        }
+        leases.0.sort_by(|a, b| a.name.cmp(&b.name));
+        leases
     }
 
     /// What is left of it after a restart of the agent: connections have not outlasted that.

@@ -5,7 +5,7 @@
 //! a release that this version cannot judge is left alone, an unknown `spec` is refused.
 
 use crate::{
-    Foreign, Sha256, StorePath,
+    Foreign, Sha256, StorePath, foreign,
     spec::{self, Unreadable},
 };
 use jiff::Timestamp;
@@ -361,7 +361,7 @@ impl Manifest {
     /// # Errors
     /// None that is known of: every field can be written as JSON.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        spec::to_bytes(self, &self.foreign)
+        foreign::to_bytes(self, &self.foreign)
     }
 
     fn check(manifest: Self, channel: &Name) -> Result<Self, ManifestError> {

@@ -1,9 +1,7 @@
-//! Reading and writing a file that says the version of its format, and keeping in it what only other
-//! versions know.
+//! Reading a file that says the version of its format.
 
-use crate::foreign::Foreign;
+use crate::foreign::{self, Foreign};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
 /// Why a file was not read.
 pub(crate) enum Unreadable {
@@ -48,25 +46,5 @@ pub(crate) fn read_to_keep<T: Serialize + DeserializeOwned>(
     known: u32,
 ) -> Result<(T, Foreign), Unreadable> {
     check(bytes, max, known)?;
-    let whole: Value = serde_json::from_slice(bytes).map_err(Unreadable::Json)?;
-    // A field that stands there twice counts once, here as in what is kept.
-    let content = T::deserialize(&whole).map_err(Unreadable::Json)?;
-    let ours = serde_json::to_value(&content).map_err(Unreadable::Json)?;
-    Ok((content, Foreign::of(&whole, &ours)))
-}
-
-/// The text of a file, for people too, with what other versions wrote in it.
-pub(crate) fn to_bytes<T: Serialize>(
-    content: &T,
-    foreign: &Foreign,
-) -> serde_json::Result<Vec<u8>> {
-    let mut bytes = if foreign.is_empty() {
-        serde_json::to_vec_pretty(content)?
-    } else {
-        let mut value = serde_json::to_value(content)?;
-        foreign.put_back(&mut value);
-        serde_json::to_vec_pretty(&value)?
-    };
-    bytes.push(b'\n');
-    Ok(bytes)
+    foreign::read(bytes).map_err(Unreadable::Json)
 }

@@ -176,6 +176,17 @@ pub enum Error {
         /// The signed size.
         expected: u64,
     },
+    /// It is compressed in a way that only another version knows, and no cache names another file.
+    #[error(
+        "the NAR of {path} is compressed as '{}', which this program cannot unpack; update Surefoot first, or push it as xz, zstd or none",
+        shown_within(.word, 40)
+    )]
+    Compression {
+        /// The store path.
+        path: StorePath,
+        /// The index's word.
+        word: String,
+    },
     /// The compressed file cannot be unpacked.
     #[error("the NAR of {path} cannot be unpacked: {}", shown(.why))]
     Unpack {
@@ -270,6 +281,7 @@ impl Error {
             | Self::FileHash { .. }
             | Self::NarHash { .. }
             | Self::NarSize { .. }
+            | Self::Compression { .. }
             | Self::Unpack { .. }
             | Self::Index(_)
             | Self::IndexFile(_)

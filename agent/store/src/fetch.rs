@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Result},
     gc_root,
     import::{Importer, concurrency::MAX_IMPORTERS, scheduler::Scheduler},
-    moved,
+    moved, nar,
     nix_daemon::Connection,
     plan::FetchPlan,
     progress::{Meter, Progress, Reporter},
@@ -129,7 +129,7 @@ impl PreparedFetch<'_> {
     pub async fn run(self, progress: &dyn Progress) -> Result<FetchReport> {
         let request = self.request;
         let error = match self.once(progress).await {
-            Err(error @ Error::Missing { .. }) => error,
+            Err(error @ (Error::Missing { .. } | Error::Compression { .. })) => error,
             done => return done,
         };
         let Some(index) = moved::find(request).await? else {
@@ -157,6 +157,12 @@ impl PreparedFetch<'_> {
         let meter = &Meter::new(&plan);
         let reporter = Reporter { meter, progress };
         reporter.report();
+        // Before a byte is moved.
+        let mut missing = index
+            .paths
+            .iter()
+            .filter(|info| !valid.contains(&info.path));
+        missing.try_for_each(|info| nar::compression(info).map(drop))?;
         if !plan.missing.is_empty() {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();

@@ -135,7 +135,7 @@ impl NarInfo {
                 .map(str::to_owned),
             download: Download {
                 url,
-                compression,
+                compression: compression.into(),
                 file_hash: once.parse("FileHash")?,
                 file_size: once.number("FileSize")?,
             },
@@ -209,7 +209,7 @@ impl fmt::Display for NarInfo {
         writeln!(f, "StorePath: {}", info.path)?;
         writeln!(f, "URL: {}", info.download.url)?;
         for (word, compression) in COMPRESSIONS {
-            if compression == info.download.compression {
+            if info.download.compression == compression {
                 writeln!(f, "Compression: {word}")?;
             }
         }

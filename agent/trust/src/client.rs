@@ -334,6 +334,7 @@ impl Client {
             validators,
             url: self.address.clone(),
             seen,
+            foreign: self.state.foreign.clone(),
         };
         let root = set.root();
         state

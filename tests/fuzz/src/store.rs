@@ -71,7 +71,7 @@ fn info(compression: Compression, nar_size: u64) -> PathInfo {
         ca: None,
         download: Download {
             url: "nar/x".into(),
-            compression,
+            compression: compression.into(),
             file_hash: None,
             file_size: None,
         },

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_base::{file, slots};
-use surefoot_core::hold::Hold;
+use surefoot_core::{
+    foreign::{self, Foreign},
+    hold::Hold,
+};
 
 /// Where they lie, in the state directory.
 const DIR: &str = "holds";
@@ -22,11 +25,17 @@ const MAX_BYTES: u64 = 1 << 20;
 /// What the owner of a hold begins with of which only the file is left.
 const UNREADABLE: &str = "a hold that cannot be read";
 
-/// The holds of a state directory, by their files.
+/// The holds of a state directory.
 ///
 /// # Errors
 /// The directory cannot be listed.
-pub(super) fn read(state_dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, Hold>> {
+pub(super) fn read(state_dir: &Path) -> anyhow::Result<Vec<Hold>> {
+    let files = files(state_dir)?.into_values();
+    Ok(files.map(|(hold, _)| hold).collect())
+}
+
+/// The holds by their files, each with what another version of the agent wrote there.
+fn files(state_dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, (Hold, Foreign)>> {
     let dir = state_dir.join(DIR);
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -40,16 +49,17 @@ pub(super) fn read(state_dir: &Path) -> anyhow::Result<BTreeMap<PathBuf, Hold>> 
     });
     Ok(whole
         .map(|path| {
-            let hold = hold(&path).unwrap_or_else(|why| unreadable(&path, &why));
+            let hold = hold(&path);
+            let hold = hold.unwrap_or_else(|why| (unreadable(&path, &why), Foreign::default()));
             (path, hold)
         })
         .collect())
 }
 
-fn hold(path: &Path) -> Result<Hold, String> {
+fn hold(path: &Path) -> Result<(Hold, Foreign), String> {
     let bytes = file::read(path, MAX_BYTES).map_err(|error| error.to_string())?;
     let (_, body) = slots::unwrap(MAGIC, &bytes)?;
-    serde_json::from_slice(body).map_err(|error| error.to_string())
+    foreign::read(body).map_err(|error| error.to_string())
 }
 
 /// What stands for a hold of which only the file is left.
@@ -74,26 +84,30 @@ fn unreadable_owner(path: &Path) -> String {
 /// The disk says no.
 pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
     let dir = state_dir.join(DIR);
-    let mut there = read(state_dir)?;
+    let mut there = files(state_dir)?;
     let readable = holds
         .iter()
         .filter(|hold| !hold.owner.starts_with(UNREADABLE));
     for hold in readable {
-        let of_owner = there.iter().find(|(_, known)| known.owner == hold.owner);
-        let path = match of_owner {
-            Some((_, known)) if known == hold => continue,
-            Some((path, _)) => path.clone(),
-            None => (1_u32..)
-                .map(|n| dir.join(format!("hold-{n}")))
-                .find(|path| !there.contains_key(path))
-                .context("there are too many holds")?,
+        let of_owner = (there.iter()).find(|(_, (known, _))| known.owner == hold.owner);
+        let (path, foreign) = match of_owner {
+            Some((_, (known, _))) if known == hold => continue,
+            Some((path, (_, foreign))) => (path.clone(), foreign.clone()),
+            None => {
+                let path = (1_u32..)
+                    .map(|n| dir.join(format!("hold-{n}")))
+                    .find(|path| !there.contains_key(path));
+                (
+                    path.context("there are too many holds")?,
+                    Foreign::default(),
+                )
+            }
         };
-        let mut body = serde_json::to_vec_pretty(hold).context("cannot write a hold")?;
-        body.push(b'\n');
+        let body = foreign::to_bytes(hold, &foreign).context("cannot write a hold")?;
         file::make_dirs(&dir)
             .and_then(|()| file::replace(&path, &slots::wrap(MAGIC, 0, &body), 0o600))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        there.insert(path, hold.clone());
+        there.insert(path, (hold.clone(), foreign));
     }
     Ok(())
 }
@@ -103,7 +117,7 @@ pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
 /// # Errors
 /// The disk says no.
 pub(super) fn remove_all_but(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
-    for (path, known) in read(state_dir)? {
+    for (path, (known, _)) in files(state_dir)? {
         let unreadable = unreadable_owner(&path);
         let kept = |hold: &Hold| hold.owner == known.owner || hold.owner == unreadable;
         if !holds.iter().any(kept) {
@@ -118,6 +132,12 @@ pub(super) fn remove_all_but(state_dir: &Path, holds: &[Hold]) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
+    use std::time::Duration;
+    use surefoot_core::{
+        hold::Expiry,
+        time::{BootId, Instant},
+    };
 
     fn hold_of(owner: &str, why: &str) -> Hold {
         Hold {
@@ -129,7 +149,7 @@ mod tests {
     }
 
     fn all(dir: &Path) -> Vec<Hold> {
-        read(dir).unwrap().into_values().collect()
+        read(dir).unwrap()
     }
 
     #[test]
@@ -149,6 +169,43 @@ mod tests {
             remove_all_but(dir, &holds).unwrap();
             assert_eq!(all(dir), holds);
         }
+    }
+
+    #[test]
+    fn what_another_version_wrote_of_a_hold_stays_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let path = dir.join(DIR).join("hold-1");
+        let mut ada = hold_of("ada", "surgery");
+        ada.expiry = Some(Expiry {
+            length: Duration::from_secs(60),
+            boot: BootId("1".into()),
+            from: Instant(1),
+        });
+        write(dir, std::slice::from_ref(&ada)).unwrap();
+        let text = || -> Value {
+            let bytes = fs::read(&path).unwrap();
+            serde_json::from_slice(slots::unwrap(MAGIC, &bytes).unwrap().1).unwrap()
+        };
+        let mut newer = text();
+        newer["arm"] = serde_json::json!({"side": "left"});
+        newer["expiry"]["unless"] = "dawn".into();
+        let body = serde_json::to_vec(&newer).unwrap();
+        fs::write(&path, slots::wrap(MAGIC, 0, &body)).unwrap();
+        assert_eq!(all(dir), [ada.clone()]);
+        ada.why = "still surgery".into();
+        write(dir, std::slice::from_ref(&ada)).unwrap();
+        newer["why"] = "still surgery".into();
+        assert_eq!(text(), newer);
+        // Of another shape, it holds all the same, and stays as it is.
+        newer["expiry"] = "at dawn".into();
+        let body = serde_json::to_vec(&newer).unwrap();
+        fs::write(&path, slots::wrap(MAGIC, 0, &body)).unwrap();
+        let holds = all(dir);
+        assert_eq!(holds[0].owner, "a hold that cannot be read (hold-1)");
+        write(dir, &holds).unwrap();
+        remove_all_but(dir, &holds).unwrap();
+        assert_eq!(text(), newer);
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn look(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
         mut journal,
         again,
     } = look_at_slots(dir, rooted)?;
-    for hold in holds::read(dir)?.into_values() {
+    for hold in holds::read(dir)? {
         journal.holds.retain(|other| other.owner != hold.owner);
         journal.holds.push(hold);
     }

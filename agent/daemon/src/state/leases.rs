@@ -3,9 +3,11 @@
 use crate::config::Config;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use surefoot_base::file;
 use surefoot_core::{
+    foreign::{self, Foreign},
     lease::Leases,
     time::{BootId, Instant},
 };
@@ -19,9 +21,9 @@ pub(crate) struct RuntimeDir(PathBuf);
 
 /// What the robot's software said, and in which boot.
 #[derive(Debug, Serialize, Deserialize)]
-struct Said {
+struct Said<L> {
     boot: BootId,
-    leases: Leases,
+    leases: L,
 }
 
 impl RuntimeDir {
@@ -40,7 +42,7 @@ impl RuntimeDir {
     /// have said that the robot is busy.
     pub(crate) fn load(&self, boot: &BootId, now: Instant) -> Leases {
         match self.read() {
-            Ok(Some(said)) if said.boot == *boot => said.leases.restarted(now),
+            Ok(Some(said)) if said.boot == *boot => Leases::read(said.leases, now).restarted(now),
             Ok(_) => Leases::default(),
             Err(error) => {
                 let path = self.leases();
@@ -50,9 +52,19 @@ impl RuntimeDir {
         }
     }
 
-    fn read(&self) -> anyhow::Result<Option<Said>> {
+    fn read(&self) -> anyhow::Result<Option<Said<Vec<Value>>>> {
         let text = file::read_if_there(&self.leases(), MAX_BYTES)?;
         Ok(text.map(|text| serde_json::from_slice(&text)).transpose()?)
+    }
+
+    /// What another version of the agent wrote there in this boot.
+    fn foreign(&self, boot: &BootId) -> Foreign {
+        let text = file::read(&self.leases(), MAX_BYTES);
+        let said = text.ok().and_then(|text| {
+            let (said, foreign) = foreign::read::<Said<Leases>>(&text).ok()?;
+            (said.boot == *boot).then_some(foreign)
+        });
+        said.unwrap_or_default()
     }
 
     /// Keeps it, for a restart of the agent. It need not outlast the power.
@@ -65,7 +77,10 @@ impl RuntimeDir {
             leases: leases.clone(),
         };
         let path = self.leases();
-        let write = || file::replace_unsynced(&path, &serde_json::to_vec(&said)?, 0o600);
+        let write = || {
+            let text = foreign::to_bytes(&said, &self.foreign(boot))?;
+            file::replace_unsynced(&path, &text, 0o600)
+        };
         write().with_context(|| format!("cannot write {}", path.display()))
     }
 }
@@ -111,6 +126,45 @@ mod tests {
             since: Instant(9),
         };
         assert_eq!(load("1"), leases(orphan));
+    }
+
+    #[test]
+    fn what_another_version_wrote_is_kept_and_a_lease_that_it_alone_can_read_is_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir(dir.path().to_owned());
+        let boot = BootId("1".into());
+        let text =
+            || -> Value { serde_json::from_slice(&fs::read(runtime.leases()).unwrap()).unwrap() };
+        runtime
+            .save(&boot, &leases(Kept::Until(Instant(7))))
+            .unwrap();
+        let mut newer = text();
+        newer["weather"] = "fine".into();
+        newer["leases"][0]["joint"] = 3.into();
+        newer["leases"][0]["owner"]["unit"] = "ros.service".into();
+        fs::write(runtime.leases(), newer.to_string()).unwrap();
+        let said = runtime.load(&boot, Instant(5));
+        assert_eq!(said, leases(Kept::Until(Instant(7))));
+        runtime.save(&boot, &said).unwrap();
+        assert_eq!(text(), newer);
+        // The others are what they were.
+        let mut other = newer["leases"][0].clone();
+        other["name"] = "arm".into();
+        other["busy"] = false.into();
+        other["kept"] = serde_json::json!({"whileMoving": {"joint": 3}});
+        newer["leases"].as_array_mut().unwrap().push(other);
+        fs::write(runtime.leases(), newer.to_string()).unwrap();
+        let said = runtime.load(&boot, Instant(5));
+        let seen = said.iter().map(|lease| (lease.name.as_str(), lease.busy));
+        assert_eq!(
+            seen.collect::<Vec<_>>(),
+            [("gripper", true), ("unreadable", true)]
+        );
+        // What was said in another boot is gone, all of it.
+        runtime
+            .save(&BootId("2".into()), &leases(Kept::Until(Instant(7))))
+            .unwrap();
+        assert_eq!(text().get("weather"), None);
     }
 
     #[test]

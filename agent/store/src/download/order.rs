@@ -106,7 +106,7 @@ mod tests {
             ca: None,
             download: Download {
                 url: "nar/x".into(),
-                compression: Compression::None,
+                compression: Compression::None.into(),
                 file_hash: None,
                 file_size: Some(nar_size),
             },

@@ -172,7 +172,7 @@ mod tests {
             ca: None,
             download: Download {
                 url: "x".into(),
-                compression: Compression::None,
+                compression: Compression::None.into(),
                 file_hash: None,
                 file_size: None,
             },

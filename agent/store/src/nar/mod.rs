@@ -7,6 +7,7 @@ use std::io::{self, BufRead, Read};
 use surefoot_core::{
     Sha256,
     closure::{Compression, PathInfo},
+    word::Word,
 };
 
 mod window;
@@ -44,13 +45,27 @@ pub fn unpack<'a>(
     })
 }
 
+/// How the file of a path is compressed.
+///
+/// # Errors
+/// [`Error::Compression`].
+pub(crate) fn compression(info: &PathInfo) -> Result<Compression> {
+    match &info.download.compression {
+        Word::Known(compression) => Ok(*compression),
+        Word::Other(word) => Err(Error::Compression {
+            path: info.path.clone(),
+            word: word.clone(),
+        }),
+    }
+}
+
 /// How much memory unpacking a file will take, bytes, by its beginning: its window, of which no
 /// more is touched than comes out of it, and a little beside.
 #[must_use]
 pub fn memory(info: &PathInfo, beginning: &[u8]) -> u64 {
-    match info.download.compression {
-        Compression::None => 0,
-        compression => window(compression, beginning).min(info.nar_size) + BESIDE,
+    match info.download.compression.known() {
+        None | Some(Compression::None) => 0,
+        Some(compression) => window(compression, beginning).min(info.nar_size) + BESIDE,
     }
 }
 
@@ -63,7 +78,7 @@ pub fn memory(info: &PathInfo, beginning: &[u8]) -> u64 {
 /// The Nix daemon checks it in any case.
 ///
 /// # Errors
-/// [`Error::Unpack`], [`Error::NarSize`], [`Error::NarHash`], or those of `full`.
+/// [`Error::Compression`], [`Error::Unpack`], [`Error::NarSize`], [`Error::NarHash`], or those of `full`.
 pub fn verified(
     info: &PathInfo,
     from: impl BufRead + Send,
@@ -78,7 +93,7 @@ pub fn verified(
         path: info.path.clone(),
         expected: info.nar_size,
     };
-    let mut from = unpack(info.download.compression, from).map_err(unpacking)?;
+    let mut from = unpack(compression(info)?, from).map_err(unpacking)?;
     let mut digest = info.download.file_hash.is_none().then(sha2::Sha256::new);
     let mut left = info.nar_size;
     while left > 0 {
@@ -160,7 +175,7 @@ mod tests {
             ca: None,
             download: Download {
                 url: "nar/x".into(),
-                compression,
+                compression: compression.into(),
                 file_hash: None,
                 file_size: None,
             },
@@ -297,6 +312,17 @@ mod tests {
             &both,
         );
         assert!(matches!(both.1, Err(Error::Unpack { .. })));
+    }
+
+    #[test]
+    fn a_word_of_another_version_is_named() {
+        let mut info = info(Compression::None, b"nar");
+        info.download.compression = Word::Other("lz5".into());
+        assert_eq!(memory(&info, b"nar"), 0);
+        let (_, result) = run(&info, b"nar");
+        let error = result.unwrap_err();
+        assert!(error.to_string().contains("compressed as 'lz5'"), "{error}");
+        assert!(!error.is_retryable());
     }
 
     #[test]

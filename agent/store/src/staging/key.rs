@@ -11,10 +11,11 @@ impl StagingKey {
     /// The compressed file's digest where the index says it; else the NAR's, with the compression.
     #[must_use]
     pub fn of(info: &PathInfo) -> Self {
-        let suffix = match info.download.compression {
-            Compression::None => "nar",
-            Compression::Xz => "nar.xz",
-            Compression::Zstd => "nar.zst",
+        let suffix = match info.download.compression.known() {
+            Some(Compression::None) => "nar",
+            Some(Compression::Xz) => "nar.xz",
+            Some(Compression::Zstd) => "nar.zst",
+            None => "nar.unknown",
         };
         let digest = match info.download.file_hash {
             Some(hash) => hash.hex(),

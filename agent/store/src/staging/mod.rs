@@ -214,7 +214,7 @@ mod tests {
             ca: None,
             download: Download {
                 url: "nar/x".into(),
-                compression: Compression::Xz,
+                compression: Compression::Xz.into(),
                 file_hash: Some(Sha256(sha2::Sha256::digest(file).into())),
                 file_size: Some(file.len() as u64),
             },

@@ -6,6 +6,7 @@
 use crate::{Error, trusted_set::Stored};
 use jiff::Timestamp as Time;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -90,6 +91,8 @@ pub(crate) struct TrustedState {
     pub(crate) url: String,
     /// The last reading of a trusted clock.
     pub(crate) seen: Option<Time>,
+    /// Fields that another version wrote.
+    pub(crate) foreign: Map<String, Value>,
 }
 
 /// A state as it is written.
@@ -112,6 +115,8 @@ struct Wire {
     url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<Time>,
+    #[serde(flatten)]
+    foreign: Map<String, Value>,
 }
 
 /// The two slots.
@@ -168,6 +173,7 @@ fn encode(state: &TrustedState) -> Result<Vec<u8>, Error> {
         validators: state.validators.clone(),
         url: state.url.clone(),
         seen: state.seen,
+        foreign: state.foreign.clone(),
     };
     serde_json::to_vec(&wire).map_err(|e| Error::malformed("the trusted set", e))
 }
@@ -190,6 +196,7 @@ fn decode(body: &[u8]) -> Result<TrustedState, String> {
         validators: wire.validators,
         url: wire.url,
         seen: wire.seen,
+        foreign: wire.foreign,
     })
 }
 
@@ -220,6 +227,16 @@ mod tests {
             let (_, found) = open();
             assert_eq!((found.content, found.damage), (Some(state(n)), None));
         }
+    }
+
+    #[test]
+    fn what_another_version_wrote_stays() {
+        let mut text: Value = serde_json::from_slice(&encode(&state(3)).unwrap()).unwrap();
+        text["floor"] = serde_json::json!({"version": 18_446_744_073_709_551_615_u64});
+        let read = decode(text.to_string().as_bytes()).unwrap();
+        assert_eq!(read.lineage, state(3).lineage);
+        let again = encode(&read).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&again).unwrap(), text);
     }
 
     proptest! {

@@ -3,10 +3,11 @@
 use crate::lab::{Lab, block_on, run};
 use anyhow::Result;
 use std::{path::Path, process::Command};
-use surefoot_core::Sha256;
+use surefoot_core::{Sha256, closure::ClosureIndex, word::Word};
 use surefoot_store::{
     Error, Kind, fetch,
     progress::{Progress, Status},
+    request::FetchRequest,
 };
 use surefoot_tests::{Fault, Faulty, rig};
 
@@ -209,6 +210,35 @@ fn a_cache_that_compresses_anew_is_asked_where_the_files_are() -> Result<()> {
     names("nar/anew.nar", "none")?;
     run(&request)?;
     lab.check_fetched(&request)
+}
+
+#[test]
+fn a_compression_of_another_version_keeps_only_the_paths_that_are_missing() -> Result<()> {
+    let lab = Lab::new("xz")?;
+    let server = Faulty::start(&lab.cache)?;
+    let newer = |index: &mut ClosureIndex| {
+        for info in &mut index.paths {
+            info.download.compression = Word::Other("lz5".into());
+            info.download.url.push_str(".lz5");
+        }
+    };
+    // No cache names other files: it is refused before a byte is moved.
+    let caches = |request: &FetchRequest| FetchRequest {
+        caches: vec![format!("{}/elsewhere", server.url())],
+        ..request.clone()
+    };
+    let request = lab.request_with(&server.url(), newer);
+    let error = run(&caches(&request)).unwrap_err();
+    assert!(error.to_string().contains("compressed as 'lz5'"), "{error}");
+    assert!(!error.is_retryable());
+    lab.check_clean(&request)?;
+    // One that does is asked for these.
+    run(&request)?;
+    lab.check_fetched(&request)?;
+    // What is in the store already needs no file.
+    let report = run(&caches(&request))?;
+    assert_eq!((report.fetched, report.wire_bytes), (0, 0));
+    Ok(())
 }
 
 #[test]
