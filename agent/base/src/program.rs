@@ -17,6 +17,9 @@ pub struct Ended {
     pub stderr: Printed,
 }
 
+/// How many lines go into a message, and how many characters of each.
+const LAST_WORDS: (usize, usize) = (5, 300);
+
 /// One output of a program, as much of its end as was asked for.
 #[derive(Debug, Default)]
 pub struct Printed {
@@ -30,6 +33,14 @@ impl Printed {
     #[must_use]
     pub fn end(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Its last words, for a message: one line of a bearable length.
+    #[must_use]
+    pub fn last_words(&self) -> String {
+        let mut lines = last_lines(&self.bytes, LAST_WORDS.0, LAST_WORDS.1);
+        lines.retain(|line| !line.trim().is_empty());
+        lines.join("; ")
     }
 
     /// All of it as text, to be understood by a program: half of an output may say something else
@@ -110,6 +121,23 @@ mod tests {
         assert_eq!(lines, ["üb", "", "lo"]);
         assert!(last_lines(b"", 3, 2).is_empty());
         assert_eq!(last_lines(b"a\0\x1bb\n\0\0", 3, 2), ["ab", ""]);
+    }
+
+    #[test]
+    fn last_words_are_one_line_of_a_bearable_length() {
+        let printed = |text: String| Printed {
+            bytes: text.into_bytes(),
+            limit: 1 << 20,
+            cut: false,
+        };
+        let words = printed("one\n\nno room\u{7}\n".to_owned()).last_words();
+        assert_eq!(words, "one; no room");
+        assert_eq!(
+            printed("a".repeat(1 << 20)).last_words().len(),
+            LAST_WORDS.1
+        );
+        let flood = printed("no\n".repeat(1 << 18)).last_words();
+        assert_eq!(flood, ["no"; LAST_WORDS.0].join("; "));
     }
 
     #[test]

@@ -14,6 +14,15 @@ fn until_nobody_sleeps(robot: &Robot, seconds: &str) -> Result<()> {
     Ok(())
 }
 
+/// Puts a drop-in beside a unit; gives its directory.
+fn drop_in(robot: &Robot, unit: &str, text: &str) -> Result<String> {
+    let directory = format!("/run/systemd/system/{unit}.d");
+    robot.sh(&format!(
+        "mkdir -p {directory} && cat >{directory}/test.conf <<'END'\n{text}END\nsystemctl daemon-reload"
+    ))?;
+    Ok(directory)
+}
+
 #[test]
 fn what_a_command_leaves_behind_ends_with_it() -> Result<()> {
     let (fleet, robot, _) = Fleet::with_robot(
@@ -78,5 +87,36 @@ fn a_killed_agent_leaves_no_command_behind() -> Result<()> {
     robot.until("grep -lz '^471[3]$' /proc/[0-9]*/cmdline")?;
     robot.sh("systemctl stop surefootd")?;
     until_nobody_sleeps(&robot, "4713")?;
+    Ok(())
+}
+
+#[test]
+fn a_drop_in_gives_commands_what_the_agent_has_not() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot(
+        "[[health.command]]\nname = 'writes'\ntimeout = '10s'\n\
+         exec = ['/bin/sh', '-c', 'touch /srv/written']\n",
+    )?;
+    let loose = "[Service]\nReadWritePaths=/srv\n";
+    drop_in(&robot, "surefoot-command-.service", loose)?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.sh("test -e /srv/written")?;
+    // The agent itself sees a file system that it can only read.
+    robot.sh("grep -q ' / ro[, ]' /proc/$(systemctl show -P MainPID surefootd)/mountinfo")?;
+    Ok(())
+}
+
+#[test]
+fn a_boot_step_that_takes_too_long_ends_with_all_that_it_started() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[boot]\nloader = 'none'\naccept_no_fallback = true\n")?;
+    let slow = "[Service]\nTimeoutStartSec=1s\n\
+                ExecStartPre=/bin/sh -c 'setsid sleep 4714 & exec sleep 4714'\n";
+    let slow = drop_in(&robot, "surefoot-boot-step.service", slow)?;
+    fleet.release(&fleet.toplevel("1.1").text("kernel", "6.12.2"))?;
+    robot.until("journalctl --unit surefootd.service | grep 'no answer within 100000 ms'")?;
+    robot.stands_on(&first)?;
+    robot.sh(&format!("rm -r {slow}; systemctl daemon-reload"))?;
+    until_nobody_sleeps(&robot, "4714")?;
     Ok(())
 }

@@ -26,13 +26,12 @@ pub(super) fn run(
     let name = words(&command);
     let ended =
         program::run_blocking(command, LIMITS).with_context(|| format!("cannot run {name}"))?;
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     ensure!(
         (ended.status.code()).is_some_and(|code| good.contains(&code)),
         "{name}: {}: {} {}",
         ended.status,
-        text(ended.stdout.end()).lines().last().unwrap_or_default(),
-        text(ended.stderr.end()).trim()
+        ended.stdout.last_words(),
+        ended.stderr.last_words()
     );
     (ended.stdout.whole()).with_context(|| format!("cannot understand {name}"))
 }

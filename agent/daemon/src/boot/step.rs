@@ -153,10 +153,11 @@ impl Task {
         match transient::run(job).await {
             Ok(printed) => Ok(printed.whole()?),
             Err(failed) => {
-                let said = String::from_utf8_lossy(failed.stderr.end());
-                match (failed.how, said.trim()) {
-                    (How::Exit(_), said) if !said.is_empty() => bail!("{said}"),
-                    (how, said) => bail!("{how} {said}"),
+                let said = failed.stderr.last_words();
+                match failed.how {
+                    How::Exit(_) if !said.is_empty() => bail!("{said}"),
+                    how if said.is_empty() => bail!("{how}"),
+                    how => bail!("{how}: {said}"),
                 }
             }
         }

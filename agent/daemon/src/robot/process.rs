@@ -37,7 +37,7 @@ const CONFINEMENT: &[&str] = &[
     "ProtectHome=read-only",
     "PrivateTmp=true",
     "NoNewPrivileges=true",
-    // The agent's own, and with them no more than what reads others' files, asks as another user or pings.
+    // The agent's own, and beside them what asks as another user or pings.
     "CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_BOOT CAP_KILL CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH \
      CAP_SETUID CAP_SETGID CAP_NET_RAW",
     "DeviceAllow=char-rtc r",

@@ -24,6 +24,7 @@ const AS_IT_IS: &str = "--expand-environment=no";
 struct Answer {
     code: Option<i32>,
     stdout: Printed,
+    /// Its last words.
     stderr: String,
 }
 
@@ -49,14 +50,14 @@ async fn call(name: &str, args: &[&str]) -> anyhow::Result<Answer> {
     Ok(Answer {
         code: ended.status.code(),
         stdout: ended.stdout,
-        stderr: String::from_utf8_lossy(ended.stderr.end()).into_owned(),
+        stderr: ended.stderr.last_words(),
     })
 }
 
 async fn systemctl(args: &[&str]) -> anyhow::Result<String> {
     let answer = call("systemctl", args).await?;
     if answer.code != Some(0) {
-        bail!("systemctl {}: {}", args.join(" "), answer.stderr.trim());
+        bail!("systemctl {}: {}", args.join(" "), answer.stderr);
     }
     (answer.stdout.whole()).with_context(|| format!("systemctl {}", args.join(" ")))
 }
@@ -86,8 +87,7 @@ pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()
         .await
         .context("systemd-run")?;
     if !ended.status.success() {
-        let said = String::from_utf8_lossy(ended.stderr.end());
-        bail!("systemd-run: {}", said.trim());
+        bail!("systemd-run: {}", ended.stderr.last_words());
     }
     Ok(())
 }
@@ -257,7 +257,7 @@ pub(crate) async fn said_by_init(words: &str) -> Option<Vec<u64>> {
     ];
     let answer = call("journalctl", &args).await.ok()?;
     // No such line makes it fail, too, but without a word.
-    if answer.code != Some(0) && !answer.stderr.trim().is_empty() {
+    if answer.code != Some(0) && !answer.stderr.is_empty() {
         return None;
     }
     Some(read_times(&answer.stdout.whole().ok()?))

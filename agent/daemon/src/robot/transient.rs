@@ -158,14 +158,12 @@ impl Job {
         };
         // There is no unit: it could not be started, and why is on standard error.
         let how = how.unwrap_or_else(|| {
-            let words = String::from_utf8_lossy(ended.stderr.end());
-            How::Other(
+            let words = ended.stderr.last_words();
+            How::Other(if words.is_empty() {
+                "it was not started".to_owned()
+            } else {
                 words
-                    .lines()
-                    .last()
-                    .unwrap_or("it was not started")
-                    .to_owned(),
-            )
+            })
         });
         Err(Failed {
             how,
