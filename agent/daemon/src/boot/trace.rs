@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_base::file;
-use surefoot_core::{machine::state::Cause, resolver::Trace, time::BootId};
+use surefoot_core::{health::JOURNAL_LINES, machine::state::Cause, resolver::Trace, time::BootId};
 
 /// The deadline's mark, in the state directory: it writes this before it reboots.
 pub(super) const DEADLINE: &str = "boot-trial.deadline";
@@ -21,8 +21,11 @@ const CARD_RESET: u32 = 0x20;
 /// How much of a dump is read, bytes.
 const MAX_DUMP: u64 = 1 << 20;
 
-/// Lines of evidence.
-const LINES: usize = 30;
+/// Lines of evidence: what the journal keeps of them, or it would cut off how the crash begins.
+const LINES: usize = JOURNAL_LINES;
+
+/// Where systemd-pstore(8) writes the parts of a dump one after the other.
+const WHOLE: &str = "dmesg.txt";
 
 /// How a kernel begins to say what is wrong: what follows are registers and the stack.
 const HEADLINES: [&str; 4] = ["sysrq: ", "BUG: ", "Oops", "Kernel panic"];
@@ -79,8 +82,9 @@ pub(super) async fn find(
 }
 
 /// What dumps say of a crash: one may lie in several, by the second in which its parts were written.
+/// The kernel writes its last lines first (fs/pstore/platform.c), so what is named later is older.
 fn crash(mut dumps: Vec<String>) -> Vec<String> {
-    dumps.sort();
+    dumps.sort_by(|a, b| b.cmp(a));
     telling(dumps.iter().flat_map(|dump| lines(dump.as_ref())).collect())
 }
 
@@ -101,7 +105,10 @@ fn lines(dump: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     if let Ok(entries) = fs::read_dir(dump) {
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
+        if let Some(whole) = paths.iter().find(|path| path.ends_with(WHOLE)) {
+            paths = vec![whole.clone()];
+        }
+        paths.sort_by(|a, b| b.cmp(a));
         lines.extend(paths.iter().flat_map(|path| self::lines(path)));
     } else if let Ok(bytes) = file::read_start(dump, MAX_DUMP) {
         lines.extend(text(&bytes));
@@ -176,8 +183,30 @@ mod tests {
                 .map(|dump| dump.to_string_lossy().into_owned())
                 .to_vec(),
         );
-        assert_eq!(lines[..2], ["sysrq: Trigger a crash", "frame"]);
-        assert_eq!(lines.len(), LINES);
+        assert_eq!(lines, ["sysrq: Trigger a crash", "frame"]);
+    }
+
+    #[test]
+    fn a_crash_is_told_in_its_order_whatever_its_parts_are_called() {
+        let root = tempfile::tempdir().unwrap();
+        let part = |number: u32, text: &str| {
+            let name = format!("dmesg-efi_pstore-1795736871{number:02}001");
+            let path = root.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let parts = vec![
+            part(1, "Call Trace:\n end\n"),
+            part(2, "eth0 is up\nKernel panic - not syncing\n"),
+            part(3, "boot\n"),
+        ];
+        let told = ["Kernel panic - not syncing", "Call Trace:", " end"];
+        assert_eq!(crash(parts), told);
+        let directory = vec![root.path().to_string_lossy().into_owned()];
+        assert_eq!(crash(directory.clone()), told);
+        // The same, put together.
+        fs::write(root.path().join(WHOLE), told.join("\n")).unwrap();
+        assert_eq!(crash(directory), told);
     }
 
     #[test]
