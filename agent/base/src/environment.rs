@@ -41,14 +41,22 @@ pub fn find(name: &str) -> Option<PathBuf> {
 /// has the unit's file. Drop-ins are not looked at.
 #[must_use]
 pub fn of_unit(directories: &[&str], unit: &str) -> Option<PathBuf> {
+    exec_of_unit(directories, unit).map(|(program, _)| program)
+}
+
+/// As [`of_unit`], with the program's arguments.
+#[must_use]
+pub fn exec_of_unit(directories: &[&str], unit: &str) -> Option<(PathBuf, Vec<String>)> {
     let read = |directory: &&str| file::read_text(&Path::new(directory).join(unit), MAX_UNIT).ok();
     let text = directories.iter().find_map(read)?;
     let command = (text.lines()).find_map(|line| line.strip_prefix("ExecStart="))?;
-    let program = command
-        .trim_start_matches(['-', '@', ':', '+', '!'])
-        .split_whitespace()
-        .next()?;
-    Some(program.into())
+    let plain = command.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+    // With an `@` the second word is what the program is called (systemd.service(5)).
+    let named = command[..command.len() - plain.len()].contains('@');
+    let mut words = plain.split_whitespace();
+    let program = words.next()?;
+    let arguments = words.skip(usize::from(named)).map(str::to_owned);
+    Some((program.into(), arguments.collect()))
 }
 
 #[cfg(test)]
@@ -113,6 +121,13 @@ mod tests {
         };
         let unit = "[Service]\nExecStart=-@/nix/store/x/bin/surefootd surefootd --a\n";
         assert_eq!(of(unit), Some("/nix/store/x/bin/surefootd".into()));
+        let with_arguments = |text: &str| {
+            fs::write(dir.path().join("x.service"), text).unwrap();
+            exec_of_unit(&[dir.path().to_str().unwrap()], "x.service").map(|(_, words)| words)
+        };
+        assert_eq!(with_arguments(unit), Some(vec!["--a".to_owned()]));
+        let words = with_arguments("ExecStart=!/bin/x --config /etc/x\n").unwrap();
+        assert_eq!(words, ["--config", "/etc/x"]);
         assert_eq!(of("[Service]\nExecStart=\n"), None);
         assert_eq!(of("[Unit]\n"), None);
         assert_eq!(of_unit(&["/nowhere"], "x.service"), None);

@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     doctor, fault, fetching, gates,
     repository::{Repository, Source},
-    robot::{health, nixos, systemd, world},
+    robot::{health, nixos, successor, systemd, world},
     state::StateDir,
     switch::{self, dead_man},
 };
@@ -348,6 +348,11 @@ impl Tools {
         Ok(())
     }
 
+    /// A directory beside the socket, where the agent and its units both see what it writes.
+    fn room(&self) -> PathBuf {
+        self.config.socket.with_file_name("successor")
+    }
+
     /// Whether a system can be tried as the robot stands now, and how.
     async fn inspect(&self, target: &Target) -> anyhow::Result<Event> {
         let Some(_held) = fetching::hold(&self.config, &target.system).await? else {
@@ -359,9 +364,13 @@ impl Tools {
         let booted = nixos::boot_parts(nixos::BOOTED.as_ref());
         let new = nixos::boot_parts(target.system.to_string().as_ref());
         let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
+        let unfit = match nixos::unfit(&current, &target.system) {
+            None => successor::refuses(&target.system, &current, &self.room()).await?,
+            why => why,
+        };
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),
-            unfit: nixos::unfit(&current, &target.system),
+            unfit,
             no_boot,
             current,
         })

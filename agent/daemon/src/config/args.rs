@@ -3,11 +3,14 @@
 use super::{layers::load, reference};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
+/// Where the configuration lies, if nothing else is said.
+pub(crate) const FILE: &str = "/etc/surefoot/config.toml";
+
 /// Where the configuration lies, and what to do with it instead of running.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration; the drop-ins config.d/*.toml beside it are laid over it
-    #[arg(long, value_name = "FILE", default_value = "/etc/surefoot/config.toml")]
+    #[arg(long, value_name = "FILE", default_value = FILE)]
     pub(crate) config: PathBuf,
 
     /// Say everything that is wrong with the configuration, and exit

@@ -17,7 +17,7 @@ use surefoot_base::file::{self, ReadError};
 use toml::de::{DeTable, DeValue};
 
 /// The name of the directory of drop-ins, beside the configuration file.
-const DROP_INS: &str = "config.d";
+pub(crate) const DROP_INS: &str = "config.d";
 
 /// A file that was read.
 #[derive(Debug)]
@@ -65,7 +65,10 @@ pub(super) fn sources(path: &Path) -> (Vec<Source>, Vec<Problem>) {
 }
 
 /// The drop-ins of a directory, sorted by name; none if there is no such directory.
-fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, What> {
+///
+/// # Errors
+/// It cannot be read, or holds too many.
+pub(crate) fn drop_ins(dir: &Path) -> Result<Vec<PathBuf>, What> {
     let entries = match dir.read_dir() {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -16,11 +16,13 @@ mod salvage;
 pub(crate) mod tests;
 pub(crate) mod values;
 
-pub(crate) use args::ConfigArgs;
+pub(crate) use args::{ConfigArgs, FILE};
 pub(crate) use keys::{
     Battery, CommandCheck, Config, Control, Fetch, GateCommand, Gates, Health, HttpCheck, TcpCheck,
 };
-pub(crate) use layers::load;
+pub(crate) use layers::{DROP_INS, drop_ins, load};
+pub(crate) use limits::MAX_FILE_BYTES;
+pub(crate) use problem::ConfigError;
 pub(crate) use salvage::salvage;
 pub(crate) use values::{GroupName, Secret, Stage};
 

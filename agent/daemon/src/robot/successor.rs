@@ -1,0 +1,329 @@
+//! The agent of a system that may be tried, and the configuration that it would have on this robot.
+//!
+//! Another version has other keys and ranges, and a robot has drop-ins of its own: whether the two fit
+//! together is asked of the program that would have to start with them, and before anything is touched.
+
+use super::{
+    process::{self, Failed},
+    transient::How,
+};
+use crate::config::{self, ConfigError};
+use anyhow::{Context as _, bail};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use surefoot_base::{environment, file, text};
+use surefoot_core::StorePath;
+
+const ETC: &str = "/etc";
+const UNIT: &str = "surefootd.service";
+
+/// NixOS links what a system has in /etc by way of this (nixpkgs
+/// `nixos/modules/system/etc/setup-etc.pl`).
+const STATIC: &str = "static";
+
+/// How long the look at a configuration may take: the program may have to be read from a slow disk.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The exit status that says that the configuration is refused.
+const REFUSED: i32 = 1;
+
+/// So many lines of a refusal are shown, and so many characters of them.
+const LINES: usize = 5;
+const WIDTH: usize = 600;
+
+/// Why the agent of a system refuses the configuration that it would have on this robot, if so.
+/// `room` is a directory that may be made anew.
+///
+/// A program that does not start, takes too long or does not know the question says nothing about
+/// the configuration. It is logged.
+///
+/// # Errors
+/// The robot's present configuration is refused as well, by this agent: that is not the fault of any
+/// system. Or the question cannot be put.
+pub(crate) async fn refuses(
+    new: &StorePath,
+    current: &StorePath,
+    room: &Path,
+) -> anyhow::Result<Option<String>> {
+    let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
+    let (new_etc, current_etc) = (etc(new), etc(current));
+    let units = new_etc.join("systemd/system");
+    let unit = units.to_str().map(|units| [units]);
+    let Some((program, arguments)) = unit.and_then(|units| environment::exec_of_unit(&units, UNIT))
+    else {
+        return Ok(None);
+    };
+    if !program.is_file() {
+        return Ok(Some(format!(
+            "the agent of {new} is to be {}, and there is no such program: the robot could not be updated any \
+             more",
+            text::shown(program.display())
+        )));
+    }
+    let named = named(&arguments);
+    let laid = match named.strip_prefix(ETC) {
+        Ok(within) => {
+            let layers = Layers {
+                etc: ETC.as_ref(),
+                new: &new_etc,
+                current: &current_etc,
+            };
+            match layers.of(within)? {
+                Ok(files) => {
+                    lay(&files, room).with_context(|| format!("cannot use {}", room.display()))?
+                }
+                Err(why) => return judged(config::load(&named), &named, new, why),
+            }
+        }
+        Err(_) => named.clone(),
+    };
+    let exec = [
+        program.display().to_string(),
+        "--check-config".to_owned(),
+        "--config".to_owned(),
+        laid.display().to_string(),
+    ];
+    // Looked at before and afterwards: somebody may be at work on it.
+    let before = config::load(&named);
+    let asked = process::run("check-config", &exec, LIMIT).await;
+    let _ = fs::remove_dir_all(room);
+    let Some(said) = asked.err().and_then(|failed| refusal(&failed)) else {
+        return Ok(None);
+    };
+    // As it will be called, and not as it was laid out.
+    let said = match (laid.parent(), named.parent()) {
+        (Some(from), Some(to)) => said.replace(&*from.to_string_lossy(), &to.to_string_lossy()),
+        _ => said,
+    };
+    judged(before, &named, new, said)
+}
+
+/// What an agent says against a configuration, if that is how it ended.
+fn refusal(failed: &Failed) -> Option<String> {
+    if failed.how != How::Exit(REFUSED) {
+        tracing::warn!(
+            "cannot ask the new agent what it thinks of its configuration: {}",
+            failed.how
+        );
+        return None;
+    }
+    let lines = failed.lines.iter().map(|line| line.trim());
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).take(LINES).collect();
+    Some(lines.join("; "))
+}
+
+/// A refusal, unless this agent refuses what is there now as well.
+fn judged(
+    before: Result<config::Config, ConfigError>,
+    named: &Path,
+    new: &StorePath,
+    why: String,
+) -> anyhow::Result<Option<String>> {
+    if let Err(problems) = before.and_then(|_| config::load(named)) {
+        bail!(
+            "the configuration of this robot is refused by its present agent too; put it right first: {}",
+            problems.brief()
+        );
+    }
+    Ok(Some(format!(
+        "the agent of {new} refuses the configuration that it would have on this robot: {}",
+        text::shown_within(why, WIDTH)
+    )))
+}
+
+/// The configuration that a unit's arguments name.
+fn named(arguments: &[String]) -> PathBuf {
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if let Some(file) = argument.strip_prefix("--config=") {
+            return file.into();
+        }
+        if argument == "--config"
+            && let Some(file) = arguments.next()
+        {
+            return file.into();
+        }
+    }
+    config::FILE.into()
+}
+
+/// What /etc will consist of.
+struct Layers<'a> {
+    etc: &'a Path,
+    /// That of the new system.
+    new: &'a Path,
+    /// That of the system that runs.
+    current: &'a Path,
+}
+
+/// The configuration file, and its drop-ins by name.
+type Files = (PathBuf, BTreeMap<OsString, PathBuf>);
+
+impl Layers<'_> {
+    /// The configuration of this name, with its drop-ins, or what is wrong with the new ones: those
+    /// of the new system, and what is the robot's own.
+    ///
+    /// # Errors
+    /// The robot's own drop-ins cannot be listed.
+    fn of(&self, file: &Path) -> anyhow::Result<Result<Files, String>> {
+        let directory = file.with_file_name(config::DROP_INS);
+        let mut drop_ins = BTreeMap::new();
+        let own = config::drop_ins(&self.etc.join(&directory))
+            .map_err(|what| anyhow::anyhow!("{}: {what}", self.etc.join(&directory).display()))?;
+        let new = match config::drop_ins(&self.new.join(&directory)) {
+            Ok(new) => new,
+            Err(what) => return Ok(Err(format!("{}: {what}", directory.display()))),
+        };
+        let within = |path: &Path| path.file_name().map(|name| directory.join(name));
+        let own = own
+            .into_iter()
+            .filter(|path| within(path).is_some_and(|within| self.is_own(&within)));
+        for path in own.chain(new) {
+            if let Some(name) = path.file_name() {
+                drop_ins.insert(name.to_owned(), path.clone());
+            }
+        }
+        let fresh = self.new.join(file);
+        let main = if fresh.exists() {
+            fresh
+        } else {
+            self.etc.join(file)
+        };
+        Ok(Ok((main, drop_ins)))
+    }
+
+    /// Whether a file in /etc is the robot's own: no system brought it, so none takes it away.
+    fn is_own(&self, within: &Path) -> bool {
+        let path = self.etc.join(within);
+        if fs::read_link(&path).is_ok_and(|target| target.starts_with(self.etc.join(STATIC))) {
+            return false;
+        }
+        // It may be a copy, or lie in a directory that is a link.
+        let read = |path: &Path| file::read_start(path, config::MAX_FILE_BYTES).ok();
+        let brought = read(&self.current.join(within));
+        brought.is_none() || brought != read(&path)
+    }
+}
+
+/// Lays files out as they will lie: links in a directory of their own, made anew.
+fn lay((main, drop_ins): &Files, room: &Path) -> io::Result<PathBuf> {
+    match fs::remove_dir_all(room) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let directory = room.join(config::DROP_INS);
+    fs::create_dir_all(&directory)?;
+    for (name, path) in drop_ins {
+        symlink(path, directory.join(name))?;
+    }
+    let laid = room.join("config.toml");
+    symlink(main, &laid)?;
+    Ok(laid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_says_where_its_configuration_lies() {
+        let of = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            named(&words)
+        };
+        assert_eq!(of(&[]), Path::new("/etc/surefoot/config.toml"));
+        assert_eq!(of(&["--config"]), Path::new(config::FILE));
+        assert_eq!(of(&["-v", "--config", "/x/y"]), Path::new("/x/y"));
+        assert_eq!(of(&["--config=/x/z"]), Path::new("/x/z"));
+    }
+
+    #[test]
+    fn only_a_refusal_counts_as_one() {
+        let ended = |how| Failed {
+            how,
+            lines: ["", " a:1:2: no ", "b", "c", "d", "e", "f"]
+                .map(str::to_owned)
+                .into(),
+        };
+        let said = refusal(&ended(How::Exit(1)));
+        assert_eq!(said.as_deref(), Some("a:1:2: no; b; c; d; e"));
+        // It is an older one and does not know the question, it crashed, it hangs, it does not start.
+        for how in [
+            How::Exit(2),
+            How::Exit(101),
+            How::Signal(11),
+            How::TooLate(LIMIT),
+            How::Other("no such file".to_owned()),
+        ] {
+            assert_eq!(refusal(&ended(how)), None);
+        }
+    }
+
+    #[test]
+    fn what_the_new_system_has_lies_over_what_is_the_robots_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let put = |path: &str, text: &str| {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), text).unwrap();
+        };
+        put("etc/surefoot/config.toml", "old");
+        put("etc/surefoot/config.d/own.toml", "own");
+        put("etc/surefoot/config.d/both.toml", "own");
+        put("etc/surefoot/config.d/copied.toml", "old");
+        put("etc/surefoot/config.d/edited.toml", "by hand");
+        put("etc/surefoot/config.d/.hidden.toml", "");
+        put("current/surefoot/config.d/linked.toml", "old");
+        put("current/surefoot/config.d/copied.toml", "old");
+        put("current/surefoot/config.d/edited.toml", "old");
+        put("new/surefoot/config.d/both.toml", "new");
+        symlink(at("current"), at("etc/static")).unwrap();
+        symlink(
+            at("etc/static/surefoot/config.d/linked.toml"),
+            at("etc/surefoot/config.d/linked.toml"),
+        )
+        .unwrap();
+        let (etc, new, current) = (at("etc"), at("new"), at("current"));
+        let layers = Layers {
+            etc: &etc,
+            new: &new,
+            current: &current,
+        };
+        let laid = || {
+            let files = layers.of(Path::new("surefoot/config.toml")).unwrap();
+            let laid = lay(&files.unwrap(), &at("room")).unwrap();
+            let drop_ins = config::drop_ins(&at("room/config.d")).unwrap();
+            let read = |path: &PathBuf| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (name, fs::read_to_string(path).unwrap())
+            };
+            (
+                fs::read_to_string(laid).unwrap(),
+                drop_ins.iter().map(read).collect::<Vec<_>>(),
+            )
+        };
+        let pair = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let drop_ins = vec![
+            pair("both.toml", "new"),
+            pair("edited.toml", "by hand"),
+            pair("own.toml", "own"),
+        ];
+        assert_eq!(laid(), ("old".to_owned(), drop_ins.clone()));
+        // What an earlier look left does not count.
+        put("room/config.d/left.toml", "left");
+        put("new/surefoot/config.toml", "new");
+        assert_eq!(laid(), ("new".to_owned(), drop_ins));
+
+        for number in 0..300 {
+            put(&format!("new/surefoot/config.d/{number}.toml"), "");
+        }
+        let refused = layers.of(Path::new("surefoot/config.toml")).unwrap();
+        assert!(refused.unwrap_err().contains("more than 256 files"));
+    }
+}

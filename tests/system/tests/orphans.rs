@@ -1,0 +1,106 @@
+//! Releases that would leave a robot without an agent that can bring it anything more.
+
+use anyhow::Result;
+use surefoot_tests::{Fleet, Robot, Toplevel};
+
+/// Files of a release's /etc.
+fn etc(files: &[(&str, &str)]) -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    for (path, text) in files {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(directory.path()))?;
+        std::fs::write(path, text)?;
+    }
+    Ok(directory)
+}
+
+/// Nothing of the robot was touched for the sake of a release.
+fn undisturbed(robot: &Robot) -> Result<()> {
+    let switches = robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")?;
+    assert_eq!(switches.trim(), "0");
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_agent_would_refuse_its_configuration_is_never_tried() -> Result<()> {
+    // What the robot has of its own is good beside what the system brings today.
+    let (fleet, robot, first) = Fleet::with_robot("[health]\nsoak = \"3s\"\n")?;
+    let contradiction = "surefoot/config.d/40-deadline.toml";
+    for (name, file, content, said) in [
+        (
+            "soak",
+            "surefoot/config.d/70-soak.toml",
+            "[health]\nsoak = \"10h\"\n",
+            "/etc/surefoot/config.d/70-soak.toml:2:8",
+        ),
+        (
+            "typo",
+            "surefoot/config.d/70-model.toml",
+            "modle = \"crane\"\n",
+            "70-model.toml:1:1: there is no key 'modle'; did you mean 'model'?",
+        ),
+        (
+            "together",
+            contradiction,
+            "[health]\ndeadline = \"2s\"\n",
+            "/etc/surefoot/config.d/50-test.toml:2:8",
+        ),
+    ] {
+        let brought = etc(&[(file, content)])?;
+        fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
+        let blocked = robot.until_blocked(name, &first)?;
+        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+        assert!(blocked.to_string().contains(said), "{blocked:#}");
+        undisturbed(&robot)?;
+    }
+    // Beside another soak the same deadline is good.
+    let brought = etc(&[
+        (contradiction, "[health]\ndeadline = \"20s\"\n"),
+        (
+            "surefoot/config.d/60-soak.toml",
+            "[health]\nsoak = \"1s\"\n",
+        ),
+    ])?;
+    let good = fleet.release(&fleet.toplevel("good").etc(brought.path()))?;
+    robot.until_confirmed(&good)?;
+    // What that system brought goes with it.
+    let last = fleet.release(&fleet.toplevel("last"))?;
+    robot.until_confirmed(&last)?;
+    Ok(())
+}
+
+#[test]
+fn a_configuration_that_is_refused_already_is_held_against_no_release() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let own = "/etc/surefoot/config.d/70-soak.toml";
+    robot.sh(&format!(
+        "mkdir -p /etc/surefoot/config.d; printf '[health]\\nsoak = \"10h\"\\n' >{own}"
+    ))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the release to wait", |status| {
+        let doing = status["doing"].to_string();
+        doing.contains("refused by its present agent too") && doing.contains("70-soak.toml:2:8")
+    })?;
+    robot.stands_on(&first)?;
+    undisturbed(&robot)?;
+    robot.sh(&format!("rm {own}"))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_agent_is_not_there_is_never_tried() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let other = fleet.farm.agent_with("other", |unit| {
+        unit.replace("ExecStart=/usr/bin/surefootd", "ExecStart=/bin/no-agent")
+    })?;
+    fleet.release(&Toplevel::named("gone").with(&other))?;
+    let blocked = robot.until_blocked("gone", &first)?;
+    assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+    assert!(blocked.to_string().contains("/bin/no-agent"), "{blocked:#}");
+    fleet.release(&Toplevel::named("none"))?;
+    let blocked = robot.until_blocked("none", &first)?;
+    assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+    undisturbed(&robot)?;
+    Ok(())
+}
