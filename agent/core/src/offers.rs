@@ -181,6 +181,7 @@ impl Listed {
                 index: system.index.clone(),
                 reboot: release.reboot,
                 again: release.again,
+                moves: release.moves,
             })
         })
     }

@@ -213,6 +213,10 @@ pub struct Release {
     /// again there, whatever name it is published by.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub again: bool,
+    /// Whether it is meant that robots follow another repository or channel with it, or become another
+    /// model. Otherwise a robot where it would do so refuses it.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub moves: bool,
     /// What an agent must know to take it, by name. One that does not know all of it leaves the
     /// release alone. At most [`MAX_NEEDS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -275,6 +279,9 @@ pub struct Target {
     /// See [`Release::again`].
     #[serde(default, skip_serializing_if = "Not::not")]
     pub again: bool,
+    /// See [`Release::moves`].
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub moves: bool,
 }
 
 impl Release {
@@ -435,6 +442,7 @@ mod tests {
             notes: String::new(),
             reboot: RebootPolicy::Auto,
             again: false,
+            moves: false,
             only: Vec::new(),
             needs: Vec::new(),
             systems: models

@@ -118,6 +118,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         index: "closures/b.json.zst".into(),
         reboot: RebootPolicy::Auto,
         again: false,
+        moves: false,
     };
     let what = |kinds: &[Kind]| {
         let mut milestones = kinds.iter().filter_map(|kind| match kind {
@@ -303,6 +304,7 @@ fn the_journal_stays_small_whatever_is_put_into_it() {
                 index: "closures/b.json.zst".into(),
                 reboot: RebootPolicy::Auto,
                 again: false,
+                moves: false,
             })
             .into(),
         ));

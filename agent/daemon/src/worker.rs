@@ -365,7 +365,9 @@ impl Tools {
         let new = nixos::boot_parts(target.system.to_string().as_ref());
         let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
         let unfit = match nixos::unfit(&current, &target.system) {
-            None => successor::refuses(&target.system, &current, &self.room()).await?,
+            None => {
+                successor::refuses(&target.system, &current, target.moves, &self.room()).await?
+            }
             why => why,
         };
         Ok(Event::Inspected {

@@ -38,6 +38,7 @@ pub fn release(c: char) -> Target {
         index: format!("closures/{c}.json.zst"),
         reboot: RebootPolicy::Auto,
         again: false,
+        moves: false,
     }
 }
 

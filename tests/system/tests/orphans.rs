@@ -1,7 +1,7 @@
 //! Releases that would leave a robot without an agent that can bring it anything more.
 
 use anyhow::Result;
-use surefoot_tests::{Fleet, Robot, Toplevel};
+use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig};
 
 /// Files of a release's /etc.
 fn etc(files: &[(&str, &str)]) -> Result<tempfile::TempDir> {
@@ -102,5 +102,58 @@ fn a_release_whose_agent_is_not_there_is_never_tried() -> Result<()> {
     let blocked = robot.until_blocked("none", &first)?;
     assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
     undisturbed(&robot)?;
+    Ok(())
+}
+
+#[test]
+fn a_release_that_would_lead_the_robot_elsewhere_is_tried_only_if_that_is_meant() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let file = "surefoot/config.d/60-place.toml";
+    for (name, content, said) in [
+        (
+            "crane",
+            "model = \"crane\"\n",
+            "model 'crane' instead of 'picker'",
+        ),
+        (
+            "typo",
+            "model = \"piker\"\n",
+            "model 'piker' instead of 'picker'",
+        ),
+        (
+            "channel",
+            "channel = \"stabel\"\n",
+            "channel 'stabel' instead of 'stable'",
+        ),
+        (
+            "repository",
+            "repository = \"http://127.0.0.1/other\"\n",
+            "repository 'http://127.0.0.1/other' instead of 'http://127.0.0.1/repo'",
+        ),
+    ] {
+        let brought = etc(&[(file, content)])?;
+        fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
+        let blocked = robot.until_blocked(name, &first)?;
+        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+        assert!(blocked.to_string().contains(said), "{blocked:#}");
+        undisturbed(&robot)?;
+    }
+
+    // It is meant: the robot follows the other channel from then on.
+    let brought = etc(&[(file, "channel = \"night\"\n")])?;
+    let moved = fleet.toplevel("moved").etc(brought.path());
+    let path = moved.build(&fleet.farm)?;
+    fleet.push(&path)?;
+    fleet.publish_with(&path, "moved", &["--model", MODEL, "--moves"])?;
+    robot.until_confirmed(&path)?;
+    robot.sh("systemctl reload surefootd")?;
+    let next = fleet.toplevel("next").etc(brought.path());
+    let next = next.build(&fleet.farm)?;
+    fleet.push(&next)?;
+    let mut publish = fleet.surefoot(&["publish", "--channel", "night", "--model", MODEL])?;
+    publish.args(["--cache", "http://127.0.0.1/cache", "--release", "next"]);
+    rig::run(publish.arg("--repo").arg(fleet.repository()).arg(&next))?;
+
+    robot.until_confirmed(&next)?;
     Ok(())
 }

@@ -70,6 +70,11 @@ pub(crate) struct PublishArgs {
     /// system again, whatever the release's name.
     #[arg(long)]
     again: bool,
+    /// It is meant that robots follow another repository or channel with it, or become another model.
+    /// Without this they refuse a system whose configuration says so: most likely it is a slip, and they
+    /// would never be reached again.
+    #[arg(long)]
+    moves: bool,
     /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
     /// behind it]
     #[arg(long, alias = "keys", value_name = "DIR")]
@@ -157,6 +162,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             Reboot::Always => RebootPolicy::Always,
         },
         again: args.again,
+        moves: args.moves,
         systems,
         only: args.only.clone(),
         needs: args.needs.clone(),
@@ -338,6 +344,7 @@ mod tests {
                 notes: String::new(),
                 reboot: RebootPolicy::Auto,
                 again: false,
+                moves: false,
                 systems: BTreeMap::new(),
                 only: Vec::new(),
                 needs: Vec::new(),

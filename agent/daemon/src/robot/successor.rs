@@ -37,8 +37,9 @@ const REFUSED: i32 = 1;
 const LINES: usize = 5;
 const WIDTH: usize = 600;
 
-/// Why the agent of a system refuses the configuration that it would have on this robot, if so.
-/// `room` is a directory that may be made anew.
+/// Why the configuration that a system would have on this robot must not become its configuration, if
+/// so: the system's own agent refuses it, or it leads the robot elsewhere and `moves` does not say that
+/// this is meant. `room` is a directory that may be made anew.
 ///
 /// A program that does not start, takes too long or does not know the question says nothing about
 /// the configuration. It is logged.
@@ -49,6 +50,7 @@ const WIDTH: usize = 600;
 pub(crate) async fn refuses(
     new: &StorePath,
     current: &StorePath,
+    moves: bool,
     room: &Path,
 ) -> anyhow::Result<Option<String>> {
     let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
@@ -92,9 +94,19 @@ pub(crate) async fn refuses(
     // Looked at before and afterwards: somebody may be at work on it.
     let before = config::load(&named);
     let asked = process::run("check-config", &exec, LIMIT).await;
+    let elsewhere = if moves {
+        None
+    } else {
+        leads_elsewhere(&named, &laid)
+    };
     let _ = fs::remove_dir_all(room);
     let Some(said) = asked.err().and_then(|failed| refusal(&failed)) else {
-        return Ok(None);
+        return Ok(elsewhere.map(|where_to| {
+            format!(
+                "the configuration of {new} leads this robot elsewhere: {where_to}; if that is meant, publish \
+                 it with --moves"
+            )
+        }));
     };
     // As it will be called, and not as it was laid out.
     let said = match (laid.parent(), named.parent()) {
@@ -102,6 +114,33 @@ pub(crate) async fn refuses(
         _ => said,
     };
     judged(before, &named, new, said)
+}
+
+/// What of a robot's place the new configuration changes, if anything. Both are read in the same way,
+/// from the disk: what somebody wrote there and did not load yet is nobody's change but theirs. What of
+/// them only another version understands does not count.
+fn leads_elsewhere(present: &Path, new: &Path) -> Option<String> {
+    let (present, _) = config::salvage(present).ok()?;
+    let (new, _) = config::salvage(new).ok()?;
+    let changed: Vec<String> = place(&present)
+        .into_iter()
+        .zip(place(&new))
+        .filter(|((_, old), (_, new))| old != new)
+        .map(|((key, old), (_, new))| {
+            let (old, new) = (text::shown(old), text::shown(new));
+            format!("{key} '{new}' instead of '{old}'")
+        })
+        .collect();
+    (!changed.is_empty()).then(|| changed.join(", "))
+}
+
+/// What says which releases a robot gets.
+fn place(config: &config::Config) -> [(&'static str, String); 3] {
+    [
+        ("repository", config.repository.as_str().to_owned()),
+        ("channel", config.channel.to_string()),
+        ("model", config.model.to_string()),
+    ]
 }
 
 /// What an agent says against a configuration, if that is how it ended.
@@ -241,6 +280,28 @@ mod tests {
         assert_eq!(of(&["--config"]), Path::new(config::FILE));
         assert_eq!(of(&["-v", "--config", "/x/y"]), Path::new("/x/y"));
         assert_eq!(of(&["--config=/x/z"]), Path::new("/x/z"));
+    }
+
+    #[test]
+    fn another_repository_channel_or_model_is_another_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (present, new) = (dir.path().join("present.toml"), dir.path().join("new.toml"));
+        let minimal = crate::config::tests::MINIMAL;
+        fs::write(&present, minimal).unwrap();
+        let of = |text: &str| {
+            fs::write(&new, text).unwrap();
+            leads_elsewhere(&present, &new)
+        };
+        assert_eq!(of(minimal), None);
+        assert_eq!(
+            of(&format!("{minimal}labels = ['site=x']\nlater = 3\n")),
+            None
+        );
+        let said = of("repository = 'https://b.example/'\nchannel = 'night'\nmodel = 'crane'\n");
+        let said = said.unwrap();
+        for words in ["b.example", "channel 'night' instead of", "model 'crane'"] {
+            assert!(said.contains(words), "{said}");
+        }
     }
 
     #[test]
