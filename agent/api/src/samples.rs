@@ -59,6 +59,7 @@ pub fn status() -> StatusInfo {
                 journal: vec!["no motor".into()],
             }],
             log: vec!["starting the following units".into()],
+            log_file: Some("/var/lib/surefoot/switches/surefoot-trial-1-x.log".into()),
             when: Some(Timestamp::UNIX_EPOCH),
         }],
         leases: vec![LeaseInfo {

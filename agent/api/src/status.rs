@@ -144,6 +144,9 @@ pub struct BlockedRelease {
     /// The last lines of the switch.
     #[serde(default)]
     pub log: Vec<String>,
+    /// The file on the robot with the whole log of the switch. Root may read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_file: Option<String>,
     /// When. For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<Timestamp>,
@@ -158,6 +161,7 @@ impl From<&journal::Blocked> for BlockedRelease {
             why: blocked.evidence.message.clone(),
             failures: (blocked.evidence.failures.iter().map(Into::into)).collect(),
             log: blocked.evidence.log.clone(),
+            log_file: None,
             when: blocked.since,
         }
     }
@@ -548,6 +552,7 @@ mod tests {
                     journal: vec!["secret journal".into()],
                 }],
                 log: vec!["secret switch".into()],
+                log_file: None,
                 when: None,
             }],
             ..StatusInfo::default()

@@ -1,7 +1,6 @@
-//! What `switch-to-configuration` and `nixos-rebuild` mean by their exit codes.
+//! What `switch-to-configuration` means by its exit codes.
 //!
-//! Source: nixpkgs `pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs` and
-//! `pkgs/by-name/ni/nixos-rebuild-ng/`.
+//! Source: nixpkgs `pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs`.
 
 use crate::{StorePath, time::millis};
 use serde::{Deserialize, Serialize};
@@ -133,24 +132,6 @@ impl Outcome {
         }
     }
 
-    /// Reads the exit code of `nixos-rebuild`, which is 1 whatever went wrong: the switcher's own
-    /// code only stands in its last words, "… returned non-zero exit status 4." (Python's
-    /// `CalledProcessError`).
-    #[must_use]
-    pub fn of_nixos_rebuild(code: i32, log: &[String]) -> Self {
-        if code == 0 {
-            return Self::Done;
-        }
-        log.iter()
-            .rev()
-            .filter(|line| line.contains("switch-to-configuration"))
-            .find_map(|line| {
-                let digits = line.split("returned non-zero exit status ").nth(1)?;
-                digits.trim_end().trim_end_matches('.').parse().ok()
-            })
-            .map_or(Self::Failed(code), Self::of_switcher)
-    }
-
     /// Whether the new system is live now.
     #[must_use]
     pub const fn activated(&self) -> bool {
@@ -175,31 +156,5 @@ impl fmt::Display for Outcome {
             Self::Lost => f.write_str("the switch vanished without an answer"),
             Self::NotStarted => f.write_str("the switch could not be started"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nixos_rebuild_hides_the_code_in_its_last_words() {
-        let log = |line: &str| vec!["activating the configuration...".into(), line.to_owned()];
-        let say = |n: i32| {
-            log(&format!(
-                "error: Command '['env', '/nix/store/x/bin/switch-to-configuration', 'test']' returned non-zero exit status {n}."
-            ))
-        };
-        assert_eq!(Outcome::of_nixos_rebuild(0, &[]), Outcome::Done);
-        assert_eq!(Outcome::of_nixos_rebuild(1, &say(4)), Outcome::UnitsFailed);
-        assert_eq!(
-            Outcome::of_nixos_rebuild(1, &say(100)),
-            Outcome::NeedsReboot
-        );
-        assert_eq!(Outcome::of_nixos_rebuild(1, &say(11)), Outcome::Locked);
-        assert_eq!(
-            Outcome::of_nixos_rebuild(1, &log("Killed")),
-            Outcome::Failed(1)
-        );
     }
 }

@@ -15,6 +15,7 @@ pub fn loader(bytes: &[u8]) {
 /// What systemd's programs print.
 pub fn systemd(text: &str) {
     robot::systemd::fuzz(text);
+    robot::said::fuzz(text);
 }
 
 /// What a technician's program says on the control socket, until it hangs up.

@@ -3,12 +3,13 @@
 use crate::{
     config::Config,
     robot::{clock, nixos},
+    state::logs,
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, time::Duration};
 use surefoot_api::{
-    Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo, System,
-    Traffic, Word,
+    BlockedRelease, Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo,
+    System, Traffic, Word,
 };
 use surefoot_core::{
     StorePath,
@@ -144,7 +145,13 @@ pub(crate) fn of(
         target: target(journal),
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         traffic: traffic(machine, policy, now),
-        blocked: journal.blocked.iter().map(Into::into).collect(),
+        blocked: (journal.blocked.iter())
+            .map(|blocked| BlockedRelease {
+                log_file: logs::of(&config.state_dir, &blocked.system)
+                    .map(|path| path.display().to_string()),
+                ..blocked.into()
+            })
+            .collect(),
         holds: journal
             .holds
             .iter()

@@ -196,7 +196,8 @@ impl Worker {
             Effect::Switch(order) => {
                 tokio::spawn(async move {
                     let settings = boot::Settings::new(&tools.config);
-                    let (outcome, log) = switch::switch(&order, &settings).await;
+                    let (outcome, log) =
+                        switch::switch(&order, &settings, &tools.config.state_dir).await;
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()
                     } else {
@@ -254,9 +255,15 @@ pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World
     dead_man::let_finish()
         .await
         .context("cannot look at the dead-man timer")?;
-    let mut world = world::look(state.order())
-        .await
-        .context("cannot look at the robot")?;
+    let mut world = async {
+        let switch = match state.order() {
+            None => SwitchUnit::Gone,
+            Some(order) => switch::look(order, &config.state_dir).await?,
+        };
+        world::look(switch).await
+    }
+    .await
+    .context("cannot look at the robot")?;
     let settings = boot::Settings::new(config);
     if world.switch != SwitchUnit::Running {
         boot::try_secure(&settings, false).await;
@@ -317,7 +324,7 @@ impl Tools {
         if let Err(error) = switch::forget().await {
             tracing::warn!("{error:#}");
         }
-        match world::look(None).await {
+        match world::look(SwitchUnit::Gone).await {
             Ok(world) => self.say(Event::Observed(world)),
             Err(error) => tracing::warn!("{error:#}"),
         }

@@ -1,7 +1,7 @@
 //! Robots that follow a fleet: what becomes of good releases and of bad ones.
 
-use anyhow::Result;
-use serde_json::json;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 use surefoot_tests::{
     Fleet, Toplevel,
     fleet::{CHANNEL, MODEL},
@@ -223,6 +223,50 @@ fn an_update_and_the_way_back_need_no_more_rights_than_the_unit_gives() -> Resul
     robot.until_blocked("1.1", &first)?;
     let refused = "journalctl --unit surefootd.service | grep -i 'permitted\\|denied'";
     assert_eq!(robot.sh(&format!("! {refused}"))?.trim(), "");
+    Ok(())
+}
+
+#[test]
+fn the_whole_log_of_a_switch_that_failed_is_kept_with_the_switchers_own_words() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let kept = |release: &str| {
+        robot.until_blocked(release, &first)?;
+        let of = |status: &Value| {
+            let blocked = status["blocked"].as_array()?;
+            let entry = blocked.iter().find(|it| it["release"] == release)?;
+            Some((entry.to_string(), entry["logFile"].as_str()?.to_owned()))
+        };
+        let status = robot.until_status("the log to be named", |status| of(status).is_some())?;
+        let (evidence, file) = of(&status).context("not named")?;
+        anyhow::Ok((evidence, robot.sh(&format!("cat {file}"))?, file))
+    };
+    // `nixos-rebuild` exits with 1 either way; what the switcher exited with is known all the same.
+    fleet.release(&fleet.toplevel("1.1").expression("checkFails", "true"))?;
+    let (evidence, log, file) = kept("1.1")?;
+    assert!(evidence.contains("refused (exit 1)"), "{evidence}");
+    for said in [&evidence, &log] {
+        assert!(
+            said.contains("the pre-switch check refuses, as asked"),
+            "{said}"
+        );
+    }
+    assert_eq!(
+        robot.sh(&format!("stat -c '%a %U' {file}"))?.trim(),
+        "600 root"
+    );
+    fleet.release(&fleet.toplevel("1.2").expression("activateFails", "true"))?;
+    let (evidence, log, other) = kept("1.2")?;
+    assert!(
+        evidence.contains("the activation script failed (exit 2)"),
+        "{evidence}"
+    );
+    assert!(
+        log.contains("activate fails, as asked") && other != file,
+        "{log}"
+    );
+    // It is named to people.
+    let shown = robot.sh("surefoot status")?;
+    assert!(shown.contains(&file) && shown.contains(&other), "{shown}");
     Ok(())
 }
 

@@ -79,6 +79,10 @@ pub(crate) fn blocked(blocked: &BlockedRelease, style: Style) -> String {
     if blocked.failures.is_empty() {
         tail(&blocked.log, &mut text);
     }
+    if let Some(file) = &blocked.log_file {
+        let words = format!("the whole log of the switch: {}", sanitize(file));
+        let _ = write!(text, "\n           {}", style.faint(&words));
+    }
     text
 }
 

@@ -42,6 +42,7 @@ pub(crate) fn blocked(release: &str) -> BlockedRelease {
             },
         ],
         log: vec!["starting the following units: arm.service".into()],
+        log_file: Some("/var/lib/surefoot/switches/surefoot-trial-1-x.log".into()),
         when: time(60),
     }
 }

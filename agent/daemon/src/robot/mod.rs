@@ -6,6 +6,7 @@ pub(crate) mod health;
 pub(crate) mod network;
 pub(crate) mod nixos;
 pub(crate) mod process;
+pub(crate) mod said;
 pub(crate) mod successor;
 pub(crate) mod systemd;
 pub(crate) mod transient;

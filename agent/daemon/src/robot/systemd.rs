@@ -18,6 +18,9 @@ const LIMITS: Limits = Limits {
     output: 1 << 20,
 };
 
+/// Lines of the journal are cut after this many characters.
+pub(super) const MAX_LINE: usize = 500;
+
 /// systemd would replace `${…}` in a command line by itself: scripts have their own.
 const AS_IT_IS: &str = "--expand-environment=no";
 
@@ -293,10 +296,49 @@ pub(crate) async fn journal(unit: &str) -> Vec<String> {
     journal_lines(&args).await.unwrap_or_else(unread)
 }
 
+/// When the program of a unit was started: microseconds since the kernel was; 0 if systemd does not
+/// know.
+///
+/// # Errors
+/// systemd does not answer.
+pub(super) async fn started(unit: &str) -> anyhow::Result<u64> {
+    const AT: &str = "ExecMainStartTimestampMonotonic";
+    let said = properties(Some(unit), AT).await?;
+    Ok(said.get(AT).and_then(|at| at.parse().ok()).unwrap_or(0))
+}
+
+/// What was said in these units and about them in this boot, as JSON, a line each, with these fields:
+/// the last `limit` bytes, of which the first line may be cut.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) async fn journal_json(
+    units: &[&str],
+    fields: &str,
+    limit: usize,
+) -> anyhow::Result<String> {
+    // What was written just now may still be on its way.
+    let _ = call("journalctl", &["--sync"]).await;
+    let fields = format!("--output-fields={fields}");
+    let mut args = vec!["--boot", "--no-pager", "--output=json", &fields];
+    for unit in units {
+        args.extend(["--unit", unit]);
+    }
+    let limits = Limits {
+        output: limit,
+        ..LIMITS
+    };
+    let ended = program::run(ready("journalctl", &args), limits).await?;
+    if !ended.status.success() {
+        bail!("journalctl: {}", ended.stderr.last_words());
+    }
+    Ok(String::from_utf8_lossy(ended.stdout.end()).into_owned())
+}
+
 /// What `journalctl` prints, in lines of a bearable length.
 async fn journal_lines(args: &[&str]) -> anyhow::Result<Vec<String>> {
     let answer = call("journalctl", args).await?;
-    let short = |line: &str| line.chars().take(500).collect();
+    let short = |line: &str| line.chars().take(MAX_LINE).collect();
     let text = String::from_utf8_lossy(answer.stdout.end());
     Ok(text.lines().map(short).collect())
 }

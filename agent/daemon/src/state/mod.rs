@@ -4,6 +4,7 @@
 mod holds;
 pub(crate) mod journal;
 pub(crate) mod leases;
+pub(crate) mod logs;
 pub(crate) mod reserve;
 pub(crate) mod roots;
 

@@ -7,9 +7,14 @@ pub(crate) mod dead_man;
 
 use crate::{
     boot,
-    robot::{nixos, systemd, world},
+    robot::{
+        nixos,
+        said::{self, NIXOS_REBUILD_UNIT},
+        systemd,
+    },
+    state::logs,
 };
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 use surefoot_base::environment;
 use surefoot_core::{
     resolver::SwitchUnit,
@@ -19,21 +24,52 @@ use surefoot_core::{
 /// How often a running switch is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// The unit that `nixos-rebuild` runs the switcher in (nixpkgs `nixos-rebuild-ng`): it outlives
-/// the program that waits for it, so it has to be ended by name.
-const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
-
 /// How long a switch that is told to stop may take to do so.
 const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
 
 /// Makes a system the profile's, then has a switcher install the boot loader: see there.
 const SET_AND_SWITCH: &str = include_str!("set-and-switch.sh");
 
+/// Looks at the unit of an order. What it said comes with how it ended, and is kept in the state
+/// directory as a file of its own.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn look(order: &Order, state_dir: &Path) -> anyhow::Result<SwitchUnit> {
+    let state = systemd::state(&order.unit).await?;
+    let SwitchUnit::Ended { outcome, .. } = state else {
+        return Ok(state);
+    };
+    let said = said::by_switch(&order.unit).await;
+    let outcome = match outcome {
+        // `nixos-rebuild` answers 1 to everything.
+        Outcome::Refused => said.switcher.unwrap_or(Outcome::Refused),
+        other => other,
+    };
+    let Order { action, system, .. } = order;
+    let text = format!("{action} {system}: {outcome}\n{}", said.text);
+    let (order, state_dir) = (order.clone(), state_dir.to_owned());
+    // Nobody waits for a slow disk.
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = logs::keep(&state_dir, &order, &text) {
+            tracing::warn!("{error:#}");
+        }
+    });
+    Ok(SwitchUnit::Ended {
+        outcome,
+        log: said.last,
+    })
+}
+
 /// Starts the switch of an order, or finds the one that was started before, and waits for its end.
 ///
 /// Never fails: what goes wrong is an [`Outcome`].
-pub(crate) async fn switch(order: &Order, settings: &boot::Settings) -> (Outcome, Vec<String>) {
-    match world::switch_unit(order).await {
+pub(crate) async fn switch(
+    order: &Order,
+    settings: &boot::Settings,
+    state_dir: &Path,
+) -> (Outcome, Vec<String>) {
+    match systemd::state(&order.unit).await {
         Ok(SwitchUnit::Gone) => {
             if let Err(error) = begin(order, settings).await {
                 // systemd may have heard of it all the same, and must not begin it later.
@@ -49,7 +85,7 @@ pub(crate) async fn switch(order: &Order, settings: &boot::Settings) -> (Outcome
         Err(error) => return (Outcome::NotStarted, vec![format!("{error:#}")]),
     }
     loop {
-        match world::switch_unit(order).await {
+        match look(order, state_dir).await {
             Ok(SwitchUnit::Ended { outcome, log }) => {
                 let (outcome, log) = read_back(order, outcome, log, settings);
                 if outcome.activated() && order.action != Action::Test {
@@ -169,7 +205,8 @@ pub(crate) async fn forget() -> anyhow::Result<()> {
     systemd::clear(&units.each_ref().map(String::as_str)).await
 }
 
-/// Ends a switch that still runs, wherever it runs.
+/// Ends a switch that still runs, wherever it runs: the switcher outlives a `nixos-rebuild` that
+/// waits for it, and has to be ended by name.
 ///
 /// # Errors
 /// systemd does not answer.

@@ -1,0 +1,236 @@
+//! What a switch and its switcher said: the journal's lines of the units that it runs in.
+
+use super::systemd;
+use serde::Deserialize;
+use std::{collections::VecDeque, fmt::Write as _, time::Duration};
+use surefoot_base::text;
+use surefoot_core::{health::JOURNAL_LINES, switch::Outcome};
+
+/// The unit that `nixos-rebuild` runs the switcher in (nixpkgs `nixos-rebuild-ng`). It outlives the
+/// program that waits for it, and systemd forgets how it ended.
+pub(crate) const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
+
+/// What systemd says when the main process of a unit has ended, and how
+/// (`SD_MESSAGE_UNIT_PROCESS_EXIT`, sd-messages.h).
+const PROCESS_EXIT: &str = "98e322203f7a4ed290d09fe03c09fe15";
+
+/// How long the journal may take: nobody's way back waits longer for the words of what failed.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much of the end of the journal is read, as JSON, bytes.
+const MAX_READ: usize = 4 << 20;
+
+/// How much of the end of what was said is kept, bytes.
+const MAX_TEXT: usize = 1 << 20;
+
+/// What a switch said, and how its switcher ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// How the switcher ended in the unit of `nixos-rebuild`, if it failed there.
+    pub(crate) switcher: Option<Outcome>,
+    /// The last lines.
+    pub(crate) last: Vec<String>,
+    /// All lines with their times, as many of the last as are kept.
+    pub(crate) text: String,
+}
+
+/// What was said in the unit of a switch, and in that of `nixos-rebuild` since its start. Never
+/// fails: evidence is not worth a fault.
+pub(crate) async fn by_switch(unit: &str) -> Said {
+    let read = async {
+        let since = systemd::started(unit).await?;
+        let lines = systemd::journal_json(&[unit, NIXOS_REBUILD_UNIT], FIELDS, MAX_READ).await?;
+        Ok(read(&lines, since))
+    };
+    let said = tokio::time::timeout(PATIENCE, read)
+        .await
+        .unwrap_or_else(|_| {
+            let limit = PATIENCE.as_secs();
+            Err(anyhow::anyhow!("no answer within {limit} s"))
+        });
+    said.unwrap_or_else(|error| {
+        let words = format!("(its journal cannot be read: {error:#})");
+        Said {
+            switcher: None,
+            text: format!("{words}\n"),
+            last: vec![words],
+        }
+    })
+}
+
+/// What is asked of each line.
+const FIELDS: &str = "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,UNIT,EXIT_CODE,EXIT_STATUS";
+
+/// A line of the journal, as `journalctl --output=json` prints it (systemd.journal-fields(7)).
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "__MONOTONIC_TIMESTAMP")]
+    at: String,
+    #[serde(rename = "MESSAGE")]
+    message: Option<Words>,
+    #[serde(rename = "MESSAGE_ID")]
+    id: Option<Words>,
+    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    who: Option<Words>,
+    #[serde(rename = "_PID")]
+    pid: Option<Words>,
+    #[serde(rename = "UNIT")]
+    unit: Option<Words>,
+    #[serde(rename = "EXIT_CODE")]
+    code: Option<Words>,
+    #[serde(rename = "EXIT_STATUS")]
+    status: Option<Words>,
+}
+
+/// A field: text, or bytes that are no text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    Text(String),
+    Bytes(Vec<u8>),
+    /// Several fields of one name.
+    Other(serde::de::IgnoredAny),
+}
+
+impl Words {
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Self::Other(_) => String::new(),
+        }
+    }
+}
+
+/// Reads the end of what `journalctl` printed, from this time on (microseconds since the kernel
+/// started). The first line may be cut.
+fn read(json: &str, since: u64) -> Said {
+    let (mut lines, mut length) = (VecDeque::new(), 0);
+    let mut said = Said::default();
+    for line in json.lines() {
+        let Ok(line) = serde_json::from_str::<Line>(line) else {
+            continue;
+        };
+        let Some(at) = line.at.parse().ok().filter(|at| *at >= since) else {
+            continue;
+        };
+        let text = |words: Option<Words>| words.map(Words::text).unwrap_or_default();
+        // Only systemd itself is asked: the rest is what somebody says.
+        if text(line.pid) == "1"
+            && text(line.id) == PROCESS_EXIT
+            && text(line.unit) == NIXOS_REBUILD_UNIT
+        {
+            said.switcher = ended(&text(line.code), &text(line.status));
+        }
+        let who = text::escaped(&text(line.who));
+        for words in text(line.message).lines() {
+            let line = (at, who.clone(), text::escaped(words));
+            length += size(&line);
+            lines.push_back(line);
+        }
+        while length > MAX_TEXT
+            && let Some(first) = lines.pop_front()
+        {
+            length -= size(&first);
+        }
+    }
+    let last = lines.len().saturating_sub(JOURNAL_LINES);
+    said.last = (lines.iter().skip(last))
+        .map(|(_, _, words)| words.chars().take(systemd::MAX_LINE).collect())
+        .collect();
+    for (at, who, words) in lines {
+        let (seconds, micros) = (at / 1_000_000, at % 1_000_000);
+        let _ = writeln!(said.text, "[{seconds:5}.{micros:06}] {who}: {words}");
+    }
+    said
+}
+
+/// What a line takes in the text at most: a time has up to 14 digits of seconds.
+fn size((_, who, words): &(u64, String, String)) -> usize {
+    27 + who.len() + words.len()
+}
+
+/// How a process ended, as systemd says it.
+fn ended(code: &str, status: &str) -> Option<Outcome> {
+    let status = status.parse().ok()?;
+    match code {
+        "exited" => Some(Outcome::of_switcher(status)),
+        "killed" | "dumped" => Some(Outcome::Killed(status)),
+        _ => None,
+    }
+}
+
+/// Reads a text as what `journalctl` may print.
+#[cfg(feature = "fuzz")]
+pub(crate) fn fuzz(text: &str) {
+    let said = read(text, 0);
+    assert!(said.last.len() <= JOURNAL_LINES);
+    assert!(said.text.len() <= MAX_TEXT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(pid: &str, unit: &str, status: i32) -> String {
+        format!(
+            r#"{{"__MONOTONIC_TIMESTAMP":"2000001","_PID":"{pid}","UNIT":"{unit}","SYSLOG_IDENTIFIER":"systemd","MESSAGE_ID":"{PROCESS_EXIT}","EXIT_CODE":"exited","EXIT_STATUS":"{status}","MESSAGE":"Main process exited"}}"#
+        )
+    }
+
+    #[test]
+    fn the_switchers_status_is_that_of_its_process_and_not_what_it_says() {
+        let words = r#"{"__MONOTONIC_TIMESTAMP":"2000000","_PID":"7","MESSAGE":"error: Command 'switch-to-configuration' returned non-zero exit status 4."}"#;
+        assert_eq!(read(words, 0).switcher, None);
+        let status = |line: &str| read(&format!("{words}\n{line}\n"), 0).switcher;
+        assert_eq!(
+            status(&exit("1", NIXOS_REBUILD_UNIT, 11)),
+            Some(Outcome::Locked)
+        );
+        // Anybody may say it; and the agent's own unit has its own answer.
+        assert_eq!(status(&exit("7", NIXOS_REBUILD_UNIT, 4)), None);
+        assert_eq!(status(&exit("1", "surefoot-trial-1.service", 4)), None);
+        let killed = exit("1", NIXOS_REBUILD_UNIT, 9).replace("exited\"", "killed\"");
+        assert_eq!(status(&killed), Some(Outcome::Killed(9)));
+        // That of somebody before.
+        assert_eq!(
+            read(&exit("1", NIXOS_REBUILD_UNIT, 4), 2_000_002),
+            Said::default()
+        );
+    }
+
+    #[test]
+    fn what_was_said_is_kept_with_times_and_within_bounds() {
+        let json = concat!(
+            "GE\":\"cut\"}\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"1000000","MESSAGE":"before"}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"3000021","SYSLOG_IDENTIFIER":"activate","MESSAGE":"one\ntwo"}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"3000022","SYSLOG_IDENTIFIER":["a","b"],"MESSAGE":[27,91,255]}"#,
+            "\n",
+            r#"{"__MONOTONIC_TIMESTAMP":"3000023","MESSAGE":null}"#,
+        );
+        let said = read(json, 2_000_000);
+        assert_eq!(said.last, ["one", "two", "\\u{1b}[\u{fffd}"]);
+        let text = "[    3.000021] activate: one\n[    3.000021] activate: two\n\
+                    [    3.000022] : \\u{1b}[\u{fffd}\n";
+        assert_eq!(said.text, text);
+
+        let line = |n: usize| {
+            let words = "x".repeat(2000);
+            format!(r#"{{"__MONOTONIC_TIMESTAMP":"{n}","MESSAGE":"{words}"}}"#)
+        };
+        let said = read(&(0..1000).map(|n| line(n) + "\n").collect::<String>(), 0);
+        assert_eq!(said.last.len(), JOURNAL_LINES);
+        assert_eq!(said.last[0].len(), systemd::MAX_LINE);
+        assert!(said.text.len() <= MAX_TEXT && said.text.len() > MAX_TEXT / 10 * 9);
+        assert!(
+            said.text
+                .lines()
+                .last()
+                .unwrap()
+                .starts_with("[    0.000999]")
+        );
+    }
+}
