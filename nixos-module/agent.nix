@@ -64,6 +64,8 @@ in
     };
 
     environment.etc."surefoot/config.toml".source = configFile;
+    # What the agent of another system has to know of this one: docs/src/formats.md.
+    environment.etc."surefoot/formats.json".source = "${cfg.package}/share/surefoot/formats.json";
     environment.etc."surefoot/root.json" = mkIf (cfg.trustAnchor != null) {
       source = cfg.trustAnchor;
     };

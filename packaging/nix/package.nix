@@ -59,6 +59,7 @@ rustPlatform.buildRustPackage {
   ];
   postInstall = ''
     moveToOutput bin/surefootd "$daemon"
+    install -Dm644 agent/core/formats.json "$daemon/share/surefoot/formats.json"
     for unit in packaging/systemd/*; do
       install -Dm644 "$unit" "$daemon/lib/systemd/system/''${unit##*/}"
       substituteInPlace "$daemon/lib/systemd/system/''${unit##*/}" \

@@ -204,6 +204,9 @@ map unitFile unitFiles
       (robot { services.surefoot.settings.state_dir = "/data/surefoot"; })
       .config.systemd.services.surefootd.serviceConfig.ReadWritePaths
   ))
+  (equal "a system says what its agent reads" config.environment.etc."surefoot/formats.json".source
+    "${config.services.surefoot.package}/share/surefoot/formats.json"
+  )
   (equal "the trust anchor is installed" config.environment.etc."surefoot/root.json".source
     "/etc/nixos/root.json"
   )

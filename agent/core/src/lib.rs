@@ -13,12 +13,13 @@
 //!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
-//! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]), and what a look at the robot gave: [`health`].
+//! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]), and what a look at the robot gave: [`health`].
 
 pub mod closure;
 pub mod distrust;
 pub mod events;
 pub mod foreign;
+pub mod formats;
 pub mod gate;
 pub mod hash;
 pub mod health;

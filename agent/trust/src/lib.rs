@@ -42,4 +42,4 @@ pub use editor::Editor;
 pub use error::Error;
 pub use keyring::{Keyring, Passphrase};
 pub use limits::Limits;
-pub use storage::cached_targets;
+pub use storage::{STORED_AS, cached_targets};

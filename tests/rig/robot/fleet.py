@@ -94,6 +94,7 @@ class StandIn:
             os.chmod(files + "/bin/surefootd", 0o755)
         for unit in os.listdir(SOURCE / "packaging/systemd"):
             shutil.copy(f"{SOURCE}/packaging/systemd/{unit}", files + "/units/")
+        shutil.copy(f"{SOURCE}/agent/core/formats.json", files)
         return output(RIG / "toplevel/build", "--agent", self.farm, files, revision)
 
     def part(self, kind: str, version: str) -> str:

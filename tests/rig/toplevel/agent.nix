@@ -1,7 +1,7 @@
 # The agent as a package: its programs and units, the units pointing at the programs.
 {
   busybox,
-  # A directory with bin/surefootd, bin/surefoot and units/*.
+  # A directory with bin/surefootd, bin/surefoot, units/*, and perhaps formats.json.
   files,
   # Makes another package of the same programs: an update of the agent itself.
   revision ? "1",
@@ -18,6 +18,10 @@ derivation {
       b=$busybox/bin/busybox
       $b mkdir -p $out/lib/systemd/system
       $b cp -R $files/bin $out/bin
+      if [ -e $files/formats.json ]; then # agents of before it have none
+        $b mkdir -p $out/share/surefoot
+        $b cp $files/formats.json $out/share/surefoot
+      fi
       for unit in $files/units/*; do
         $b sed "s|/usr/bin/|$out/bin/|" $unit >$out/lib/systemd/system/''${unit##*/}
       done

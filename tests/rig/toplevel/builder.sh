@@ -138,3 +138,9 @@ if [ -n "$etc" ]; then
   cp -R "$etc/." "$out/etc/"
   chmod -R u+w "$out/etc"
 fi
+# What the agent reads, unless the test says something else.
+formats=share/surefoot/formats.json
+if [ -n "${extra:-}" ] && [ -e "$extra/$formats" ] && ! [ -e "$out/etc/surefoot/formats.json" ]; then
+  mkdir -p "$out/etc/surefoot"
+  ln -s "$extra/$formats" "$out/etc/surefoot/"
+fi

@@ -65,7 +65,8 @@ impl Farm {
             (program, metadata.len(), metadata.modified()?).hash(&mut hasher);
         }
         let recipe = std::fs::read(rig::program("toplevel/agent.nix"))?;
-        (&units, revision, recipe, rig::rootfs()?).hash(&mut hasher);
+        let formats = std::fs::read(rig::source().join("agent/core/formats.json"))?;
+        (&units, revision, recipe, &formats, rig::rootfs()?).hash(&mut hasher);
         let known = rig::cache().join(format!("agents/{:016x}", hasher.finish()));
         if let Ok(path) = std::fs::read_to_string(&known)
             && self.root.join(path.trim_start_matches('/')).exists()
@@ -95,6 +96,7 @@ impl Farm {
         for (name, text) in &units {
             std::fs::write(files.path().join("units").join(name), text)?;
         }
+        std::fs::write(files.path().join("formats.json"), formats)?;
         let path = rig::run(
             rig::leashed(rig::program("toplevel/build"))
                 .arg("--agent")

@@ -104,6 +104,40 @@ fn a_failed_activation_is_reverted() -> Result<()> {
 }
 
 #[test]
+fn a_system_whose_agent_could_not_read_what_this_one_writes_is_not_tried() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let etc = tempfile::tempdir()?;
+    std::fs::create_dir(etc.path().join("surefoot"))?;
+    let with = |name: &str, said: &str| {
+        std::fs::write(etc.path().join("surefoot/formats.json"), said)?;
+        fleet.release(&fleet.toplevel(name).etc(etc.path()))
+    };
+    for (name, said, words) in [
+        (
+            "1.1",
+            r#"{"journal": [2]}"#,
+            "reads format 2 of the journal",
+        ),
+        ("1.2", "torn", "cannot be read"),
+    ] {
+        with(name, said)?;
+        let blocked = robot.until_blocked(name, &first)?;
+        assert_eq!(blocked["cause"], "unfit");
+        assert!(blocked["why"].to_string().contains(words), "{blocked:#}");
+    }
+    assert_eq!(
+        robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")?,
+        "0"
+    );
+    let both = with("1.3", r#"{"journal": [1, 2], "weather": "fine"}"#)?;
+    robot.until_confirmed(&both)?;
+    // What the agent's package says of itself is where the next agent looks.
+    let said = robot.sh(&format!("cat {first}/etc/surefoot/formats.json"))?;
+    assert!(said.contains("\"journal\": [1]"), "{said}");
+    Ok(())
+}
+
+#[test]
 fn robots_without_store_path_in_their_nixos_rebuild_are_updated_too() -> Result<()> {
     for flavour in ["old", "none"] {
         let make = |toplevel: Toplevel| toplevel.text("nixosRebuild", flavour);

@@ -7,8 +7,10 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
 };
+use surefoot_base::file;
 use surefoot_core::{
     StorePath,
+    formats::{self, Formats},
     journal::Journal,
     reboot::{self, BootParts},
     release::RebootPolicy,
@@ -127,7 +129,28 @@ pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
             ));
         }
     }
-    missing_parts(Path::new(&new.to_string()))
+    let toplevel = PathBuf::from(new.to_string());
+    missing_parts(&toplevel).or_else(|| lost_on(&toplevel))
+}
+
+/// Why the agent of a system could not go on from what this one writes, if so: then neither the trial
+/// nor a later way back would know what this robot remembers.
+fn lost_on(toplevel: &Path) -> Option<String> {
+    let path = toplevel.join(formats::FILE);
+    let said = match file::read_if_there(&path, formats::MAX_BYTES) {
+        Ok(None) => Ok(Formats::default()),
+        Ok(Some(bytes)) => Formats::parse(&bytes).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match said {
+        Ok(said) => {
+            (Formats::ours().lost_on(&said)).map(|why| format!("{}: {why}", toplevel.display()))
+        }
+        Err(why) => Some(format!(
+            "{} cannot be read ({why}): nobody knows whether its agent reads what this one writes",
+            path.display()
+        )),
+    }
 }
 
 /// Fails early, with words, where the robot lacks what every switch needs.
@@ -146,6 +169,31 @@ fn missing_parts(toplevel: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_does_not_read_what_this_one_writes_is_not_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(formats::FILE);
+        assert_eq!(lost_on(dir.path()), None);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let said = |text: &[u8]| {
+            fs::write(&file, text).unwrap();
+            lost_on(dir.path())
+        };
+        assert_eq!(said(br#"{"journal": [2, 1], "weather": "fine"}"#), None);
+        assert!(
+            said(br#"{"journal": [2]}"#)
+                .unwrap()
+                .contains("format 2 of the journal")
+        );
+        let large = vec![b' '; usize::try_from(formats::MAX_BYTES).unwrap() + 1];
+        for damaged in [b"".as_slice(), b"\0", &large] {
+            assert!(said(damaged).unwrap().contains("cannot be read"));
+        }
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        assert!(lost_on(dir.path()).unwrap().contains("cannot be read"));
+    }
 
     #[test]
     fn leftovers_are_lists_that_nobody_works_on() {

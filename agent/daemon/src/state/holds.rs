@@ -17,7 +17,7 @@ use surefoot_core::{
 const DIR: &str = "holds";
 
 /// First word of a file.
-const MAGIC: &str = "surefoot-hold-1";
+pub(super) const MAGIC: &str = "surefoot-hold-1";
 
 /// Files above this size are not read, bytes: a hold has an owner and a reason of one line.
 const MAX_BYTES: u64 = 1 << 20;

@@ -277,7 +277,7 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::{hold::Hold, machine::state::State};
+    use surefoot_core::{formats::Formats, hold::Hold, machine::state::State};
 
     fn kept(dir: &Path, units: u64) -> Journal {
         let mut state = StateDir::open(dir, 0).unwrap();
@@ -285,6 +285,25 @@ mod tests {
         journal.units = units;
         state.save(&journal).unwrap();
         journal
+    }
+
+    #[test]
+    fn systems_name_the_formats_that_are_written() {
+        let Formats {
+            journal,
+            hold,
+            trust,
+        } = Formats::ours();
+        for (magic, what, named) in [
+            (NAMES.magic, "journal", journal),
+            (holds::MAGIC, "hold", hold),
+            (surefoot_trust::STORED_AS, "trust", trust),
+        ] {
+            let mut named = named
+                .iter()
+                .map(|format| format!("surefoot-{what}-{format}"));
+            assert!(named.any(|named| magic == named), "{magic}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod slots;
 mod target_cache;
 
+pub use slots::MAGIC as STORED_AS;
 #[cfg(feature = "fuzz")]
 pub(crate) use slots::OneSlot;
 pub(crate) use slots::{Found, Slots, TrustedState, disk};

@@ -19,8 +19,11 @@ use surefoot_http::headers::Validators;
 /// its content.
 const MAX_SLOT_BYTES: u64 = 256 << 20;
 
+/// First word of each slot, with the number of the format.
+pub const MAGIC: &str = "surefoot-trust-2";
+
 const NAMES: Names = Names {
-    magic: "surefoot-trust-2",
+    magic: MAGIC,
     slots: ["trusted.0", "trusted.1"],
     temporary: "trusted.new",
     size: 32 << 10,
