@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_api::Knowledge;
 use surefoot_core::{
+    closure::SignaturePolicy,
     gate::Stage,
     machine::{Effect, Event, Unserved, state::State},
     reboot,
@@ -362,7 +363,7 @@ impl Tools {
 
     /// Whether a system can be tried as the robot stands now, and how.
     async fn inspect(&self, target: &Target) -> anyhow::Result<Event> {
-        let Some(_held) = fetching::hold(&self.config, &target.system).await? else {
+        let Some(mut held) = fetching::hold(&self.config, &target.system).await? else {
             tracing::warn!(system = %target.system, "it is not in the store any more");
             return Ok(Event::Vanished);
         };
@@ -376,6 +377,15 @@ impl Tools {
                 successor::refuses(&target.system, &current, target.moves, &self.room()).await?
             }
             why => why,
+        };
+        let unfit = match unfit {
+            None if self.config.fetch.signatures == SignaturePolicy::Nix => {
+                let known = held.path_info(&target.system).await?;
+                known.and_then(|known| {
+                    successor::unbelieving(&target.system, &current, &known, target.moves)
+                })
+            }
+            unfit => unfit,
         };
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),

@@ -2,23 +2,22 @@
 //!
 //! Source: Nix `src/libstore/path-info.cc` (`ValidPathInfo::fingerprint`: what a signature covers).
 
+use crate::nix_daemon::ValidPath;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use data_encoding::BASE64;
 use std::str::FromStr;
 use surefoot_base::text::shown;
-use surefoot_core::closure::PathInfo;
+use surefoot_core::{Sha256, StorePath, closure::PathInfo};
 
 /// What a Nix signature covers: `1;path;narHash;narSize;references`, full paths, sorted.
 #[must_use]
 pub fn fingerprint(info: &PathInfo) -> String {
-    let references: Vec<String> = info.references.iter().map(ToString::to_string).collect();
-    format!(
-        "1;{};{};{};{}",
-        info.path,
-        info.nar_hash,
-        info.nar_size,
-        references.join(",")
-    )
+    covered(&info.path, &info.nar_hash, info.nar_size, &info.references)
+}
+
+fn covered(path: &StorePath, nar_hash: &Sha256, nar_size: u64, references: &[StorePath]) -> String {
+    let references: Vec<String> = references.iter().map(ToString::to_string).collect();
+    format!("1;{path};{nar_hash};{nar_size};{}", references.join(","))
 }
 
 /// A public key of a binary cache, `NAME:BASE64`, as in `trusted-public-keys` of `nix.conf`.
@@ -55,8 +54,18 @@ impl PublicKey {
     /// itself. Signatures that cannot be read count as absent.
     #[must_use]
     pub fn signed(&self, info: &PathInfo) -> bool {
-        let message = fingerprint(info);
-        info.signatures.iter().any(|signature| {
+        self.made_one_of(&info.signatures, &fingerprint(info))
+    }
+
+    /// As [`PublicKey::signed`], of what a store knows of a path.
+    #[must_use]
+    pub fn signed_valid(&self, path: &StorePath, info: &ValidPath) -> bool {
+        let message = covered(path, &info.nar_hash, info.nar_size, &info.references);
+        self.made_one_of(&info.signatures, &message)
+    }
+
+    fn made_one_of(&self, signatures: &[String], message: &str) -> bool {
+        signatures.iter().any(|signature| {
             signature
                 .split_once(':')
                 .filter(|(name, _)| *name == self.name)

@@ -157,3 +157,32 @@ fn a_release_that_would_lead_the_robot_elsewhere_is_tried_only_if_that_is_meant(
     robot.until_confirmed(&next)?;
     Ok(())
 }
+
+#[test]
+fn a_release_whose_nix_daemon_would_import_nothing_is_never_tried() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let right = robot.sh("cut -d= -f2- /etc/nix/robot.conf")?;
+    let other = "other-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let file = "nix/nix.conf";
+    for (name, keys, said) in [
+        ("other", other, "none of the trusted-public-keys"),
+        (
+            "malformed",
+            "fleet-1:AAAA",
+            "'fleet-1:AAAA', which is not a key",
+        ),
+    ] {
+        let brought = etc(&[(file, &format!("trusted-public-keys = {keys}\n"))])?;
+        fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
+        let blocked = robot.until_blocked(name, &first)?;
+        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+        assert!(blocked.to_string().contains(said), "{blocked:#}");
+        undisturbed(&robot)?;
+    }
+    // Keys change one after the other.
+    let both = format!("trusted-public-keys = {other}\nextra-trusted-public-keys = {right}\n");
+    let brought = etc(&[(file, &both)])?;
+    let good = fleet.release(&fleet.toplevel("both").etc(brought.path()))?;
+    robot.until_confirmed(&good)?;
+    Ok(())
+}

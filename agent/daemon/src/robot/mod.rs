@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod health;
 pub(crate) mod network;
+mod nix_conf;
 pub(crate) mod nixos;
 pub(crate) mod process;
 pub(crate) mod said;

@@ -4,6 +4,7 @@
 //! together is asked of the program that would have to start with them, and before anything is touched.
 
 use super::{
+    nix_conf,
     process::{self, Failed},
     transient::How,
 };
@@ -19,6 +20,7 @@ use std::{
 };
 use surefoot_base::{environment, file, text};
 use surefoot_core::StorePath;
+use surefoot_store::nix_daemon::ValidPath;
 
 const ETC: &str = "/etc";
 const UNIT: &str = "surefootd.service";
@@ -157,6 +159,40 @@ fn refusal(failed: &Failed) -> Option<String> {
     Some(lines.join("; "))
 }
 
+/// Why a Nix daemon with the new system's `nix.conf` would import nothing more for this fleet, if so:
+/// it could not read its keys, or none of them signed this very system, although one of the present
+/// keys did. `moves`: keys that are all new are meant.
+pub(crate) fn unbelieving(
+    new: &StorePath,
+    current: &StorePath,
+    known: &ValidPath,
+    moves: bool,
+) -> Option<String> {
+    let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
+    let (new_etc, current_etc) = (etc(new), etc(current));
+    let layers = Layers {
+        etc: ETC.as_ref(),
+        new: &new_etc,
+        current: &current_etc,
+    };
+    let file = Path::new(ETC).join("nix/nix.conf");
+    let present = nix_conf::keys(&file, Path::to_owned)?;
+    let keys = nix_conf::keys(&file, |path| layers.will_be(path))?;
+    if let (None, Some(key)) = (present.malformed(), keys.malformed()) {
+        return Some(format!(
+            "the trusted-public-keys of {new} hold '{key}', which is not a key: its Nix daemon would import nothing"
+        ));
+    }
+    let lost =
+        !moves && known.ca.is_none() && present.believe(new, known) && !keys.believe(new, known);
+    lost.then(|| {
+        format!(
+            "none of the trusted-public-keys of {new} signed {new} itself: its Nix daemon would import nothing \
+             that is signed as this release is; if that is meant, publish it with --moves"
+        )
+    })
+}
+
 /// A refusal, unless this agent refuses what is there now as well.
 fn judged(
     before: Result<config::Config, ConfigError>,
@@ -235,6 +271,17 @@ impl Layers<'_> {
             self.etc.join(file)
         };
         Ok(Ok((main, drop_ins)))
+    }
+
+    /// What will lie at a place in /etc; elsewhere, what lies there.
+    fn will_be(&self, path: &Path) -> PathBuf {
+        let fresh = path
+            .strip_prefix(self.etc)
+            .map(|within| self.new.join(within));
+        fresh
+            .ok()
+            .filter(|fresh| fresh.exists())
+            .unwrap_or_else(|| path.to_owned())
     }
 
     /// Whether a file in /etc is the robot's own: no system brought it, so none takes it away.
