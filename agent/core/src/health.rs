@@ -102,6 +102,17 @@ impl Report {
         self.failures.is_empty() && self.pending.is_empty()
     }
 
+    /// The same, where the repository need not be reached now: the network is judged at the deadline,
+    /// and only by what the system before reaches.
+    #[must_use]
+    pub fn with_network_pending(mut self) -> Self {
+        let mut network: Vec<Failure> = (self.failures)
+            .extract_if(.., |f| f.check == Check::ManifestServer)
+            .collect();
+        self.pending.append(&mut network);
+        self
+    }
+
     /// What is not as it should be in one line, for people.
     #[must_use]
     pub fn summary(&self) -> String {

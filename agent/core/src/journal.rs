@@ -6,6 +6,7 @@
 
 use crate::{
     StorePath,
+    disturbance::Disturbances,
     foreign::{self, Foreign},
     hold::Hold,
     machine::state::{Cause, Evidence, Generation, State},
@@ -55,13 +56,16 @@ pub struct Journal {
     /// Releases that failed here and are not tried again.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
-    /// A release that failed only in reaching the repository. The next poll, from the system before,
-    /// tells whose fault that was.
+    /// A release that failed only in reaching the repository. Whether the system before reaches it
+    /// again tells whose fault that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Blocked>,
-    /// Trials that ended without a verdict.
+    /// Trials that ended with nothing but a doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
+    /// How often the robot was disturbed by what was begun with last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbances: Option<Disturbances>,
     /// A system that failed and that the profile still names, since the way back could not put the
     /// boot entries in order. That is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -134,7 +138,8 @@ pub struct Blocked {
     pub since: Option<Timestamp>,
 }
 
-/// Trials of one release that a restart of the robot ended before a verdict.
+/// Trials of one release that did not reach the repository, which the system before reached again; or
+/// that another version of the agent began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempts {
@@ -202,6 +207,7 @@ impl Default for Journal {
             blocked: Vec::new(),
             suspect: None,
             attempts: None,
+            disturbances: None,
             left_in_profile: None,
             holds: Vec::new(),
             history: Vec::new(),

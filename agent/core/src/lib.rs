@@ -17,6 +17,7 @@
 
 pub mod closure;
 pub mod distrust;
+pub mod disturbance;
 pub mod events;
 pub mod foreign;
 pub mod formats;

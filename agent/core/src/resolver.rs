@@ -7,7 +7,7 @@
 use crate::{
     StorePath,
     journal::Journal,
-    machine::state::{Cause, Committing, Mode, Phase, Reverting, State, Trial},
+    machine::state::{Cause, Committing, Mode, Origin, Phase, Reverting, State, Trial},
     switch::{Action, Outcome},
     time::BootId,
 };
@@ -225,7 +225,10 @@ fn commit(committing: &Committing, world: &World) -> Resolution {
         SwitchUnit::Gone => {
             let there = world.current.as_ref() == Some(&committing.goal.system);
             let reboot = committing.reboot;
-            if committing.order.action == Action::Boot && !there && !reboot {
+            // What was proven runs, unless the robot restarted; then it has to be proven anew.
+            let lost = committing.order.action == Action::Boot && !reboot
+                || committing.origin == Origin::Trial;
+            if lost && !there {
                 Resolution::CommitLost
             } else {
                 Resolution::CommitAgain {

@@ -101,7 +101,8 @@ pub enum Outcome {
     /// Exit 1: a pre-switch check, a switch inhibitor, the boot loader or the switcher itself
     /// failed.
     Refused,
-    /// Exit 11 (`EAGAIN`): another switch holds the lock; nothing was done.
+    /// Exit 11 (`EAGAIN`): another switch holds the lock, or the unit of somebody's `nixos-rebuild` is
+    /// still there; nothing was done.
     Locked,
     /// Exit 100: the new system's init cannot be reached without a reboot; nothing was activated.
     NeedsReboot,
@@ -139,6 +140,14 @@ impl Outcome {
     }
 }
 
+impl Outcome {
+    /// Whether nothing that runs was touched: the switcher gave up before it activated anything.
+    #[must_use]
+    pub const fn touched_nothing(&self) -> bool {
+        matches!(self, Self::Refused | Self::Locked | Self::NotStarted)
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,7 +157,9 @@ impl fmt::Display for Outcome {
             Self::Refused => {
                 f.write_str("a pre-switch check, an inhibitor or the boot loader refused (exit 1)")
             }
-            Self::Locked => f.write_str("another switch is running (exit 11)"),
+            Self::Locked => f.write_str(
+                "another switch is running, or the unit of somebody's nixos-rebuild is still there",
+            ),
             Self::NeedsReboot => f.write_str("the new init needs a reboot (exit 100)"),
             Self::Failed(code) => write!(f, "the switch failed (exit {code})"),
             Self::Killed(signal) => write!(f, "the switch was killed by signal {signal}"),

@@ -5,9 +5,10 @@ use surefoot_core::{
     StorePath,
     gate::Closed,
     health::{Check, Failure, Report},
-    machine::{Effect, Event, Guards},
+    machine::{Effect, Event, Guards, state::State},
     reboot::Reason,
     release::Target,
+    switch::Purpose,
 };
 
 impl Robot {
@@ -48,7 +49,16 @@ impl Robot {
                 let event = self.aim(system, &previous, within);
                 self.will_answer(event);
             }
-            Effect::Switch(order) => self.switch(order),
+            Effect::Switch(order) => {
+                let is_new = self
+                    .unit
+                    .as_ref()
+                    .is_none_or(|(unit, _)| *unit != order.unit);
+                if is_new && order.unit.starts_with(Purpose::Trial.prefix()) {
+                    self.witness.is_disturbed(&order.system);
+                }
+                self.switch(order);
+            }
             Effect::StopSwitch(unit) => {
                 self.pending
                     .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
@@ -61,7 +71,12 @@ impl Robot {
                 self.lost_reboots -= 1;
                 self.log.note("it does not reboot");
             }
-            Effect::Reboot(_) => self.power_cut(),
+            Effect::Reboot(_) => {
+                if let State::Trial(trial) = &self.journal.state {
+                    self.witness.is_disturbed(&trial.system);
+                }
+                self.power_cut();
+            }
             Effect::Renew => self.renew = self.renews && self.agent_of != self.current,
         }
     }

@@ -28,6 +28,9 @@ impl Robot {
         if self.default != *previous {
             return Event::AimFailed(format!("the boot loader's default is {}", self.default));
         }
+        if self.read_only {
+            return Event::AimFailed("the boot loader cannot be written".into());
+        }
         self.trace = Trace::default();
         self.boot_guard = Some((system.clone(), within));
         if self.struck() {

@@ -114,7 +114,7 @@ pub const ALL: &[Property] = &[
     Property {
         name: "failed-is-remembered",
         promise: "What was reverted is blocked, or suspected until the repository was reached, or \
-                  counted.",
+                  told as interrupted.",
         check: Check::Change(failed_is_remembered),
     },
     Property {
@@ -160,6 +160,19 @@ pub const ALL: &[Property] = &[
         promise: "Left alone, a release is tried and the robot rebooted no more often than the \
                   counters allow.",
         check: Check::Rest(trials_are_bounded),
+    },
+    Property {
+        name: "disturbances-are-bounded",
+        promise: "Within a day of running the robot is disturbed by one system no more often than the \
+                  configuration allows, unless a person asks.",
+        check: Check::Effect(disturbances_are_bounded),
+    },
+    Property {
+        name: "only-its-own-fault-blocks",
+        promise: "No release is blocked because the power went, the boot could not be prepared, the \
+                  loader lost it, somebody else switched, or the loader could not be written; nor \
+                  because the repository was out of reach of every system.",
+        check: Check::Change(only_its_own_fault_blocks),
     },
     Property {
         name: "rollback-is-done",
@@ -513,16 +526,50 @@ fn failed_is_remembered(_: &Robot, change: &Change<'_>) -> Verdict {
         confirmed.is_some_and(|confirmed| confirmed.system == target.system)
             || after.blocked(target).is_some()
             || after.suspect.iter().any(|s| is(&s.release, &s.system))
-            || after.attempts.iter().any(|a| {
-                let count = |journal: &Journal| {
-                    let attempts = journal.attempts.as_ref();
-                    let seen = attempts.filter(|a| is(&a.release, &a.system));
-                    seen.map_or(0, |a| a.count)
-                };
-                is(&a.release, &a.system) && count(after) > count(before)
+            || after.history.last().is_some_and(|record| {
+                let release = record.release.as_ref();
+                record.what == What::Interrupted
+                    && release.is_some_and(|release| is(release, &record.system))
             }),
         || format!("the trial of {} leaves no trace", target.release),
     )
+}
+
+fn disturbances_are_bounded(robot: &Robot, effect: &Effect) -> Verdict {
+    let begins = match (effect, robot.state()) {
+        (Effect::Switch(order), State::Trial(trial)) => {
+            trial.mode == Mode::Live && order.action == Action::Test
+        }
+        (Effect::Reboot(_), State::Trial(trial)) => trial.mode == Mode::Boot,
+        _ => false,
+    };
+    let times = robot.witness.times_today(robot.state().next());
+    must(!begins || times <= robot.policy.disturbances, || {
+        format!("it is disturbed again, {times} times today")
+    })
+}
+
+fn only_its_own_fault_blocks(_: &Robot, change: &Change<'_>) -> Verdict {
+    let runs_before = !matches!(change.before.state, State::Trial(_) | State::Committing(_));
+    let reached = runs_before && matches!(change.event, Event::Polled(_));
+    let counted = change.before.attempts.as_ref().map_or(1, |a| a.count + 1);
+    for blocked in &change.after().blocked {
+        if change.before.blocked.contains(blocked) {
+            continue;
+        }
+        let evidence = &blocked.evidence;
+        must(evidence.is_verdict(), || {
+            format!(
+                "release {} is blocked: {}",
+                blocked.release, evidence.message
+            )
+        })?;
+        must(
+            !evidence.blames_the_repository() || reached && counted >= change.policy.trial_attempts,
+            || format!("release {} is blocked for the network", blocked.release),
+        )?;
+    }
+    Ok(())
 }
 
 fn confirmed_by_health(robot: &Robot, change: &Change<'_>) -> Verdict {
@@ -645,8 +692,9 @@ fn ends_on_confirmed(robot: &Robot) -> Verdict {
 
 fn trials_are_bounded(robot: &Robot) -> Verdict {
     let witness = &robot.witness;
-    // Live, then by booting.
-    let most = 2 * robot.policy.trial_attempts;
+    // Live, then by booting, and again for each doubt; and what is nobody's fault.
+    let disturbances = u32::try_from(robot.policy.disturbances).unwrap_or(u32::MAX);
+    let most = 2 * robot.policy.trial_attempts + 1 + disturbances;
     for ((release, _), trials) in &witness.trials {
         must(*trials <= most, || {
             format!("{release} was tried {trials} times")

@@ -59,6 +59,7 @@ pub fn policy() -> Policy {
         switch_timeout: Duration::from_secs(900),
         boot_deadline: Duration::from_secs(600),
         trial_attempts: 3,
+        disturbances: 3,
         commit_attempts: 3,
         revert_attempts: 3,
         retry_delay: Duration::from_secs(10),
@@ -134,6 +135,10 @@ pub struct Robot {
     pub lost_reboots: u32,
     /// What becomes of systems that are booted, if they do not do well.
     pub fates: BTreeMap<StorePath, Fate>,
+    /// Whether somebody else holds the switcher's lock.
+    pub locked: bool,
+    /// Whether the boot loader cannot be written.
+    pub read_only: bool,
     /// Why boot trials are impossible here.
     pub no_boot: Option<String>,
     /// Whether what was fetched will be gone when it is looked at.
@@ -212,6 +217,8 @@ impl Robot {
             lost_one_shots: 0,
             lost_reboots: 0,
             fates: BTreeMap::new(),
+            locked: false,
+            read_only: false,
             no_boot: None,
             collected: false,
             unfit: BTreeSet::new(),

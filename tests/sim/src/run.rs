@@ -86,6 +86,8 @@ impl Run {
         let mut robot = Robot::new();
         robot.chance = Chance::new(chance.next());
         robot.renews = true;
+        // Lives are short.
+        robot.policy.disturbances = 1;
         robot.policy.drift = chance.pick(&[
             DriftPolicy::Report,
             DriftPolicy::Report,
@@ -207,7 +209,15 @@ impl Run {
                 self.robot.collect_garbage(old);
             }
             82..86 => self.meddle(),
-            86..90 => self.robot.refused_saves = 1 + self.few(20),
+            86..88 => self.robot.refused_saves = 1 + self.few(20),
+            88..89 => {
+                self.robot.witness.excuses();
+                self.robot.locked ^= true;
+            }
+            89..90 => {
+                self.robot.witness.excuses();
+                self.robot.read_only ^= true;
+            }
             90..92 => self.robot.lost_one_shots = self.few(3),
             92..94 => self.robot.lost_reboots = self.few(2),
             94..96 => self.robot.collected = true,
@@ -373,6 +383,8 @@ impl Run {
         robot.lost_reboots = 0;
         robot.collected = false;
         robot.no_boot = None;
+        robot.locked = false;
+        robot.read_only = false;
         robot.outage = false;
         robot.closed.clear();
         robot.outcomes.clear();

@@ -12,7 +12,9 @@ use surefoot_core::{
     lease::{Holder, Required},
     machine::{Answer, Effect, Event, Request},
     release::Name,
+    switch::{Outcome, Purpose},
     time::Instant,
+    traffic::DAY,
 };
 
 /// A release and the system that it brings: with another system, it is another release.
@@ -53,6 +55,10 @@ pub struct Witness {
     leases: BTreeMap<Name, Said>,
     gates: BTreeMap<Stage, bool>,
     healthy: Option<(StorePath, Instant)>,
+    /// How long the robot has run, all boots together, and up to when in this one that is counted.
+    uptime: (Duration, Instant),
+    /// What the robot was disturbed by last, and when, on that clock.
+    disturbed: Option<(StorePath, Vec<Duration>)>,
     /// Releases that failed here.
     pub(crate) failed: BTreeSet<Brought>,
     /// Trials of each release, undisturbed.
@@ -80,8 +86,33 @@ impl Witness {
         self.healthy = None;
     }
 
+    /// The robot is disturbed by this system.
+    pub(crate) fn is_disturbed(&mut self, by: &StorePath) {
+        let now = self.uptime.0;
+        match &mut self.disturbed {
+            Some((before, times)) if before == by => times.push(now),
+            other => *other = Some((by.clone(), vec![now])),
+        }
+    }
+
+    /// How often it was disturbed by this system within a day of running.
+    pub(crate) fn times_today(&self, by: Option<&StorePath>) -> usize {
+        let mut disturbed = self.disturbed.iter();
+        let times = disturbed.find(|(before, _)| Some(before) == by);
+        let today = |time: &&Duration| self.uptime.0 - **time < DAY;
+        times.map_or(0, |(_, times)| times.iter().filter(today).count())
+    }
+
+    fn time_passes(&mut self, now: Instant) {
+        let (uptime, until) = &mut self.uptime;
+        *uptime += now.since(*until);
+        *until = now;
+    }
+
     /// The robot has booted: nothing that was said holds, nothing that was asked was answered.
     pub(crate) fn boots(&mut self, now: Instant) {
+        self.time_passes(now);
+        self.uptime.1 = Instant::default();
         let lasts = |hold: &Hold| hold.until.is_none_or(|until| now < until);
         self.holds.retain(|_, hold| lasts(hold));
         self.leases.clear();
@@ -101,7 +132,20 @@ impl Witness {
 
     /// The agent is told something.
     pub(crate) fn sees(&mut self, event: &Event, now: Instant, current: &StorePath) {
+        self.time_passes(now);
         match event {
+            Event::SwitchEnded {
+                outcome: Outcome::Locked | Outcome::NeedsReboot,
+                unit,
+                ..
+            } if unit.starts_with(Purpose::Trial.prefix()) => {
+                // Nothing was done.
+                if let Some((_, times)) = &mut self.disturbed {
+                    times.pop();
+                }
+            }
+            // A person says go. The agent may end right after it has written that down.
+            Event::Asked(Request::Update) => self.disturbed = None,
             Event::Gates { stage, closed } => {
                 self.gates.insert(*stage, closed.is_empty());
             }

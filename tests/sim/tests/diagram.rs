@@ -35,7 +35,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
             r.unfit.insert(system('b'));
         },
         &|r| {
-            r.outcomes.insert(system('b'), Outcome::Locked);
+            r.locked = true;
         },
         &|r| {
             r.outcomes.insert(system('b'), Outcome::Refused);
@@ -69,7 +69,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
         &|r| r.feed(Event::Polled(None.into())),
         &|r| {
             if r.state().name() == "committing" {
-                r.outcomes.insert(system('b'), Outcome::Refused);
+                r.outcomes.insert(system('b'), Outcome::Failed(7));
             }
         },
     ];
@@ -87,6 +87,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
                 }
                 disturb(&mut robot);
                 robot.start();
+                robot.locked = false;
                 robot.settle();
                 all.append(&mut robot.transitions);
             }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 use surefoot_core::{
     RollbackTo,
+    gate::Stage,
     journal::{Journal, Loss, MAX_HOLDS, Seen, What},
     machine::{
         AfterLoss, DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
@@ -153,19 +154,24 @@ fn every_exit_code_is_understood() {
 }
 
 #[test]
-fn a_lock_that_is_held_is_no_verdict_but_not_for_ever() {
+fn a_lock_that_is_held_is_waited_for_without_a_limit() {
     let mut robot = robot();
-    robot.outcomes.insert(system('b'), Outcome::Locked);
-    update_to(&mut robot, 'b');
-    assert_eq!(robot.journal.attempts.as_ref().unwrap().count, 1);
-    assert_eq!(last(&robot), What::Interrupted);
-    for _ in 0..3 {
-        update_to(&mut robot, 'b');
+    robot.locked = true;
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    for _ in 0..500 {
+        robot.advance();
     }
-    assert_eq!(
-        robot.journal.blocked(&release('b')).unwrap().evidence.cause,
-        Cause::Interrupted
-    );
+    assert_eq!(robot.state().name(), "ready");
+    let problem = robot.machine.as_ref().unwrap().problem().unwrap();
+    assert!(problem.contains("another switch is running"), "{problem}");
+    assert_eq!(robot.journal.blocked, []);
+    assert_eq!(robot.journal.attempts, None);
+    assert_eq!(robot.journal.disturbances, None);
+    assert_eq!(robot.current, system('a'));
+    robot.locked = false;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
 }
 
 #[test]
@@ -468,7 +474,7 @@ fn leftovers_of_an_interrupted_switch_are_finished_first() {
 }
 
 #[test]
-fn a_cut_before_the_commit_goes_back_and_one_inside_goes_forward() {
+fn a_cut_ends_on_what_the_loader_starts_and_blocks_nothing() {
     let mut steps = 0;
     loop {
         let mut robot = robot();
@@ -482,36 +488,137 @@ fn a_cut_before_the_commit_goes_back_and_one_inside_goes_forward() {
         if done {
             break;
         }
+        let written = robot.default == system('b');
         robot.published = None;
         robot.power_cut();
         robot.start();
         robot.settle();
-        let expected = if committing { 'b' } else { 'a' };
+        // A system that the loader does not start is not activated again without its proof.
+        let expected = if committing && robot.booted == system('b') {
+            'b'
+        } else {
+            assert!(!written, "after {steps} steps");
+            'a'
+        };
         assert_eq!(*robot.confirmed(), system(expected), "after {steps} steps");
         assert_eq!(robot.current, system(expected));
         assert_eq!(robot.default, system(expected));
+        assert_eq!(robot.journal.blocked, []);
         steps += 1;
     }
     assert!(steps > 10);
 }
 
-#[test]
-fn a_loader_that_cannot_be_written_sends_the_release_back() {
+/// A robot on which `b` proved healthy and cannot be committed, since the loader cannot be written.
+fn waits_for_its_commit() -> Robot {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
     robot.settle_until(|robot| matches!(robot.state(), State::Committing(_)));
-    robot.outcomes.insert(system('b'), Outcome::Refused);
+    robot.read_only = true;
+    for _ in 0..100 {
+        robot.advance();
+    }
+    robot.settle_until(|robot| !robot.is_awaited());
+    assert!(matches!(robot.state(), State::Committing(_)));
+    assert_eq!(robot.current, system('b'));
+    assert_eq!(robot.journal.disturbances.as_ref().unwrap().again, []);
+    robot
+}
+
+#[test]
+fn a_healthy_system_is_not_left_because_the_loader_cannot_be_written() {
+    let mut robot = waits_for_its_commit();
+    assert_eq!(robot.journal.blocked, []);
+    robot.read_only = false;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert_eq!(robot.default, system('b'));
+}
+
+#[test]
+fn a_person_goes_back_while_a_commit_waits() {
+    let mut robot = waits_for_its_commit();
+    let elsewhere = robot.ask(Request::Rollback {
+        to: Some(RollbackTo::System(system('x'))),
+        force: false,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    assert!(elsewhere.is_err());
+    let answer = robot.ask(Request::Rollback {
+        to: None,
+        force: false,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    assert!(answer.is_ok(), "{answer:?}");
+    robot.settle_until(|robot| robot.current == system('a'));
+    robot.read_only = false;
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
-    assert_eq!(
-        (robot.current.clone(), robot.default.clone()),
-        (system('a'), system('a'))
-    );
-    assert_eq!(
-        robot.journal.blocked(&release('b')).unwrap().evidence.cause,
-        Cause::Commit
-    );
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.cause, Cause::Rollback);
+}
+
+#[test]
+fn a_newer_release_or_a_recall_is_heard_while_a_commit_waits() {
+    for instead in [Some('c'), None] {
+        let mut robot = waits_for_its_commit();
+        robot.published = instead.map(release);
+        robot.closed.insert(Stage::Activate);
+        for _ in 0..200 {
+            robot.advance();
+        }
+        assert_eq!(robot.current, system('b'), "a gate is closed");
+        robot.closed.clear();
+        robot.settle_until(|robot| robot.current == system('a'));
+        robot.read_only = false;
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system(instead.unwrap_or('a')));
+        assert_eq!(robot.journal.blocked, []);
+    }
+}
+
+#[test]
+fn a_power_cut_while_a_commit_waits_activates_nothing_without_a_trial() {
+    let mut robot = waits_for_its_commit();
+    for _ in 0..10 {
+        robot.power_cut();
+        robot.start();
+        robot.settle_until(|robot| robot.state().name() != "committing");
+        assert_eq!(robot.current, system('a'));
+        for _ in 0..100 {
+            robot.advance();
+        }
+    }
+    assert_eq!(robot.journal.blocked, []);
+    let tried = robot.journal.history.iter();
+    let tried = tried.filter(|record| record.what == What::Tried).count();
+    assert!(tried < 10, "each power-on began a trial: {tried}");
+    robot.read_only = false;
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+#[test]
+fn a_way_back_that_finds_the_lock_held_waits_and_reboots_nobody() {
+    let mut robot = robot();
+    update_to(&mut robot, 'b');
+    robot.locked = true;
+    let _ = robot.ask(Request::Rollback {
+        to: None,
+        force: false,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    for _ in 0..100 {
+        robot.advance();
+    }
+    assert_eq!((robot.boots, &robot.current), (1, &system('b')));
+    robot.locked = false;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use super::{
     effect::{Effect, Guards},
 };
 use crate::{
-    StorePath, events,
+    StorePath,
+    disturbance::What,
+    events,
     machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
     release::Target,
     resolver::Trace,
@@ -35,6 +37,7 @@ impl Decision<'_> {
             previous,
             boot: self.cx.boot.clone(),
             mode: Mode::Boot,
+            reached: self.reached(),
             phase: Phase::Staging { order },
         }));
     }
@@ -57,8 +60,11 @@ impl Decision<'_> {
             return;
         }
         let within = self.cx.policy.boot_deadline + DEAD_MAN_MARGIN;
+        let reached = self.reached();
         if let State::Trial(trial) = &mut self.journal.state {
             trial.phase = Phase::Aiming;
+            // Since it was staged, hours may have passed.
+            trial.reached = reached;
             self.effects.push(Effect::AimBoot {
                 system: trial.system.clone(),
                 previous: trial.previous.clone(),
@@ -70,10 +76,13 @@ impl Decision<'_> {
     pub(super) fn on_boot_aimed(&mut self) {
         if let State::Trial(Trial {
             phase: phase @ Phase::Aiming,
+            system,
             ..
         }) = &mut self.journal.state
         {
             *phase = Phase::Booting;
+            let system = system.clone();
+            self.disturb(&system, What::Boot);
             self.reboot_into_trial();
         }
     }

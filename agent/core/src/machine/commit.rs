@@ -3,9 +3,11 @@
 use super::{
     decision::{Decision, Due},
     effect::{Effect, Guards},
+    event::{Answer, Refusal},
 };
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
+    disturbance::What as Disturbed,
     health::Failure,
     journal::What,
     machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
@@ -13,12 +15,24 @@ use crate::{
     switch::{Action, Outcome, Purpose},
 };
 
+/// How long the reason of a way back may grow by people who ask for it again, bytes.
+const MAX_ASKED: usize = 2_000;
+
+/// Adds what somebody says to a reason that goes into the history, which nobody may fill by asking.
+pub(super) fn add_words(why: &mut String, asked: &str) {
+    if why.len() + asked.len() < MAX_ASKED {
+        *why = format!("{why}; {asked}");
+    }
+}
+
 impl Decision<'_> {
     pub(super) fn tick_committing(&mut self, reboot: bool, due: Due) {
         if due.retry && reboot && self.memory.rebooting {
             self.reboot_into_commit();
         } else if due.retry {
             self.retry_commit();
+        } else if due.poll && self.commit_waits() {
+            self.poll();
         }
     }
 
@@ -30,6 +44,9 @@ impl Decision<'_> {
         origin: Origin,
         (action, reboot): (Action, bool),
     ) {
+        if !matches!(origin, Origin::Restore { .. }) {
+            self.memory.failures = 0;
+        }
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::Disarm(Guards::ALL));
         let rollback = matches!(origin, Origin::Rollback { .. });
@@ -46,7 +63,7 @@ impl Decision<'_> {
         }));
     }
 
-    fn retry_commit(&mut self) {
+    pub(super) fn retry_commit(&mut self) {
         if let State::Committing(committing) = self.journal.state.clone() {
             let order = committing.order.clone();
             let order = self.order(Purpose::Commit, order.system, order.action, order.no_check);
@@ -99,25 +116,123 @@ impl Decision<'_> {
             self.reboot_into_commit();
         } else if outcome.activated() {
             self.finish_commit(committing);
-        } else if committing.attempts < self.cx.policy.commit_attempts {
+        } else {
+            self.commit_failed(committing, outcome, log, failures);
+        }
+    }
+
+    /// What becomes of a commit that was not done. A system that proved healthy is not left because the
+    /// boot loader cannot be written now, or somebody else switches: it waits for as long as that takes.
+    fn commit_failed(
+        &mut self,
+        committing: Committing,
+        outcome: &Outcome,
+        log: Vec<String>,
+        failures: Vec<Failure>,
+    ) {
+        let problem = format!("commit: {outcome}");
+        if !outcome.touched_nothing() {
+            self.disturb(&committing.goal.system, Disturbed::Commit);
+        }
+        if committing.attempts < self.cx.policy.commit_attempts {
             let again = self.cx.now + self.cx.policy.retry_delay;
-            self.wait_with(format!("commit: {outcome}"), again);
+            self.wait_with(problem, again);
+            return;
+        }
+        let proven = matches!(committing.origin, Origin::Trial | Origin::Rollback { .. });
+        if proven && outcome.touched_nothing() {
+            self.retry_with(problem);
+            if self.memory.next_poll.is_none() {
+                self.poll();
+            }
         } else if matches!(committing.origin, Origin::Adopt | Origin::Restore { .. })
             || !self.is_confirmed(&committing.previous)
         {
             // There is nothing better to go back to: what runs is what should run, or a person wanted
             // to leave what somebody had switched to.
-            self.rest_with(format!("commit: {outcome}"));
+            self.rest_with(problem);
             self.retry_later();
         } else {
             let evidence = Evidence {
                 cause: Cause::Commit.into(),
                 ..Evidence::of_switch(outcome, log, failures)
             };
-            let action = committing.order.action;
-            // Until the reboot the system before still runs.
-            let reboot = action == Action::Boot && !committing.reboot;
-            self.begin_revert(committing.previous, action, reboot, evidence);
+            self.leave_commit(committing, evidence);
+        }
+    }
+
+    /// Whether a commit waits to be tried again: no switch runs.
+    pub(super) fn commit_waits(&self) -> bool {
+        matches!(self.journal.state, State::Committing(_)) && self.memory.commit_waits()
+    }
+
+    /// Goes back from a system that could not be committed.
+    fn leave_commit(&mut self, committing: Committing, evidence: Evidence) {
+        let action = committing.order.action;
+        // Until the reboot the system before still runs.
+        let reboot = action == Action::Boot && !committing.reboot;
+        self.begin_revert(committing.previous, action, reboot, evidence);
+    }
+
+    /// What waits for its commit is called back or replaced, and nobody minds a switch.
+    pub(super) fn leave_withdrawn(&mut self) {
+        if let (State::Committing(committing), Some(why)) =
+            (self.journal.state.clone(), self.memory.withdrawn.take())
+        {
+            self.leave_commit(committing, Evidence::plain(Cause::Withdrawn, why));
+        }
+    }
+
+    /// A person asks for the way back that waits: in their words, too.
+    fn asked_again(&mut self, asked: &str, by: &str) {
+        let State::Committing(committing) = &mut self.journal.state else {
+            return;
+        };
+        let (mut why, by) = match &committing.origin {
+            Origin::Rollback { why, by } => (why.clone(), by.clone()),
+            Origin::Restore { why } => (why.clone(), by.to_owned()),
+            Origin::Trial | Origin::Adopt => return,
+        };
+        add_words(&mut why, asked);
+        committing.origin = Origin::Rollback { why, by };
+    }
+
+    /// A person wants to go back while a commit waits: from what was on trial to the system before; or
+    /// sees that the way back itself waits, and has it tried again at once.
+    pub(super) fn roll_back_from_commit(
+        &mut self,
+        to: Option<&RollbackTo>,
+        force: bool,
+        (why, by): (&str, &str),
+    ) -> Answer {
+        let State::Committing(committing) = self.journal.state.clone() else {
+            return Err(Refusal::NothingToDo("nothing is committed".to_owned()));
+        };
+        let from_trial = matches!(committing.origin, Origin::Trial | Origin::Adopt);
+        let goal = if from_trial {
+            &committing.previous
+        } else {
+            &committing.goal.system
+        };
+        let goal = goal.clone();
+        if to.is_some_and(|to| !self.is_named(to, &goal)) {
+            return Err(Refusal::Refused(format!(
+                "a commit waits ({}); now the robot can only go back to {goal}",
+                self.memory
+                    .problem
+                    .as_deref()
+                    .unwrap_or("it is tried again")
+            )));
+        }
+        self.may_go_back(force, by)?;
+        if from_trial {
+            let evidence = Evidence::plain(Cause::Rollback, format!("{by}: {why}"));
+            self.leave_commit(committing, evidence);
+            Ok(format!("going back to {goal}"))
+        } else {
+            self.asked_again(&format!("{by}: {why}"), by);
+            self.retry_commit();
+            Ok(format!("trying again to go back to {goal}"))
         }
     }
 
@@ -125,6 +240,10 @@ impl Decision<'_> {
         let old = self.journal.confirmed.replace(goal.clone());
         let old = old.filter(|old| old.system != goal.system);
         self.journal.attempts = None;
+        // What somebody's switch by hand had put back excuses no release.
+        let counted = &mut self.journal.disturbances;
+        counted.take_if(|counted| counted.system == goal.system);
+        self.memory.setbacks = 0;
         self.journal.lost = None;
         self.journal.left_in_profile = None;
         self.journal.fallbacks.retain(|g| g.system != goal.system);

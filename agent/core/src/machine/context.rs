@@ -51,8 +51,11 @@ pub struct Policy {
     pub switch_timeout: Duration,
     /// Time from the start of a boot on trial within which it must have proven itself.
     pub boot_deadline: Duration,
-    /// Trials of one release that may end without a verdict, 1 or more.
+    /// Trials of one release that may not reach the repository, which the system before then reaches
+    /// again, 1 or more.
     pub trial_attempts: u32,
+    /// Times that the robot may be disturbed within a day by what is tried again, 1 or more.
+    pub disturbances: usize,
     /// Tries of a commit, 1 or more.
     pub commit_attempts: u32,
     /// Tries of a revert before a reboot, 1 or more.

@@ -4,8 +4,9 @@
 use super::{context::Context, effect::Effect, memory::Memory};
 use crate::{
     StorePath,
+    disturbance::{Disturbances, What},
     events::{self, Occurrence},
-    journal::{Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, MAX_IN_FULL, Record, What},
+    journal::{self, Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, MAX_IN_FULL, Record},
     machine::state::{Evidence, MAX_MESSAGE, State, shorten},
     release::{Name, Target},
     switch::{Action, Order, Purpose},
@@ -66,6 +67,37 @@ impl Decision<'_> {
     pub(super) fn wait_with(&mut self, problem: String, until: Instant) {
         self.report(problem);
         self.memory.retry = Some(until);
+    }
+
+    /// The robot is about to be disturbed by this system: counted, unless it is the first time.
+    pub(super) fn disturb(&mut self, system: &StorePath, what: What) {
+        let (boot, now) = (self.cx.boot, self.cx.now);
+        match &mut self.journal.disturbances {
+            Some(before) if before.system == *system => before.count(what, boot, now),
+            other => *other = Some(Disturbances::first(system.clone(), boot.clone(), now)),
+        }
+    }
+
+    /// What was counted last did not disturb the robot after all.
+    pub(super) fn was_undisturbed(&mut self) {
+        let last = &mut self.journal.disturbances;
+        if last.as_mut().is_some_and(|last| last.again.pop().is_none()) {
+            *last = None;
+        }
+    }
+
+    /// Why the robot is left alone with this release for now, if so.
+    pub(super) fn stands_still(&self, target: &Target) -> Option<String> {
+        let (boot, now, most) = (self.cx.boot, self.cx.now, self.cx.policy.disturbances);
+        let counted = self.journal.disturbances.as_ref()?;
+        let same = counted.system == target.system;
+        let until = same.then(|| counted.used_up(most, boot, now)).flatten()?;
+        Some(format!(
+            "it was tried {most} times again within a day, and nothing says that this was its fault; the \
+             robot stands still for {} min, or until there is a newer release or somebody asks for \
+             `surefoot update`",
+            until.since(now).as_secs().div_ceil(60)
+        ))
     }
 
     pub(super) fn order(
@@ -140,7 +172,7 @@ impl Decision<'_> {
     /// A milestone in the life of a system.
     pub(super) fn record(
         &mut self,
-        what: What,
+        what: journal::What,
         system: StorePath,
         release: Option<Name>,
         why: Option<String>,

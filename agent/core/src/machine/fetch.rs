@@ -10,7 +10,7 @@ use crate::{
     events::Kind,
     gate::Stage,
     journal::{Seen, What},
-    machine::state::{Cause, Evidence, Fetching, Phase, Ready, State, Trial},
+    machine::state::{Cause, Evidence, Fetching, Origin, Phase, Ready, State, Trial},
     offers::{Choice, LeftAlone, Offers},
     release::Target,
     retry,
@@ -77,7 +77,12 @@ impl Decision<'_> {
         self.memory.repository.succeeded();
         self.memory.poll_error = None;
         self.memory.next_poll = Some(self.cx.now + delay);
-        self.judge_suspect(true);
+        self.judge_suspect();
+        if let Some(counted) = &mut self.journal.disturbances
+            && !counted.again.is_empty()
+        {
+            counted.look(self.cx.boot, self.cx.now);
+        }
 
         let before = match &self.journal.state {
             State::Idle => None,
@@ -90,33 +95,49 @@ impl Decision<'_> {
                 ..
             }) => Some(target.clone()),
             // An answer that comes late: the trial goes first.
+            State::Committing(committing)
+                if self.commit_waits() && committing.origin == Origin::Trial =>
+            {
+                committing.target.clone()
+            }
             State::Trial(_) | State::Committing(_) | State::Reverting(_) | State::Unknown(_) => {
                 self.memory.polling = false;
                 return;
             }
         };
+        let commits = matches!(self.journal.state, State::Committing(_));
+        let staged = matches!(self.journal.state, State::Trial(_));
+        let begun = commits || staged;
         let replaced_by = offered.as_ref().map(|target| target.release.clone());
         let wanted = offered.filter(|target| {
             // First of all: what is offered after a loss is noticed whether it would be tried or not.
             let suspicious = self.may_have_failed_before_the_loss(target);
-            self.memory.drift.is_none() && self.is_to_be_tried(target) && !suspicious
+            self.memory.drift.is_none()
+                && self.is_to_be_tried(target)
+                && !suspicious
+                && (begun || !self.is_left_alone(target))
         });
-        let staged = matches!(self.journal.state, State::Trial(_));
         let what = |target: &Target| (target.release.clone(), target.system.clone());
-        if before == wanted || staged && before.as_ref().map(what) == wanted.as_ref().map(what) {
+        if before == wanted || begun && before.as_ref().map(what) == wanted.as_ref().map(what) {
             self.has_asked();
             return;
         }
         self.memory.asks_first = false;
         self.has_asked();
-        if staged {
+        if begun {
             let why = match replaced_by {
                 Some(other) if before.is_none_or(|before| before.release != other) => {
                     format!("release {other} is offered in its place")
                 }
                 _ => "it is not offered any more".to_owned(),
             };
-            self.abandon(Evidence::plain(Cause::Withdrawn, why));
+            if commits {
+                // It runs, and leaving it is a switch.
+                self.memory.withdrawn = Some(why);
+                self.effects.push(Effect::AskGates(Stage::Activate));
+            } else {
+                self.abandon(Evidence::plain(Cause::Withdrawn, why));
+            }
             return;
         }
         if before.is_some() {
@@ -149,6 +170,19 @@ impl Decision<'_> {
         if !said {
             self.record(What::Refused, system, Some(release), Some(why), None);
         }
+    }
+
+    /// Whether the robot was disturbed by this target often enough for today.
+    fn is_left_alone(&mut self, target: &Target) -> bool {
+        let why = self.stands_still(target);
+        let why = why.map(|why| format!("release {}: {why}", target.release));
+        let left = why.is_some();
+        if left {
+            // It says more than what ended the last try.
+            self.memory.problem = None;
+            self.memory.left = why;
+        }
+        left
     }
 
     /// Whether a target is to be tried here: it is not what was confirmed, and did not fail.
@@ -193,17 +227,21 @@ impl Decision<'_> {
         let next = (self.memory.repository).failed(now, bounds, pause, random);
         self.memory.poll_error = Some(why);
         self.memory.next_poll = Some(next);
-        self.judge_suspect(false);
         self.has_asked();
     }
 
-    /// Blocks what failed only in reaching the repository, if that is reached from the system before,
-    /// or was out of reach too often.
-    fn judge_suspect(&mut self, reached: bool) {
-        if let Some(suspect) = self.journal.suspect.take()
-            && (reached
-                || self.count_attempt(&suspect.release, &suspect.system)
-                    >= self.cx.policy.trial_attempts)
+    /// Whether what runs reached the repository when it was asked last.
+    pub(super) fn reached(&self) -> bool {
+        self.memory.poll_error.is_none()
+    }
+
+    /// The repository is reached. What failed only in reaching it, while the system before did, is
+    /// counted, and blocked after some times.
+    fn judge_suspect(&mut self) {
+        let runs_before = !matches!(self.journal.state, State::Trial(_) | State::Committing(_));
+        if let Some(suspect) = self.journal.suspect.take_if(|_| runs_before)
+            && self.count_attempt(&suspect.release, &suspect.system)
+                >= self.cx.policy.trial_attempts
         {
             self.journal.attempts = None;
             self.push_blocked(suspect);
@@ -278,7 +316,7 @@ impl Decision<'_> {
     }
 
     /// When to try again what has failed so often in a row.
-    fn after_failures(&self, failures: u32) -> Instant {
+    pub(super) fn after_failures(&self, failures: u32) -> Instant {
         let (policy, random) = (self.cx.policy, self.cx.random);
         self.cx.now + retry::backoff(failures, policy.backoff_base, policy.backoff_max, random)
     }

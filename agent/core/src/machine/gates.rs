@@ -35,6 +35,7 @@ impl Decision<'_> {
         let waits = match stage {
             Stage::Check => self.memory.polling,
             Stage::Download => matches!(self.journal.state, State::Fetching(_)),
+            Stage::Activate if self.memory.withdrawn.is_some() => self.commit_waits(),
             Stage::Activate | Stage::Reboot => self.journal.state.waits_for() == Some(stage),
         };
         if !waits {
@@ -56,6 +57,9 @@ impl Decision<'_> {
                     ..
                 }),
             ) if open => {
+                self.effects.push(Effect::Poll);
+            }
+            (Stage::Check, State::Committing(_)) if open && self.commit_waits() => {
                 self.effects.push(Effect::Poll);
             }
             // Or something has begun meanwhile, and goes first.
@@ -80,6 +84,12 @@ impl Decision<'_> {
                     Some(inspected) => self.begin_trial(target, inspected),
                     None if self.asks_repository_first() => {}
                     None => self.effects.push(Effect::Inspect(target)),
+                }
+            }
+            (Stage::Activate, State::Committing(_)) => {
+                // If somebody minds, it is asked again with the next poll.
+                if open && !self.is_held_back() {
+                    self.leave_withdrawn();
                 }
             }
             (Stage::Reboot, _) if open => {

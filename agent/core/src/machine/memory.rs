@@ -37,6 +37,10 @@ pub(super) struct Memory {
     pub(super) next_poll: Option<Instant>,
     /// Failures in a row of what the present state tries.
     pub(super) failures: u32,
+    /// Trials in a row that ended through no fault of a release.
+    pub(super) setbacks: u32,
+    /// Why a system that waits for its commit is to be left, if it is.
+    pub(super) withdrawn: Option<String>,
     /// When the present state tries again.
     pub(super) retry: Option<Instant>,
     /// What waits for its retry is a reboot into a system that the boot loader starts already.
@@ -96,6 +100,11 @@ pub(super) struct Soak {
 }
 
 impl Memory {
+    /// Whether a commit, if there is one, waits to be tried again: no switch runs.
+    pub(super) const fn commit_waits(&self) -> bool {
+        self.retry.is_some() && !self.rebooting
+    }
+
     /// Forgets what belongs to the state that is left. A problem outlasts it into rest: whoever asks
     /// why nothing happens is to see it.
     pub(super) fn enter(&mut self, state: &State) {
@@ -104,6 +113,7 @@ impl Memory {
         self.stray = None;
         self.soak = Soak::default();
         self.inspected = None;
+        self.withdrawn = None;
         self.dead_man = None;
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {

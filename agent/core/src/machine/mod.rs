@@ -212,6 +212,9 @@ impl Machine {
                 times.extend(self.ends());
             }
             State::Unknown(_) => times.extend(self.ends()),
+            State::Committing(_) if self.memory.commit_waits() => {
+                times.push(self.next_poll_if_free());
+            }
             State::Trial(_) | State::Committing(_) | State::Reverting(_) => {}
         }
         times.into_iter().flatten().min()

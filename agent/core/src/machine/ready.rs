@@ -7,7 +7,7 @@ use super::{
     memory::Inspected,
 };
 use crate::{
-    StorePath,
+    StorePath, disturbance,
     events::Kind,
     gate::Stage,
     journal::What,
@@ -119,6 +119,7 @@ impl Decision<'_> {
             previous,
             boot: self.cx.boot.clone(),
             mode: Mode::Live,
+            reached: self.reached(),
             phase: Phase::Arming,
         }));
         self.memory.dead_man = Some(self.cx.now + after);
@@ -147,6 +148,7 @@ impl Decision<'_> {
             self.ask_gates_if_free();
             return;
         }
+        self.disturb(&trial.system, disturbance::What::Switch);
         let order = self.order(Purpose::Trial, trial.system.clone(), Action::Test, false);
         self.effects.push(Effect::Switch(order.clone()));
         self.go(State::Trial(Trial {

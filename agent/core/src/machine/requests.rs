@@ -119,6 +119,8 @@ impl Decision<'_> {
         // A person who knows the robot says go.
         self.journal.lost = None;
         self.memory.traffic.excuse();
+        self.journal.disturbances = None;
+        self.memory.setbacks = 0;
         // What they said before is no answer.
         self.memory.closed.clear();
         match &self.journal.state {
@@ -134,6 +136,10 @@ impl Decision<'_> {
                 }
                 self.poll();
                 Ok(format!("release {} is being fetched", target.release))
+            }
+            State::Committing(_) if self.commit_waits() => {
+                self.retry_commit();
+                Ok("the commit is tried again".to_owned())
             }
             state => {
                 let answer = format!("an update is under way ({})", state.name());
@@ -187,6 +193,9 @@ impl Decision<'_> {
                 Ok(format!("trying again to go back to {goal}"))
             }
             State::Unknown(_) => self.roll_back_from_unknown(to.as_ref(), force, &by),
+            State::Committing(_) if self.commit_waits() => {
+                self.roll_back_from_commit(to.as_ref(), force, (&why, &by))
+            }
             State::Committing(_) | State::Reverting(_) => Err(Refusal::Refused(format!(
                 "busy {}; try again when that is done",
                 self.journal.state.name()

@@ -1,6 +1,7 @@
 //! The way back, to the system that ran before.
 
 use super::{
+    commit::add_words,
     decision::{Decision, Due},
     effect::{Effect, Guards},
 };
@@ -9,9 +10,6 @@ use crate::{
     machine::state::{Evidence, Reverting, State},
     switch::{Action, Order, Outcome, Purpose},
 };
-
-/// How long the reason of a way back may grow by people who ask for it again, bytes.
-const MAX_ASKED: usize = 2_000;
 
 impl Decision<'_> {
     pub(super) fn tick_reverting(&mut self, due: Due) {
@@ -86,11 +84,7 @@ impl Decision<'_> {
         if let State::Reverting(reverting) = &mut self.journal.state {
             reverting.attempts = 0;
             reverting.reboots = 0;
-            let message = &mut reverting.evidence.message;
-            // It goes into the history, which nobody may fill by asking.
-            if message.len() + asked.len() < MAX_ASKED {
-                *message = format!("{message}; {asked}");
-            }
+            add_words(&mut reverting.evidence.message, asked);
         }
         self.retry_revert();
     }

@@ -156,6 +156,7 @@ impl Decision<'_> {
                     previous: confirmed.system,
                     boot: self.cx.boot.clone(),
                     mode: Mode::Live,
+                    reached: true,
                     phase: Phase::Soaking {
                         deadline: self.cx.now + self.cx.policy.health_deadline,
                     },

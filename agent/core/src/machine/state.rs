@@ -109,8 +109,21 @@ pub struct Trial {
     /// Whether it is tried live or by booting it.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether the system before reached the repository when it was asked last: only then it says
+    /// something about this one if it does not.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub reached: bool,
     /// How far it is.
     pub phase: Phase,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_yes(yes: &bool) -> bool {
+    *yes
 }
 
 /// A proven system on its way to being what the robot starts with.
@@ -276,13 +289,13 @@ pub enum Cause {
     NeedsReboot,
     /// The dead-man timer reverted because the agent did not.
     DeadMan,
-    /// The robot restarted in the middle, more than once.
+    /// The robot restarted in the middle, or could not go on: nobody's fault.
     Interrupted,
     /// Its kernel panicked.
     Panic,
     /// The hardware watchdog reset the robot.
     Watchdog,
-    /// The boot loader did not start it, more than once.
+    /// The boot loader did not start it.
     OneShotLost,
     /// It must not be tried on this robot: it would take the agent away, say.
     Unfit,

@@ -36,7 +36,7 @@ impl Decision<'_> {
         let soak = &mut self.memory.soak;
         if deadline <= now {
             let last = soak.last.take().unwrap_or_default();
-            let evidence = Evidence {
+            let mut evidence = Evidence {
                 cause: Cause::Deadline.into(),
                 message: format!(
                     "it did not stay healthy for {} s in time: {}",
@@ -46,6 +46,10 @@ impl Decision<'_> {
                 failures: [last.failures, last.pending].concat(),
                 log: Vec::new(),
             };
+            if evidence.blames_the_repository() && !trial.reached {
+                // Nor did the system before: that says nothing about this one.
+                evidence.cause = Cause::Interrupted.into();
+            }
             self.end_unhealthy(trial, evidence);
         } else if soak.probing.is_none() && soak.next.is_some_and(|at| at <= now) {
             self.probe();
@@ -81,13 +85,18 @@ impl Decision<'_> {
                 log,
             }),
             (Mode::Live, _, _) if outcome.activated() => self.begin_soak(),
-            (Mode::Live, Outcome::Locked, _) => {
+            (Mode::Live, Outcome::Locked, Some(target)) => {
+                // Nothing was done, and it is nobody's fault that somebody else switches now.
                 self.effects.push(Effect::Disarm(Guards::ALL));
-                self.end_without_verdict(Evidence::plain(Cause::Interrupted, outcome.to_string()));
+                self.was_undisturbed();
+                let problem = format!("release {} waits: {outcome}", target.release);
+                self.go(State::Ready(Ready { target }));
+                self.retry_with(problem);
             }
             (Mode::Live, Outcome::NeedsReboot, Some(target)) => {
                 // Nothing was activated: try it by booting it.
                 self.effects.push(Effect::Disarm(Guards::ALL));
+                self.was_undisturbed();
                 self.memory.other_init = Some(trial.system);
                 self.go(State::Ready(Ready { target }));
                 self.ask_gates_if_free();
@@ -114,6 +123,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_probed(&mut self, report: Report) {
+        let report = report.with_network_pending();
         if !report.healthy() {
             self.happened(events::Kind::Unhealthy {
                 report: report.clone(),
@@ -185,8 +195,8 @@ impl Decision<'_> {
         self.begin_commit(goal, trial.target, trial.previous, origin, how);
     }
 
-    /// A trial ended through no fault of the release, as far as anybody knows: it may come again,
-    /// but not for ever.
+    /// A trial ended through no fault of the release, as far as anybody knows: it comes again, and how
+    /// often that disturbs the robot is counted.
     pub(super) fn end_without_verdict(&mut self, evidence: Evidence) {
         let Some(target) = self.journal.state.target().cloned() else {
             // No release is to be tried again.
@@ -208,23 +218,16 @@ impl Decision<'_> {
             self.poll();
             return;
         }
-        let count = self.count_attempt(&target.release, &target.system);
-        if count < self.cx.policy.trial_attempts {
-            self.record(
-                What::Interrupted,
-                target.system.clone(),
-                Some(target.release.clone()),
-                Some(evidence.message.clone()),
-                None,
-            );
-            self.rest_with(evidence.message);
-            self.retry_later();
-        } else {
-            self.end_with_verdict(Evidence {
-                message: format!("{} ({count} trials ended like this)", evidence.message),
-                ..evidence
-            });
-        }
+        self.record(
+            What::Interrupted,
+            target.system,
+            Some(target.release),
+            Some(evidence.message.clone()),
+            None,
+        );
+        self.rest_with(evidence.message);
+        self.memory.setbacks = self.memory.setbacks.saturating_add(1);
+        self.memory.retry = Some(self.after_failures(self.memory.setbacks));
     }
 
     /// The system before runs again: remember why, and go on.
@@ -261,7 +264,7 @@ impl Decision<'_> {
         self.poll();
     }
 
-    /// Counts a trial without a verdict: how many there were of this release.
+    /// Counts a trial that leaves a doubt: how many there were of this release.
     pub(super) fn count_attempt(&mut self, release: &Name, system: &StorePath) -> u32 {
         let attempts = &mut self.journal.attempts;
         let before = attempts

@@ -20,6 +20,7 @@ pub(crate) fn policy() -> Policy {
         switch_timeout: second,
         boot_deadline: second,
         trial_attempts: 1,
+        disturbances: 1,
         commit_attempts: 1,
         revert_attempts: 1,
         retry_delay: second,

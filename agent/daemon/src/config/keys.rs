@@ -282,9 +282,13 @@ settings! {
         /// How long one switch may take: of a trial, a commit or a revert. A longer one counts as hung
         /// and is ended.
         switch_timeout: Duration = "15min" in "1s" to "1d";
-        /// How often one system is tried while its trials end without a verdict: by a power cut,
-        /// say. A verdict of unhealthy blocks it at once.
+        /// How often one release may fail to reach the repository, while the system before it then
+        /// reaches it again, until it is blocked. A verdict of unhealthy blocks it at once.
         attempts: u32 = 3 in 1 to 20;
+        /// How often a day the robot may be disturbed by what is tried again through no fault of a
+        /// release: after a power cut, say. Then it stands still for that day of running, until there
+        /// is a newer release, or until somebody asks for an update.
+        disturbances: u32 = 3 in 1 to 20;
         /// Delay between two tries of a commit or of a revert.
         retry_delay: Duration = "10s" in "100ms" to "1h";
         /// What to do when somebody switched the robot by hand: `"report"` it and wait with updates
@@ -395,7 +399,9 @@ settings! {
     /// How a healthy system is made the one that the robot starts with.
     table Commit = "commit"
     keys {
-        /// How often it is tried before the robot goes back.
+        /// How often it is tried before the robot goes back. A commit that touched nothing, since the
+        /// boot loader cannot be written or somebody else switches, is tried again for as long as that
+        /// takes.
         attempts: u32 = 3 in 1 to 20;
     }
 }

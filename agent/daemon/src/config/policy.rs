@@ -22,6 +22,7 @@ impl From<&Config> for Policy {
             switch_timeout: config.trial.switch_timeout,
             boot_deadline: config.boot.deadline,
             trial_attempts: config.trial.attempts,
+            disturbances: config.trial.disturbances as usize,
             commit_attempts: config.commit.attempts,
             revert_attempts: config.revert.attempts,
             retry_delay: config.trial.retry_delay,

@@ -34,6 +34,18 @@ pub(crate) struct Said {
     pub(crate) text: String,
 }
 
+impl Said {
+    /// Whether `nixos-rebuild` was refused its unit since somebody's own one runs in it, or left it
+    /// behind. It runs nothing then, so no process could say so: these are the words of systemd
+    /// (`src/core/dbus-manager.c`).
+    pub(crate) fn another_is_loaded(&self) -> bool {
+        let loaded = |line: &String| {
+            line.contains(NIXOS_REBUILD_UNIT) && line.contains(" was already loaded")
+        };
+        self.switcher.is_none() && self.last.iter().any(loaded)
+    }
+}
+
 /// What was said in the unit of a switch, and in that of `nixos-rebuild` since its start. Never
 /// fails: evidence is not worth a fault.
 pub(crate) async fn by_switch(unit: &str) -> Said {
@@ -176,6 +188,18 @@ mod tests {
         format!(
             r#"{{"__MONOTONIC_TIMESTAMP":"2000001","_PID":"{pid}","UNIT":"{unit}","SYSLOG_IDENTIFIER":"systemd","MESSAGE_ID":"{PROCESS_EXIT}","EXIT_CODE":"exited","EXIT_STATUS":"{status}","MESSAGE":"Main process exited"}}"#
         )
+    }
+
+    #[test]
+    fn a_unit_that_somebody_else_has_loaded_is_told_from_a_refusal() {
+        let words = format!(
+            r#"{{"__MONOTONIC_TIMESTAMP":"2000000","_PID":"7","MESSAGE":"Failed to start transient service unit: Unit {NIXOS_REBUILD_UNIT} was already loaded or has a fragment file."}}"#
+        );
+        assert!(read(&words, 0).another_is_loaded());
+        // The switcher ran, whatever was said.
+        let ran = format!("{words}\n{}\n", exit("1", NIXOS_REBUILD_UNIT, 1));
+        assert!(!read(&ran, 0).another_is_loaded());
+        assert!(!read("", 0).another_is_loaded());
     }
 
     #[test]

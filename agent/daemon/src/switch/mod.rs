@@ -43,6 +43,7 @@ pub(crate) async fn look(order: &Order, state_dir: &Path) -> anyhow::Result<Swit
     let said = said::by_switch(&order.unit).await;
     let outcome = match outcome {
         // `nixos-rebuild` answers 1 to everything.
+        Outcome::Refused if said.another_is_loaded() => Outcome::Locked,
         Outcome::Refused => said.switcher.unwrap_or(Outcome::Refused),
         other => other,
     };
