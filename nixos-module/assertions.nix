@@ -35,6 +35,17 @@ let
 
   kernelParam = name: lib.elem name config.boot.kernelParams;
 
+  # Whether nix-collect-garbage deletes every old generation with these options. Words are compared as a
+  # whole, since --delete-older-than, which keeps the young ones, begins as --delete-old does; Nix takes
+  # letters behind one dash together, so that -vd is -v and -d.
+  deletesEveryGeneration =
+    options:
+    lib.any (
+      word:
+      lib.isString word
+      && (word == "--delete-old" || builtins.match "-[[:alpha:]]*d[[:alpha:]]*" word != null)
+    ) (builtins.split "[[:space:]\"']+" options);
+
   # Where the agent puts what has to be there at the next boot, whatever system that starts.
   etc = config.system.etc.overlay or { };
   etcIsFrozen = etc.enable or false && !(etc.mutable or true);
@@ -209,18 +220,9 @@ in
         services.surefoot: the Nix daemon is to check signatures (settings.fetch.signatures = "nix"), but
         services.surefoot.trustedPublicKeys names no key of yours: it will refuse what your cache signed.
       ''
-      ++
-        optional
-          (
-            config.nix.gc.automatic
-            && lib.any (o: lib.hasInfix o config.nix.gc.options) [
-              "-d"
-              "--delete-old"
-            ]
-          )
-          ''
-            services.surefoot: nix.gc.options deletes all old generations. What was confirmed stays in the store,
-            but leaves the boot menu. Prefer --delete-older-than.
-          '';
+      ++ optional (config.nix.gc.automatic && deletesEveryGeneration config.nix.gc.options) ''
+        services.surefoot: nix.gc.options deletes all old generations. What was confirmed stays in the store,
+        but leaves the boot menu. Prefer --delete-older-than.
+      '';
   };
 }

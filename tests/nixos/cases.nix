@@ -430,12 +430,34 @@ map unitFile unitFiles
       ]
     ]
   )
-  (warned "a greedy garbage collector" "nix.gc.options" {
-    nix.gc = {
-      automatic = true;
-      options = "-d";
-    };
-  })
+  (equal "every garbage collector that deletes all old generations is warned of, and no other"
+    (lib.filter
+      (
+        options:
+        lib.any (lib.hasInfix "nix.gc.options") (
+          warnings (robot {
+            nix.gc = {
+              automatic = true;
+              inherit options;
+            };
+          })
+        )
+      )
+      [
+        "-d"
+        "--delete-old"
+        "--max-freed 1000000 -vd"
+        ""
+        "--delete-older-than 30d"
+        "--max-freed 1000000"
+      ]
+    )
+    [
+      "-d"
+      "--delete-old"
+      "--max-freed 1000000 -vd"
+    ]
+  )
 
   # Types.
   (rejected "an unknown key" { poll.intervall = "10min"; })
