@@ -138,9 +138,7 @@ impl Outcome {
     pub const fn activated(&self) -> bool {
         matches!(self, Self::Done | Self::UnitsFailed)
     }
-}
 
-impl Outcome {
     /// Whether nothing that runs was touched: the switcher gave up before it activated anything.
     #[must_use]
     pub const fn touched_nothing(&self) -> bool {

@@ -21,6 +21,14 @@ fn undisturbed(robot: &Robot) -> Result<()> {
     Ok(())
 }
 
+/// A release is blocked as unfit, with these words, and nothing was touched for its sake.
+fn unfit(robot: &Robot, release: &str, stays_on: &str, said: &str) -> Result<()> {
+    let blocked = robot.until_blocked(release, stays_on)?;
+    assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
+    assert!(blocked.to_string().contains(said), "{blocked:#}");
+    undisturbed(robot)
+}
+
 #[test]
 fn a_release_whose_agent_would_refuse_its_configuration_is_never_tried() -> Result<()> {
     // What the robot has of its own is good beside what the system brings today.
@@ -48,10 +56,7 @@ fn a_release_whose_agent_would_refuse_its_configuration_is_never_tried() -> Resu
     ] {
         let brought = etc(&[(file, content)])?;
         fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
-        let blocked = robot.until_blocked(name, &first)?;
-        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
-        assert!(blocked.to_string().contains(said), "{blocked:#}");
-        undisturbed(&robot)?;
+        unfit(&robot, name, &first, said)?;
     }
     // Beside another soak the same deadline is good.
     let brought = etc(&[
@@ -95,9 +100,7 @@ fn a_release_whose_agent_is_not_there_is_never_tried() -> Result<()> {
         unit.replace("ExecStart=/usr/bin/surefootd", "ExecStart=/bin/no-agent")
     })?;
     fleet.release(&Toplevel::named("gone").with(&other))?;
-    let blocked = robot.until_blocked("gone", &first)?;
-    assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
-    assert!(blocked.to_string().contains("/bin/no-agent"), "{blocked:#}");
+    unfit(&robot, "gone", &first, "/bin/no-agent")?;
     fleet.release(&Toplevel::named("none"))?;
     let blocked = robot.until_blocked("none", &first)?;
     assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
@@ -133,10 +136,7 @@ fn a_release_that_would_lead_the_robot_elsewhere_is_tried_only_if_that_is_meant(
     ] {
         let brought = etc(&[(file, content)])?;
         fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
-        let blocked = robot.until_blocked(name, &first)?;
-        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
-        assert!(blocked.to_string().contains(said), "{blocked:#}");
-        undisturbed(&robot)?;
+        unfit(&robot, name, &first, said)?;
     }
 
     // It is meant: the robot follows the other channel from then on.
@@ -174,10 +174,7 @@ fn a_release_whose_nix_daemon_would_import_nothing_is_never_tried() -> Result<()
     ] {
         let brought = etc(&[(file, &format!("trusted-public-keys = {keys}\n"))])?;
         fleet.release(&fleet.toplevel(name).etc(brought.path()))?;
-        let blocked = robot.until_blocked(name, &first)?;
-        assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
-        assert!(blocked.to_string().contains(said), "{blocked:#}");
-        undisturbed(&robot)?;
+        unfit(&robot, name, &first, said)?;
     }
     // Keys change one after the other.
     let both = format!("trusted-public-keys = {other}\nextra-trusted-public-keys = {right}\n");

@@ -55,9 +55,8 @@ pub(crate) async fn refuses(
     moves: bool,
     room: &Path,
 ) -> anyhow::Result<Option<String>> {
-    let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
-    let (new_etc, current_etc) = (etc(new), etc(current));
-    let units = new_etc.join("systemd/system");
+    let layers = Layers::after(new, current);
+    let units = layers.new.join("systemd/system");
     let unit = units.to_str().map(|units| [units]);
     let Some((program, arguments)) = unit.and_then(|units| environment::exec_of_unit(&units, UNIT))
     else {
@@ -72,19 +71,12 @@ pub(crate) async fn refuses(
     }
     let named = named(&arguments);
     let laid = match named.strip_prefix(ETC) {
-        Ok(within) => {
-            let layers = Layers {
-                etc: ETC.as_ref(),
-                new: &new_etc,
-                current: &current_etc,
-            };
-            match layers.of(within)? {
-                Ok(files) => {
-                    lay(&files, room).with_context(|| format!("cannot use {}", room.display()))?
-                }
-                Err(why) => return judged(config::load(&named), &named, new, why),
+        Ok(within) => match layers.of(within)? {
+            Ok(files) => {
+                lay(&files, room).with_context(|| format!("cannot use {}", room.display()))?
             }
-        }
+            Err(why) => return judged(config::load(&named), &named, new, why),
+        },
         Err(_) => named.clone(),
     };
     let exec = [
@@ -168,13 +160,7 @@ pub(crate) fn unbelieving(
     known: &ValidPath,
     moves: bool,
 ) -> Option<String> {
-    let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
-    let (new_etc, current_etc) = (etc(new), etc(current));
-    let layers = Layers {
-        etc: ETC.as_ref(),
-        new: &new_etc,
-        current: &current_etc,
-    };
+    let layers = Layers::after(new, current);
     let file = Path::new(ETC).join("nix/nix.conf");
     let present = nix_conf::keys(&file, Path::to_owned)?;
     let keys = nix_conf::keys(&file, |path| layers.will_be(path))?;
@@ -229,18 +215,28 @@ fn named(arguments: &[String]) -> PathBuf {
 }
 
 /// What /etc will consist of.
-struct Layers<'a> {
-    etc: &'a Path,
+struct Layers {
+    etc: PathBuf,
     /// That of the new system.
-    new: &'a Path,
+    new: PathBuf,
     /// That of the system that runs.
-    current: &'a Path,
+    current: PathBuf,
 }
 
 /// The configuration file, and its drop-ins by name.
 type Files = (PathBuf, BTreeMap<OsString, PathBuf>);
 
-impl Layers<'_> {
+impl Layers {
+    /// What it will be once this system runs in place of that one.
+    fn after(new: &StorePath, current: &StorePath) -> Self {
+        let etc = |system: &StorePath| Path::new(&system.to_string()).join("etc");
+        Self {
+            etc: ETC.into(),
+            new: etc(new),
+            current: etc(current),
+        }
+    }
+
     /// The configuration of this name, with its drop-ins, or what is wrong with the new ones: those
     /// of the new system, and what is the robot's own.
     ///
@@ -276,7 +272,7 @@ impl Layers<'_> {
     /// What will lie at a place in /etc; elsewhere, what lies there.
     fn will_be(&self, path: &Path) -> PathBuf {
         let fresh = path
-            .strip_prefix(self.etc)
+            .strip_prefix(&self.etc)
             .map(|within| self.new.join(within));
         fresh
             .ok()
@@ -397,11 +393,10 @@ mod tests {
             at("etc/surefoot/config.d/linked.toml"),
         )
         .unwrap();
-        let (etc, new, current) = (at("etc"), at("new"), at("current"));
         let layers = Layers {
-            etc: &etc,
-            new: &new,
-            current: &current,
+            etc: at("etc"),
+            new: at("new"),
+            current: at("current"),
         };
         let laid = || {
             let files = layers.of(Path::new("surefoot/config.toml")).unwrap();
