@@ -4,12 +4,14 @@
 
 mod core;
 mod daemon;
+mod delta;
 mod store;
 mod trust;
 
 pub use crate::{
     core::{index, journal, manifest, texts},
     daemon::{config, control, loader, systemd},
+    delta::{delta, delta_pair},
     store::{access, headers, nar, narinfo, nix_daemon},
     trust::{delegations, draft, keys, metadata, pattern, roots, stored, workflow},
 };
@@ -23,6 +25,8 @@ pub const TARGETS: &[Target] = &[
     ("config", config),
     ("control", control),
     ("delegations", delegations),
+    ("delta", delta),
+    ("delta_pair", delta_pair),
     ("draft", draft),
     ("headers", headers),
     ("index", index),

@@ -99,6 +99,6 @@ macro_rules! short {
 }
 
 short! {
-    access config control delegations draft headers index journal keys loader manifest metadata nar
-    narinfo nix_daemon pattern roots stored systemd texts workflow
+    access config control delegations delta delta_pair draft headers index journal keys loader manifest
+    metadata nar narinfo nix_daemon pattern roots stored systemd texts workflow
 }

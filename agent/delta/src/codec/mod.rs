@@ -1,0 +1,57 @@
+//! The codecs, by name. A name stands for one format for ever: another format gets another name.
+
+pub(crate) mod zstd_patch;
+
+use crate::{
+    container::{Checked, Header},
+    error::Result,
+    read_at::{ReadAt, Section},
+};
+
+/// How a delta is coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// Pieces of the new file, each compressed by zstd with parts of the base before it.
+    ZstdPatch,
+}
+
+impl Codec {
+    /// All that this version knows, the first one first.
+    pub const ALL: [Self; 1] = [Self::ZstdPatch];
+
+    /// Its name in a delta and in a closure index.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ZstdPatch => "zstd-patch-1",
+        }
+    }
+
+    /// The one of this name, if this version knows it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|codec| codec.name() == name)
+    }
+
+    /// Writes all that comes out of a delta.
+    pub(crate) fn decode<D: ReadAt>(
+        self,
+        header: &Header,
+        body: Section<D>,
+        base: &dyn ReadAt,
+        out: &mut Checked<'_>,
+    ) -> Result<()> {
+        match self {
+            Self::ZstdPatch => zstd_patch::decode(header, body, base, out),
+        }
+    }
+
+    /// What the codec reads, and the memory that applying it takes, bytes.
+    #[cfg(feature = "make")]
+    pub(crate) fn encode(self, base: &dyn ReadAt, new: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
+        match self {
+            Self::ZstdPatch => zstd_patch::make::encode(base, new),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! See `surefoot_fuzz::delta`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| surefoot_fuzz::delta(bytes));
