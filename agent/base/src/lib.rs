@@ -5,6 +5,7 @@
 //! - [`socket`]: connecting to a program that may not take anybody in
 //! - [`space`] and [`reserve`]: how much room a file system has left, and keeping some for later
 //! - [`program`]: programs that end in time
+//! - [`locks`]: who holds a lock
 //! - [`environment`]: where programs of root come from, and what they find around them
 //! - [`text`]: text that others wrote and people read
 //! - [`relative`]: names of files below a directory or a URL
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod environment;
 pub mod file;
 pub mod glob;
+pub mod locks;
 pub mod program;
 pub mod relative;
 pub mod reserve;

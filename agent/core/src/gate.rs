@@ -1,7 +1,7 @@
 //! Gates: what keeps the robot from a step of an update for now.
 //!
-//! Holds and leases are known here at every moment. The others (time windows, the battery, commands)
-//! are asked by the daemon, each time before a step.
+//! Holds and leases are known here at every moment. The others (time windows, the battery, commands, and
+//! what of the robot itself is in the way) are asked by the daemon, each time before a step.
 
 use jiff::civil::{DateTime, Time, Weekday};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,25 @@ impl fmt::Display for Closed {
 #[must_use]
 pub fn is_command(gate: &str) -> bool {
     gate.starts_with("command ")
+}
+
+/// The gate that says no while somebody else switches.
+pub const SWITCHER: &str = "switcher";
+
+/// The gate that says no while the boot loader's files cannot be written.
+pub const LOADER: &str = "boot loader";
+
+/// The gate that says no while a disk that every switch writes to is full or read-only.
+pub const DISK: &str = "disk";
+
+/// The gate that says no while nobody can tell how those three are.
+pub const ROBOT: &str = "robot";
+
+/// Whether a gate, by its name, says that nothing can be installed now, and not that the robot must not
+/// be touched: it keeps a release from being begun, and never the robot from going back.
+#[must_use]
+pub fn is_obstacle(gate: &str) -> bool {
+    [SWITCHER, LOADER, DISK, ROBOT].contains(&gate)
 }
 
 /// All of them in one line.

@@ -1,22 +1,52 @@
-//! Asking the gates outside: time windows, the battery, commands.
+//! Asking the gates outside: time windows, the battery, commands, and the robot itself.
 
 use crate::{
-    config::{Battery, GateCommand, Gates, Stage as Setting},
+    boot,
+    config::{Battery, Config, GateCommand, Gates, Stage as Setting},
     robot::{
         self, clock,
         process::{self, Failed},
         transient::How,
     },
+    switch,
 };
 use jiff::{Zoned, civil::DateTime};
 use std::path::Path;
-use surefoot_core::gate::{Closed, Stage, in_window};
+use surefoot_core::gate::{self, Closed, Stage, in_window};
 
 /// Where the kernel shows batteries and chargers (Documentation/ABI/testing/sysfs-class-power).
 const SUPPLIES: &str = "/sys/class/power_supply";
 
 /// The gates of a stage that say no.
-pub(crate) async fn closed(config: &Gates, stage: Stage) -> Vec<Closed> {
+pub(crate) async fn closed(config: &Config, stage: Stage) -> Vec<Closed> {
+    let mut closed = configured(&config.gates, stage).await;
+    // It is asked last of all: it costs most, and changes least.
+    if closed.is_empty() && matches!(stage, Stage::Activate | Stage::Reboot) {
+        closed = obstacles(config, stage).await;
+    }
+    closed
+}
+
+/// What of the robot itself is in the way. What cannot be looked at is.
+async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
+    let settings = boot::Settings::new(config);
+    let obstacles = boot::obstacles(settings, stage == Stage::Reboot).await;
+    let found = async { anyhow::Ok((switch::in_the_way().await?, obstacles?)) };
+    match found.await {
+        Ok((Some(why), _)) => vec![Closed {
+            gate: gate::SWITCHER.to_owned(),
+            why,
+        }],
+        Ok((None, obstacles)) => obstacles,
+        Err(error) => vec![Closed {
+            gate: gate::ROBOT.to_owned(),
+            why: format!("nobody can tell whether a system can be installed now: {error:#}"),
+        }],
+    }
+}
+
+/// The gates of the configuration that say no.
+async fn configured(config: &Gates, stage: Stage) -> Vec<Closed> {
     let commands = config
         .command
         .iter()
@@ -32,9 +62,9 @@ pub(crate) async fn closed(config: &Gates, stage: Stage) -> Vec<Closed> {
 }
 
 /// Waits until a gate of a stage closes.
-pub(crate) async fn close(config: &Gates, stage: Stage) -> Vec<Closed> {
+pub(crate) async fn close(config: &Config, stage: Stage) -> Vec<Closed> {
     loop {
-        tokio::time::sleep(config.interval).await;
+        tokio::time::sleep(config.gates.interval).await;
         let closed = closed(config, stage).await;
         if !closed.is_empty() {
             return closed;

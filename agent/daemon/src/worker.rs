@@ -126,7 +126,7 @@ impl Worker {
         match effect {
             Effect::AskGates(stage) => {
                 tokio::spawn(async move {
-                    let closed = gates::closed(&tools.config.gates, stage).await;
+                    let closed = gates::closed(&tools.config, stage).await;
                     fault::point("after", "ask-gates");
                     tools.say(Event::Gates { stage, closed });
                 });
@@ -146,7 +146,7 @@ impl Worker {
                             Ok(()) => Event::Fetched,
                             Err(error) => Event::FetchFailed(unserved(&error)),
                         },
-                        closed = gates::close(&tools.config.gates, stage) => {
+                        closed = gates::close(&tools.config, stage) => {
                             Event::Gates { stage, closed }
                         }
                     };

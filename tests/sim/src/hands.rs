@@ -1,6 +1,9 @@
 //! The agent's hands: what its effects do to the robot, and what they answer.
 
-use crate::robot::{Pending, Robot};
+use crate::{
+    properties,
+    robot::{Pending, Robot},
+};
 use surefoot_core::{
     StorePath,
     gate::Closed,
@@ -54,7 +57,11 @@ impl Robot {
                     .unit
                     .as_ref()
                     .is_none_or(|(unit, _)| *unit != order.unit);
-                if is_new && order.unit.starts_with(Purpose::Trial.prefix()) {
+                let puts_back = match &self.journal.state {
+                    State::Committing(commit) => properties::puts_back(&order, commit),
+                    _ => false,
+                };
+                if is_new && (puts_back || order.unit.starts_with(Purpose::Trial.prefix())) {
                     self.witness.is_disturbed(&order.system);
                 }
                 self.switch(order);

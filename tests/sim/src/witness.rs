@@ -10,7 +10,10 @@ use surefoot_core::{
     gate::Stage,
     journal::{Journal, What},
     lease::{Holder, Required},
-    machine::{Answer, Effect, Event, Request},
+    machine::{
+        Answer, Effect, Event, Request,
+        state::{Origin, State},
+    },
     release::Name,
     switch::{Outcome, Purpose},
     time::Instant,
@@ -57,8 +60,8 @@ pub struct Witness {
     healthy: Option<(StorePath, Instant)>,
     /// How long the robot has run, all boots together, and up to when in this one that is counted.
     uptime: (Duration, Instant),
-    /// What the robot was disturbed by last, and when, on that clock.
-    disturbed: Option<(StorePath, Vec<Duration>)>,
+    /// What the robot was disturbed by, when on that clock, and whether that was not the first time.
+    disturbed: Vec<(StorePath, Duration, bool)>,
     /// Releases that failed here.
     pub(crate) failed: BTreeSet<Brought>,
     /// Trials of each release, undisturbed.
@@ -88,19 +91,30 @@ impl Witness {
 
     /// The robot is disturbed by this system.
     pub(crate) fn is_disturbed(&mut self, by: &StorePath) {
-        let now = self.uptime.0;
-        match &mut self.disturbed {
-            Some((before, times)) if before == by => times.push(now),
-            other => *other = Some((by.clone(), vec![now])),
+        let again = self.was_disturbed(by);
+        self.disturbed.push((by.clone(), self.uptime.0, again));
+    }
+
+    /// The system that disturbed it last proved itself.
+    fn is_proven(&mut self, system: &StorePath) {
+        if (self.disturbed.last()).is_some_and(|(last, ..)| last == system) {
+            self.disturbed.clear();
         }
     }
 
-    /// How often it was disturbed by this system within a day of running.
-    pub(crate) fn times_today(&self, by: Option<&StorePath>) -> usize {
-        let mut disturbed = self.disturbed.iter();
-        let times = disturbed.find(|(before, _)| Some(before) == by);
-        let today = |time: &&Duration| self.uptime.0 - **time < DAY;
-        times.map_or(0, |(_, times)| times.iter().filter(today).count())
+    fn today(&self) -> impl Iterator<Item = &(StorePath, Duration, bool)> {
+        let is_today = |time: Duration| self.uptime.0 - time < DAY;
+        (self.disturbed.iter()).filter(move |(_, time, _)| is_today(*time))
+    }
+
+    /// Whether it was disturbed by this system within a day of running.
+    pub(crate) fn was_disturbed(&self, by: &StorePath) -> bool {
+        self.today().any(|(before, ..)| before == by)
+    }
+
+    /// How often it was disturbed again within a day of running, by whatever.
+    pub(crate) fn times_again(&self) -> usize {
+        self.today().filter(|(.., again)| *again).count()
     }
 
     fn time_passes(&mut self, now: Instant) {
@@ -140,12 +154,10 @@ impl Witness {
                 ..
             } if unit.starts_with(Purpose::Trial.prefix()) => {
                 // Nothing was done.
-                if let Some((_, times)) = &mut self.disturbed {
-                    times.pop();
-                }
+                self.disturbed.pop();
             }
             // A person says go. The agent may end right after it has written that down.
-            Event::Asked(Request::Update) => self.disturbed = None,
+            Event::Asked(Request::Update) => self.disturbed.clear(),
             Event::Gates { stage, closed } => {
                 self.gates.insert(*stage, closed.is_empty());
             }
@@ -224,6 +236,12 @@ impl Witness {
         {
             let brought = (target.release.clone(), target.system.clone());
             *self.trials.entry(brought).or_default() += 1;
+        }
+        if let State::Committing(commit) = &before.state
+            && matches!(commit.origin, Origin::Trial | Origin::Rollback { .. })
+            && after.state == State::Idle
+        {
+            self.is_proven(&commit.goal.system);
         }
     }
 

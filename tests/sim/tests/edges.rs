@@ -992,3 +992,85 @@ fn holds_are_bounded_and_nobody_loses_one_by_it() {
     hold(0).unwrap();
     assert_eq!(robot.journal.holds.len(), MAX_HOLDS);
 }
+
+#[test]
+fn a_way_back_waits_for_somebody_elses_switch_and_reboots_only_if_that_never_ends() {
+    let leaves = || {
+        let mut robot = robot();
+        robot.sick.insert(system('b'));
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| matches!(robot.state(), State::Reverting(_)));
+        robot.locked = true;
+        robot.settle_until(|robot| match robot.state() {
+            State::Reverting(reverting) => {
+                reverting.attempts > robot.policy.revert_attempts || reverting.reboots > 0
+            }
+            _ => true,
+        });
+        assert_eq!(robot.boots, 1, "the other switch was cut off");
+        assert!(matches!(robot.state(), State::Reverting(_)));
+        robot
+    };
+    let mut ends = leaves();
+    ends.locked = false;
+    ends.settle();
+    assert_eq!((ends.current.clone(), ends.boots), (system('a'), 1));
+    assert!(ends.journal.blocked(&release('b')).is_some());
+
+    let mut never = leaves();
+    let began = never.now;
+    never.settle_until(|robot| robot.boots == 2);
+    assert!(began.0 > 0 && never.journal.confirmed.is_some());
+    never.locked = false;
+    never.settle();
+    assert_eq!(never.current, system('a'));
+}
+
+#[test]
+fn whoever_undoes_a_switch_again_and_again_is_bounded_and_says_so() {
+    for policy in [DriftPolicy::Restore, DriftPolicy::Adopt] {
+        let mut robot = robot();
+        robot.policy.drift = policy;
+        // The first time of each system is free, and `a` was adopted when the agent first started.
+        let (ended, free) = match policy {
+            DriftPolicy::Restore => (What::Restored, 1),
+            _ => (What::Adopted, 2 + 1),
+        };
+        for n in 0..20 {
+            // By turns: what is adopted is no drift any more.
+            let other = if n % 2 == 0 { 'x' } else { 'y' };
+            robot.meddle(Action::Test, system(other));
+            robot.sleep(2 * robot.policy.poll_interval);
+            robot.settle();
+        }
+        let ends = robot.journal.history.iter().filter(|it| it.what == ended);
+        assert_eq!(ends.count(), robot.policy.disturbances + free, "{policy:?}");
+        let machine = robot.machine.as_ref().unwrap();
+        assert!(machine.drift().is_some());
+        let problem = machine.problem().unwrap_or_default();
+        assert!(problem.contains("times within a day"), "{problem}");
+    }
+}
+
+#[test]
+fn what_is_in_the_way_of_every_system_keeps_no_robot_from_going_back() {
+    let mut robot = waits_for_its_commit();
+    robot.closed.insert(Stage::Activate);
+    robot.published = None;
+    robot.feed(Event::Polled(None.into()));
+    robot.settle_until(|robot| !robot.is_awaited());
+    assert!(
+        matches!(robot.state(), State::Committing(_)),
+        "a gate says no"
+    );
+    let closed = |gate: &str| surefoot_core::gate::Closed {
+        gate: gate.to_owned(),
+        why: "no".to_owned(),
+    };
+    robot.feed(Event::Gates {
+        stage: Stage::Activate,
+        closed: vec![closed("boot loader"), closed("disk")],
+    });
+    assert!(matches!(robot.state(), State::Reverting(_)));
+}

@@ -1,8 +1,84 @@
 //! What keeps a robot from an update for now, and which robots a release is for.
 
 use anyhow::Result;
-use serde_json::json;
-use surefoot_tests::{Fleet, fleet::MODEL};
+use serde_json::{Value, json};
+use surefoot_tests::{Fleet, Robot, fleet::MODEL};
+
+/// Waits until this gate says no, with these words, and holds that nothing was begun for a release.
+fn until_closed(robot: &Robot, gate: &str, words: &str) -> Result<()> {
+    let says = |now: &Value| {
+        let gates = now["gates"].as_array();
+        gates.is_some_and(|gates| {
+            (gates.iter()).any(|it| it["gate"] == gate && it["why"].to_string().contains(words))
+        })
+    };
+    let status = robot.until_status(&format!("{gate} to say {words}"), says)?;
+    assert_eq!(status["state"], "ready", "{status:#}");
+    robot.sh("! systemctl is-active surefoot-dead-man.timer")?;
+    let tried = robot.sh("surefoot history --json | grep -c '\"tried\"' || true")?;
+    assert_eq!(tried.trim(), "0");
+    let switches = robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")?;
+    assert_eq!(switches.trim(), "0");
+    Ok(())
+}
+
+#[test]
+fn what_is_in_the_way_of_every_system_is_waited_for_and_nothing_is_begun() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("[gates]\ninterval = '1s'\n")?;
+    let lock = "/run/nixos/switch-to-configuration.lock";
+    robot.sh(&format!(
+        "mkdir -p /run/nixos; systemd-run --quiet --unit=other flock {lock} sleep infinity"
+    ))?;
+    robot.until(&format!("! flock -n {lock} true"))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    let holder = robot.sh("systemctl show --property=MainPID --value other")?;
+    let words = format!("process {} (flock) holds {lock}", holder.trim());
+    until_closed(&robot, "switcher", &words)?;
+
+    // Then the boot partition is read-only, as after an error of its file system.
+    robot.sh("mount --bind /boot /boot; mount -o remount,bind,ro /boot; systemctl stop other")?;
+    until_closed(&robot, "boot loader", "/boot cannot be written")?;
+
+    // Then the disk is full.
+    robot.sh("umount /boot
+         mkdir /run/full; mount -t tmpfs -o size=4M tmpfs /run/full
+         cp -a /nix/var/nix/profiles/. /run/full; mount --bind /run/full /nix/var/nix/profiles
+         dd if=/dev/zero of=/run/full/fill bs=4k 2>/dev/null; test -e /run/full/fill")?;
+    until_closed(&robot, "disk", "/nix/var/nix/profiles has ")?;
+    robot.stands_on(&first)?;
+    robot.sh("umount /nix/var/nix/profiles")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_proven_system_waits_for_the_boot_partition_and_blames_nobody() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[health]\nsoak = '4s'\n[trial]\nretry_delay = '500ms'\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the trial", |now| now["running"]["system"] == second)?;
+    robot.sh("mount --bind /boot /boot; mount -o remount,bind,ro /boot")?;
+    robot.until_status("the commit to wait", |now| {
+        now["state"] == "committing" && now["doing"].to_string().contains("boot loader refused")
+    })?;
+    assert_eq!(robot.loader_default()?, first);
+    robot.sh("umount /boot; surefoot update")?;
+    let status = robot.until_confirmed(&second)?;
+    assert_eq!(status["blocked"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn the_unit_of_a_technicians_nixos_rebuild_is_waited_for() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("[gates]\ninterval = '1s'\n")?;
+    let unit = "nixos-rebuild-switch-to-configuration.service";
+    robot.sh(&format!("systemd-run --quiet --unit={unit} sleep infinity"))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    until_closed(&robot, "switcher", "somebody's nixos-rebuild runs")?;
+    robot.sh(&format!("systemctl stop {unit}"))?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
 
 #[test]
 fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {

@@ -305,23 +305,6 @@ fn the_whole_log_of_a_switch_that_failed_is_kept_with_the_switchers_own_words() 
 }
 
 #[test]
-fn another_switch_is_waited_for() -> Result<()> {
-    let (fleet, robot, _) = Fleet::with_robot("")?;
-    let lock = "/run/nixos/switch-to-configuration.lock";
-    robot.sh(&format!(
-        "mkdir -p /run/nixos; systemd-run --quiet --unit=other flock {lock} sleep infinity"
-    ))?;
-    robot.until(&format!("! flock -n {lock} true"))?;
-    let second = fleet.release(&fleet.toplevel("1.1"))?;
-    robot.until_status("the switch to be refused", |status| {
-        status["target"]["release"] == "1.1" && status["doing"].to_string().contains("switch")
-    })?;
-    robot.sh("systemctl stop other.service")?;
-    robot.until_confirmed(&second)?;
-    Ok(())
-}
-
-#[test]
 fn the_agent_updates_itself() -> Result<()> {
     let (fleet, robot, _) = Fleet::with_robot("")?;
     let newer = fleet.farm.agent("2")?;

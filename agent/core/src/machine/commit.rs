@@ -47,6 +47,14 @@ impl Decision<'_> {
         if !matches!(origin, Origin::Restore { .. }) {
             self.memory.failures = 0;
         }
+        if action == Action::Switch {
+            // What a trial led to runs already, and a person knows what a rollback does.
+            match origin {
+                Origin::Restore { .. } => self.disturb(&goal.system, Disturbed::Restore),
+                Origin::Adopt => self.disturb(&goal.system, Disturbed::Adopt),
+                Origin::Trial | Origin::Rollback { .. } => {}
+            }
+        }
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::Disarm(Guards::ALL));
         let rollback = matches!(origin, Origin::Rollback { .. });
@@ -240,9 +248,10 @@ impl Decision<'_> {
         let old = self.journal.confirmed.replace(goal.clone());
         let old = old.filter(|old| old.system != goal.system);
         self.journal.attempts = None;
-        // What somebody's switch by hand had put back excuses no release.
+        // What was put back or adopted after somebody's switch excuses nothing.
+        let proven = matches!(origin, Origin::Trial | Origin::Rollback { .. });
         let counted = &mut self.journal.disturbances;
-        counted.take_if(|counted| counted.system == goal.system);
+        counted.take_if(|counted| proven && counted.system == goal.system);
         self.memory.setbacks = 0;
         self.journal.lost = None;
         self.journal.left_in_profile = None;

@@ -73,29 +73,25 @@ impl Decision<'_> {
     pub(super) fn disturb(&mut self, system: &StorePath, what: What) {
         let (boot, now) = (self.cx.boot, self.cx.now);
         match &mut self.journal.disturbances {
-            Some(before) if before.system == *system => before.count(what, boot, now),
-            other => *other = Some(Disturbances::first(system.clone(), boot.clone(), now)),
+            Some(before) => before.begin(system, what, boot, now),
+            none => *none = Some(Disturbances::first(system.clone(), boot.clone(), now)),
         }
     }
 
     /// What was counted last did not disturb the robot after all.
     pub(super) fn was_undisturbed(&mut self) {
-        let last = &mut self.journal.disturbances;
-        if last.as_mut().is_some_and(|last| last.again.pop().is_none()) {
-            *last = None;
-        }
+        (self.journal.disturbances).take_if(|counted| !counted.take_back());
     }
 
-    /// Why the robot is left alone with this release for now, if so.
-    pub(super) fn stands_still(&self, target: &Target) -> Option<String> {
+    /// Why the robot is left alone with this system for now, if so.
+    pub(super) fn stands_still(&self, system: &StorePath) -> Option<String> {
         let (boot, now, most) = (self.cx.boot, self.cx.now, self.cx.policy.disturbances);
         let counted = self.journal.disturbances.as_ref()?;
-        let same = counted.system == target.system;
-        let until = same.then(|| counted.used_up(most, boot, now)).flatten()?;
+        let until = counted.used_up(system, most, boot, now)?;
         Some(format!(
-            "it was tried {most} times again within a day, and nothing says that this was its fault; the \
-             robot stands still for {} min, or until there is a newer release or somebody asks for \
-             `surefoot update`",
+            "the robot was disturbed {most} times within a day by what was begun again, and nothing says \
+             that this was a release's fault; it stands still for {} min, or until there is a newer \
+             release or somebody asks for `surefoot update`",
             until.since(now).as_secs().div_ceil(60)
         ))
     }

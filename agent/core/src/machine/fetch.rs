@@ -79,7 +79,7 @@ impl Decision<'_> {
         self.memory.next_poll = Some(self.cx.now + delay);
         self.judge_suspect();
         if let Some(counted) = &mut self.journal.disturbances
-            && !counted.again.is_empty()
+            && !counted.is_idle()
         {
             counted.look(self.cx.boot, self.cx.now);
         }
@@ -174,7 +174,7 @@ impl Decision<'_> {
 
     /// Whether the robot was disturbed by this target often enough for today.
     fn is_left_alone(&mut self, target: &Target) -> bool {
-        let why = self.stands_still(target);
+        let why = self.stands_still(&target.system);
         let why = why.map(|why| format!("release {}: {why}", target.release));
         let left = why.is_some();
         if left {

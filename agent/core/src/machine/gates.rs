@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     events::Kind,
-    gate::{Closed, Stage},
+    gate::{Closed, Stage, is_obstacle},
     hold::Hold,
     lease::{Ender, Holder, Kept, Lease, Loss, Owner},
     machine::state::{Fetching, Phase, Ready, State, Trial},
@@ -41,7 +41,11 @@ impl Decision<'_> {
         if !waits {
             return;
         }
-        let open = closed.is_empty();
+        let open = match self.journal.state {
+            // What keeps a system from being installed keeps the robot from no way back.
+            State::Committing(_) => closed.iter().all(|closed| is_obstacle(&closed.gate)),
+            _ => closed.is_empty(),
+        };
         self.memory.closed.insert(stage, closed);
         // It is as old as these gates; after a "no" it has to be looked at anew.
         let inspected = self.memory.inspected.take_if(|_| stage == Stage::Activate);

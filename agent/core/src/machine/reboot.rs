@@ -12,7 +12,10 @@ use super::{
     decision::Decision,
     effect::Effect,
 };
-use crate::{journal::What, machine::state::State, reboot::Reason, release::Target};
+use crate::{
+    disturbance::What as Disturbed, journal::What, machine::state::State, reboot::Reason,
+    release::Target,
+};
 
 impl Decision<'_> {
     /// Why a release has to be tried by booting it; `None` if a live switch will do.
@@ -63,6 +66,8 @@ impl Decision<'_> {
         if self.journal.holds.is_empty() {
             reverting.reboots += 1;
             reverting.attempts = 0;
+            let failed = reverting.failed.clone();
+            self.disturb(&failed, Disturbed::WayBack);
             self.record(What::Rebooted, system, None, Some(why.clone()), None);
         }
         self.reboot_unless_held(why);

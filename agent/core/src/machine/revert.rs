@@ -103,7 +103,7 @@ impl Decision<'_> {
             self.reboot_to_revert(format!("going back to {}", order.system));
         } else if outcome.activated() {
             self.finish_revert();
-        } else if reverting.attempts < self.cx.policy.revert_attempts {
+        } else if reverting.attempts < self.revert_attempts(outcome) {
             let again = self.cx.now + self.cx.policy.retry_delay;
             self.wait_with(format!("revert: {outcome}"), again);
         } else if order.action == Action::Boot && !reverting.reboot {
@@ -116,6 +116,20 @@ impl Decision<'_> {
             let why = format!("switching back to {} failed: {outcome}", order.system);
             self.reboot_to_revert(why);
         }
+    }
+
+    /// How often the way back is tried after this outcome before the robot reboots. Somebody else's switch
+    /// is waited for as long as a switch may take: a reboot would cut it off, maybe while it writes the boot
+    /// loader. Whoever holds the lock for longer does not switch, and what is to be left runs meanwhile.
+    fn revert_attempts(&self, outcome: &Outcome) -> u32 {
+        let policy = self.cx.policy;
+        let most = policy.revert_attempts;
+        if *outcome != Outcome::Locked {
+            return most;
+        }
+        let delay = policy.retry_delay.as_millis().max(1);
+        let waits = policy.switch_timeout.as_millis().div_ceil(delay);
+        most.saturating_add(u32::try_from(waits).unwrap_or(u32::MAX))
     }
 
     pub(super) fn finish_revert(&mut self) {

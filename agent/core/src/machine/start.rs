@@ -141,11 +141,21 @@ impl Decision<'_> {
         let Some(confirmed) = self.journal.confirmed.clone() else {
             return;
         };
-        match self.cx.policy.drift {
+        // What is undone or adopted becomes the one or the other.
+        let (policy, still) = match self.cx.policy.drift {
+            DriftPolicy::Report => (DriftPolicy::Report, None),
+            DriftPolicy::Adopt => (DriftPolicy::Adopt, self.stands_still(&system)),
+            DriftPolicy::Restore => (DriftPolicy::Restore, self.stands_still(&confirmed.system)),
+        };
+        let policy = still.as_ref().map_or(policy, |_| DriftPolicy::Report);
+        match policy {
             DriftPolicy::Report => {
                 self.memory.drift = Some(system);
                 if matches!(self.journal.state, State::Trial(_)) {
                     self.go(State::Idle);
+                }
+                if let Some(still) = still {
+                    self.report(still);
                 }
             }
             DriftPolicy::Adopt => {
@@ -172,6 +182,13 @@ impl Decision<'_> {
 
     /// Switches to the confirmed system again; by [`Action::Boot`] only profile and boot entries.
     fn restore(&mut self, why: &str, action: Action) {
+        let confirmed = self.journal.confirmed.as_ref().map(|c| c.system.clone());
+        if action == Action::Switch
+            && let Some(still) = confirmed.and_then(|confirmed| self.stands_still(&confirmed))
+        {
+            self.report(format!("{why}; {still}"));
+            return;
+        }
         let held_by = self.held_by();
         if !held_by.is_empty() {
             self.report(format!(

@@ -8,6 +8,7 @@ mod aim;
 mod checks;
 mod deadline;
 mod files;
+mod installable;
 mod kernels;
 mod loader;
 pub(crate) mod loaders;
@@ -23,6 +24,7 @@ use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
+    gate::Closed,
     machine::{
         Guards,
         state::{Mode, State, Trial},
@@ -51,6 +53,15 @@ pub(crate) async fn findings(
 ) -> anyhow::Result<Vec<Finding>> {
     let said = Task::Look { system, previous }.order(settings).await?;
     serde_json::from_str(&said).context("cannot understand what the look at the boot loader gave")
+}
+
+/// What of the robot itself keeps every system from being installed now: as for [`Task::Obstacles`].
+///
+/// # Errors
+/// systemd does not answer, or nothing could be looked at.
+pub(crate) async fn obstacles(settings: Settings, booting: bool) -> anyhow::Result<Vec<Closed>> {
+    let said = Task::Obstacles { booting }.order(settings).await?;
+    serde_json::from_str(&said).context("cannot understand what the look at the robot gave")
 }
 
 /// The system that the loader starts by default, if that can be told.

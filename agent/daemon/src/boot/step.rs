@@ -1,7 +1,7 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
 //! firmware's variables nor to /etc: done by this program in a transient unit of its own.
 
-use super::{aim, checks, settings::Settings};
+use super::{aim, checks, installable, settings::Settings};
 use crate::robot::{
     nixos, systemd,
     transient::{self, How, Job},
@@ -34,6 +34,11 @@ pub(super) enum Task {
         system: Option<StorePath>,
         /// What must be the default, likewise.
         previous: Option<StorePath>,
+    },
+    /// Says what keeps every system from being installed now: prints closed gates as JSON.
+    Obstacles {
+        /// Whether a system was installed, and is to be booted on trial.
+        booting: bool,
     },
     /// Arms the deadline, then the one-shot.
     Aim {
@@ -76,6 +81,11 @@ impl BootStep {
                 println!("{}", serde_json::to_string(&findings)?);
                 Ok(())
             }
+            Task::Obstacles { booting } => {
+                let obstacles = installable::obstacles(settings, *booting);
+                println!("{}", serde_json::to_string(&obstacles)?);
+                Ok(())
+            }
             Task::Aim {
                 system,
                 previous,
@@ -102,7 +112,7 @@ impl Task {
     fn unit(&self) -> String {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         match self {
-            Self::Look { .. } => {
+            Self::Look { .. } | Self::Obstacles { .. } => {
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed);
                 format!("{LOOK}{}-{number}.service", std::process::id())
             }
@@ -114,9 +124,10 @@ impl Task {
     const fn limit(&self) -> Duration {
         match self {
             Self::Aim { .. } | Self::TakeBackOneShot => Duration::from_secs(100),
-            Self::Look { .. } | Self::RemoveDeadline | Self::Secure { .. } => {
-                Duration::from_secs(45)
-            }
+            Self::Look { .. }
+            | Self::Obstacles { .. }
+            | Self::RemoveDeadline
+            | Self::Secure { .. } => Duration::from_secs(45),
         }
     }
 
@@ -126,7 +137,7 @@ impl Task {
     /// What [`BootStep::run`] said there.
     pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
         let _alone = match self {
-            Self::Look { .. } => None,
+            Self::Look { .. } | Self::Obstacles { .. } => None,
             _ => Some(CHANGING.lock().await),
         };
         let program = std::env::current_exe().context("cannot find this program")?;
@@ -139,7 +150,11 @@ impl Task {
         })?;
         let job = Job {
             unit,
-            options: vec!["--description=Surefoot: a boot on trial".to_owned()],
+            options: vec![
+                "--description=Surefoot: the boot loader and the disks".to_owned(),
+                // systemd's words about each start and end of it would fill the journal.
+                "--property=LogLevelMax=err".to_owned(),
+            ],
             exec: vec![
                 program.to_string_lossy().into_owned(),
                 "--boot-step".to_owned(),

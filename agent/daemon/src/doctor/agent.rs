@@ -61,6 +61,23 @@ pub(super) fn gates(know_of_work: bool, none: bool) -> Finding {
     Finding::ok(AGENT, "gates", found)
 }
 
+/// How often the robot was disturbed within a day by what had to be begun again.
+pub(super) fn disturbances(today: usize, most: usize) -> Finding {
+    let found = format!(
+        "{today} within a day by what was begun again, and {most} are allowed (trial.disturbances)"
+    );
+    if today < most {
+        Finding::ok(AGENT, "disturbances", found)
+    } else {
+        Finding::warn(
+            AGENT,
+            "disturbances",
+            format!("{found}: the robot stands still"),
+            "look in `surefoot history` what interrupted it; `surefoot update` begins again at once",
+        )
+    }
+}
+
 /// Leases: one that has to say that the robot is free and that nobody ever takes keeps it from every
 /// update, and so does one whose holder has died.
 pub(super) fn leases(required: &[&Name], status: &StatusInfo) -> Vec<Finding> {
@@ -202,6 +219,14 @@ mod tests {
         assert_eq!(found[1].found, "ros says that the robot is free");
         assert!(found[0].level == Level::Warn && found[2].level == Level::Warn);
         assert_eq!(leases(&[], &status).len(), 1);
+    }
+
+    #[test]
+    fn a_robot_that_was_disturbed_too_often_is_warned_of() {
+        assert_eq!(disturbances(2, 3).level, Level::Ok);
+        let found = disturbances(3, 3);
+        assert_eq!(found.level, Level::Warn);
+        assert!(found.found.starts_with("3 within a day"), "{}", found.found);
     }
 
     #[test]

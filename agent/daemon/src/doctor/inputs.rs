@@ -1,6 +1,6 @@
 //! What a look at the robot starts from.
 
-use crate::config::Config;
+use crate::{config::Config, robot::clock};
 use std::{collections::BTreeMap, sync::Arc};
 use surefoot_api::StatusInfo;
 use surefoot_core::{StorePath, journal::Journal};
@@ -18,6 +18,8 @@ pub(crate) struct Inputs {
     pub(crate) lost: Option<String>,
     /// Where every trouble has to end.
     pub(crate) confirmed: Option<StorePath>,
+    /// How often it was disturbed within a day by what was begun again.
+    pub(crate) disturbed: usize,
     /// What its agent says; `None` if none runs.
     pub(crate) status: Option<Arc<StatusInfo>>,
 }
@@ -36,6 +38,9 @@ impl Inputs {
             roots: journal.roots(),
             lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
+            disturbed: (journal.disturbances.as_ref()).map_or(0, |counted| {
+                counted.today(&clock::boot_id(), clock::since_boot())
+            }),
             status,
         }
     }

@@ -83,6 +83,10 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
             "put that right; the agent goes on by itself then. `sudo surefoot rollback` works meanwhile",
         ));
     }
+    findings.push(agent::disturbances(
+        inputs.disturbed,
+        inputs.config.trial.disturbances as usize,
+    ));
     let gates = &inputs.config.gates;
     findings.push(agent::gates(gates.know_of_work(), gates.none));
     if let Some(status) = &inputs.status {

@@ -25,7 +25,7 @@ pub(crate) const PROFILE: &str = "/nix/var/nix/profiles/system";
 
 /// Where the switcher keeps its lists and its lock (nixpkgs `switch-to-configuration-ng/src/main.rs`).
 pub(crate) const SWITCHER: &str = "/run/nixos";
-const LOCK: &str = "switch-to-configuration.lock";
+pub(crate) const LOCK: &str = "switch-to-configuration.lock";
 
 /// The store path that a link leads to, however many links away.
 pub(crate) fn system(link: &str) -> Option<StorePath> {

@@ -196,6 +196,38 @@ fn read_back(
     (outcome, log)
 }
 
+/// Whose switch would turn away the next one, if there is such: `nixos-rebuild` begins none as long as
+/// systemd knows a unit of another one.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn in_the_way() -> anyhow::Result<Option<String>> {
+    let unit = NIXOS_REBUILD_UNIT;
+    let mut said = systemd::properties(Some(unit), "LoadState,ActiveState,SubState").await?;
+    let mut get = |key: &str| said.remove(key).unwrap_or_default();
+    if get("LoadState") == "not-found" {
+        return Ok(None);
+    }
+    let (active, sub) = (get("ActiveState"), get("SubState"));
+    let is_over = matches!(active.as_str(), "inactive" | "failed") || sub == "exited";
+    if is_over && nixos::rebuild().is_none() {
+        return Ok(None);
+    }
+    let end = if active == "failed" {
+        "reset-failed"
+    } else {
+        "stop"
+    };
+    Ok(Some(if is_over {
+        format!(
+            "the unit of somebody's nixos-rebuild is still there ({unit}, {active}); once nobody needs it: \
+             systemctl {end} {unit}"
+        )
+    } else {
+        format!("somebody's nixos-rebuild runs ({unit})")
+    }))
+}
+
 /// Lets systemd forget every switch that ended, now that the journal knows how: a failed unit would
 /// make the next switch say that a unit failed.
 ///
