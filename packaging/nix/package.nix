@@ -25,6 +25,7 @@ rustPlatform.buildRustPackage {
         (root + "/nixos-module/loaders.nix")
         (root + "/nixos-module/schema.json")
         (root + "/packaging/systemd")
+        (root + "/tests/recorded")
       ]
       # The crates.
       ++ map (member: root + "/${member}") manifest.workspace.members

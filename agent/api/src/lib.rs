@@ -46,6 +46,9 @@ mod input;
 mod interface;
 pub mod message;
 pub mod method;
+#[cfg(test)]
+#[path = "../../../tests/recorded/next.rs"]
+mod next;
 mod parameters;
 #[cfg(any(test, feature = "samples"))]
 pub mod samples;

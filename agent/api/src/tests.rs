@@ -9,7 +9,7 @@ use crate::{
         Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Lease, Method,
         Resume, Role, Rollback, Status, StatusReply, Update, Watch,
     },
-    samples,
+    next, samples,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -299,6 +299,53 @@ fn the_errors_are_those_that_it_describes() {
             types.judge(&format!("{name}.{what}"), &parameters[what], field.ty());
         }
         assert_eq!(serde_json::from_value::<ErrorReply>(said).unwrap(), known);
+    }
+}
+
+/// An answer of an earlier version, or of a made-up next one, as this version reads it and hands it on.
+fn handed_on<T: Serialize + serde::de::DeserializeOwned>(text: &str) -> serde_json::Result<String> {
+    let read: T = serde_json::from_str(text)?;
+    Ok(serde_json::to_string_pretty(&read)? + "\n")
+}
+
+#[test]
+fn recorded_answers_are_read_and_unknown_words_of_a_later_version_are_handed_on() {
+    type HandedOn = fn(&str) -> serde_json::Result<String>;
+    let answers: [(&str, &str, HandedOn); 3] = [
+        (
+            "status",
+            include_str!("../../../tests/recorded/0.2/status.json"),
+            handed_on::<StatusReply>,
+        ),
+        (
+            "history",
+            include_str!("../../../tests/recorded/0.2/history.json"),
+            handed_on::<HistoryReply>,
+        ),
+        (
+            "findings",
+            include_str!("../../../tests/recorded/0.2/findings.json"),
+            handed_on::<DoctorReply>,
+        ),
+    ];
+    let words = [
+        "state", "cause", "stage", "result", "clock", "subject", "level",
+    ];
+    for (name, recorded, handed_on) in answers {
+        assert_eq!(handed_on(recorded).unwrap(), recorded, "{name}");
+        let text: Value = serde_json::from_str(recorded).unwrap();
+        // `what` is a word of the history, and a sentence elsewhere.
+        let words = words
+            .iter()
+            .copied()
+            .chain((name == "history").then_some("what"));
+        for (at, next) in next::versions(&text, &words.collect::<Vec<_>>()) {
+            let again = handed_on(&next.to_string()).unwrap();
+            let again: Value = serde_json::from_str(&again).unwrap();
+            // A word stands where it stood; of what else there is, nothing is lost by a field more.
+            let words = next.pointer(&at) == Some(&json!("quiteNew"));
+            assert_eq!(again, if words { next } else { text.clone() }, "{name}{at}");
+        }
     }
 }
 

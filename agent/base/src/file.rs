@@ -40,6 +40,32 @@ impl ReadError {
     }
 }
 
+/// Whether an error says something of the disk or of this machine, and not of what lies there: a bad block,
+/// say, or want of memory. Somebody else's files are good or bad whatever such an error says.
+#[must_use]
+pub fn is_of_the_machine(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::InvalidData
+            | ErrorKind::InvalidFilename
+    ) && error.raw_os_error() != Some(nix::errno::Errno::ELOOP as i32)
+}
+
+/// Whether something has this name, links followed.
+///
+/// # Errors
+/// Nobody knows: the disk says no ([`is_of_the_machine`]).
+pub fn exists(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if is_of_the_machine(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 impl From<ReadError> for io::Error {
     fn from(error: ReadError) -> Self {
         match error {

@@ -372,7 +372,7 @@ impl Tools {
         let booted = nixos::boot_parts(nixos::BOOTED.as_ref());
         let new = nixos::boot_parts(target.system.to_string().as_ref());
         let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
-        let unfit = match nixos::unfit(&current, &target.system) {
+        let unfit = match nixos::unfit(&current, &target.system)? {
             None => {
                 successor::refuses(&target.system, &current, target.moves, &self.room()).await?
             }

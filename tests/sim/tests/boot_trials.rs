@@ -262,6 +262,35 @@ fn what_vanishes_without_a_trace_stands_still_and_says_so() {
 }
 
 #[test]
+fn a_person_goes_back_while_the_robot_stands_still_and_it_goes_on_standing_still() {
+    let mut robot = robot();
+    robot.published = Some(release('c'));
+    update(&mut robot);
+    stands_on(&robot, 'c');
+    robot.fates.insert(system('b'), Fate::Vanishes);
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| problem(robot).contains("stands still"));
+    let tried = count(&robot, What::Tried);
+    let answer = robot.ask(Request::Rollback {
+        to: None,
+        force: false,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    });
+    assert!(answer.is_ok(), "{answer:?}");
+    robot.settle_until(|robot| *robot.confirmed() == system('a'));
+    robot.settle_until(|robot| problem(robot).contains("stands still"));
+    stands_on(&robot, 'a');
+    let left = robot.journal.blocked(&release('c')).unwrap();
+    assert_eq!(left.evidence.cause, Cause::Rollback);
+    // What it stood still for is no less tiresome from here.
+    assert_eq!((count(&robot, What::Tried), cause(&robot)), (tried, None));
+    robot.published = Some(release('d'));
+    robot.settle_until(|robot| *robot.confirmed() == system('d'));
+}
+
+#[test]
 fn a_hold_between_staging_and_reboot_waits_without_a_loaded_gun() {
     let mut robot = robot();
     until_phase(&mut robot, |phase| matches!(phase, Phase::Staging { .. }));

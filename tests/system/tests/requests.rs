@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use surefoot_tests::{Fleet, Robot};
+use surefoot_tests::{Fleet, Robot, Toplevel};
 
 const SOCKET: &str = "/run/surefoot/control.socket";
 const ROLLBACK: &str = "io.surefoot.Agent.Rollback '{\"why\": \"it drops things\"}'";
@@ -97,6 +97,48 @@ fn a_rollback_is_followed_to_its_end() -> Result<()> {
     assert_eq!(said["system"], second);
     assert_eq!(robot.status()?["state"], "idle");
     robot.stands_on(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_rollback_is_followed_over_a_restart_of_the_agent() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let slow = fleet.toplevel("2.0").expression("activateHangs", "true");
+    robot.sh("mkdir -p /run/robot && touch /run/robot/go-on")?;
+    let second = fleet.release(&slow)?;
+    robot.until_confirmed(&second)?;
+    // The way back is another agent's as well: it takes over when the robot is there.
+    let third = fleet.release(&Toplevel::named("2.1").with(&fleet.farm.agent("2")?))?;
+    robot.until_confirmed(&third)?;
+    robot.sh("rm /run/robot/go-on")?;
+    robot.sh(&format!(
+        "systemd-run --unit follows --property StandardOutput=file:/run/followed --remain-after-exit \
+           {third}/sw/bin/surefoot --json rollback --wait --timeout 3min --why 'it drops things'"
+    ))?;
+    robot.until_status("the way back to begin", |status| {
+        status["state"] == "committing" && status["target"]["system"] == second
+    })?;
+    robot.until("test -s /run/nixos/start-list")?;
+    let pid = "systemctl show --property MainPID --value surefootd";
+    let before = robot.sh(pid)?;
+    robot.sh("systemctl kill --signal=KILL surefootd.service")?;
+    robot.until(&format!(
+        "test $({pid}) -ne 0 && test $({pid}) -ne {before}"
+    ))?;
+    robot.until_status("the agent to go on", |status| {
+        status["state"] == "committing"
+    })?;
+    robot.sh(
+        "systemctl is-active follows.service && ! test -s /run/followed && touch /run/robot/go-on",
+    )?;
+    robot.until("test -s /run/followed || systemctl is-failed follows.service")?;
+    let said = robot.sh("cat /run/followed; systemctl status --no-pager follows.service >&2")?;
+    let said: Value = serde_json::from_str(&said).context(said.clone())?;
+    assert_eq!(said["outcome"], "rolledBack");
+    assert_eq!(said["system"], second);
+    robot.until_blocked("2.1", &second)?;
+    assert_eq!(rollbacks(&robot)?, 1);
+    assert_eq!(robot.status()?["fallbacks"][0]["system"], first);
     Ok(())
 }
 

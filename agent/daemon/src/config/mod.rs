@@ -22,7 +22,7 @@ pub(crate) use keys::{
 };
 pub(crate) use layers::{DROP_INS, drop_ins, load};
 pub(crate) use limits::MAX_FILE_BYTES;
-pub(crate) use problem::ConfigError;
+pub(crate) use problem::{ConfigError, What};
 pub(crate) use salvage::salvage;
 pub(crate) use values::{GroupName, Secret, Stage};
 

@@ -1,13 +1,14 @@
 //! Where NixOS has its systems, its switcher's files and its programs, and what a system consists of.
 
 use crate::robot;
+use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
     path::{Path, PathBuf},
 };
-use surefoot_base::file;
+use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     StorePath,
     formats::{self, Formats},
@@ -116,33 +117,49 @@ pub(crate) fn by_boot(journal: &Journal) -> Vec<StorePath> {
 }
 
 /// Why a system must not be tried on this robot, if so: it would cut off the branch that it sits on.
-pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> Option<String> {
+///
+/// # Errors
+/// The disk says no to the question: that is the robot's fault, and not the system's.
+pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> anyhow::Result<Option<String>> {
     let parts = [
         ("etc/systemd/system/surefootd.service", "the agent's unit"),
         ("etc/surefoot/config.toml", "the agent's configuration"),
     ];
     for (file, what) in parts {
-        let has = |system: &StorePath| Path::new(&system.to_string()).join(file).exists();
-        if has(current) && !has(new) {
-            return Some(format!(
+        let has = |system: &StorePath| exists(&Path::new(&system.to_string()).join(file));
+        if has(current)? && !has(new)? {
+            return Ok(Some(format!(
                 "{new} does not contain {what} ({file}): the robot could not be updated any more"
-            ));
+            )));
         }
     }
     let toplevel = PathBuf::from(new.to_string());
-    missing_parts(&toplevel).or_else(|| lost_on(&toplevel))
+    match missing_parts(&toplevel)? {
+        None => lost_on(&toplevel),
+        why => Ok(why),
+    }
+}
+
+fn exists(path: &Path) -> anyhow::Result<bool> {
+    file::exists(path).with_context(|| format!("cannot look at {}", path.display()))
 }
 
 /// Why the agent of a system could not go on from what this one writes, if so: then neither the trial
 /// nor a later way back would know what this robot remembers.
-fn lost_on(toplevel: &Path) -> Option<String> {
+///
+/// # Errors
+/// The disk says no.
+fn lost_on(toplevel: &Path) -> anyhow::Result<Option<String>> {
     let path = toplevel.join(formats::FILE);
     let said = match file::read_if_there(&path, formats::MAX_BYTES) {
         Ok(None) => Ok(Formats::default()),
         Ok(Some(bytes)) => Formats::parse(&bytes).map_err(|error| error.to_string()),
+        Err(ReadError::Io(error)) if file::is_of_the_machine(&error) => {
+            return Err(error).with_context(|| format!("cannot read {}", path.display()));
+        }
         Err(error) => Err(error.to_string()),
     };
-    match said {
+    Ok(match said {
         Ok(said) => {
             (Formats::ours().lost_on(&said)).map(|why| format!("{}: {why}", toplevel.display()))
         }
@@ -150,30 +167,32 @@ fn lost_on(toplevel: &Path) -> Option<String> {
             "{} cannot be read ({why}): nobody knows whether its agent reads what this one writes",
             path.display()
         )),
-    }
+    })
 }
 
 /// Fails early, with words, where the robot lacks what every switch needs.
-fn missing_parts(toplevel: &Path) -> Option<String> {
-    ["bin/switch-to-configuration", "nixos-version"]
-        .iter()
-        .find(|name| !toplevel.join(name).exists())
-        .map(|name| {
-            format!(
+fn missing_parts(toplevel: &Path) -> anyhow::Result<Option<String>> {
+    for name in ["bin/switch-to-configuration", "nixos-version"] {
+        if !exists(&toplevel.join(name))? {
+            return Ok(Some(format!(
                 "{} has no {name}: it is no NixOS system",
                 toplevel.display()
-            )
-        })
+            )));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
 
     #[test]
     fn an_agent_that_does_not_read_what_this_one_writes_is_not_tried() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(formats::FILE);
+        let lost_on = |dir: &Path| super::lost_on(dir).unwrap();
         assert_eq!(lost_on(dir.path()), None);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let said = |text: &[u8]| {
@@ -193,6 +212,20 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         assert!(lost_on(dir.path()).unwrap().contains("cannot be read"));
+        fs::remove_dir(&file).unwrap();
+        symlink(&file, &file).unwrap();
+        assert!(lost_on(dir.path()).unwrap().contains("cannot be read"));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_read_what_a_system_says_is_held_against_no_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(formats::FILE);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        // A regular file whose first byte nobody can read: EIO (proc(5)).
+        symlink("/proc/self/mem", &file).unwrap();
+        let error = format!("{:#}", lost_on(dir.path()).unwrap_err());
+        assert!(error.contains("formats.json"), "{error}");
     }
 
     #[test]
@@ -219,8 +252,7 @@ mod tests {
         let (a, b) = (dir.path().join("a"), dir.path().join("b"));
         for toplevel in [&a, &b] {
             fs::create_dir(toplevel).unwrap();
-            std::os::unix::fs::symlink(dir.path().join("bzImage"), toplevel.join("kernel"))
-                .unwrap();
+            symlink(dir.path().join("bzImage"), toplevel.join("kernel")).unwrap();
             fs::write(toplevel.join("kernel-params"), "quiet").unwrap();
         }
         fs::write(dir.path().join("bzImage"), "k").unwrap();

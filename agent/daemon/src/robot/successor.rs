@@ -8,7 +8,7 @@ use super::{
     process::{self, Failed},
     transient::How,
 };
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, What};
 use anyhow::{Context as _, bail};
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,11 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use surefoot_base::{environment, file, text};
+use surefoot_base::{
+    environment,
+    file::{self, ReadError},
+    text,
+};
 use surefoot_core::StorePath;
 use surefoot_store::nix_daemon::ValidPath;
 
@@ -62,7 +66,9 @@ pub(crate) async fn refuses(
     else {
         return Ok(None);
     };
-    if !program.is_file() {
+    let there =
+        file::exists(&program).with_context(|| format!("cannot look at {}", program.display()))?;
+    if !there || program.is_dir() {
         return Ok(Some(format!(
             "the agent of {new} is to be {}, and there is no such program: the robot could not be updated any \
              more",
@@ -73,6 +79,7 @@ pub(crate) async fn refuses(
     let laid = match named.strip_prefix(ETC) {
         Ok(within) => match layers.of(within)? {
             Ok(files) => {
+                readable(&files)?;
                 lay(&files, room).with_context(|| format!("cannot use {}", room.display()))?
             }
             Err(why) => return judged(config::load(&named), &named, new, why),
@@ -249,6 +256,9 @@ impl Layers {
             .map_err(|what| anyhow::anyhow!("{}: {what}", self.etc.join(&directory).display()))?;
         let new = match config::drop_ins(&self.new.join(&directory)) {
             Ok(new) => new,
+            Err(What::Unreadable(error)) if file::is_of_the_machine(&error) => {
+                return Err(error).with_context(|| self.new.join(&directory).display().to_string());
+            }
             Err(what) => return Ok(Err(format!("{}: {what}", directory.display()))),
         };
         let within = |path: &Path| path.file_name().map(|name| directory.join(name));
@@ -291,6 +301,23 @@ impl Layers {
         let brought = read(&self.current.join(within));
         brought.is_none() || brought != read(&path)
     }
+}
+
+/// Whether the disk gives back what a configuration will consist of: what it does not is not the fault of
+/// any system.
+///
+/// # Errors
+/// It does not.
+fn readable((main, drop_ins): &Files) -> anyhow::Result<()> {
+    for path in drop_ins.values().chain([main]) {
+        match file::read_start(path, config::MAX_FILE_BYTES) {
+            Err(ReadError::Io(error)) if file::is_of_the_machine(&error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Lays files out as they will lie: links in a directory of their own, made anew.
@@ -428,5 +455,19 @@ mod tests {
         }
         let refused = layers.of(Path::new("surefoot/config.toml")).unwrap();
         assert!(refused.unwrap_err().contains("more than 256 files"));
+    }
+
+    #[test]
+    fn a_disk_that_does_not_read_a_configuration_is_held_against_no_release() {
+        let dir = tempfile::tempdir().unwrap();
+        // A regular file whose first byte nobody can read: EIO (proc(5)).
+        let bad = PathBuf::from("/proc/self/mem");
+        let good = dir.path().join("config.toml");
+        fs::write(&good, "").unwrap();
+        let with = |path: &Path| BTreeMap::from([("a.toml".into(), path.to_owned())]);
+        readable(&(good.clone(), with(&good))).unwrap();
+        readable(&(good.clone(), with(&bad))).unwrap_err();
+        // What is missing is for the agent to judge.
+        readable(&(dir.path().join("none"), with(&good))).unwrap();
     }
 }

@@ -132,6 +132,7 @@ pub(super) fn remove_all_but(state_dir: &Path, holds: &[Hold]) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::next;
     use serde_json::Value;
     use std::time::Duration;
     use surefoot_core::{
@@ -206,6 +207,49 @@ mod tests {
         write(dir, &holds).unwrap();
         remove_all_but(dir, &holds).unwrap();
         assert_eq!(text(), newer);
+    }
+
+    #[test]
+    fn a_recorded_hold_holds_whatever_a_later_version_makes_of_it() {
+        let recorded = include_bytes!("../../../../tests/recorded/0.2/state/holds/hold-1");
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let path = dir.join(DIR).join("hold-1");
+        write(dir, &[hold_of("ada", "")]).unwrap();
+        let written = || fs::read(&path).unwrap();
+        fs::write(&path, recorded).unwrap();
+        let before = all(dir).remove(0);
+        assert_eq!((&*before.owner, before.ends().is_some()), ("ada", true));
+        // Written again because its reason changed, and changed back.
+        for why in ["still surgery", before.why.as_str()] {
+            let mut hold = before.clone();
+            hold.why = why.into();
+            write(dir, &[hold]).unwrap();
+        }
+        assert_eq!(written(), recorded);
+
+        let body = slots::unwrap(MAGIC, recorded).unwrap().1;
+        let text: Value = serde_json::from_slice(body).unwrap();
+        let (objects, _) = next::places(&text, &[]);
+        let fields = objects.iter().flat_map(|at| {
+            let fields = text.pointer(at).unwrap().as_object().unwrap().keys();
+            fields.map(move |field| format!("{at}/{field}"))
+        });
+        let other_shape = fields.map(|at| {
+            let mut next = text.clone();
+            *next.pointer_mut(&at).unwrap() = serde_json::json!([{"quite": "new"}]);
+            (at, next)
+        });
+        for (at, next) in next::versions(&text, &[]).into_iter().chain(other_shape) {
+            let bytes = slots::wrap(MAGIC, 0, next.to_string().as_bytes());
+            fs::write(&path, &bytes).unwrap();
+            let holds = all(dir);
+            assert_eq!(holds.len(), 1, "{at}");
+            assert!(holds[0] == before || holds[0].ends().is_none(), "{at}");
+            write(dir, &holds).unwrap();
+            remove_all_but(dir, &holds).unwrap();
+            assert_eq!(written(), bytes, "{at}");
+        }
     }
 
     #[test]

@@ -307,6 +307,33 @@ mod tests {
     }
 
     #[test]
+    fn a_recorded_state_directory_is_read_and_both_its_slots_are_as_good() {
+        let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/recorded/0.2/state");
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("holds")).unwrap();
+        for file in ["journal.0", "journal.1", "holds/hold-1"] {
+            fs::copy(recorded.join(file), dir.path().join(file)).unwrap();
+        }
+        let journal = read(dir.path(), true).unwrap();
+        assert_eq!((journal.units, journal.blocked.len()), (9, 1));
+        assert_eq!(journal.holds[0].owner, "ada");
+        // What is written now, torn anywhere, leaves what was recorded.
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        let mut next = state.load(true);
+        assert_eq!(next, journal);
+        next.units = 10;
+        state.save(&next).unwrap();
+        let path = dir.path().join("journal.0");
+        let whole = fs::read(&path).unwrap();
+        for length in (0..whole.len()).step_by(97) {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(read(dir.path(), true).unwrap(), journal, "{length} bytes");
+        }
+        fs::write(&path, whole).unwrap();
+        assert_eq!(read(dir.path(), true).unwrap(), next);
+    }
+
+    #[test]
     fn a_journal_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         for n in 1..=5 {

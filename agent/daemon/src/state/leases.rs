@@ -88,6 +88,7 @@ impl RuntimeDir {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::next;
     use std::fs;
     use surefoot_core::lease::{Holder, Kept, Lease, Loss, Owner};
 
@@ -165,6 +166,59 @@ mod tests {
             .save(&BootId("2".into()), &leases(Kept::Until(Instant(7))))
             .unwrap();
         assert_eq!(text().get("weather"), None);
+    }
+
+    #[test]
+    fn recorded_leases_are_read_and_nothing_that_a_later_version_adds_makes_a_busy_robot_free() {
+        let recorded = include_str!("../../../../tests/recorded/0.2/leases.json");
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDir(dir.path().to_owned());
+        let boot = BootId("4c6c1ad2-1b3a-4b1b-8b0a-2f6d5b1f6d3e".into());
+        let load = |text: &str| {
+            fs::write(runtime.leases(), text).unwrap();
+            runtime.load(&boot, Instant(90_450))
+        };
+        let said = |leases: &Leases| -> Vec<(String, bool)> {
+            let said = leases
+                .iter()
+                .map(|lease| (lease.name.to_string(), lease.busy));
+            said.collect()
+        };
+        let before = load(recorded);
+        let pair = |name: &str, busy| (name.to_owned(), busy);
+        let all = [
+            pair("arm", false),
+            pair("gripper", true),
+            pair("mission", true),
+        ];
+        assert_eq!(said(&before), all);
+
+        let text: Value = serde_json::from_str(recorded).unwrap();
+        let mut newer = next::versions(&text, &["loss"]);
+        // How a lease is kept is a word that has something of its own.
+        for n in 0..all.len() {
+            let at = format!("/leases/{n}/kept");
+            let mut next = text.clone();
+            *next.pointer_mut(&at).unwrap() = serde_json::json!({"quiteNew": 1});
+            newer.push((at, next));
+        }
+        for (at, next) in newer {
+            let after = load(&next.to_string());
+            if after == before {
+                runtime.save(&boot, &after).unwrap();
+                let again = fs::read(runtime.leases()).unwrap();
+                let again: Value = serde_json::from_slice(&again).unwrap();
+                // What its connection held is an orphan since the restart, and another object by that.
+                let kept = again.to_string().contains("quiteNew");
+                assert_eq!(kept, at != "/leases/1", "{at}");
+                continue;
+            }
+            // One that cannot be read: it stands there, busy, and the others say what they said.
+            let said = said(&after);
+            assert!(said.contains(&pair("unreadable", true)), "{at}");
+            let others = said.iter().filter(|lease| all.contains(lease));
+            assert_eq!(others.count(), all.len() - 1, "{at}");
+        }
     }
 
     #[test]

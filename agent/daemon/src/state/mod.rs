@@ -5,6 +5,9 @@ mod holds;
 pub(crate) mod journal;
 pub(crate) mod leases;
 pub(crate) mod logs;
+#[cfg(test)]
+#[path = "../../../../tests/recorded/next.rs"]
+mod next;
 pub(crate) mod reserve;
 pub(crate) mod roots;
 
