@@ -67,7 +67,7 @@ pub use interface::{
 };
 pub use status::{
     BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, HoldInfo, Knowledge, LeaseInfo,
-    Progress, State, StatusInfo, System, Traffic,
+    Progress, Stall, State, StatusInfo, System, Traffic,
 };
 // The words of the journal that are the interface's, too.
 pub use surefoot_core::{

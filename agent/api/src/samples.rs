@@ -4,7 +4,8 @@
 
 use crate::{
     BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
-    Knowledge, LeaseInfo, Progress, Stage, State, StatusInfo, StorePath, System, Traffic, What,
+    Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath, System, Traffic,
+    What,
     finding::{Finding, Subject},
 };
 use jiff::Timestamp;
@@ -48,6 +49,11 @@ pub fn status() -> StatusInfo {
             seconds_left: 3600,
             ..Traffic::default()
         }),
+        stalls: vec![Stall {
+            what: "the fetch".into(),
+            seconds: 75,
+            why: Some("nix-build (process 7) holds /nix/store/x.lock".into()),
+        }],
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
+use surefoot_base::units::short_duration;
 use surefoot_core::{
     StorePath,
     gate::{self, Closed, Stage},
@@ -124,6 +125,31 @@ pub struct Traffic {
     pub limit_bytes: Option<u64>,
     /// Until the day ends.
     pub seconds_left: u64,
+}
+
+/// What the agent waits for, and nothing comes of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stall {
+    /// What, in words: "the fetch".
+    pub what: String,
+    /// How long nothing has come of it.
+    pub seconds: u64,
+    /// Whom it may wait for itself: who holds which lock of the Nix store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, seconds, why } = self;
+        let time = short_duration(Duration::from_secs(*seconds));
+        write!(f, "nothing has come of {what} for {time}")?;
+        match why {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A release that is not tried again until something about it changes.
@@ -402,6 +428,8 @@ pub struct StatusInfo {
     /// What fetches have moved within a day; nothing if they have moved nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// What the agent waits for, and nothing comes of.
+    pub stalls: Vec<Stall>,
     /// What was given up.
     pub blocked: Vec<BlockedRelease>,
     /// Who keeps the robot from switching.
@@ -461,6 +489,9 @@ impl StatusInfo {
             traffic.seconds_left = later(Some(traffic.seconds_left))?;
             (traffic.seconds_left > 0).then_some(traffic)
         });
+        for stall in &mut aged.stalls {
+            stall.seconds += by.as_secs();
+        }
         for hold in &mut aged.holds {
             hold.seconds_left = later(hold.seconds_left);
         }

@@ -10,7 +10,8 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay),
-//!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again);
+//!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again), [`stall`] (what nothing
+//!   comes of);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]), and what a look at the robot gave: [`health`].
@@ -36,6 +37,7 @@ pub mod resolver;
 pub mod retry;
 mod rollback_to;
 mod spec;
+pub mod stall;
 pub mod store_path;
 pub mod switch;
 pub mod time;

@@ -9,6 +9,7 @@ use crate::{
     doctor::{Doctor, Inputs},
     fault, log, repository,
     robot::{clock, network, nixos, process},
+    stalls,
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
     still::{self, Because, Still},
@@ -27,6 +28,7 @@ use surefoot_core::{
     },
     made::Way,
     resolver::World,
+    store_path::STORE_DIR,
     time::{BootId, Instant},
 };
 use surefoot_store::progress;
@@ -91,6 +93,7 @@ pub(crate) struct Agent {
     ),
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
+    stalls: stalls::Watch,
     published: watch::Sender<Published>,
     inputs: watch::Sender<Option<Inputs>>,
     roles: watch::Sender<Roles>,
@@ -155,6 +158,7 @@ impl Agent {
         if let Some(events) = told {
             tokio::spawn(network::watch(events));
         }
+        let stalls = stalls::Watch::start(config.stalled_after, STORE_DIR.into());
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
             machine: Machine::new(journal, leases),
@@ -172,6 +176,7 @@ impl Agent {
             lost: (lost_in, lost),
             progress,
             meter: Meter::default(),
+            stalls,
             published: watch::Sender::new(empty),
             inputs: watch::Sender::new(None),
             last_check: None,
@@ -252,6 +257,7 @@ impl Agent {
                 Some(holder) = self.lost.1.recv() => self.holder_lost(holder),
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
+                Ok(()) = self.stalls.found.changed() => self.publish(),
                 () = tokio::time::sleep(sleep) => {
                     if self.can_work(config_path) {
                         return Ok(End::Recovered);
@@ -513,6 +519,7 @@ impl Agent {
     /// it all the same.
     fn take(&mut self, event: Event) -> anyhow::Result<Option<Answer>> {
         self.note_check(&event);
+        self.stalls.answered(&event);
         let asked = matches!(event, Event::Asked(_));
         let by_boot = match &event {
             Event::Asked(Request::Rollback { .. }) => nixos::by_boot(self.machine.journal()),
@@ -567,6 +574,7 @@ impl Agent {
                     }
                 }
                 effect => {
+                    self.stalls.asked(&effect);
                     if let Effect::Fetch(_) = effect {
                         // What an earlier fetch said last is counted.
                         self.progress.mark_unchanged();
@@ -652,6 +660,9 @@ impl Agent {
     /// Bytes moved: says so, but not for every one.
     fn moved(&mut self) {
         let status = *self.progress.borrow_and_update();
+        if self.meter.moved(&status) {
+            self.stalls.fetched();
+        }
         if self.meter.take(&status, clock::since_boot()) {
             self.count();
         }
@@ -688,6 +699,7 @@ impl Agent {
         let status = StatusInfo {
             configuration: self.refused.clone(),
             no_reserve: self.state.reserve.lacking(),
+            stalls: self.stalls.found.borrow().clone(),
             checking: status.checking && self.still.is_none(),
             ..status
         };
@@ -724,6 +736,7 @@ impl Agent {
             Ok(config) => {
                 self.config = Arc::new(config);
                 self.policy = Policy::from(&*self.config);
+                self.stalls.set(self.config.stalled_after);
                 (self.state.reserve).resize(&self.config.state_dir, self.config.state_reserve.0);
                 self.roles.send_replace(roles(&self.config));
                 let _ = self.work.send(Work::Reload(Arc::clone(&self.config)));

@@ -50,6 +50,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchReque
     let mut request = FetchRequest::new(Arc::new(index), caches, staging, root);
     request.connections = fetch.connections as usize;
     request.daemon_socket = fetch.daemon_socket();
+    request.daemon_patience = fetch.daemon_timeout;
     request.signatures = fetch.signatures;
     request.reserve = fetch.reserve.0;
     request.staging_limit = fetch.staging.0;
@@ -102,7 +103,8 @@ pub(crate) fn own(config: &Config) -> Options {
 /// # Errors
 /// The Nix daemon does not answer.
 pub(crate) async fn hold(config: &Config, system: &StorePath) -> Result<Option<Connection>, Error> {
-    let mut daemon = Connection::open(&config.fetch.daemon_socket()).await?;
+    let fetch = &config.fetch;
+    let mut daemon = Connection::open(&fetch.daemon_socket(), fetch.daemon_timeout).await?;
     daemon.add_temp_roots(&[system]).await?;
     let valid = daemon.valid_paths(&[system]).await?.contains(system);
     Ok(valid.then_some(daemon))

@@ -24,6 +24,7 @@ mod gates;
 mod log;
 mod repository;
 mod robot;
+mod stalls;
 mod state;
 mod status;
 mod still;

@@ -60,12 +60,18 @@ impl LastCheck {
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     progress: Option<Progress>,
+    seen: progress::Status,
     last: Option<(Instant, u64)>,
     /// Bytes that were moved, and those thrown away, up to the last count.
     counted: (u64, u64),
 }
 
 impl Meter {
+    /// Whether anything has moved since this was asked last.
+    pub(crate) fn moved(&mut self, status: &progress::Status) -> bool {
+        std::mem::replace(&mut self.seen, *status) != *status
+    }
+
     /// Takes a reading; `false` if the last one was a moment ago and nothing ended since.
     pub(crate) fn take(&mut self, status: &progress::Status, now: Instant) -> bool {
         let whole = status.paths_done == status.paths;
@@ -176,6 +182,7 @@ pub(crate) fn of(
         knowledge,
         next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
         evidence_withheld: None,
+        stalls: Vec::new(),
         drift: machine
             .drift()
             .map(|system| format!("{system} runs, and it was not the agent that switched to it")),

@@ -1,8 +1,15 @@
 //! What can go wrong on the way of a closure, and what may be done about it.
 
-use crate::narinfo::NarInfoError;
+use crate::{
+    locks::{self, Lock},
+    narinfo::NarInfoError,
+    verify::Damage,
+};
 use std::{io, path::PathBuf, time::Duration};
-use surefoot_base::text::{shown, shown_within};
+use surefoot_base::{
+    text::{shown, shown_within},
+    units::format_duration,
+};
 use surefoot_core::{Sha256, StorePath, closure::IndexError};
 
 /// What kind of trouble an [`Error`] is: it decides whether waiting can help.
@@ -232,6 +239,20 @@ pub enum Error {
         /// Why.
         why: io::Error,
     },
+    /// The Nix daemon owed something for longer than it may: it hangs, or waits for somebody itself.
+    #[error(
+        "the Nix daemon at {} has been silent for {}{}{}",
+        shown(.socket.display()), format_duration(*.time),
+        if .locks.is_empty() { "" } else { ": " }, locks::list(.locks)
+    )]
+    DaemonSilent {
+        /// Its socket.
+        socket: PathBuf,
+        /// How long.
+        time: Duration,
+        /// Locks of the store that somebody waits for.
+        locks: Vec<Lock>,
+    },
     /// The Nix daemon says something that the protocol does not allow.
     #[error("the Nix daemon at {} broke the protocol: {}", shown(.socket.display()), shown(.why))]
     DaemonProtocol {
@@ -243,6 +264,12 @@ pub enum Error {
     /// The Nix daemon refused an operation, in its own words.
     #[error("the Nix daemon refused: {}", shown_within(.0, 1000))]
     Daemon(String),
+    /// A path that is valid is damaged, and cannot be replaced now.
+    #[error(
+        "{0}; what runs now uses it, so it is not replaced: while the robot stands still, replace it with `nix-store --repair-path {path} --option substituters CACHE`",
+        path = .0.path
+    )]
+    Damaged(Damage),
     /// A path of the closure is not in the local store.
     #[error("{0} is not valid in the local Nix store; build it, or publish from the cache alone")]
     NotInStore(StorePath),
@@ -269,8 +296,13 @@ impl Error {
             Self::Status { .. } | Self::Resting { .. } => Kind::Server,
             Self::Missing { .. } => Kind::Missing,
             Self::Url(_) | Self::NotInStore(_) => Kind::Usage,
-            Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) => Kind::Disk,
-            Self::DaemonGone { .. } | Self::DaemonProtocol { .. } | Self::Cancelled => Kind::Daemon,
+            Self::Io { .. } | Self::NoSpace { .. } | Self::StagingBusy(_) | Self::Damaged(_) => {
+                Kind::Disk
+            }
+            Self::DaemonGone { .. }
+            | Self::DaemonSilent { .. }
+            | Self::DaemonProtocol { .. }
+            | Self::Cancelled => Kind::Daemon,
             Self::Daemon(message) => Self::daemon_kind(message),
             Self::Outside { .. }
             | Self::StoreDir { .. }
@@ -417,6 +449,10 @@ mod tests {
                 url: text(),
                 expected: 1,
             },
+            Error::Damaged(Damage {
+                path: path.clone(),
+                found: text(),
+            }),
             Error::Unpack { path, why: io() },
             Error::IndexFile(text()),
             Error::Io {
@@ -433,6 +469,18 @@ mod tests {
             Error::DaemonGone {
                 socket: text().into(),
                 why: io(),
+            },
+            Error::DaemonSilent {
+                socket: text().into(),
+                time: Duration::ZERO,
+                locks: vec![
+                    Lock {
+                        file: text().into(),
+                        pid: 1,
+                        program: Some(text()),
+                    };
+                    9
+                ],
             },
             Error::DaemonProtocol {
                 socket: text().into(),

@@ -16,21 +16,35 @@ use crate::{
     error::{Error, Result},
     gc_root,
     import::{Importer, concurrency::MAX_IMPORTERS, scheduler::Scheduler},
-    moved, nar,
+    locks, moved, nar,
     nix_daemon::Connection,
     plan::FetchPlan,
-    progress::{Meter, Progress, Reporter},
-    request::FetchRequest,
+    progress::{Meter, Progress, Reporter, Status},
+    request::{FetchRequest, Verification},
     staging::{Staging, StagingKey, sync_file_system},
+    verify::{self, Reader, Verified},
 };
 use futures_util::{StreamExt, future::try_join_all, stream::FuturesUnordered};
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
-use surefoot_core::{StorePath, closure::ClosureIndex};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use surefoot_core::{
+    StorePath,
+    closure::{ClosureIndex, PathInfo},
+};
 use surefoot_http::{Http, pace::Limiter};
 use tokio::time::{Instant, sleep};
 
 /// How often what was staged is brought to the disk: what a power cut may cost.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// How often it is told how much was read.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 /// How long to wait for a fetch that was just cancelled to let go of the staging area.
 const STAGING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -63,7 +77,7 @@ pub struct FetchReport {
 /// The index is bad, the daemon is gone, or there is no room: see [`Error`].
 pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
     request.index.check()?;
-    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    let mut daemon = Connection::open(&request.daemon_socket, request.daemon_patience).await?;
     let valid = daemon.valid_paths(&all_paths(&request.index)).await?;
     make_plan(request, &valid).await
 }
@@ -97,6 +111,13 @@ pub struct PreparedFetch<'a> {
 /// # Errors
 /// As [`plan`].
 pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
+    match begin(request).await {
+        Err(error) => Err(explained(error, request).await),
+        begun => begun,
+    }
+}
+
+async fn begin(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
     let start = Instant::now();
     let index = &request.index;
     index.check()?;
@@ -105,7 +126,7 @@ pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
         .iter()
         .map(|url| Cache::new(url))
         .collect::<Result<Vec<_>>>()?;
-    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    let mut daemon = Connection::open(&request.daemon_socket, request.daemon_patience).await?;
     let valid = daemon.valid_paths(&all_paths(index)).await?;
     // What is still valid once it has a root cannot be collected any more.
     let present: Vec<&StorePath> = valid.iter().collect();
@@ -128,6 +149,14 @@ impl PreparedFetch<'_> {
     /// As there.
     pub async fn run(self, progress: &dyn Progress) -> Result<FetchReport> {
         let request = self.request;
+        match self.moving(progress).await {
+            Err(error) => Err(explained(error, request).await),
+            done => done,
+        }
+    }
+
+    async fn moving(self, progress: &dyn Progress) -> Result<FetchReport> {
+        let request = self.request;
         let error = match self.once(progress).await {
             Err(error @ (Error::Missing { .. } | Error::Compression { .. })) => error,
             done => return done,
@@ -140,7 +169,7 @@ impl PreparedFetch<'_> {
             index: Arc::new(index),
             ..request.clone()
         };
-        let again = prepare(&request).await?;
+        let again = begin(&request).await?;
         again.once(progress).await
     }
 
@@ -148,12 +177,22 @@ impl PreparedFetch<'_> {
         let Self {
             request,
             caches,
-            plan,
-            valid,
+            mut plan,
+            mut valid,
             mut daemon,
             start,
         } = self;
         let index = &request.index;
+        let repair = match &request.verify {
+            Some(verify) => {
+                damaged(request, verify, (&plan, &valid), &mut daemon, progress).await?
+            }
+            None => HashSet::new(),
+        };
+        if !repair.is_empty() {
+            valid.retain(|path| !repair.contains(path));
+            plan = make_plan(request, &valid).await?;
+        }
         let meter = &Meter::new(&plan);
         let reporter = Reporter { meter, progress };
         reporter.report();
@@ -167,7 +206,13 @@ impl PreparedFetch<'_> {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
             let done = tokio::try_join!(
-                download_and_import(request, caches, Scheduler::new(index, &valid), reporter),
+                download_and_import(
+                    request,
+                    caches,
+                    repair,
+                    Scheduler::new(index, &valid),
+                    reporter
+                ),
                 daemon.add_temp_roots(&missing),
             );
             // What was thrown away last is to be known, too.
@@ -180,6 +225,11 @@ impl PreparedFetch<'_> {
             blocking(move || sync_file_system(&store)).await?;
         }
         gc_root::set(&request.gc_root, &index.toplevel, &mut daemon).await?;
+        if let Some(verify) = &request.verify {
+            let all = index.paths.iter().map(|info| info.path.clone());
+            all.for_each(|path| verify.verified.add(path));
+            remember(&verify.verified).await;
+        }
         let status = meter.status();
         Ok(FetchReport {
             paths: index.paths.len() as u64,
@@ -192,6 +242,98 @@ impl PreparedFetch<'_> {
             nar_bytes: plan.nar_bytes,
             elapsed: start.elapsed(),
         })
+    }
+}
+
+/// Reads what is valid already, and was not read in this boot. Gives what is damaged and has to come anew.
+///
+/// # Errors
+/// [`Error::Damaged`] if what runs now uses some of it; the Nix daemon's.
+async fn damaged(
+    request: &FetchRequest,
+    verify: &Verification,
+    (plan, valid): (&FetchPlan, &HashSet<StorePath>),
+    daemon: &mut Connection,
+    progress: &dyn Progress,
+) -> Result<HashSet<StorePath>> {
+    let unread = |info: &&PathInfo| valid.contains(&info.path) && !verify.verified.has(&info.path);
+    let unread: Vec<&PathInfo> = request.index.paths.iter().filter(unread).collect();
+    let bytes = unread.iter().map(|info| info.nar_size).sum();
+    let read = Arc::new(AtomicU64::new(0));
+    let look = async {
+        let reader = Reader::new(request.store_dir.clone(), verify.pace.clone());
+        let mut damaged = Vec::new();
+        for info in unread {
+            let read = Arc::clone(&read);
+            let count = move |bytes| {
+                let _ = read.fetch_add(bytes, Relaxed);
+            };
+            let signed = Some(info.nar_hash);
+            match reader.damage(&info.path, signed, daemon, count).await? {
+                Some(damage) => damaged.push(damage),
+                None => verify.verified.add(info.path.clone()),
+            }
+        }
+        if !damaged.is_empty() {
+            damaged
+                .iter()
+                .for_each(|damage| tracing::error!("{damage}"));
+            let running = verify.running.iter().filter_map(|at| verify::link(at));
+            let used = verify::closure(running, daemon).await?;
+            if let Some(damage) = damaged
+                .iter()
+                .find(|damage| used.contains_key(&damage.path))
+            {
+                return Err(Error::Damaged(damage.clone()));
+            }
+        }
+        Ok(damaged.into_iter().map(|damage| damage.path).collect())
+    };
+    let tell = async {
+        loop {
+            progress.update(&Status {
+                verify_bytes: bytes,
+                verified: read.load(Relaxed),
+                ..Meter::new(plan).status()
+            });
+            sleep(TELL_EVERY).await;
+        }
+    };
+    let damaged = tokio::select! {
+        biased;
+        damaged = look => damaged,
+        never = tell => never,
+    };
+    remember(&verify.verified).await;
+    damaged
+}
+
+/// What cannot be remembered is read again.
+async fn remember(verified: &Verified) {
+    let verified = verified.clone();
+    let saved = blocking(move || Ok(verified.save())).await;
+    if let Ok(Err(error)) = saved {
+        tracing::warn!("cannot remember what was verified: {error}");
+    }
+}
+
+/// The error with the locks that a silent daemon may have waited for.
+async fn explained(error: Error, request: &FetchRequest) -> Error {
+    let Error::DaemonSilent { socket, time, .. } = error else {
+        return error;
+    };
+    let (store, index) = (request.store_dir.clone(), Arc::clone(&request.index));
+    // The process of the daemon that waited has gone with its connection.
+    let locks = blocking(move || {
+        let paths = index.paths.iter().map(|info| &info.path);
+        Ok(locks::held(&store, paths))
+    });
+    let locks = locks.await;
+    let locks = locks.unwrap_or_default();
+    Error::DaemonSilent {
+        socket,
+        time,
+        locks,
     }
 }
 
@@ -214,6 +356,7 @@ async fn make_plan(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result
 async fn download_and_import(
     request: &FetchRequest,
     caches: Vec<Cache>,
+    repair: HashSet<StorePath>,
     scheduler: Scheduler,
     reporter: Reporter<'_>,
 ) -> Result<()> {
@@ -250,7 +393,14 @@ async fn download_and_import(
                 reporter,
             },
         },
-        importer: Importer::new(request, scheduler, Arc::clone(&staging), memory, reporter),
+        importer: Importer::new(
+            request,
+            repair,
+            scheduler,
+            Arc::clone(&staging),
+            memory,
+            reporter,
+        ),
     };
     let all = async {
         let imports = (0..MAX_IMPORTERS).map(|_| work.importer.run());

@@ -9,7 +9,9 @@
 //!   many at a time, `cleanup` what is removed from staging;
 //! * [`cache`]: a binary cache, on a web server or a disk; its `backoff` says how long one that failed
 //!   is left alone; [`narinfo`], [`signature`], [`nar`]: what lies in it;
-//! * [`nix_daemon`]: the client of the Nix daemon; [`gc_root`]: what keeps a closure in the store;
+//! * [`nix_daemon`]: the client of the Nix daemon; [`locks`]: whom it waits for; [`gc_root`]: what keeps a
+//!   closure in the store;
+//! * [`verify`]: whether what lies in the store is still what came there;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form.
 //!
@@ -47,6 +49,7 @@ pub mod fetch;
 pub mod gc_root;
 mod import;
 pub mod index;
+pub mod locks;
 mod moved;
 pub mod nar;
 pub mod narinfo;
@@ -56,6 +59,7 @@ pub mod progress;
 pub mod request;
 pub mod signature;
 pub mod staging;
+pub mod verify;
 
 pub use cache::backoff::Retry;
 pub use download::wrongs::Wrongs;

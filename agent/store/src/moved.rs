@@ -21,7 +21,7 @@ use surefoot_http::Http;
 pub(crate) async fn find(request: &FetchRequest) -> Result<Option<ClosureIndex>> {
     let mut index = (*request.index).clone();
     let paths: Vec<_> = index.paths.iter().map(|info| &info.path).collect();
-    let mut daemon = Connection::open(&request.daemon_socket).await?;
+    let mut daemon = Connection::open(&request.daemon_socket, request.daemon_patience).await?;
     let valid = daemon.valid_paths(&paths).await?;
     let http = Http::new(request.http.clone());
     let caches = request.caches.iter().map(|url| Cache::new(url));

@@ -26,6 +26,10 @@ pub struct Status {
     pub nar_bytes: u64,
     /// Bytes of the NARs that are valid in the store by now.
     pub nar_done: u64,
+    /// Bytes of what was valid before that have to be read again, while that is done.
+    pub verify_bytes: u64,
+    /// Bytes of them that were read.
+    pub verified: u64,
 }
 
 /// Somebody who wants to know. Called often, a few times per path or quarter megabyte: return soon.

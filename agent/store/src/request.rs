@@ -1,12 +1,28 @@
 //! What is to be fetched, from where, and how.
 
-use crate::{cache::backoff::Retry, download::wrongs::Wrongs, nix_daemon::default_socket};
-use std::{path::PathBuf, sync::Arc};
+use crate::{
+    cache::backoff::Retry,
+    download::wrongs::Wrongs,
+    nix_daemon::{PATIENCE, default_socket},
+    verify::Verified,
+};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{
     closure::{ClosureIndex, SignaturePolicy},
     store_path::STORE_DIR,
 };
 use surefoot_http::{Options, pace::Bandwidth};
+
+/// How what is valid already is read again.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// What need not be read, and what was read.
+    pub verified: Verified,
+    /// Bytes a second to read.
+    pub pace: Bandwidth,
+    /// Links to systems that run: `/run/current-system`. What they use is not replaced.
+    pub running: Vec<PathBuf>,
+}
 
 /// What to fetch, from where and how.
 #[derive(Debug, Clone)]
@@ -34,6 +50,8 @@ pub struct FetchRequest {
     pub gc_root: PathBuf,
     /// The Nix daemon's socket.
     pub daemon_socket: PathBuf,
+    /// How long the Nix daemon may owe an answer.
+    pub daemon_patience: Duration,
     /// Where the store's files lie, for the check of free space and the final sync. Skipped if it
     /// is not there.
     pub store_dir: PathBuf,
@@ -44,6 +62,9 @@ pub struct FetchRequest {
     pub retry: Retry,
     /// How to speak HTTP.
     pub http: Options,
+    /// How what is valid already is read again, before it counts as part of the closure. `None`: it is
+    /// believed.
+    pub verify: Option<Verification>,
     /// What came wrong in this fetch and in those before. Clones share it.
     pub wrongs: Wrongs,
 }
@@ -70,10 +91,12 @@ impl FetchRequest {
             signatures: SignaturePolicy::Nix,
             gc_root,
             daemon_socket: default_socket(),
+            daemon_patience: PATIENCE,
             store_dir: STORE_DIR.into(),
             sync: true,
             retry: Retry::default(),
             http: Options::default(),
+            verify: None,
             wrongs: Wrongs::default(),
         }
     }

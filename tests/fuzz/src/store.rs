@@ -12,7 +12,7 @@ use surefoot_http::{
 use surefoot_store::{
     nar::verified,
     narinfo::NarInfo,
-    nix_daemon::{Connection, Payload},
+    nix_daemon::{Connection, PATIENCE, Payload},
     signature::PublicKey,
 };
 use tokio::{
@@ -107,7 +107,7 @@ pub fn nix_daemon(bytes: &[u8]) {
 
 async fn ask(answers: &[u8]) {
     let (hears, socket) = (tokio::io::sink(), Path::new("socket"));
-    let Ok(mut connection) = Connection::over(answers, hears, socket).await else {
+    let Ok(mut connection) = Connection::over(answers, hears, socket, PATIENCE).await else {
         return;
     };
     let path = path();
@@ -120,6 +120,6 @@ async fn ask(answers: &[u8]) {
     let _ = pieces.try_send(Ok(piece));
     drop(pieces);
     let _ = connection
-        .add_multiple(SignaturePolicy::Nix, &mut payload)
+        .add_multiple(SignaturePolicy::Nix, false, &mut payload)
         .await;
 }

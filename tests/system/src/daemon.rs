@@ -2,6 +2,7 @@
 
 use crate::rig;
 use anyhow::{Context, Result};
+use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     fs::File,
     os::unix::net::UnixStream,
@@ -76,13 +77,43 @@ impl NixDaemon {
         if let Some(mut process) = self.process.take() {
             // The processes that serve clients are sessions of their own.
             for child in children(process.id()) {
-                let pid = nix::unistd::Pid::from_raw(child);
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+                let _ = send(child, Signal::SIGKILL);
             }
             let _ = process.kill();
             let _ = process.wait();
         }
         let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// Stops it, so that whoever calls is heard by nobody. [`NixDaemon::go_on`] ends that.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self) -> Result<()> {
+        send(self.pid()?, Signal::SIGSTOP)
+    }
+
+    /// Stops what it does for its clients; new ones are served.
+    ///
+    /// # Errors
+    /// When it does not run, or serves nobody.
+    pub fn pause_children(&self) -> Result<()> {
+        let children = children(self.pid()?.cast_unsigned());
+        anyhow::ensure!(!children.is_empty(), "it serves nobody");
+        (children.into_iter()).try_for_each(|child| send(child, Signal::SIGSTOP))
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> Result<()> {
+        send(self.pid()?, Signal::SIGCONT)
+    }
+
+    fn pid(&self) -> Result<i32> {
+        let process = self.process.as_ref().context("it does not run")?;
+        Ok(process.id().cast_signed())
     }
 
     /// Its socket.
@@ -150,6 +181,10 @@ impl Drop for NixDaemon {
             .arg(self.root())
             .status();
     }
+}
+
+fn send(pid: i32, signal: Signal) -> Result<()> {
+    Ok(nix::sys::signal::kill(Pid::from_raw(pid), signal)?)
 }
 
 fn children(of: u32) -> Vec<i32> {

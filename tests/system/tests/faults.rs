@@ -121,6 +121,51 @@ fn a_nix_daemon_that_is_gone_is_waited_for() -> Result<()> {
 }
 
 #[test]
+fn a_fetch_that_waits_for_a_lock_says_whose() -> Result<()> {
+    let configuration = "stalled_after = \"1s\"\n[fetch]\ndaemon_timeout = \"5s\"\n";
+    let (fleet, robot, first) = Fleet::with_robot(configuration)?;
+    let next = fleet.toplevel("1.1");
+    let lock = format!("{}.lock", next.build(&fleet.farm)?);
+    robot.sh(&format!(
+        "systemd-run --quiet --unit=holder flock {lock} tail -f /dev/null"
+    ))?;
+    robot.until(&format!("test -e {lock} && ! flock --nonblock {lock} true"))?;
+    let second = fleet.release(&next)?;
+    let status = robot.until_status("the stall to be said", |status| {
+        !status["stalls"][0]["why"].is_null()
+    })?;
+    let stall = &status["stalls"][0];
+    assert_eq!(stall["what"], "the fetch", "{stall:#}");
+    let why = stall["why"].to_string();
+    assert!(
+        why.contains("flock (process ") && why.contains(&lock),
+        "{why}"
+    );
+    let doctor = robot.try_sh("surefoot doctor")?;
+    let found = String::from_utf8_lossy(&doctor.stdout);
+    assert!(found.contains("nothing has come of the fetch"), "{found}");
+    // It is given up, and tried again, for as long as that takes.
+    robot.until_status("the silent daemon to be named", |status| {
+        let doing = status["doing"].to_string();
+        doing.contains("has been silent for 5s") && doing.contains(&lock)
+    })?;
+    assert!(
+        robot
+            .journal()
+            .contains("nothing has come of the fetch for")
+    );
+    robot.stands_on(&first)?;
+    robot.sh("systemctl stop holder.service")?;
+    robot.until_confirmed(&second)?;
+    let status = robot.status()?;
+    assert!(
+        status["stalls"].is_null() || status["stalls"] == json!([]),
+        "{status:#}"
+    );
+    Ok(())
+}
+
+#[test]
 fn a_full_disk_is_waited_out() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     robot.sh("systemctl stop surefootd.service

@@ -3,7 +3,7 @@
 use super::{describe, socket::SocketArgs};
 use crate::output::{Bar, Output, notice, sanitize};
 use std::time::{Duration, Instant};
-use surefoot_api::{CallError, Client, Progress, State, StatusInfo};
+use surefoot_api::{CallError, Client, Progress, Stall, State, StatusInfo};
 
 /// How long an agent may be away: after a commit it makes room for its successor.
 const AWAY: Duration = Duration::from_secs(90);
@@ -75,6 +75,8 @@ pub(crate) struct Screen {
     bar: Option<Bar>,
     /// The fetch that was last heard of.
     fetch: Option<Progress>,
+    /// What stalls, and why.
+    stalls: Vec<(String, Option<String>)>,
 }
 
 impl Screen {
@@ -86,6 +88,7 @@ impl Screen {
             percent: 0,
             bar: None,
             fetch: None,
+            stalls: Vec::new(),
         }
     }
 
@@ -108,6 +111,7 @@ impl Screen {
         let word = sanitize(&status.state.to_string());
         let doing = sanitize(&status.doing);
         let line = format!("{word}: {doing}");
+        self.tell_stalls(&status.stalls)?;
         if line != self.last {
             self.end();
             let style = self.output.style();
@@ -136,6 +140,21 @@ impl Screen {
             if percent / 10 > self.percent / 10 {
                 self.percent = percent;
                 self.output.text(&describe::progress(&progress))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what has begun to stall, or stalls for another reason.
+    fn tell_stalls(&mut self, stalls: &[Stall]) -> anyhow::Result<()> {
+        let of = |stall: &Stall| (stall.what.clone(), stall.why.clone());
+        let now: Vec<_> = stalls.iter().map(of).collect();
+        let before = std::mem::replace(&mut self.stalls, now);
+        for stall in stalls {
+            if !before.contains(&of(stall)) {
+                self.end();
+                let text = sanitize(&stall.to_string());
+                self.output.text(&self.output.style().bad(&text))?;
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use surefoot_api::{
     BlockedRelease, Cause, Check, CheckResult, Failure, Gate, HoldInfo, LeaseInfo, Progress, Stage,
-    State, StatusInfo, StorePath, System, Traffic,
+    Stall, State, StatusInfo, StorePath, System, Traffic,
 };
 
 pub(crate) fn path(name: &str) -> StorePath {
@@ -89,6 +89,11 @@ pub(crate) fn busy() -> StatusInfo {
             resumed_bytes: 4_194_304,
             wasted_bytes: 0,
         }),
+        stalls: vec![Stall {
+            what: "the fetch".into(),
+            seconds: 75,
+            why: Some("nix-build (process 7) holds /nix/store/x.lock\u{1b}".into()),
+        }],
         traffic: Some(Traffic {
             bytes: 91_540_684,
             wasted_bytes: 5_242_880,

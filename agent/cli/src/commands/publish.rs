@@ -22,7 +22,7 @@ use surefoot_store::{
     Error, Kind,
     cache::{Cache, place},
     index::{self, Packed},
-    nix_daemon::{Connection, default_socket},
+    nix_daemon::{Connection, PATIENCE, default_socket},
     signature::PublicKey,
 };
 use surefoot_trust::Editor;
@@ -284,7 +284,7 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
 
 /// The Nix daemon, where there is one.
 async fn find_daemon(socket: &Path) -> anyhow::Result<Option<Connection>> {
-    match Connection::open(socket).await {
+    match Connection::open(socket, PATIENCE).await {
         Ok(daemon) => Ok(Some(daemon)),
         // A socket that was asked for by name must be there.
         Err(Error::DaemonGone { .. }) if std::env::var_os("NIX_DAEMON_SOCKET_PATH").is_none() => {

@@ -59,6 +59,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(traffic) = &status.traffic {
         row("Traffic", self::traffic(traffic));
     }
+    for stall in &status.stalls {
+        row("Stalled", style.bad(&sanitize(&stall.to_string())));
+    }
     let same = |other: &Option<System>| {
         let path = |system: &Option<System>| system.as_ref().map(|s| s.system.clone());
         path(other) == path(&status.running)

@@ -45,6 +45,9 @@ settings! {
         socket: PathBuf = "/run/surefoot/control.socket";
         /// PEM file of certificate authorities to trust for `https`, beside those of the system.
         ca_file: Option<PathBuf>;
+        /// How long something that the agent waits for may bring nothing until that is said, in the log,
+        /// the status and by `surefoot doctor`: a fetch, a switch, a look at gates or health.
+        stalled_after: Duration = "1min" in "1s" to "1d";
     }
     tables {
         /// See there.
@@ -107,6 +110,10 @@ settings! {
         /// The socket of the Nix daemon. Left out: `NIX_DAEMON_SOCKET_PATH` of the environment,
         /// else `/nix/var/nix/daemon-socket/socket`.
         nix_daemon_socket: Option<PathBuf>;
+        /// How long the Nix daemon may owe an answer, a garbage collection or somebody else's build of
+        /// the same path included. Then the connection is given up and the fetch tried again later; what
+        /// was downloaded is kept.
+        daemon_timeout: Duration = "10min" in "1s" to "1d";
         /// How many confirmed systems before the present one are kept and rooted, to fall back
         /// to.
         keep: u32 = 2 in 1 to 50;

@@ -3,7 +3,7 @@
 use crate::robot::{self, systemd};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use surefoot_api::{
-    LeaseInfo, StatusInfo,
+    LeaseInfo, Stall, StatusInfo,
     finding::{Finding, Subject},
 };
 use surefoot_base::units::short_duration;
@@ -76,6 +76,17 @@ pub(super) fn disturbances(today: usize, most: usize) -> Finding {
             "look in `surefoot history` what interrupted it; `surefoot update` begins again at once",
         )
     }
+}
+
+/// Something that the agent waits for and nothing comes of.
+pub(super) fn stall(stall: &Stall) -> Finding {
+    let remedy = match &stall.why {
+        Some(_) => "see what that process is about, and end it if it hangs",
+        None => {
+            "journalctl -u surefootd says what it is at; it is given up after a limit of its own"
+        }
+    };
+    Finding::fail(AGENT, "progress", stall.to_string(), remedy)
 }
 
 /// Leases: one that has to say that the robot is free and that nobody ever takes keeps it from every

@@ -31,10 +31,11 @@ const FRESH: Duration = Duration::from_secs(10);
 /// Looks at everything, changing nothing.
 async fn examine(inputs: &Inputs) -> Vec<Finding> {
     let settings = boot::Settings::new(&inputs.config);
-    let (loader, watchdog, agent) = tokio::join!(
+    let (loader, watchdog, agent, store) = tokio::join!(
         boot::findings(settings, None, inputs.confirmed.clone()),
         watchdog::findings(inputs.config.boot.require_watchdog),
         agent::findings(inputs.status.is_some()),
+        store::findings(inputs),
     );
     let mut findings = loader.unwrap_or_else(|error| {
         vec![Finding::fail(
@@ -46,7 +47,7 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
     });
     findings.extend(watchdog);
     findings.extend(panic::findings());
-    findings.extend(store::findings(inputs));
+    findings.extend(store);
     findings.extend(trust::findings(inputs));
     findings.extend(agent);
     findings.extend(disk::findings(
@@ -92,6 +93,7 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
     if let Some(status) = &inputs.status {
         let required: Vec<&Name> = gates.leases.iter().map(|lease| &lease.0.name).collect();
         findings.extend(agent::leases(&required, status));
+        findings.extend(status.stalls.iter().map(agent::stall));
     }
     findings
 }

@@ -2,34 +2,50 @@
 
 use super::inputs::Inputs;
 use crate::state::roots;
-use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::{space, units::short_bytes};
 use surefoot_core::StorePath;
+use surefoot_store::{Error, nix_daemon::Connection};
 
 const STORE: Subject = Subject::Store;
 
+/// How long the Nix daemon may take to answer a question, which it does from its database.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Looks at it.
-pub(super) fn findings(inputs: &Inputs) -> Vec<Finding> {
+pub(super) async fn findings(inputs: &Inputs) -> Vec<Finding> {
     let fetch = &inputs.config.fetch;
-    let socket = fetch.daemon_socket();
+    let systems: Vec<&StorePath> = inputs.roots.values().collect();
     vec![
-        match UnixStream::connect(&socket) {
-            Ok(_) => Finding::ok(
-                STORE,
-                "Nix daemon",
-                format!("it listens at {}", socket.display()),
-            ),
-            Err(error) => Finding::fail(
-                STORE,
-                "Nix daemon",
-                format!("it does not answer at {}: {error}", socket.display()),
-                "systemctl start nix-daemon.socket",
-            ),
-        },
+        daemon(&fetch.daemon_socket(), &systems, PATIENCE).await,
         room(Path::new("/nix/store"), fetch.reserve.0),
         kept(Path::new(roots::DIR), &inputs.roots),
     ]
+}
+
+/// Whether the Nix daemon answers: one that hangs still lets everybody connect.
+async fn daemon(socket: &Path, systems: &[&StorePath], patience: Duration) -> Finding {
+    let what = "Nix daemon";
+    let asked = async {
+        let mut daemon = Connection::open(socket, patience).await?;
+        daemon.valid_paths(systems).await
+    };
+    match asked.await {
+        Ok(_) => Finding::ok(STORE, what, format!("it answers at {}", socket.display())),
+        Err(error @ Error::DaemonSilent { .. }) => Finding::fail(
+            STORE,
+            what,
+            error.to_string(),
+            "see what it does: systemctl status nix-daemon; systemctl restart nix-daemon.socket nix-daemon",
+        ),
+        Err(error) => Finding::fail(
+            STORE,
+            what,
+            error.to_string(),
+            "systemctl start nix-daemon.socket",
+        ),
+    }
 }
 
 fn room(store: &Path, reserve: u64) -> Finding {
@@ -128,6 +144,18 @@ mod tests {
         assert_eq!(kept(dir.path(), &roots).level, Level::Ok);
         let roots = [("confirmed".to_owned(), path)].into();
         assert!(kept(dir.path(), &roots).found.contains("not in the store"));
+    }
+
+    #[tokio::test]
+    async fn a_nix_daemon_that_takes_calls_and_answers_none_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("socket");
+        let ask = || daemon(&socket, &[], Duration::from_millis(1));
+        assert!(ask().await.found.contains("is gone"));
+        let _hangs = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let finding = ask().await;
+        assert_eq!(finding.level, Level::Fail);
+        assert!(finding.found.contains("has been silent"), "{finding}");
     }
 
     #[test]

@@ -18,12 +18,17 @@ use cleanup::Cleanup;
 use concurrency::Concurrency;
 use scheduler::{Next, Scheduler};
 use std::{
+    collections::HashSet,
     fs::File,
     io::{BufRead, BufReader},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-use surefoot_core::closure::{ClosureIndex, PathInfo, SignaturePolicy};
+use surefoot_core::{
+    StorePath,
+    closure::{ClosureIndex, PathInfo, SignaturePolicy},
+};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
@@ -35,7 +40,11 @@ const FRAMES: usize = 4;
 /// What all importers of a fetch share.
 pub(crate) struct Importer<'a> {
     pub(crate) socket: PathBuf,
+    /// How long the daemon may owe an answer.
+    pub(crate) patience: Duration,
     pub(crate) signatures: SignaturePolicy,
+    /// Paths that are valid, and are damaged.
+    pub(crate) repair: HashSet<StorePath>,
     pub(crate) index: Arc<ClosureIndex>,
     pub(crate) staging: Arc<Staging>,
     pub(crate) reporter: Reporter<'a>,
@@ -54,6 +63,7 @@ pub(crate) struct Importer<'a> {
 impl<'a> Importer<'a> {
     pub(crate) fn new(
         request: &FetchRequest,
+        repair: HashSet<StorePath>,
         scheduler: Scheduler,
         staging: Arc<Staging>,
         memory: MemoryBudget,
@@ -62,7 +72,9 @@ impl<'a> Importer<'a> {
         let cleanup = Cleanup::new(Arc::clone(&staging), request.staging_limit / 8);
         Self {
             socket: request.daemon_socket.clone(),
+            patience: request.daemon_patience,
             signatures: request.signatures,
+            repair,
             index: Arc::clone(&request.index),
             staging,
             reporter,
@@ -114,7 +126,7 @@ impl<'a> Importer<'a> {
             let idle = self.idle().pop();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => Connection::open(&self.socket).await?,
+                None => Connection::open(&self.socket, self.patience).await?,
             };
             self.import(&mut connection, at).await?;
             self.idle().push(connection);
@@ -188,7 +200,9 @@ impl<'a> Importer<'a> {
             permit
         };
         let add = async {
-            let outcome = connection.add_multiple(self.signatures, &mut payload).await;
+            let repair = self.repair.contains(&self.index.paths[at].path);
+            let added = connection.add_multiple(self.signatures, repair, &mut payload);
+            let outcome = added.await;
             drop(payload);
             outcome
         };

@@ -11,8 +11,10 @@ use surefoot_core::{
 };
 
 mod window;
+mod write;
 
 use window::window;
+pub use write::write;
 
 /// A NAR is handed on in pieces of this size, bytes.
 pub const PIECE: usize = 128 << 10;

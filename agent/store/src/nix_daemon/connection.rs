@@ -6,11 +6,14 @@ use super::{
     stderr::drain,
     wire::{self, Writer, broken},
 };
-use crate::error::{Error, Result};
+#[cfg(any(doc, test))]
+use crate::error::Error;
+use crate::error::Result;
 use bytes::Buf;
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use surefoot_core::{Sha256, StorePath, closure::SignaturePolicy};
 use tokio::{
@@ -20,7 +23,12 @@ use tokio::{
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::mpsc,
+    time::timeout,
 };
+
+/// How long the daemon may owe something, where nothing else is said: as long as a garbage collection
+/// that it waits for, or the bytes of a large path on their way to a slow disk, may take.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Where the daemon listens if nothing else is said.
 pub const DEFAULT_SOCKET: &str = "/nix/var/nix/daemon-socket/socket";
@@ -65,30 +73,30 @@ pub struct ValidPath {
 }
 
 /// One connection: one operation at a time.
+///
+/// Whatever the daemon owes, an answer or that it takes what is written, it owes within the connection's
+/// patience; otherwise the operation fails with [`Error::DaemonSilent`]. Time in which it waits for us does
+/// not count.
 #[derive(Debug)]
 pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
     reader: BufReader<R>,
     writer: W,
     socket: PathBuf,
+    patience: Duration,
     /// An operation is under way, or was left half-way.
     busy: bool,
 }
 
 impl Connection {
-    /// Connects and agrees on the protocol.
+    /// Connects and agrees on the protocol. `patience` is how long the daemon may owe something.
     ///
     /// # Errors
-    /// [`Error::DaemonGone`] if nobody listens, [`Error::DaemonProtocol`] if it is no Nix daemon or
-    /// too old.
-    pub async fn open(socket: &Path) -> Result<Self> {
-        let stream = UnixStream::connect(socket)
-            .await
-            .map_err(|why| Error::DaemonGone {
-                socket: socket.into(),
-                why,
-            })?;
-        let (reader, writer) = stream.into_split();
-        Self::over(reader, writer, socket).await
+    /// [`Error::DaemonGone`] if nobody listens, [`Error::DaemonSilent`] if nobody answers,
+    /// [`Error::DaemonProtocol`] if it is no Nix daemon or too old.
+    pub async fn open(socket: &Path, patience: Duration) -> Result<Self> {
+        let stream = within(patience, async { Ok(UnixStream::connect(socket).await?) }).await;
+        let (reader, writer) = stream.map_err(|why| why.on(socket))?.into_split();
+        Self::over(reader, writer, socket, patience).await
     }
 }
 
@@ -97,14 +105,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     ///
     /// # Errors
     /// As [`Connection::open`].
-    pub async fn over(reader: R, writer: W, socket: &Path) -> Result<Self> {
+    pub async fn over(reader: R, writer: W, socket: &Path, patience: Duration) -> Result<Self> {
         let mut connection = Self {
             reader: BufReader::with_capacity(16 << 10, reader),
             writer,
             socket: socket.into(),
+            patience,
             busy: false,
         };
-        let outcome = connection.handshake().await;
+        let outcome = within(patience, connection.handshake()).await;
         connection.explain(outcome)?;
         Ok(connection)
     }
@@ -148,7 +157,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             .number(op::QUERY_VALID_PATHS)
             .texts(paths.iter())
             .flag(false);
-        let outcome = async {
+        let outcome = within(self.patience, async {
             self.start(&request).await?;
             self.drain().await?;
             wire::texts(&mut self.reader)
@@ -156,7 +165,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 .iter()
                 .map(|text| store_path(text))
                 .collect()
-        }
+        })
         .await;
         self.finish(outcome)
     }
@@ -168,14 +177,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     pub async fn path_info(&mut self, path: &StorePath) -> Result<Option<ValidPath>> {
         let mut request = Writer::default();
         request.number(op::QUERY_PATH_INFO).path(path);
-        let outcome = async {
+        let outcome = within(self.patience, async {
             self.start(&request).await?;
             self.drain().await?;
             match wire::number(&mut self.reader).await? {
                 0 => Ok(None),
                 _ => Ok(Some(self.read_path_info().await?)),
             }
-        }
+        })
         .await;
         self.finish(outcome)
     }
@@ -221,14 +230,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             for path in some {
                 request.number(op::ADD_TEMP_ROOT).path(path);
             }
-            let outcome = async {
+            let outcome = within(self.patience, async {
                 self.start(&request).await?;
                 for _ in some {
                     self.drain().await?;
                     wire::number(&mut self.reader).await?;
                 }
                 Ok(())
-            }
+            })
             .await;
             self.finish(outcome)?;
         }
@@ -244,12 +253,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         request
             .number(op::ADD_INDIRECT_ROOT)
             .text(&link.to_string_lossy());
-        let outcome = async {
+        let outcome = within(self.patience, async {
             self.start(&request).await?;
             self.drain().await?;
             wire::number(&mut self.reader).await?;
             Ok(())
-        }
+        })
         .await;
         self.finish(outcome)
     }
@@ -261,20 +270,24 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     /// [`start`](super::Payload::start) or [`frame`](super::Payload::frame); an error that comes through it aborts the
     /// operation, and the connection with it.
     ///
+    /// With `repair` what is valid already is removed and written anew: until that is done, it is not there.
+    ///
     /// # Errors
     /// The daemon's, or the one that came through `payload`.
     pub async fn add_multiple(
         &mut self,
         signatures: SignaturePolicy,
+        repair: bool,
         payload: &mut mpsc::Receiver<Result<Vec<u8>>>,
     ) -> Result<()> {
         let mut request = Writer::default();
         request
             .number(op::ADD_MULTIPLE_TO_STORE)
-            .flag(false) // repair
+            .flag(repair)
             .flag(signatures == SignaturePolicy::Manifest); // dontCheckSigs
         let outcome = async {
             self.begin()?;
+            let patience = self.patience;
             // The daemon may log while it reads: both directions must move at once.
             let Self { reader, writer, .. } = self;
             let send = async {
@@ -288,25 +301,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                         Some(len) => len as u64,
                     };
                     frame[..HEAD].copy_from_slice(&len.to_le_bytes());
-                    writer.write_all_buf(&mut request.chain(&frame[..])).await?;
+                    within(patience, write(writer, request.chain(&frame[..]))).await?;
                     request = &[];
                 }
                 let end = 0u64.to_le_bytes();
-                writer.write_all_buf(&mut request.chain(&end[..])).await?;
-                Ok::<_, Failure>(())
+                within(patience, write(writer, request.chain(&end[..]))).await
             };
             let mut answer = std::pin::pin!(drain(reader));
             let mut send = std::pin::pin!(send);
             tokio::select! {
-                // An answer before the end can only be an error; or the daemon is gone.
+                // As long as we owe something it owes no answer, and may take its time. An answer before
+                // the end can only be an error; or the daemon is gone.
                 early = &mut answer => {
                     early?;
                     Err(broken("it answered before it had everything".into()).into())
                 }
                 sent = &mut send => match sent {
-                    Ok(()) => answer.await,
+                    Ok(()) => within(patience, answer).await,
                     // It closed the socket: what it said last is worth more than a broken pipe.
-                    Err(Failure::Io(why)) => match answer.await {
+                    Err(Failure::Io(why)) => match within(patience, answer).await {
                         Err(Failure::Daemon(message)) => Err(Failure::Daemon(message)),
                         _ => Err(Failure::Io(why)),
                     },
@@ -353,7 +366,99 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     }
 }
 
+/// What the daemon owes.
+async fn within<T>(patience: Duration, owed: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let done = timeout(patience, owed).await;
+    done.unwrap_or(Err(Failure::Silent(patience)))
+}
+
+async fn write(to: &mut (impl AsyncWrite + Unpin), mut bytes: impl Buf) -> Outcome<()> {
+    Ok(to.write_all_buf(&mut bytes).await?)
+}
+
 fn store_path(text: &str) -> Outcome<StorePath> {
     text.parse()
         .map_err(|why: surefoot_core::store_path::StorePathError| broken(why.to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Payload, *};
+    use tokio::io::{AsyncReadExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+
+    type Fake = Connection<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A connection to what greets as a daemon does, and the daemon's side of it.
+    async fn greeted() -> (Fake, DuplexStream) {
+        let (ours, mut theirs) = duplex(64);
+        let socket = Path::new("/socket");
+        let (reader, writer) = split(ours);
+        let greeting = async {
+            let mut hello = Writer::default();
+            hello.number(DAEMON_MAGIC).number(PROTOCOL).text("2.15");
+            hello.number(1).number(0x616c_7473);
+            theirs.write_all(&hello.0).await.unwrap();
+            theirs.read_exact(&mut [0; 32]).await.unwrap();
+        };
+        let opened = Connection::over(reader, writer, socket, Duration::from_secs(10));
+        let (connection, ()) = tokio::join!(opened, greeting);
+        (connection.unwrap(), theirs)
+    }
+
+    /// Adds what comes in two frames, the second an hour after the first, to a daemon that reads so many
+    /// bytes of it and then answers, or not.
+    async fn add(reads: usize, answers: bool) -> Result<()> {
+        let (mut connection, mut theirs) = greeted().await;
+        let (frames, mut payload) = mpsc::channel(1);
+        let feed = async move {
+            for pause in [Duration::ZERO, HOUR] {
+                tokio::time::sleep(pause).await;
+                let mut frame = Payload::frame(100);
+                frame.extend([7; 100]);
+                let _ = frames.send(Ok(frame)).await;
+            }
+        };
+        let daemon = async move {
+            theirs.read_exact(&mut vec![0; reads]).await.unwrap();
+            if answers {
+                theirs.write_u64_le(0x616c_7473).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let add = connection.add_multiple(SignaturePolicy::Nix, false, &mut payload);
+        let moved = async { tokio::join!(add, feed).0 };
+        tokio::select! {
+            done = moved => done,
+            () = daemon => unreachable!(),
+        }
+    }
+
+    /// The request, two frames of 100 bytes with their lengths, and the end.
+    const ALL: usize = 3 * 8 + 2 * 108 + 8;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_the_daemon_can_owe_something() {
+        add(ALL, true).await.unwrap();
+        for (reads, what) in [(ALL, "an answer"), (10, "to read on")] {
+            let error = add(reads, false).await.unwrap_err();
+            assert!(
+                matches!(error, Error::DaemonSilent { .. }),
+                "{what}: {error}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_question_goes_without_an_answer_for_ever() {
+        let (mut connection, _theirs) = greeted().await;
+        let error = connection.valid_paths(&[]).await.unwrap_err();
+        let said = error.to_string();
+        assert_eq!(said, "the Nix daemon at /socket has been silent for 10s");
+        let (ours, _silent) = duplex(64);
+        let (reader, writer) = split(ours);
+        let opened = Connection::over(reader, writer, Path::new("/socket"), HOUR).await;
+        assert!(matches!(opened, Err(Error::DaemonSilent { .. })));
+    }
 }

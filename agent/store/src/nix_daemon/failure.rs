@@ -1,7 +1,7 @@
 //! Why an operation failed, before it is known on which connection.
 
 use crate::error::Error;
-use std::{io, path::Path};
+use std::{io, path::Path, time::Duration};
 
 pub(super) type Outcome<T> = std::result::Result<T, Failure>;
 
@@ -11,6 +11,8 @@ pub(super) enum Failure {
     Daemon(String),
     /// The socket, or the protocol.
     Io(io::Error),
+    /// It owed something for longer than it may.
+    Silent(Duration),
     /// Somebody else's error, which came through.
     Other(Box<Error>),
 }
@@ -21,6 +23,11 @@ impl Failure {
         match self {
             Self::Daemon(message) => Error::Daemon(message),
             Self::Other(error) => *error,
+            Self::Silent(time) => Error::DaemonSilent {
+                socket: socket.into(),
+                time,
+                locks: Vec::new(),
+            },
             Self::Io(why) if why.kind() == io::ErrorKind::InvalidData => Error::DaemonProtocol {
                 socket: socket.into(),
                 why: why.to_string(),

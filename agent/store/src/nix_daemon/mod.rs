@@ -12,5 +12,5 @@ mod payload;
 mod stderr;
 mod wire;
 
-pub use connection::{Connection, DEFAULT_SOCKET, ValidPath, default_socket};
+pub use connection::{Connection, DEFAULT_SOCKET, PATIENCE, ValidPath, default_socket};
 pub use payload::Payload;

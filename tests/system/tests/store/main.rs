@@ -1,9 +1,11 @@
 //! Closures into a real Nix store: a real daemon, real nginx, and a server that misbehaves.
 
 mod access;
+mod damage;
 mod faults;
 mod fetch;
 mod kills;
 mod lab;
 mod publish;
+mod stalls;
 mod web;

@@ -9,14 +9,14 @@ use surefoot_store::{
     Error,
     cache::{Cache, place},
     index,
-    nix_daemon::Connection,
+    nix_daemon::{Connection, PATIENCE},
 };
 use surefoot_tests::{Fault, Faulty, rig, toplevel::built};
 
 /// The index, from the store of the lab's daemon and the cache.
 fn from_store(lab: &Lab) -> Result<ClosureIndex, Error> {
     lab::block_on(async {
-        let mut daemon = Connection::open(&lab.daemon.socket()).await?;
+        let mut daemon = Connection::open(&lab.daemon.socket(), PATIENCE).await?;
         let cache = Cache::new(&place(&lab.cache.to_string_lossy()))?;
         let toplevel = lab.toplevel.parse().expect("a store path");
         index::from_store(&mut daemon, &cache, &Http::default(), &toplevel).await
