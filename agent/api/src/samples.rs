@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use crate::{
-    BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, HistoryEntry, HoldInfo,
-    Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath, System, Traffic,
-    What,
+    BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, Health, HistoryEntry,
+    HoldInfo, Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath, System,
+    Traffic, What,
     finding::{Finding, Subject},
 };
 use jiff::Timestamp;
@@ -21,6 +21,14 @@ pub fn system(release: &str) -> System {
         system: path(release),
         release: Some(release.parse().unwrap()),
         since: Some(Timestamp::UNIX_EPOCH),
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        check: "unit arm.service".into(),
+        message: "failed".into(),
+        journal: vec!["no motor".into()],
     }
 }
 
@@ -54,16 +62,17 @@ pub fn status() -> StatusInfo {
             seconds: 75,
             why: Some("nix-build (process 7) holds /nix/store/x.lock".into()),
         }],
+        health: Some(Health {
+            failures: vec![failure()],
+            pending: vec![failure()],
+            excused: vec![failure()],
+        }),
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),
             cause: Cause::Unhealthy.into(),
             why: "unit arm.service failed".into(),
-            failures: vec![Failure {
-                check: "unit arm.service".into(),
-                message: "failed".into(),
-                journal: vec!["no motor".into()],
-            }],
+            failures: vec![failure()],
             log: vec!["starting the following units".into()],
             log_file: Some("/var/lib/surefoot/switches/surefoot-trial-1-x.log".into()),
             when: Some(Timestamp::UNIX_EPOCH),

@@ -216,6 +216,40 @@ impl From<&health::Failure> for Failure {
     }
 }
 
+/// What a look at the health found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// What counts.
+    #[serde(default)]
+    pub failures: Vec<Failure>,
+    /// What may still come right.
+    #[serde(default)]
+    pub pending: Vec<Failure>,
+    /// What failed before the trial, too: it does not count.
+    #[serde(default)]
+    pub excused: Vec<Failure>,
+}
+
+impl Health {
+    /// Everything that was found.
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Failure> {
+        let counted = self.failures.iter_mut().chain(&mut self.pending);
+        counted.chain(&mut self.excused)
+    }
+}
+
+impl From<&health::Report> for Health {
+    fn from(report: &health::Report) -> Self {
+        let all = |found: &[health::Failure]| found.iter().map(Into::into).collect();
+        Self {
+            failures: all(&report.failures),
+            pending: all(&report.pending),
+            excused: all(&report.excused),
+        }
+    }
+}
+
 /// Somebody's word that nothing shall be switched now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -430,6 +464,9 @@ pub struct StatusInfo {
     pub traffic: Option<Traffic>,
     /// What the agent waits for, and nothing comes of.
     pub stalls: Vec<Stall>,
+    /// What the last look at the health found, on trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// What was given up.
     pub blocked: Vec<BlockedRelease>,
     /// Who keeps the robot from switching.
@@ -470,6 +507,9 @@ impl StatusInfo {
             for failure in &mut blocked.failures {
                 clear(&mut failure.journal);
             }
+        }
+        for failure in self.health.iter_mut().flat_map(Health::all) {
+            clear(&mut failure.journal);
         }
         for gate in (self.gates.iter_mut()).filter(|gate| gate::is_command(&gate.gate)) {
             withheld |= !gate.why.is_empty();
@@ -586,6 +626,14 @@ mod tests {
                 log_file: None,
                 when: None,
             }],
+            health: Some(Health {
+                excused: vec![Failure {
+                    check: "unit backup.service".into(),
+                    message: "failed".into(),
+                    journal: vec!["secret journal".into()],
+                }],
+                ..Health::default()
+            }),
             ..StatusInfo::default()
         };
         let seen = full.without_evidence("root".into());

@@ -1,7 +1,7 @@
 //! What a look at the robot's health found.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// Lines of journal kept per failure: enough to see why, small enough for a metered link.
 pub const JOURNAL_LINES: usize = 20;
@@ -83,6 +83,18 @@ pub struct Failure {
     pub journal: Vec<String>,
 }
 
+/// The runs of services that systemd has started again, by their names.
+pub type Runs = BTreeMap<String, Run>;
+
+/// A run of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Run {
+    /// How often systemd had started it again.
+    pub restarts: u32,
+    /// Its name.
+    pub invocation: String,
+}
+
 /// The answer of one round of all checks.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,6 +105,18 @@ pub struct Report {
     /// failure before the deadline.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Failure>,
+    /// What is wrong and was no better before the trial. It is shown, and does not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excused: Vec<Failure>,
+    /// How often which service was started again by systemd since the look before.
+    #[serde(skip)]
+    pub again: BTreeMap<String, u32>,
+    /// The runs of services at this look.
+    #[serde(skip)]
+    pub runs: Runs,
+    /// Units that had been stopped before the trial and run now.
+    #[serde(skip)]
+    pub started: Vec<String>,
 }
 
 impl Report {

@@ -6,6 +6,7 @@
 
 use crate::{
     StorePath,
+    baseline::Baseline,
     disturbance::Disturbances,
     foreign::{self, Foreign},
     hold::Hold,
@@ -60,6 +61,9 @@ pub struct Journal {
     /// again tells whose fault that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Blocked>,
+    /// The robot as it was before the present trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Baseline>,
     /// Trials that ended with nothing but a doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
@@ -206,6 +210,7 @@ impl Default for Journal {
             state: State::Idle,
             blocked: Vec::new(),
             suspect: None,
+            baseline: None,
             attempts: None,
             disturbances: None,
             left_in_profile: None,

@@ -27,6 +27,8 @@ pub enum Task {
     Aim,
     /// A switch.
     Switch,
+    /// A look at the robot before its reboot into a trial.
+    Look,
     /// A round of health checks.
     Health,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for Task {
             Self::DeadMan => "arming the dead-man timer",
             Self::Aim => "preparing the boot loader",
             Self::Switch => "the switch",
+            Self::Look => "the look at the robot before the trial",
             Self::Health => "the round of health checks",
         })
     }
@@ -64,7 +67,8 @@ impl Waits {
             Effect::ArmDeadMan { .. } => Task::DeadMan,
             Effect::AimBoot { .. } => Task::Aim,
             Effect::Switch(_) => Task::Switch,
-            Effect::Probe(_) => Task::Health,
+            Effect::Look => Task::Look,
+            Effect::Probe { .. } => Task::Health,
             Effect::CancelFetch => return self.end(Task::Fetch),
             // Nobody waits for its answer any more.
             Effect::StopSwitch(_) => return self.end(Task::Switch),
@@ -89,6 +93,7 @@ impl Waits {
             Event::DeadManArmed | Event::DeadManFailed(_) => Task::DeadMan,
             Event::BootAimed | Event::AimFailed(_) => Task::Aim,
             Event::SwitchEnded { .. } => Task::Switch,
+            Event::Looked(_) => Task::Look,
             Event::Probed(_) => Task::Health,
             Event::Started(_)
             | Event::Tick
@@ -145,7 +150,11 @@ mod tests {
         let mut waits = Waits::default();
         assert_eq!(waits.next(MINUTE, at(0)), None, "nothing is waited for");
         waits.asked(&Effect::Poll, at(0));
-        waits.asked(&Effect::Probe(system()), at(10));
+        let probe = Effect::Probe {
+            system: system(),
+            against: Box::default(),
+        };
+        waits.asked(&probe, at(10));
         assert_eq!(waits.next(MINUTE, at(10)), Some(at(60)));
         assert!(!waits.moved(Task::Check, MINUTE, at(50)));
         assert_eq!(waits.stalled(MINUTE, at(69)), BTreeMap::new());

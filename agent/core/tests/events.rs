@@ -180,7 +180,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
             message: "failed".into(),
             journal: Vec::new(),
         }],
-        pending: Vec::new(),
+        ..Report::default()
     };
     let told = agent.take(Event::Probed(report.clone()));
     assert_eq!(

@@ -144,7 +144,10 @@ mod tests {
         watch.asked(&Effect::Poll);
         watch.answered(&Event::PollFailed("no route".into()));
         let system = StorePath::from_base_name(&format!("{}-x", "0".repeat(32))).unwrap();
-        watch.asked(&Effect::Probe(system));
+        watch.asked(&Effect::Probe {
+            system,
+            against: Box::default(),
+        });
         let start = tokio::time::Instant::now();
         watch.found.changed().await.unwrap();
         assert_eq!(start.elapsed(), after);

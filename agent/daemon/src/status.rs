@@ -151,6 +151,7 @@ pub(crate) fn of(
         target: target(journal),
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         traffic: traffic(machine, policy, now),
+        health: machine.health().map(Into::into),
         blocked: (journal.blocked.iter())
             .map(|blocked| BlockedRelease {
                 log_file: logs::of(&config.state_dir, &blocked.system)

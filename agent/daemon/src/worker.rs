@@ -219,10 +219,14 @@ impl Worker {
                 }
                 fault::point("after", name);
             }
-            Effect::Probe(system) => {
+            Effect::Look => {
+                tools.look().await;
+                fault::point("after", name);
+            }
+            Effect::Probe { system, against } => {
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
-                    let report = health::probe(config, &web, &system, async || {
+                    let report = health::probe(config, &web, &system, &against, async || {
                         tools.repository.reachable().await
                     })
                     .await;
@@ -308,7 +312,8 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::AimBoot { .. } => "aim-boot",
         Effect::Switch(_) => "switch",
         Effect::StopSwitch(_) => "stop-switch",
-        Effect::Probe(_) => "probe",
+        Effect::Look => "look",
+        Effect::Probe { .. } => "probe",
         Effect::Reboot(_) => "reboot",
         Effect::Renew => "renew",
     }
@@ -335,6 +340,14 @@ impl Tools {
         };
         fault::point("after", "poll");
         self.say(event);
+    }
+
+    /// Looks at the robot as it is before a trial.
+    async fn look(&self) {
+        let (config, web) = (&self.config.health, fetching::own(&self.config));
+        let baseline =
+            health::baseline(config, &web, async || self.repository.reachable().await).await;
+        self.say(Event::Looked(baseline));
     }
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
@@ -387,6 +400,7 @@ impl Tools {
             }
             unfit => unfit,
         };
+        self.look().await;
         Ok(Event::Inspected {
             reboot: reboot::reasons(&booted, &new, target.reboot),
             unfit,

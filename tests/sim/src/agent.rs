@@ -189,6 +189,7 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::FetchFailed(_) => "FetchFailed",
         Event::Moved { .. } => "Moved",
         Event::NetworkChanged => "NetworkChanged",
+        Event::Looked(_) => "Looked",
         Event::Inspected { .. } => "Inspected",
         Event::InspectFailed(_) => "InspectFailed",
         Event::Vanished => "Vanished",

@@ -6,6 +6,7 @@ use crate::{
 };
 use surefoot_core::{
     StorePath,
+    baseline::{Against, judge},
     gate::Closed,
     health::{Check, Failure, Report},
     machine::{Effect, Event, Guards, state::State},
@@ -35,7 +36,13 @@ impl Robot {
                     !matches!(p, Pending::Event(Event::Fetched | Event::FetchFailed(_)))
                 });
             }
+            Effect::Look => {
+                let looked = self.look_before();
+                self.will_answer(looked);
+            }
             Effect::Inspect(target) => {
+                let looked = self.look_before();
+                self.will_answer(looked);
                 let event = self.inspect(&target);
                 self.will_answer(event);
             }
@@ -70,8 +77,8 @@ impl Robot {
                 self.pending
                     .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
             }
-            Effect::Probe(expected) => {
-                let report = self.probe(&expected);
+            Effect::Probe { system, against } => {
+                let report = self.probe(&system, &against);
                 self.will_answer(Event::Probed(report));
             }
             Effect::Reboot(_) if self.lost_reboots > 0 => {
@@ -132,8 +139,8 @@ impl Robot {
         }
     }
 
-    fn probe(&self, expected: &StorePath) -> Report {
-        let mut report = Report::default();
+    fn probe(&self, expected: &StorePath, against: &Against) -> Report {
+        let mut report = judge(self.look_at_units(), against, |_| false);
         if self.current != *expected || self.sick.contains(&self.current) {
             report.failures.push(Failure {
                 check: Check::Unit("arm.service".into()),

@@ -141,6 +141,7 @@ impl Robot {
             return false;
         }
         self.log.note(format!("somebody runs: {action} {system}"));
+        self.witness.meddled = true;
         self.store.insert(system.clone());
         self.by_hand.insert(system.clone());
         if action != Action::Test {

@@ -7,6 +7,7 @@
 //! * [`robot`]: what it is made of, and what can be seen of it;
 //! * `agent`, `hands`: the daemon's loop, with the disk under its journal, and what effects do;
 //! * `loader`, `installer`, `collector`: the boot loader, switches, the garbage collector;
+//! * `units`: what runs, and how well;
 //! * [`power`], `clock`: how it goes down and comes up, at any point between two things; how time
 //!   passes;
 //! * [`people`]: what they ask for;
@@ -29,6 +30,7 @@ pub mod power;
 pub mod properties;
 pub mod robot;
 pub mod run;
+mod units;
 mod witness;
 
 pub use agent::name_of;

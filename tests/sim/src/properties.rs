@@ -1,13 +1,13 @@
 //! What must hold, each written once, under a name.
 
-use crate::{robot::Robot, witness};
+use crate::{robot::Robot, units, witness};
 use surefoot_core::{
     StorePath,
     gate::Stage,
     journal::{Journal, MAX_BLOCKED, MAX_HISTORY, What},
     machine::{
         Context, Decided, Effect, Event, MAX_REBOOTS, Machine, Policy, Request,
-        state::{Cause, Committing, Mode, Origin, Phase, State, Trial},
+        state::{Cause, Committing, Mode, Origin, Phase, Reverting, State, Trial},
     },
     release::Name,
     switch::{Action, Order},
@@ -173,6 +173,12 @@ pub const ALL: &[Property] = &[
                   loader lost it, somebody else switched, or the loader could not be written; nor \
                   because the repository was out of reach of every system.",
         check: Check::Change(only_its_own_fault_blocks),
+    },
+    Property {
+        name: "judged-by-what-was-before",
+        promise: "No release is blocked for units alone that did no better before its trial; and none is \
+                  confirmed on which a unit does worse.",
+        check: Check::Change(judged_by_what_was_before),
     },
     Property {
         name: "rollback-is-done",
@@ -580,6 +586,37 @@ fn only_its_own_fault_blocks(_: &Robot, change: &Change<'_>) -> Verdict {
         )?;
     }
     Ok(())
+}
+
+fn judged_by_what_was_before(robot: &Robot, change: &Change<'_>) -> Verdict {
+    let (before, after) = (change.before, change.after());
+    let State::Trial(Trial {
+        target: Some(_),
+        system,
+        previous,
+        ..
+    }) = &before.state
+    else {
+        return Ok(());
+    };
+    if robot.witness.meddled {
+        return Ok(());
+    }
+    let worse = robot.is_worse(system, previous);
+    must(
+        !worse || !matches!(after.state, State::Committing(_)),
+        || format!("{system} is committed, and a unit does worse than on {previous}"),
+    )?;
+    let State::Reverting(Reverting { evidence, .. }) = &after.state else {
+        return Ok(());
+    };
+    let units = evidence.failures.iter();
+    let mut units = units.map(|failure| failure.check.to_string());
+    let alone = !evidence.failures.is_empty()
+        && units.all(|check| check.ends_with(units::JOB) || check.ends_with(units::SERVICE));
+    must(worse || !alone, || {
+        format!("{system} is left for what was no better on {previous}")
+    })
 }
 
 fn confirmed_by_health(robot: &Robot, change: &Change<'_>) -> Verdict {

@@ -153,6 +153,10 @@ pub struct Robot {
     pub published: Option<Target>,
     /// Systems whose health checks fail.
     pub sick: BTreeSet<StorePath>,
+    /// Systems on which a unit fails that nobody requires.
+    pub broken: BTreeSet<StorePath>,
+    /// Systems on which a service has ended that the default target pulls in.
+    pub idle: BTreeSet<StorePath>,
     /// Systems that never finish starting.
     pub slow: BTreeSet<StorePath>,
     /// Systems without a network.
@@ -227,6 +231,8 @@ impl Robot {
             leftovers: false,
             published: None,
             sick: BTreeSet::new(),
+            broken: BTreeSet::new(),
+            idle: BTreeSet::new(),
             slow: BTreeSet::new(),
             offline: BTreeSet::new(),
             outage: false,

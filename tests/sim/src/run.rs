@@ -179,6 +179,12 @@ impl Run {
         if !first && chance.happens(1, 6) {
             robot.sick.insert(made.clone());
         }
+        if chance.happens(1, 5) {
+            robot.broken.insert(made.clone());
+        }
+        if chance.happens(1, 8) {
+            robot.idle.insert(made.clone());
+        }
         if !first && chance.happens(1, 12) {
             robot.slow.insert(made.clone());
         }

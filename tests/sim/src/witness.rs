@@ -62,6 +62,9 @@ pub struct Witness {
     uptime: (Duration, Instant),
     /// What the robot was disturbed by, when on that clock, and whether that was not the first time.
     disturbed: Vec<(StorePath, Duration, bool)>,
+    /// Whether somebody else switched since the present trial began: what was before it is not what the
+    /// agent looked at.
+    pub(crate) meddled: bool,
     /// Releases that failed here.
     pub(crate) failed: BTreeSet<Brought>,
     /// Trials of each release, undisturbed.
@@ -234,6 +237,7 @@ impl Witness {
         if began(before, after)
             && let Some(target) = after.state.target()
         {
+            self.meddled = false;
             let brought = (target.release.clone(), target.system.clone());
             *self.trials.entry(brought).or_default() += 1;
         }

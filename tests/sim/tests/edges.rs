@@ -50,6 +50,33 @@ fn last(robot: &Robot) -> What {
 }
 
 #[test]
+fn what_failed_before_is_not_held_against_a_release_and_what_fails_only_now_is() {
+    let mut robot = robot();
+    robot.broken.extend([system('a'), system('b')]);
+    update_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+
+    // Nor by a boot.
+    robot.broken.insert(system('c'));
+    robot.needs_reboot.insert(system('c'));
+    update_to(&mut robot, 'c');
+    assert_eq!(*robot.confirmed(), system('c'));
+
+    // It is whole again, and stays so.
+    update_to(&mut robot, 'd');
+    robot.broken.insert(system('f'));
+    update_to(&mut robot, 'f');
+    assert_eq!(*robot.confirmed(), system('d'));
+    let blocked = &robot.journal.blocked[0];
+    assert_eq!(blocked.evidence.cause, Cause::Unhealthy);
+    assert_eq!(robot.journal.baseline, None);
+
+    robot.idle.insert(system('g'));
+    update_to(&mut robot, 'g');
+    assert_eq!(*robot.confirmed(), system('d'), "what ran does not run now");
+}
+
+#[test]
 fn a_rollback_finds_what_was_named_at_the_moment_of_the_decision() {
     let mut robot = robot();
     update_to(&mut robot, 'b');

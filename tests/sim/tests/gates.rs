@@ -124,6 +124,22 @@ fn a_gate_that_closes_while_the_release_is_looked_at_stops_it() {
 }
 
 #[test]
+fn a_gate_that_closes_while_the_robot_is_looked_at_before_its_reboot_stops_it() {
+    let mut robot = robot(true);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.log.contains("  Look"));
+    assert!(is_staged(&robot));
+    robot.closed.insert(Stage::Reboot);
+    for _ in 0..20 {
+        robot.advance();
+    }
+    assert!(is_staged(&robot));
+    assert_eq!(robot.one_shot, None);
+    robot.closed.clear();
+    stands_on_b(&mut robot);
+}
+
+#[test]
 fn a_release_that_is_called_back_while_it_waits_for_its_reboot_is_not_booted() {
     for instead in [None, Some('c')] {
         let mut robot = robot(true);

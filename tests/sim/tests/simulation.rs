@@ -239,7 +239,7 @@ fn event() -> impl Strategy<Value = Event> {
                     journal: vec![],
                 }]
             },
-            pending: vec![],
+            ..Report::default()
         })),
         (stage(), any::<bool>()).prop_map(|(stage, open)| Event::Gates {
             stage,

@@ -135,6 +135,33 @@ impl Farm {
     }
 }
 
+/// Files for the /etc of generations.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn etc(files: &[(&str, &str)]) -> Result<tempfile::TempDir> {
+    let directory = tempfile::tempdir()?;
+    for (path, text) in files {
+        let path = directory.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap_or(directory.path()))?;
+        std::fs::write(path, text)?;
+    }
+    Ok(directory)
+}
+
+/// An /etc with a unit of this name and text that the default target pulls in.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn etc_with_unit(name: &str, text: &str) -> Result<tempfile::TempDir> {
+    let units = "systemd/system";
+    let directory = etc(&[(&format!("{units}/{name}"), text)])?;
+    let wants = directory.path().join(units).join("multi-user.target.wants");
+    std::fs::create_dir(&wants)?;
+    std::os::unix::fs::symlink(format!("../{name}"), wants.join(name))?;
+    Ok(directory)
+}
+
 /// A program that cargo built along with this test.
 ///
 /// # Errors

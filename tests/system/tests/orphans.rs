@@ -1,18 +1,7 @@
 //! Releases that would leave a robot without an agent that can bring it anything more.
 
 use anyhow::Result;
-use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig};
-
-/// Files of a release's /etc.
-fn etc(files: &[(&str, &str)]) -> Result<tempfile::TempDir> {
-    let directory = tempfile::tempdir()?;
-    for (path, text) in files {
-        let path = directory.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(directory.path()))?;
-        std::fs::write(path, text)?;
-    }
-    Ok(directory)
-}
+use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig, toplevel::etc};
 
 /// Nothing of the robot was touched for the sake of a release.
 fn undisturbed(robot: &Robot) -> Result<()> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use surefoot_tests::{
     Fleet, Toplevel,
     fleet::{CHANNEL, MODEL},
+    toplevel::{etc, etc_with_unit},
 };
 
 #[test]
@@ -94,6 +95,58 @@ fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
 }
 
 #[test]
+fn a_unit_that_failed_before_is_not_held_against_a_release() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let fails = etc_with_unit(
+        "backup.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 1'\n",
+    )?;
+    let old = fleet.toplevel("1.0").etc(fails.path());
+    let (robot, _) = fleet.adopted(&old, "")?;
+    robot.until("systemctl is-failed backup.service")?;
+    let second = fleet.release(&fleet.toplevel("1.1").etc(fails.path()))?;
+    robot.until_status("the failed unit to be shown and not to count", |status| {
+        let health = &status["health"];
+        let excused = health["excused"][0]["check"] == "unit backup.service";
+        excused && health["failures"] == json!([])
+    })?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn a_service_that_crashes_and_is_up_at_each_look_is_reverted() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let crashes = etc_with_unit(
+        "crashes.service",
+        "[Unit]\nStartLimitIntervalSec=0\n[Service]\nRestart=always\nRestartSec=1ms\n\
+         ExecStart=/bin/sh -c 'sleep 0.4; echo lost its motor; exit 1'\n",
+    )?;
+    fleet.release(&fleet.toplevel("1.1").etc(crashes.path()))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    let text = blocked.to_string();
+    assert!(text.contains("crashes.service"), "{blocked:#}");
+    assert!(text.contains("lost its motor"), "{blocked:#}");
+    Ok(())
+}
+
+#[test]
+fn what_ran_before_and_does_not_run_now_is_reverted() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let service = |run: &str| etc_with_unit("gripper.service", run);
+    let runs = service("[Service]\nExecStart=/bin/sleep infinity\n")?;
+    let ends = service("[Service]\nExecStart=/bin/sleep 0.1\n")?;
+    let (robot, first) = fleet.adopted(&fleet.toplevel("1.0").etc(runs.path()), "")?;
+    robot.until("systemctl is-active gripper.service")?;
+    fleet.release(&fleet.toplevel("1.1").etc(ends.path()))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    let text = blocked.to_string();
+    assert!(text.contains("gripper.service"), "{blocked:#}");
+    assert!(text.contains("ran before the trial"), "{blocked:#}");
+    Ok(())
+}
+
+#[test]
 fn a_failed_activation_is_reverted() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     fleet.release(&fleet.toplevel("1.1").expression("activateFails", "true"))?;
@@ -106,11 +159,9 @@ fn a_failed_activation_is_reverted() -> Result<()> {
 #[test]
 fn a_system_whose_agent_could_not_read_what_this_one_writes_is_not_tried() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
-    let etc = tempfile::tempdir()?;
-    std::fs::create_dir(etc.path().join("surefoot"))?;
     let with = |name: &str, said: &str| {
-        std::fs::write(etc.path().join("surefoot/formats.json"), said)?;
-        fleet.release(&fleet.toplevel(name).etc(etc.path()))
+        let formats = etc(&[("surefoot/formats.json", said)])?;
+        fleet.release(&fleet.toplevel(name).etc(formats.path()))
     };
     for (name, said, words) in [
         (

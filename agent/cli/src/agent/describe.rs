@@ -3,7 +3,7 @@
 use crate::output::{Style, sanitize};
 use jiff::Timestamp;
 use std::{fmt::Write as _, time::Duration};
-use surefoot_api::{BlockedRelease, Progress};
+use surefoot_api::{BlockedRelease, Failure, Health, Progress};
 use surefoot_base::units::{short_bytes, short_duration};
 
 /// Lines of a unit's journal that are shown; the rest is in `--json`.
@@ -84,6 +84,38 @@ pub(crate) fn blocked(blocked: &BlockedRelease, style: Style) -> String {
         let _ = write!(text, "\n           {}", style.faint(&words));
     }
     text
+}
+
+/// What a look at the health found.
+pub(crate) fn health(health: &Health, style: Style) -> String {
+    let said = |failures: &[Failure], note: &str| {
+        let said = |failure: &Failure| {
+            let (check, message) = (sanitize(&failure.check), sanitize(&failure.message));
+            format!("{check}: {message}{note}")
+        };
+        failures.iter().map(said).collect::<Vec<_>>()
+    };
+    let excused = said(
+        &health.excused,
+        " (failed before the trial, too: does not count)",
+    );
+    let words = [
+        said(&health.failures, "")
+            .iter()
+            .map(|w| style.bad(w))
+            .collect::<Vec<_>>(),
+        said(&health.pending, "")
+            .iter()
+            .map(|w| style.busy(w))
+            .collect(),
+        excused.iter().map(|w| style.faint(w)).collect(),
+    ];
+    let words = words.concat();
+    if words.is_empty() {
+        style.good("every check passed")
+    } else {
+        words.join("\n           ")
+    }
 }
 
 /// To the second, in UTC: whoever reads it stands somewhere else than the robot.

@@ -1,8 +1,8 @@
 //! Made-up statuses for tests.
 
 use surefoot_api::{
-    BlockedRelease, Cause, Check, CheckResult, Failure, Gate, HoldInfo, LeaseInfo, Progress, Stage,
-    Stall, State, StatusInfo, StorePath, System, Traffic,
+    BlockedRelease, Cause, Check, CheckResult, Failure, Gate, Health, HoldInfo, LeaseInfo,
+    Progress, Stage, Stall, State, StatusInfo, StorePath, System, Traffic,
 };
 
 pub(crate) fn path(name: &str) -> StorePath {
@@ -99,6 +99,19 @@ pub(crate) fn busy() -> StatusInfo {
             wasted_bytes: 5_242_880,
             limit_bytes: Some(209_715_200),
             seconds_left: 72_000,
+        }),
+        health: Some(Health {
+            failures: vec![Failure {
+                check: "unit arm.service".into(),
+                message: "failed 3 s ago (exit-code)".into(),
+                journal: Vec::new(),
+            }],
+            pending: Vec::new(),
+            excused: vec![Failure {
+                check: "unit backup.service".into(),
+                message: "failed 900 s ago (exit-code)".into(),
+                journal: Vec::new(),
+            }],
         }),
         blocked: vec![blocked("2.5")],
         holds: vec![

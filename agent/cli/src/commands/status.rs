@@ -66,6 +66,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
         let path = |system: &Option<System>| system.as_ref().map(|s| s.system.clone());
         path(other) == path(&status.running)
     };
+    if let Some(health) = &status.health {
+        row("Health", describe::health(health, style));
+    }
     if let Some(target) = &status.target {
         row("Target", system(target, style));
     }

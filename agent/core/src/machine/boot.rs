@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     StorePath,
+    baseline::Baseline,
     disturbance::What,
     events,
     machine::state::{Cause, Committing, Evidence, Mode, Phase, State, Trial},
@@ -54,8 +55,8 @@ impl Decision<'_> {
         }
     }
 
-    /// Nobody minds: the next boot is to be the trial's.
-    pub(super) fn aim_boot(&mut self) {
+    /// Nobody minds, and the robot was looked at a moment ago: the next boot is to be the trial's.
+    pub(super) fn aim_boot(&mut self, looked: Baseline) {
         if self.is_held_back() {
             return;
         }
@@ -70,6 +71,7 @@ impl Decision<'_> {
                 previous: trial.previous.clone(),
                 within,
             });
+            self.journal.baseline = Some(looked);
         }
     }
 

@@ -49,6 +49,9 @@ impl Decision<'_> {
     /// except into rest.
     pub(super) fn go(&mut self, state: State) {
         self.memory.enter(&state);
+        if matches!(state, State::Idle | State::Fetching(_) | State::Ready(_)) {
+            self.journal.baseline = None;
+        }
         self.journal.state = state;
     }
 

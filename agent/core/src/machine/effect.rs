@@ -1,6 +1,6 @@
 //! What the machine wants done. Each effect is answered by an event, or by none.
 
-use crate::{StorePath, gate::Stage, release::Target, switch::Order};
+use crate::{StorePath, baseline::Against, gate::Stage, release::Target, switch::Order};
 use std::time::Duration;
 
 /// Something to be done. Each is answered by the event in brackets.
@@ -14,7 +14,8 @@ pub enum Effect {
     Fetch(Target),
     /// Stop bringing it; what was verified stays staged.
     CancelFetch,
-    /// Compare a system with the running one (`Inspected`, `InspectFailed`, `Vanished`).
+    /// Compare a system with the running one, and look at the robot as it is before a trial (`Looked`,
+    /// then `Inspected`; `InspectFailed`, `Vanished`).
     Inspect(Target),
     /// Arm a timer outside the agent that reverts to `system` after `after`, and reboots if that
     /// fails (`DeadManArmed`, `DeadManFailed`).
@@ -39,8 +40,15 @@ pub enum Effect {
     },
     /// Carry out a switch, or wait for it if its unit exists already (`SwitchEnded`).
     Switch(Order),
-    /// Look at the health, this system being the one that has to run (`Probed`).
-    Probe(StorePath),
+    /// Look at the robot as it is before a trial (`Looked`).
+    Look,
+    /// Look at the health (`Probed`).
+    Probe {
+        /// What has to run.
+        system: StorePath,
+        /// What the look is compared with.
+        against: Box<Against>,
+    },
     /// End a switch that still runs; nobody waits for its answer any more.
     StopSwitch(String),
     /// Reboot: the boot loader's default is the confirmed system.

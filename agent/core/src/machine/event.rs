@@ -2,6 +2,7 @@
 
 use crate::{
     RollbackTo, StorePath,
+    baseline::Baseline,
     gate::{Closed, Stage},
     health::{Failure, Report},
     lease::{Ender, Holder, Owner},
@@ -49,6 +50,8 @@ pub enum Event {
     },
     /// The robot has a new address or route.
     NetworkChanged,
+    /// The robot as it is before a trial.
+    Looked(Baseline),
     /// The new system was compared with what runs.
     Inspected {
         /// What runs now: where a revert will go.

@@ -49,6 +49,7 @@ impl Decision<'_> {
         self.memory.closed.insert(stage, closed);
         // It is as old as these gates; after a "no" it has to be looked at anew.
         let inspected = self.memory.inspected.take_if(|_| stage == Stage::Activate);
+        let looked = self.memory.baseline.take_if(|_| stage == Stage::Reboot);
         let again = self.cx.now + self.cx.policy.gate_interval;
         match (stage, &self.journal.state) {
             (
@@ -96,11 +97,11 @@ impl Decision<'_> {
                     self.leave_withdrawn();
                 }
             }
-            (Stage::Reboot, _) if open => {
-                if !self.asks_repository_first() {
-                    self.aim_boot();
-                }
-            }
+            (Stage::Reboot, _) if open => match looked {
+                Some(looked) => self.aim_boot(looked),
+                None if self.asks_repository_first() => {}
+                None => self.effects.push(Effect::Look),
+            },
             (Stage::Activate | Stage::Reboot, _) => self.memory.retry = Some(again),
         }
     }

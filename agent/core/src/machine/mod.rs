@@ -297,6 +297,7 @@ impl Decision<'_> {
                 unfit,
                 no_boot,
             } => self.on_inspected(current, reboot, unfit, no_boot),
+            Event::Looked(baseline) => self.on_looked(baseline),
             Event::InspectFailed(why) => self.on_inspect_failed(why),
             Event::Vanished => self.on_vanished(),
             Event::DeadManArmed => self.on_dead_man_armed(),

@@ -7,7 +7,9 @@ use super::{
     memory::Inspected,
 };
 use crate::{
-    StorePath, disturbance,
+    StorePath,
+    baseline::Baseline,
+    disturbance,
     events::Kind,
     gate::Stage,
     journal::What,
@@ -92,6 +94,7 @@ impl Decision<'_> {
         if self.is_held_back() {
             return;
         }
+        let baseline = self.memory.baseline.take();
         self.record(
             What::Tried,
             target.system.clone(),
@@ -103,6 +106,21 @@ impl Decision<'_> {
             self.begin_boot_trial(target, current);
         } else {
             self.begin_live_trial(target, current);
+        }
+        self.journal.baseline = baseline;
+    }
+
+    /// The robot was looked at as it is before a trial.
+    pub(super) fn on_looked(&mut self, baseline: Baseline) {
+        match self.journal.state.waits_for() {
+            Some(Stage::Activate) => self.memory.baseline = Some(baseline),
+            // Looking took its time, and a gate may have closed meanwhile. Whatever ends a hold or a
+            // lease asks the gates, and after them the robot is looked at anew.
+            Some(Stage::Reboot) if !self.is_held_back() => {
+                self.memory.baseline = Some(baseline);
+                self.effects.push(Effect::AskGates(Stage::Reboot));
+            }
+            _ => {}
         }
     }
 

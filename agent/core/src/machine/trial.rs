@@ -5,7 +5,9 @@ use super::{
     effect::{Effect, Guards},
 };
 use crate::{
-    StorePath, events,
+    StorePath,
+    baseline::Against,
+    events,
     health::{Failure, Report},
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
@@ -35,15 +37,15 @@ impl Decision<'_> {
         let now = self.cx.now;
         let soak = &mut self.memory.soak;
         if deadline <= now {
-            let last = soak.last.take().unwrap_or_default();
+            let soak = std::mem::take(soak);
+            let (found, failures) = soak.at_the_end(now);
             let mut evidence = Evidence {
                 cause: Cause::Deadline.into(),
                 message: format!(
-                    "it did not stay healthy for {} s in time: {}",
-                    self.cx.policy.soak.as_secs(),
-                    last.summary()
+                    "it did not stay healthy for {} s in time: {found}",
+                    self.cx.policy.soak.as_secs()
                 ),
-                failures: [last.failures, last.pending].concat(),
+                failures,
                 log: Vec::new(),
             };
             if evidence.blames_the_repository() && !trial.reached {
@@ -116,9 +118,17 @@ impl Decision<'_> {
 
     pub(super) fn probe(&mut self) {
         if let State::Trial(trial) = &self.journal.state {
-            self.memory.soak.probing = Some(self.cx.now);
-            self.memory.soak.next = None;
-            self.effects.push(Effect::Probe(trial.system.clone()));
+            let soak = &mut self.memory.soak;
+            soak.probing = Some(self.cx.now);
+            soak.next = None;
+            soak.began.get_or_insert(self.cx.now);
+            self.effects.push(Effect::Probe {
+                system: trial.system.clone(),
+                against: Box::new(Against {
+                    baseline: self.journal.baseline.clone(),
+                    runs: soak.runs.clone(),
+                }),
+            });
         }
     }
 
@@ -141,7 +151,7 @@ impl Decision<'_> {
         let Some(looked) = soak.probing.take() else {
             return;
         };
-        soak.last = Some(report.clone());
+        soak.take(looked, &report);
         if deadline <= now {
             // Whatever the answer says, the guard of the trial may be acting already.
             let trial = trial.clone();
@@ -163,10 +173,16 @@ impl Decision<'_> {
         soak.healthy_since = None;
         soak.failures += u32::from(!report.failures.is_empty());
         soak.next = Some(now + policy.health_interval);
-        if soak.failures >= policy.max_failures {
+        // A service that is up at each look, and not the same one, has failed as often.
+        let again = soak.again.iter().max_by_key(|(_, times)| **times);
+        let again = again.filter(|(_, times)| **times >= policy.max_failures);
+        if soak.failures >= policy.max_failures || again.is_some() {
+            let again = again.map(|(unit, times)| {
+                format!("unit {unit} ended by itself {times} times in the trial; ")
+            });
             let evidence = Evidence {
                 cause: Cause::Unhealthy.into(),
-                message: report.summary(),
+                message: again.unwrap_or_default() + &report.summary(),
                 failures: report.failures,
                 log: Vec::new(),
             };

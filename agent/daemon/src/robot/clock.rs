@@ -13,10 +13,14 @@ pub(crate) fn boot_id() -> BootId {
 
 /// Time since the boot, suspend included.
 pub(crate) fn since_boot() -> Instant {
+    let time = clock::since_boot().unwrap_or_else(|_| monotonic());
+    Instant::default() + time
+}
+
+/// Time since the boot without suspend: systemd's timestamps are of this clock.
+pub(crate) fn monotonic() -> Duration {
     use nix::time::{ClockId, clock_gettime};
-    let monotonic = || clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
-    let time = clock::since_boot().or_else(|_| monotonic());
-    Instant::default() + time.unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 /// The reading, and whether something keeps the clock: timesyncd, chrony, ntpd and PTP all say so

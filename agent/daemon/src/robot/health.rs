@@ -7,44 +7,96 @@ use crate::{
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
+    baseline::{Against, Baseline, Look, Unit, judge},
     health::{Check, Failure, Report},
 };
 use surefoot_http::{Http, Options, header::HeaderMap};
 
-/// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository.
-/// Each check has its own time limit, so that a round always ends.
+/// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository;
+/// judged by what was before. Each check has its own time limit, so that a round always ends.
 pub(crate) async fn probe(
     config: &config::Health,
     web: &Options,
     expected: &StorePath,
+    against: &Against,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
+    let mut look = look(config, web, reachable).await;
+    if look.pending.is_empty() {
+        look.failures.extend(runs(expected));
+        look.failures.extend(required(config).await);
+    }
+    let is_required = |name: &str| config.required_units.iter().any(|unit| unit.0 == name);
+    let mut report = judge(look, against, is_required);
+    for found in report.failures.iter_mut().chain(&mut report.excused) {
+        if let Check::Unit(name) = &found.check
+            && found.journal.is_empty()
+        {
+            found.journal = systemd::journal(name).await;
+        }
+    }
+    report
+}
+
+/// The robot as it is before a trial.
+pub(crate) async fn baseline(
+    config: &config::Health,
+    web: &Options,
+    reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> Baseline {
+    let look = look(config, web, reachable).await;
+    Baseline::of(&look, config.soak)
+}
+
+/// Everything that is looked at, as it is.
+async fn look(
+    config: &config::Health,
+    web: &Options,
+    reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
+) -> Look {
     // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
     let pending = pending(config).await;
-    if !pending.is_empty() {
-        let failures = failing(config).await;
-        return Report { failures, pending };
-    }
-    let commands = futures_util::future::join_all(config.command.iter().map(command));
-    let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
-    let pages = futures_util::future::join_all(config.http.iter().map(|check| http(check, web)));
-    let server = async {
-        if !config.manifest_server {
-            return None;
-        }
-        reachable()
-            .await
-            .err()
-            .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
+    let (units, mut failures) = match all(config).await {
+        Ok(units) => (units, Vec::new()),
+        Err(error) => (
+            Vec::new(),
+            vec![failure(Check::Units, format!("{error:#}"))],
+        ),
     };
-    let (units, commands, ports, pages, server) =
-        tokio::join!(units(config), commands, ports, pages, server);
-    let mut failures = Vec::new();
-    failures.extend(runs(expected));
-    failures.extend(units);
-    failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
-    failures.extend(server);
-    Report { failures, pending }
+    if pending.is_empty() {
+        let commands = futures_util::future::join_all(config.command.iter().map(command));
+        let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
+        let pages =
+            futures_util::future::join_all(config.http.iter().map(|check| http(check, web)));
+        let server = async {
+            if !config.manifest_server {
+                return None;
+            }
+            reachable()
+                .await
+                .err()
+                .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
+        };
+        let (commands, ports, pages, server) = tokio::join!(commands, ports, pages, server);
+        failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
+        failures.extend(server);
+    }
+    Look {
+        units,
+        failures,
+        pending,
+    }
+}
+
+/// All units but those that nobody minds.
+async fn all(config: &config::Health) -> anyhow::Result<Vec<Unit>> {
+    let mut units = systemd::units().await?;
+    units.retain(|unit| minded(config, &unit.name));
+    Ok(units)
+}
+
+fn minded(config: &config::Health, unit: &str) -> bool {
+    !units::is_own(unit) && !config.ignore_units.iter().any(|glob| glob.matches(unit))
 }
 
 /// What the boot still waits for.
@@ -76,7 +128,12 @@ fn runs(expected: &StorePath) -> Option<Failure> {
 
 /// Failed units, and required ones that are not active.
 pub(crate) async fn units(config: &config::Health) -> Vec<Failure> {
-    let mut failures = failing(config).await;
+    [failing(config).await, required(config).await].concat()
+}
+
+/// Required units that are not active.
+async fn required(config: &config::Health) -> Vec<Failure> {
+    let mut failures = Vec::new();
     for required in &config.required_units {
         let name = required.0.clone();
         match systemd::unit(&name).await {
@@ -114,7 +171,7 @@ async fn of_units(
     };
     let mut failures = Vec::new();
     for (unit, message) in found {
-        if !units::is_own(&unit) && !config.ignore_units.iter().any(|glob| glob.matches(&unit)) {
+        if minded(config, &unit) {
             failures.push(unit_failure(&unit, message).await);
         }
     }

@@ -3,6 +3,7 @@
 //! `systemd-run(1)`, `systemctl(1)` and `journalctl(1)` are on every NixOS, keep their command
 //! lines stable, and cost the idle agent nothing.
 
+use super::clock;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use std::{collections::BTreeMap, process::Command, time::Duration};
@@ -10,7 +11,13 @@ use surefoot_base::{
     environment,
     program::{self, Ended, Limits, Printed, ProgramError},
 };
-use surefoot_core::{health::JOURNAL_LINES, resolver::SwitchUnit, switch::Outcome, time::BootId};
+use surefoot_core::{
+    baseline::{self, Activity, Load},
+    health::JOURNAL_LINES,
+    resolver::SwitchUnit,
+    switch::Outcome,
+    time::BootId,
+};
 
 /// No call to systemd takes longer than this, unless systemd itself hangs.
 const LIMITS: Limits = Limits {
@@ -208,6 +215,96 @@ pub(crate) async fn failing_units() -> anyhow::Result<Vec<Unit>> {
     serde_json::from_str(&text).context("systemctl list-units gave something else than JSON")
 }
 
+/// What is read of every unit, in systemd's names.
+const OF_UNITS: &str = "Id,Names,LoadState,ActiveState,SubState,Result,Job,\
+    StateChangeTimestampMonotonic,ConditionResult,ConditionTimestampMonotonic,Type,RemainAfterExit,\
+    BusName,TriggeredBy,NRestarts,InvocationID,Wants,Requires,BindsTo,Upholds,Conflicts,ConflictedBy";
+
+/// Targets, and what is expected to be there for them.
+const KINDS: [&str; 8] = [
+    "*.target",
+    "*.service",
+    "*.mount",
+    "*.automount",
+    "*.swap",
+    "*.socket",
+    "*.path",
+    "*.timer",
+];
+
+/// Every unit that systemd has in memory.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn units() -> anyhow::Result<Vec<baseline::Unit>> {
+    let property = format!("--property={OF_UNITS}");
+    // Without `--all` a pattern finds no unit that is inactive (systemd `systemctl-list-units.c`).
+    let mut args = vec!["show", "--all", &property, "--"];
+    args.extend(KINDS);
+    let limits = Limits {
+        output: 8 << 20,
+        ..LIMITS
+    };
+    let ended = program::run(ready("systemctl", &args), limits)
+        .await
+        .context("systemctl show")?;
+    if !ended.status.success() {
+        let said = String::from_utf8_lossy(ended.stderr.end());
+        bail!("systemctl show: {}", said.trim());
+    }
+    let text = ended.stdout.whole().context("systemctl show")?;
+    Ok(read_units(&text, clock::monotonic()))
+}
+
+/// The blocks that `systemctl show` prints of units, at this time since the boot.
+fn read_units(text: &str, now: Duration) -> Vec<baseline::Unit> {
+    let blocks = text.split("\n\n").map(read_properties);
+    blocks.filter_map(|said| read_unit(&said, now)).collect()
+}
+
+fn read_unit(said: &BTreeMap<String, String>, now: Duration) -> Option<baseline::Unit> {
+    let get = |key: &str| said.get(key).map_or("", String::as_str);
+    let time = |key: &str| {
+        get(key)
+            .parse()
+            .map_or(Duration::ZERO, Duration::from_micros)
+    };
+    let words = |keys: &[&str]| {
+        let words = keys.iter().flat_map(|key| get(key).split_whitespace());
+        words.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let changed = time("StateChangeTimestampMonotonic");
+    let oneshot = get("Type") == "oneshot" && get("RemainAfterExit") != "yes";
+    Some(baseline::Unit {
+        name: said.get("Id").filter(|id| !id.is_empty())?.clone(),
+        aliases: words(&["Names"]),
+        load: match get("LoadState") {
+            "loaded" => Load::Loaded,
+            "error" | "bad-setting" => Load::Broken,
+            _ => Load::Missing,
+        },
+        activity: match (get("ActiveState"), get("SubState")) {
+            ("active" | "reloading" | "refreshing", _) => Activity::Active,
+            ("activating", sub) if sub.starts_with("auto-restart") => Activity::Restarting,
+            ("activating", _) => Activity::Starting,
+            ("deactivating", _) => Activity::Stopping,
+            ("failed", _) => Activity::Failed,
+            _ => Activity::Inactive,
+        },
+        result: get("Result").to_owned(),
+        since: now.saturating_sub(changed),
+        job: !matches!(get("Job"), "" | "0"),
+        began: !changed.is_zero(),
+        skipped: !time("ConditionTimestampMonotonic").is_zero() && get("ConditionResult") == "no",
+        ends: oneshot,
+        on_demand: !get("TriggeredBy").is_empty() || !get("BusName").is_empty(),
+        restarts: get("NRestarts").parse().unwrap_or(0),
+        invocation: get("InvocationID").to_owned(),
+        needs: words(&["Wants", "Requires", "BindsTo", "Upholds"]),
+        conflicts: words(&["Conflicts", "ConflictedBy"]),
+    })
+}
+
 /// A unit's states.
 ///
 /// # Errors
@@ -388,6 +485,7 @@ pub(crate) fn fuzz(text: &str) {
     let _ = read_state(text);
     let _ = serde_json::from_str::<Vec<Unit>>(text);
     let _ = running_jobs(text);
+    let _ = read_units(text, Duration::MAX);
     assert!(read_times(text).len() <= text.lines().count());
     let [before, now] = ["0", "1"].map(|id| BootId(id.to_owned()));
     if let Some(boot) = boot_between(text, &before, &now) {
@@ -463,6 +561,22 @@ mod tests {
         let text = " 121 multi-user.target start waiting\n 140 robot.service start running\n\n";
         assert_eq!(running_jobs(text), ["robot.service"]);
         assert!(running_jobs("No jobs running.\n").is_empty());
+    }
+
+    #[test]
+    fn units_are_understood() {
+        let text = "Id=multi-user.target\nNames=multi-user.target default.target\nLoadState=loaded\n\
+            ActiveState=active\nSubState=active\nWants=arm.service\n\nId=arm.service\nLoadState=loaded\n\
+            ActiveState=activating\nSubState=auto-restart\nType=simple\nNRestarts=4\n\
+            StateChangeTimestampMonotonic=7000000\nTriggeredBy=\nResult=exit-code\n\nnothing\n";
+        let units = read_units(text, Duration::from_secs(10));
+        assert_eq!(units.len(), 2);
+        assert_eq!(units[0].aliases, ["multi-user.target", "default.target"]);
+        assert_eq!(units[0].needs, ["arm.service"]);
+        let arm = &units[1];
+        assert_eq!(arm.activity, Activity::Restarting);
+        assert_eq!((arm.restarts, arm.since), (4, Duration::from_secs(3)));
+        assert!(arm.began && !arm.on_demand && !arm.job && !arm.ends);
     }
 
     #[test]
