@@ -108,7 +108,8 @@ pub enum Outcome {
     NeedsReboot,
     /// Any other exit code.
     Failed(i32),
-    /// Ended by this signal.
+    /// Ended by this signal, which the agent did not send: by the kernel for want of memory, by a
+    /// shutdown, by somebody.
     Killed(i32),
     /// Ran longer than its order allowed.
     TimedOut,
@@ -137,6 +138,13 @@ impl Outcome {
     #[must_use]
     pub const fn activated(&self) -> bool {
         matches!(self, Self::Done | Self::UnitsFailed)
+    }
+
+    /// Whether somebody else ended it, or made systemd forget it: that says nothing about the system that
+    /// it was to switch to, until it happens every time.
+    #[must_use]
+    pub const fn was_cut_off(&self) -> bool {
+        matches!(self, Self::Killed(_) | Self::Lost)
     }
 
     /// Whether nothing that runs was touched: the switcher gave up before it activated anything.

@@ -162,7 +162,6 @@ fn every_exit_code_is_understood() {
         (Outcome::NeedsReboot, None),
         (Outcome::Failed(77), Some(Cause::Switch)),
         (Outcome::TimedOut, Some(Cause::Switch)),
-        (Outcome::Killed(9), Some(Cause::Switch)),
         (Outcome::UnitsFailed, None),
     ] {
         let mut robot = robot();
@@ -177,6 +176,67 @@ fn every_exit_code_is_understood() {
         let expected = if cause.is_some() { 'a' } else { 'b' };
         assert_eq!(*robot.confirmed(), system(expected), "{outcome:?}");
         assert_eq!(robot.current, system(expected), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_every_time() {
+    for killed in [Outcome::Killed(9), Outcome::Lost] {
+        let tried = |robot: &Robot| {
+            let records = robot.journal.history.iter();
+            records.filter(|record| record.what == What::Tried).count()
+        };
+        // Once: it comes again by itself.
+        let mut robot = robot();
+        robot.outcomes.insert(system('b'), killed.clone());
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        while tried(&robot) == 0 || robot.state().name() != "idle" {
+            robot.advance();
+        }
+        assert_eq!(last(&robot), What::Interrupted);
+        assert_eq!(robot.current, system('a'));
+        assert_eq!(robot.journal.blocked, []);
+        robot.outcomes.clear();
+        for _ in 0..100 {
+            robot.advance();
+        }
+        assert_eq!(*robot.confirmed(), system('b'));
+        assert_eq!(robot.journal.attempts, None);
+
+        // Every time.
+        let mut robot = self::robot();
+        robot.outcomes.insert(system('b'), killed.clone());
+        update_to(&mut robot, 'b');
+        for _ in 0..100 {
+            robot.advance();
+        }
+        let blocked = robot.journal.blocked(&release('b')).unwrap();
+        assert_eq!(blocked.evidence.cause, Cause::Killed);
+        assert_eq!(tried(&robot), robot.policy.trial_attempts as usize);
+
+        // Every time, and that of the system before is as well: a reboot leads back.
+        let mut robot = self::robot();
+        for c in ['a', 'b'] {
+            robot.outcomes.insert(system(c), killed.clone());
+        }
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        for _ in 0..1_000 {
+            robot.start();
+            robot.advance();
+        }
+        assert!(
+            tried(&robot) >= robot.policy.trial_attempts as usize,
+            "{}",
+            robot.log
+        );
+        assert_eq!(robot.journal.blocked, []);
+        robot.outcomes.clear();
+        robot.start();
+        let _ = robot.ask(Request::Update);
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('b'));
     }
 }
 

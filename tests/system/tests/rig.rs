@@ -193,7 +193,15 @@ fn nixos_rebuild_comes_in_two_flavours() -> Result<()> {
         .build(&farm)?;
     let fails = Toplevel::named("fails").service("fails").build(&farm)?;
     let (robot, a) = robot(&farm, &[&old, &fails])?;
-    robot.sh(&format!("nixos-rebuild test --store-path {old}"))?;
+    // As the real one, it would first build itself from a configuration that no robot has.
+    let output = robot.try_sh(&format!("nixos-rebuild test --store-path {old}"))?;
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("config.system.build.nixos-rebuild"), "{said}");
+    assert_eq!(robot.current()?, a);
+    robot.sh(&format!(
+        "nixos-rebuild test --no-reexec --store-path {old}"
+    ))?;
     assert_eq!(robot.current()?, old);
     let output = robot.try_sh(&format!("nixos-rebuild test --store-path {a}"))?;
     assert_eq!(output.status.code(), Some(2));
@@ -203,7 +211,9 @@ fn nixos_rebuild_comes_in_two_flavours() -> Result<()> {
 
     // As the real one, it sets the profile first, keeps it so, and makes a 4 a 1.
     assert_eq!(switch(&robot, &a, "test")?, 0);
-    let output = robot.try_sh(&format!("nixos-rebuild switch --store-path {fails}"))?;
+    let output = robot.try_sh(&format!(
+        "_NIXOS_REBUILD_REEXEC=1 nixos-rebuild switch --store-path {fails}"
+    ))?;
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(robot.sh("readlink -f /nix/var/nix/profiles/system")?, fails);
     assert_eq!(robot.loader_default()?, fails);

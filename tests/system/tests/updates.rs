@@ -203,6 +203,39 @@ fn robots_without_store_path_in_their_nixos_rebuild_are_updated_too() -> Result<
 }
 
 #[test]
+fn a_nixos_rebuild_of_the_robots_own_configuration_does_not_take_over() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("")?;
+    // The channel of an installation by hand, checked out with Git: its nixos-rebuild would be built, run
+    // instead of the robot's, and switch nothing.
+    robot.sh(
+        "mkdir -p /srv/nixpkgs/nixos /srv/nixpkgs/.git && echo 0123456789 >/srv/nixpkgs/.git/HEAD \
+         && echo '{ config.system.build.nixos-rebuild = /srv/other; }' >/srv/nixpkgs/nixos/default.nix \
+         && mkdir -p /srv/other/bin && printf '#!/bin/sh\ntouch /srv/taken-over\n' >/srv/other/bin/nixos-rebuild \
+         && chmod +x /srv/other/bin/nixos-rebuild \
+         && echo 'nix-path = nixpkgs=/srv/nixpkgs' >>/etc/nix/nix.conf",
+    )?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.sh("! test -e /srv/taken-over && ! test -e /srv/nixpkgs/.version-suffix")?;
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_switch_somebody_kills_comes_again() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("[trial]\nretry_delay = '1s'\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1").expression("activateHangs", "true"))?;
+    let switcher = "nixos-rebuild-switch-to-configuration.service";
+    robot.until("grep -q robot.service /run/nixos/start-list")?;
+    robot.sh(&format!("systemctl kill --signal=KILL {switcher}"))?;
+    robot.sh("mkdir -p /run/robot && touch /run/robot/go-on")?;
+    robot.until_confirmed(&second)?;
+    let history = robot.call("History", &json!({}))?.to_string();
+    assert!(history.contains("killed by signal 9"), "{history}");
+    assert_eq!(robot.status()?["blocked"], json!([]));
+    Ok(())
+}
+
+#[test]
 fn a_hold_keeps_a_release_waiting() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     robot.call("Hold", &json!({ "why": "surgery" }))?;

@@ -161,9 +161,14 @@ impl Decision<'_> {
             self.rest_with(problem);
             self.retry_later();
         } else {
+            let evidence = Evidence::of_switch(outcome, log, failures);
             let evidence = Evidence {
-                cause: Cause::Commit.into(),
-                ..Evidence::of_switch(outcome, log, failures)
+                cause: if evidence.cause == Cause::Killed {
+                    evidence.cause
+                } else {
+                    Cause::Commit.into()
+                },
+                ..evidence
             };
             self.leave_commit(committing, evidence);
         }

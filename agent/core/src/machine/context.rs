@@ -51,8 +51,8 @@ pub struct Policy {
     pub switch_timeout: Duration,
     /// Time from the start of a boot on trial within which it must have proven itself.
     pub boot_deadline: Duration,
-    /// Trials of one release that may not reach the repository, which the system before then reaches
-    /// again, 1 or more.
+    /// Trials of one release that may leave a doubt, 1 or more: that do not reach the repository, which
+    /// the system before then reaches again, or whose switch something else than the agent ends.
     pub trial_attempts: u32,
     /// Times that the robot may be disturbed within a day by what is tried again, 1 or more.
     pub disturbances: usize,

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     StorePath,
-    machine::state::{Evidence, Reverting, State},
+    machine::state::{Cause, Evidence, Reverting, State},
     switch::{Action, Order, Outcome, Purpose},
 };
 
@@ -98,6 +98,9 @@ impl Decision<'_> {
     }
 
     pub(super) fn revert_switch_ended(&mut self, reverting: Reverting, outcome: &Outcome) {
+        if outcome.was_cut_off() {
+            self.nothing_against_the_release();
+        }
         let order = &reverting.order;
         if outcome.activated() && reverting.reboot {
             self.reboot_to_revert(format!("going back to {}", order.system));
@@ -132,9 +135,27 @@ impl Decision<'_> {
         most.saturating_add(u32::try_from(waits).unwrap_or(u32::MAX))
     }
 
+    /// The switch of the system before is ended, too: whatever does that ends switches as such.
+    fn nothing_against_the_release(&mut self) {
+        if let State::Reverting(reverting) = &mut self.journal.state
+            && reverting.evidence.cause == Cause::Killed
+        {
+            reverting.evidence.cause = Cause::Interrupted.into();
+        }
+    }
+
+    /// A switch that was cut off is held against its release once that has happened
+    /// [`trial_attempts`](crate::machine::Policy::trial_attempts) times.
     pub(super) fn finish_revert(&mut self) {
         if let State::Reverting(reverting) = &self.journal.state {
-            let evidence = reverting.evidence.clone();
+            let mut evidence = reverting.evidence.clone();
+            if evidence.cause == Cause::Killed
+                && let Some(target) = reverting.target.clone()
+                && self.count_attempt(&target.release, &target.system)
+                    < self.cx.policy.trial_attempts
+            {
+                evidence.cause = Cause::Interrupted.into();
+            }
             if evidence.is_verdict() {
                 self.end_with_verdict(evidence);
             } else {

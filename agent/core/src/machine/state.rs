@@ -307,6 +307,8 @@ pub enum Cause {
     Commit,
     /// It waited for its reboot, and was called back or replaced.
     Withdrawn,
+    /// Something else than the agent ended its switch, every time, and never that of the system before.
+    Killed,
 }
 
 impl State {
@@ -564,6 +566,7 @@ impl Evidence {
         Self {
             cause: Word::Known(match outcome {
                 Outcome::NeedsReboot => Cause::NeedsReboot,
+                cut_off if cut_off.was_cut_off() => Cause::Killed,
                 _ => Cause::Switch,
             }),
             message: outcome.to_string(),

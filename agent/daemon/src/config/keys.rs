@@ -290,7 +290,8 @@ settings! {
         /// and is ended.
         switch_timeout: Duration = "15min" in "1s" to "1d";
         /// How often one release may fail to reach the repository, while the system before it then
-        /// reaches it again, until it is blocked. A verdict of unhealthy blocks it at once.
+        /// reaches it again, until it is blocked; and how often its switch may be killed by something
+        /// else than the agent. A verdict of unhealthy blocks it at once.
         attempts: u32 = 3 in 1 to 20;
         /// How often a day the robot may be disturbed by what is tried again through no fault of a
         /// release: after a power cut, say. Then it stands still for that day of running, until there

@@ -6,9 +6,16 @@ use std::{collections::VecDeque, fmt::Write as _, time::Duration};
 use surefoot_base::text;
 use surefoot_core::{health::JOURNAL_LINES, switch::Outcome};
 
-/// The unit that `nixos-rebuild` runs the switcher in (nixpkgs `nixos-rebuild-ng`). It outlives the
-/// program that waits for it, and systemd forgets how it ended.
+/// What the name of the unit begins with that `nixos-rebuild` runs the switcher in (nixpkgs
+/// `nixos-rebuild-ng`). Most versions add nothing to it, some of 26.05 a number of their own. The unit
+/// outlives the program that waits for it, and systemd forgets how it ended.
+const NIXOS_REBUILD: &str = "nixos-rebuild-switch-to-configuration";
+
+/// That unit where nothing is added: while systemd knows it, `nixos-rebuild` begins no other.
 pub(crate) const NIXOS_REBUILD_UNIT: &str = "nixos-rebuild-switch-to-configuration.service";
+
+/// All such units, as a pattern for systemd.
+pub(crate) const NIXOS_REBUILD_UNITS: &str = "nixos-rebuild-switch-to-configuration*.service";
 
 /// What systemd says when the main process of a unit has ended, and how
 /// (`SD_MESSAGE_UNIT_PROCESS_EXIT`, sd-messages.h).
@@ -39,9 +46,8 @@ impl Said {
     /// behind. It runs nothing then, so no process could say so: these are the words of systemd
     /// (`src/core/dbus-manager.c`).
     pub(crate) fn another_is_loaded(&self) -> bool {
-        let loaded = |line: &String| {
-            line.contains(NIXOS_REBUILD_UNIT) && line.contains(" was already loaded")
-        };
+        let loaded =
+            |line: &String| line.contains(NIXOS_REBUILD) && line.contains(" was already loaded");
         self.switcher.is_none() && self.last.iter().any(loaded)
     }
 }
@@ -51,7 +57,7 @@ impl Said {
 pub(crate) async fn by_switch(unit: &str) -> Said {
     let read = async {
         let since = systemd::started(unit).await?;
-        let lines = systemd::journal_json(&[unit, NIXOS_REBUILD_UNIT], FIELDS, MAX_READ).await?;
+        let lines = systemd::journal_json(&[unit, NIXOS_REBUILD_UNITS], FIELDS, MAX_READ).await?;
         Ok(read(&lines, since))
     };
     let said = tokio::time::timeout(PATIENCE, read)
@@ -71,7 +77,8 @@ pub(crate) async fn by_switch(unit: &str) -> Said {
 }
 
 /// What is asked of each line.
-const FIELDS: &str = "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,UNIT,EXIT_CODE,EXIT_STATUS";
+const FIELDS: &str =
+    "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,NIXOS_REBUILD_UNIT,EXIT_CODE,EXIT_STATUS";
 
 /// A line of the journal, as `journalctl --output=json` prints it (systemd.journal-fields(7)).
 #[derive(Deserialize)]
@@ -130,7 +137,7 @@ fn read(json: &str, since: u64) -> Said {
         // Only systemd itself is asked: the rest is what somebody says.
         if text(line.pid) == "1"
             && text(line.id) == PROCESS_EXIT
-            && text(line.unit) == NIXOS_REBUILD_UNIT
+            && text(line.unit).starts_with(NIXOS_REBUILD)
         {
             said.switcher = ended(&text(line.code), &text(line.status));
         }
@@ -193,7 +200,7 @@ mod tests {
     #[test]
     fn a_unit_that_somebody_else_has_loaded_is_told_from_a_refusal() {
         let words = format!(
-            r#"{{"__MONOTONIC_TIMESTAMP":"2000000","_PID":"7","MESSAGE":"Failed to start transient service unit: Unit {NIXOS_REBUILD_UNIT} was already loaded or has a fragment file."}}"#
+            r#"{{"__MONOTONIC_TIMESTAMP":"2000000","_PID":"7","MESSAGE":"Failed to start transient service unit: Unit {NIXOS_REBUILD}.service was already loaded or has a fragment file."}}"#
         );
         assert!(read(&words, 0).another_is_loaded());
         // The switcher ran, whatever was said.
@@ -211,6 +218,8 @@ mod tests {
             status(&exit("1", NIXOS_REBUILD_UNIT, 11)),
             Some(Outcome::Locked)
         );
+        let numbered = "nixos-rebuild-switch-to-configuration-9767bc07.service";
+        assert_eq!(status(&exit("1", numbered, 4)), Some(Outcome::UnitsFailed));
         // Anybody may say it; and the agent's own unit has its own answer.
         assert_eq!(status(&exit("7", NIXOS_REBUILD_UNIT, 4)), None);
         assert_eq!(status(&exit("1", "surefoot-trial-1.service", 4)), None);

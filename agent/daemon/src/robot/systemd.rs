@@ -28,6 +28,9 @@ const LIMITS: Limits = Limits {
 /// Lines of the journal are cut after this many characters.
 pub(super) const MAX_LINE: usize = 500;
 
+/// What the kernel ends a process with for want of memory (signal(7)).
+const SIGKILL: i32 = 9;
+
 /// systemd would replace `${…}` in a command line by itself: scripts have their own.
 const AS_IT_IS: &str = "--expand-environment=no";
 
@@ -150,10 +153,15 @@ fn read_state(text: &str) -> SwitchUnit {
     };
     let status = get("ExecMainStatus").parse().unwrap_or(0);
     match (get("ActiveState"), get("SubState")) {
+        // SIGTERM and a few others count as a good end of a service (systemd.service(5),
+        // `SuccessExitStatus=`), and not as that of a switch.
+        ("active", "exited") if get("ExecMainCode") != "1" => ended(Outcome::Killed(status)),
         ("active", "exited") => ended(Outcome::Done),
         ("failed", _) => ended(match get("Result") {
             "timeout" => Outcome::TimedOut,
             "signal" | "core-dump" => Outcome::Killed(status),
+            // What was killed may be a process that the switcher waited for: its own code says nothing.
+            "oom-kill" => Outcome::Killed(SIGKILL),
             "exit-code" if get("ExecMainCode") == "1" => Outcome::of_switcher(status),
             _ => Outcome::NotStarted,
         }),
@@ -603,6 +611,14 @@ mod tests {
         );
         assert_eq!(
             ended(&text("failed", "failed", "signal", 2, 9)),
+            Some(Outcome::Killed(9))
+        );
+        assert_eq!(
+            ended(&text("active", "exited", "success", 2, 15)),
+            Some(Outcome::Killed(15))
+        );
+        assert_eq!(
+            ended(&text("failed", "failed", "oom-kill", 1, 1)),
             Some(Outcome::Killed(9))
         );
         assert_eq!(

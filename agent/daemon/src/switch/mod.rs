@@ -9,7 +9,7 @@ use crate::{
     boot,
     robot::{
         nixos,
-        said::{self, NIXOS_REBUILD_UNIT},
+        said::{self, NIXOS_REBUILD_UNIT, NIXOS_REBUILD_UNITS},
         systemd,
     },
     state::logs,
@@ -26,6 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// How long a switch that is told to stop may take to do so.
 const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
+
+/// `nixos-rebuild` is to do what it is told, and nothing of its own before that. Without the first it builds
+/// itself anew from the robot's configuration and goes on as what comes of it, or gives up where that fails
+/// (nixpkgs `nixos-rebuild-ng`, `services.reexec`; every version knows the variable). With the second it
+/// finds no `<nixpkgs>`, into which it would write a `.version-suffix`.
+const AS_IT_IS: [&str; 2] = ["--setenv=_NIXOS_REBUILD_REEXEC=1", "--setenv=NIX_PATH="];
 
 /// Makes a system the profile's, then has a switcher install the boot loader: see there.
 const SET_AND_SWITCH: &str = include_str!("set-and-switch.sh");
@@ -141,6 +147,9 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     } else {
         nixos::rebuild().map(|path| path.to_string_lossy().into_owned())
     };
+    if rebuild.is_some() {
+        options.extend(AS_IT_IS);
+    }
     let action = order.action.to_string();
     let switcher = format!("{system}/bin/switch-to-configuration");
     let default = order.default.as_ref().unwrap_or(&order.system).to_string();
@@ -244,5 +253,5 @@ pub(crate) async fn forget() -> anyhow::Result<()> {
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn stop(unit: &str) -> anyhow::Result<()> {
-    systemd::clear(&[unit, NIXOS_REBUILD_UNIT]).await
+    systemd::clear(&[unit, NIXOS_REBUILD_UNITS]).await
 }
