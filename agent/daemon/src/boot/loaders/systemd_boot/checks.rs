@@ -14,13 +14,16 @@ const LOADER: Subject = Subject::Loader;
 
 /// Looks at the partition, at the firmware's variables and at the loader itself.
 pub(super) fn findings(menu: &Menu) -> Vec<Finding> {
-    vec![
-        writable("boot partition", &menu.esp),
+    let writable = menu
+        .partitions()
+        .map(|mount| writable("boot partition", mount));
+    let others = [
         variables_writable(&robot::read(Path::new("/proc/self/mounts")).unwrap_or_default()),
         one_shot_works(&menu.variables),
         bootctl(),
         spare::finding(menu),
-    ]
+    ];
+    writable.chain(others).collect()
 }
 
 /// Whether the loader starts an entry once, by what it says of itself.

@@ -2,7 +2,7 @@
 //! Boot Loader Specification Entries").
 
 use crate::{boot::loader::init_of, robot};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use surefoot_base::glob;
 use surefoot_core::StorePath;
 
@@ -70,9 +70,16 @@ impl Entry {
         !self.files.is_empty()
     }
 
-    /// Whether a default speaks of it.
+    /// Whether a pattern for ids speaks of it. The loader knows no case in either (systemd,
+    /// `src/boot/boot.c`).
     pub(super) fn matches(&self, pattern: &str) -> bool {
-        glob::matches(pattern, &self.id)
+        glob::matches(&pattern.to_lowercase(), &self.id.to_lowercase())
+    }
+
+    /// Where the partition is mounted that it lies on, and its files.
+    pub(super) fn partition(&self) -> &Path {
+        // It lies in `loader/entries`.
+        self.path.ancestors().nth(3).unwrap_or(&self.path)
     }
 }
 

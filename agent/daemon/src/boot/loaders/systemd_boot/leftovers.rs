@@ -6,7 +6,7 @@
 
 use super::{entry::Entry, menu::Menu, spare};
 use anyhow::Context as _;
-use std::{fs, path::PathBuf};
+use std::{fs, io::ErrorKind, path::PathBuf};
 use surefoot_base::file::TEMPORARY;
 
 /// All of it.
@@ -15,10 +15,13 @@ use surefoot_base::file::TEMPORARY;
 /// The partition cannot be read.
 pub(super) fn find(menu: &Menu, entries: &[Entry]) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for directory in ["loader", "loader/entries"] {
-        let directory = menu.esp.join(directory);
-        let files = fs::read_dir(&directory)
-            .with_context(|| format!("cannot list {}", directory.display()))?;
+    let directories = (menu.partitions())
+        .flat_map(|mount| ["loader", "loader/entries"].map(|directory| mount.join(directory)));
+    for directory in directories {
+        let files = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            files => files.with_context(|| format!("cannot list {}", directory.display()))?,
+        };
         for file in files {
             let path = file?.path();
             let is_temporary = path

@@ -18,9 +18,10 @@ mod tests;
 mod variables;
 
 use crate::boot::loader::{Known, Loader, OneShot};
+use heal::Ailing;
 use menu::Menu;
 use one_shot::Mark;
-use std::path::PathBuf;
+use std::{cmp::Reverse, path::PathBuf};
 use surefoot_api::finding::Finding;
 use surefoot_core::StorePath;
 
@@ -50,19 +51,26 @@ impl Loader for SystemdBoot {
     }
 
     fn kernels(&self) -> PathBuf {
-        self.0.esp.join("EFI/nixos")
+        self.0.boot.join("EFI/nixos")
     }
 
     fn is_secured(&self, anew: bool) -> bool {
-        heal::ailing(&self.0.esp).is_none() && secure::is_secured(&self.0, anew)
+        ailing(&self.0).next().is_none() && secure::is_secured(&self.0, anew)
     }
 
     fn secure(&self, anew: bool) -> anyhow::Result<()> {
-        if let Some(ailing) = heal::ailing(&self.0.esp) {
+        for ailing in ailing(&self.0) {
             ailing.heal()?;
         }
         secure::secure(&self.0, anew)
     }
+}
+
+/// Its partitions that have become read-only. One that is mounted within another comes first.
+fn ailing(menu: &Menu) -> impl Iterator<Item = Ailing> {
+    let mut partitions: Vec<_> = menu.partitions().collect();
+    partitions.sort_by_key(|mount| Reverse(mount.as_os_str().len()));
+    partitions.into_iter().filter_map(heal::ailing)
 }
 
 impl OneShot for SystemdBoot {

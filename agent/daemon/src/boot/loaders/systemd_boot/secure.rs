@@ -92,7 +92,7 @@ mod tests {
                 "nixos-generation-2.conf",
                 "nixos-generation-*",
                 "nixor-default",
-                "nixos-generation-0.conf",
+                "Nixos-generation-surefoot.conf",
             ),
         ] {
             let (root, menu) = robot(&[(old, 'a'), (new, 'b')], default);
@@ -145,9 +145,9 @@ mod tests {
         assert_eq!(
             names(&menu),
             [
+                "Nixos-generation-2surefoot.conf",
                 "nixos-generation-1.conf",
-                "nixos-generation-2.conf",
-                "nixos-generation-20.conf"
+                "nixos-generation-2.conf"
             ]
         );
     }

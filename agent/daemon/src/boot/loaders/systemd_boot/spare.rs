@@ -28,12 +28,14 @@ pub(super) struct Renewal {
 /// What has to be done to have a spare entry. With `anew`, it has to start what starts by default
 /// now; without, it may start whatever it does.
 pub(super) fn renewal(menu: &Menu, entries: &[Entry], anew: bool) -> Renewal {
-    if !anew && entries.iter().any(|entry| is_good(menu, entry)) {
-        return Renewal::default();
-    }
     let Some((path, text)) = wanted(menu, entries) else {
         return Renewal::default();
     };
+    // Under another name it is not what the loader takes next.
+    let good = |entry: &Entry| entry.path == path && is_good(menu, entry);
+    if !anew && entries.iter().any(good) {
+        return Renewal::default();
+    }
     let stale = entries
         .iter()
         .filter(|entry| entry.spare && entry.path != path);
@@ -94,7 +96,8 @@ pub(super) fn finding(menu: &Menu) -> Finding {
 /// Whether an entry is a spare one with all that it starts.
 fn is_good(menu: &Menu, entry: &Entry) -> bool {
     let there = |path: &String| {
-        fs::metadata(menu.esp.join(path.trim_start_matches('/'))).is_ok_and(|m| m.len() > 0)
+        fs::metadata(entry.partition().join(path.trim_start_matches('/')))
+            .is_ok_and(|m| m.len() > 0)
     };
     let system = entry.system.as_ref().map(ToString::to_string);
     entry.spare
@@ -110,20 +113,12 @@ fn wanted(menu: &Menu, entries: &[Entry]) -> Option<(PathBuf, String)> {
     if default.spare {
         return None;
     }
-    let pattern = menu.pattern().filter(|pattern| pattern.contains('*'));
-    let name = match &pattern {
-        // NixOS counts its generations from one, and clears away no other (nixpkgs,
-        // systemd-boot-builder.py).
-        Some(pattern) => {
-            let name = pattern.replace('*', "0");
-            format!("{}.conf", name.strip_suffix(".conf").unwrap_or(&name))
-        }
-        None => NAME.to_owned(),
-    };
-    let may_be_taken = |entry: &&Entry| match &pattern {
-        Some(pattern) => entry.matches(pattern),
-        None => true,
-    };
+    // What the loader goes by once the default's entry is lost.
+    let wish = (menu.wishes().into_iter()).find(|wish| wish.pattern.contains('*'));
+    let name = wish
+        .as_ref()
+        .map_or_else(|| NAME.to_owned(), |wish| name(&wish.pattern));
+    let may_be_taken = |entry: &&Entry| wish.as_ref().is_none_or(|wish| wish.takes(entry));
     let first = entries
         .iter()
         .filter(|entry| entry.is_startable() && !entry.spare && !entry.order.unsorted)
@@ -143,7 +138,18 @@ fn wanted(menu: &Menu, entries: &[Entry]) -> Option<(PathBuf, String)> {
     if let Some(key) = first {
         text.push_str(&format!("sort-key {}\n", before(key)));
     }
-    Some((menu.esp.join("loader/entries").join(name), text))
+    Some((default.partition().join("loader/entries").join(name), text))
+}
+
+/// A name that a pattern takes in, and that no builder of NixOS clears away (nixpkgs,
+/// `systemd-boot-builder.py`): up to 25.11 it collects `nixos*-generation-N*.conf` with a number, from
+/// 26.11 on `nixos-.+\.conf`, in small letters. The loader knows no case.
+fn name(pattern: &str) -> String {
+    let name = pattern.replace('*', "surefoot");
+    let name = name.strip_suffix(".conf").unwrap_or(&name);
+    let mut letters = name.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    format!("{}{}.conf", first.unwrap_or_default(), letters.as_str())
 }
 
 /// A sort key behind that of the default, and before all others: NixOS gives the default one of its

@@ -1,6 +1,11 @@
 //! Robots with a boot partition, and what the loader makes of their menus.
 
-use super::{entry::identity, menu::Menu, variables::VENDOR};
+use super::{
+    entry::identity,
+    menu::Menu,
+    secure::secure,
+    variables::{PREFERRED, VENDOR},
+};
 use std::{fs, path::Path};
 use surefoot_core::StorePath;
 
@@ -41,10 +46,18 @@ pub(super) fn set(root: &Path, name: &str, text: &str) {
     fs::write(variables.join(format!("{name}-{VENDOR}")), bytes).unwrap();
 }
 
+/// Sets what the loader can do.
+pub(super) fn features(root: &Path, features: u64) {
+    let mut bytes = vec![6, 0, 0, 0];
+    bytes.extend(features.to_le_bytes());
+    let variables = root.join("sys/firmware/efi/efivars");
+    fs::write(variables.join(format!("LoaderFeatures-{VENDOR}")), bytes).unwrap();
+}
+
 /// The names of all entries, in order.
 pub(super) fn names(menu: &Menu) -> Vec<String> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    let mut names: Vec<_> = fs::read_dir(menu.esp.join("loader/entries"))
+    let mut names: Vec<_> = fs::read_dir(menu.boot.join("loader/entries"))
         .unwrap()
         .map(|file| name(&file.unwrap().path()))
         .collect();
@@ -96,6 +109,62 @@ fn a_default_may_be_a_pattern_or_a_variable() {
     assert_eq!(menu.default().unwrap(), Some(system('b')));
     // Which of the two it takes cannot be told.
     let (_root, menu) = robot(&entries, "nixos-*");
+    assert_eq!(menu.default().unwrap(), None);
+}
+
+#[test]
+fn what_is_preferred_comes_before_the_default_as_long_as_tries_are_left() {
+    // As NixOS 26.11 writes it with counted tries.
+    let entries = [("nixos-0aaa.conf", 'a'), ("nixos-0bbb+3.conf", 'b')];
+    let (root, menu) = robot(&entries, "nixos-*\npreferred nixos-0aaa.conf");
+    // A loader before systemd 260 does not know the word.
+    assert_eq!(menu.default().unwrap(), None);
+    features(root.path(), PREFERRED);
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    // Each as a variable comes before the file, and the default after all that is preferred.
+    set(root.path(), "LoaderEntryDefault", "nixos-0bbb.conf");
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    set(root.path(), "LoaderEntryPreferred", "nixos-0ccc.conf");
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    set(root.path(), "LoaderEntryPreferred", "NixOS-0BBB.conf");
+    assert_eq!(menu.default().unwrap(), Some(system('b')));
+    // No try is left.
+    let directory = root.path().join("boot/loader/entries");
+    let used_up = directory.join("nixos-0bbb+0-3.conf");
+    fs::rename(directory.join("nixos-0bbb+3.conf"), &used_up).unwrap();
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    // But the default says nothing of tries.
+    fs::remove_file(directory.join("nixos-0aaa.conf")).unwrap();
+    assert_eq!(menu.default().unwrap(), Some(system('b')));
+    // A variable that speaks of nothing leaves it to the file.
+    set(root.path(), "LoaderEntryDefault", "gone.conf");
+    assert_eq!(menu.default().unwrap(), Some(system('b')));
+}
+
+#[test]
+fn entries_may_lie_on_a_partition_of_their_own() {
+    let entries = [
+        ("nixos-generation-1.conf", 'a'),
+        ("nixos-generation-2.conf", 'b'),
+    ];
+    let (root, _) = robot(&entries, "nixos-generation-1.conf");
+    let esp = root.path().join("efi/loader");
+    fs::create_dir_all(esp.join("entries")).unwrap();
+    let conf = root.path().join("boot/loader/loader.conf");
+    fs::rename(conf, esp.join("loader.conf")).unwrap();
+    let menu = Menu::find(root.path()).unwrap();
+    assert_eq!(menu.esp, root.path().join("efi"));
+    assert_eq!(menu.boot, root.path().join("boot"));
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    // What the builder leaves of its work lies on the ESP; the spare entry goes where the others are.
+    fs::write(esp.join("loader.tmp"), "").unwrap();
+    secure(&menu, true).unwrap();
+    assert!(!esp.join("loader.tmp").exists());
+    assert!(names(&menu).contains(&"surefoot.conf".to_owned()));
+    fs::remove_file(menu.boot.join("loader/entries/nixos-generation-1.conf")).unwrap();
+    assert_eq!(menu.default().unwrap(), Some(system('a')));
+    // Another system's entries on the ESP are in the menu as well.
+    fs::write(esp.join("entries/a.conf"), "linux /kernel\nsort-key a\n").unwrap();
     assert_eq!(menu.default().unwrap(), None);
 }
 

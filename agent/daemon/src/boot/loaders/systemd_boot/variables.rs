@@ -16,6 +16,7 @@ pub(super) const MOUNT: &str = "/sys/firmware/efi/efivars";
 /// Bits of `LoaderFeatures` (systemd, `src/fundamental/efivars-fundamental.h`).
 pub(super) const ONE_SHOT: u64 = 1 << 3;
 pub(super) const COUNTING: u64 = 1 << 4;
+pub(super) const PREFERRED: u64 = 1 << 19;
 
 /// The loader's variables.
 #[derive(Debug)]
