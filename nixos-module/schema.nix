@@ -5,7 +5,8 @@ let
   inherit (lib) mkOption types;
   inherit (lib.importJSON ./schema.json) tables;
 
-  time = "[0-9]+ *(ms|s|min|h|d)";
+  number = "[0-9]+(\\.[0-9]+)?";
+  time = "${number} *(ms(ec)?|s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?|w|weeks?)";
   name = "[A-Za-z0-9][A-Za-z0-9._+\\-]{0,99}";
   unitName = "[A-Za-z0-9:_.@\\-]+";
   described = description: type: type // { inherit description; };
@@ -15,7 +16,7 @@ let
   # system is built, by the agent itself.
   typeOf = {
     "duration" = _: text "duration such as \"30s\", \"10min\" or \"1h 30min\"" "${time}( *${time})*";
-    "size" = _: text "size such as \"512MiB\"" "[0-9]+ *(B|KiB|MiB|GiB|TiB)";
+    "size" = _: text "size such as \"512MiB\"" "${number} *(B|k|kB|[KMGT](i?B)?)";
     "time of day" = _: text "time of day such as \"22:30\"" "([01][0-9]|2[0-3]):[0-5][0-9]";
     "boolean" = _: types.bool;
     "integer" =

@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use surefoot_base::units::parse_bytes;
 use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES, SignaturePolicy},
@@ -79,7 +80,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "N", default_value_t = 24, value_parser = clap::value_parser!(u8).range(1..=64))]
     connections: u8,
     /// Bytes a second at most; K, M and G stand for powers of 1024.
-    #[arg(long, value_name = "N[KMG]", value_parser = bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
     limit_rate: Option<u64>,
     /// The symlink that will keep the closure in the store.
     #[arg(
@@ -214,20 +215,13 @@ fn one_arena() {
 #[cfg(not(target_env = "gnu"))]
 const fn one_arena() {}
 
-/// `500K`, `2M`: a number of bytes above zero.
-fn bytes(text: &str) -> Result<u64, String> {
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
-        Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
-        Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| format!("'{text}' is no number of bytes; write e.g. 500K or 2M"))
+/// A rate: bytes a second, above zero.
+fn rate(text: &str) -> Result<u64, String> {
+    match parse_bytes(text) {
+        Ok(0) => Err("nothing would come at a rate of 0".into()),
+        Ok(bytes) => Ok(bytes),
+        Err(why) => Err(format!("{why}; write e.g. 500K or 2MiB")),
+    }
 }
 
 /// The closure to fetch, and the release that it belongs to.
@@ -395,12 +389,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_have_units() {
-        assert_eq!(bytes("100"), Ok(100));
-        assert_eq!(bytes("500K"), Ok(500 << 10));
-        assert_eq!(bytes("2m"), Ok(2 << 20));
-        for text in ["", "K", "0", "-1", "1.5M", "2X", "99999999999999G"] {
-            assert!(bytes(text).is_err(), "{text}");
+    fn a_rate_is_a_size_above_zero() {
+        assert_eq!(rate("500K"), Ok(500 << 10));
+        assert_eq!(rate("0.5MiB"), Ok(512 << 10));
+        for text in ["", "K", "100", "0B", "-1K"] {
+            assert!(rate(text).is_err(), "{text}");
         }
     }
 }
