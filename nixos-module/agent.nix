@@ -102,9 +102,13 @@ in
     systemd.timers = ofType ".timer";
     systemd.targets = ofType ".target";
 
-    # The agent's garbage collector roots; its service may write here and nowhere else in /nix.
     systemd.tmpfiles.rules = [
+      # The agent's garbage collector roots; its service may write here and nowhere else in /nix.
       "d /nix/var/nix/gcroots/surefoot 0755 root root -"
+      # The switcher makes its lock readable for everybody, and whoever can read a file can hold its lock:
+      # any user could keep the robot from switching, and from going back.
+      "d /run/nixos 0755 root root -"
+      "f /run/nixos/switch-to-configuration.lock 0600 root root -"
     ]
     ++ map (directory: "d ${directory} 0700 root root -") stateElsewhere
     ++ map (directory: "d ${directory} 0755 root root -") socketElsewhere;

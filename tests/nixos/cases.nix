@@ -223,6 +223,10 @@ map unitFile unitFiles
     lib.any (lib.hasInfix "/nix/var/nix/gcroots/surefoot") config.systemd.tmpfiles.rules
   ))
 
+  (isTrue "the switcher's lock is root's alone" (
+    lib.any (lib.hasInfix "switch-to-configuration.lock 0600") config.systemd.tmpfiles.rules
+  ))
+
   # The watchdog.
   (equal "systemd feeds the watchdog" (manager plain "RuntimeWatchdogSec" "runtimeTime") "30s")
   (equal "a hanging reboot ends" (manager plain "RebootWatchdogSec" "rebootTime") "10min")

@@ -20,7 +20,11 @@ pub(super) fn obstacles(settings: &Settings, booting: bool) -> Vec<Closed> {
         why,
     };
     let mut obstacles = Vec::new();
-    obstacles.extend(held(Path::new(nixos::SWITCHER)).map(|why| closed(gate::SWITCHER, why)));
+    let switcher = Path::new(nixos::SWITCHER);
+    if let Err(error) = nixos::private_lock(switcher) {
+        tracing::warn!("cannot keep the switcher's lock to root: {error}");
+    }
+    obstacles.extend(held(switcher).map(|why| closed(gate::SWITCHER, why)));
     let mut loader: Vec<Finding> = partitions(
         &robot::read(Path::new("/proc/self/mounts")).unwrap_or_default(),
         &robot::read(Path::new("/etc/fstab")).unwrap_or_default(),

@@ -6,6 +6,7 @@ use nix::fcntl::{Flock, FlockArg};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 use surefoot_base::file::{self, ReadError};
@@ -56,9 +57,21 @@ fn lock(file: File) -> std::io::Result<Flock<File>> {
 /// # Errors
 /// One runs.
 pub(crate) fn lock_switches() -> std::io::Result<Flock<File>> {
-    fs::create_dir_all(SWITCHER)?;
-    let path = Path::new(SWITCHER).join(LOCK);
-    lock(File::options().append(true).create(true).open(path)?)
+    lock(private_lock(Path::new(SWITCHER))?)
+}
+
+/// The file of the switcher's lock, made if it is not there, for root alone. The switcher makes it so
+/// that everybody can read it, and whoever can read a file can hold its lock: any user could keep the
+/// robot from switching, the way back included.
+///
+/// # Errors
+/// The file cannot be made, or not be kept to root.
+pub(crate) fn private_lock(dir: &Path) -> std::io::Result<File> {
+    fs::create_dir_all(dir)?;
+    let mut options = File::options();
+    let file = (options.append(true).create(true).mode(0o600)).open(dir.join(LOCK))?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(file)
 }
 
 /// What of a toplevel only a boot can bring in.
