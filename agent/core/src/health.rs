@@ -24,6 +24,8 @@ pub enum Check {
     Http(String),
     /// The repository is reached: `manifest server`.
     ManifestServer,
+    /// The agent on trial could bring the robot the next release: `agent`.
+    Agent,
     /// A check of another version of the agent, in its words.
     Other(String),
 }
@@ -38,6 +40,7 @@ impl fmt::Display for Check {
             Self::Tcp(name) => write!(f, "tcp {name}"),
             Self::Http(name) => write!(f, "http {name}"),
             Self::ManifestServer => f.write_str("manifest server"),
+            Self::Agent => f.write_str("agent"),
             Self::Other(words) => f.write_str(words),
         }
     }
@@ -55,6 +58,7 @@ impl From<String> for Check {
             ("running system", _) => Self::RunningSystem,
             ("units", _) => Self::Units,
             ("manifest server", _) => Self::ManifestServer,
+            ("agent", _) => Self::Agent,
             (_, Some(("unit", name))) => Self::Unit(name.to_owned()),
             (_, Some(("command", name))) => Self::Command(name.to_owned()),
             (_, Some(("tcp", name))) => Self::Tcp(name.to_owned()),
@@ -161,7 +165,7 @@ mod tests {
         #[test]
         fn a_check_keeps_its_words(
             words in prop_oneof![
-                "(running system|units|manifest server)",
+                "(running system|units|manifest server|agent)",
                 "(unit|command|tcp|http) ?[a-z. ]{0,6}",
                 any::<String>(),
             ],

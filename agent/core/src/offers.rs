@@ -139,6 +139,38 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Whether a robot of this model with these labels is served: it would find this release, called back
+    /// or not, or a newer one. Where the release is not listed, any will do.
+    ///
+    /// # Errors
+    /// Why not, in a few words.
+    pub fn serves(&self, model: &Name, labels: &[Label], release: &Name) -> Result<(), String> {
+        let listed = self
+            .releases
+            .iter()
+            .rposition(|it| it.id() == release.as_str());
+        let since = &self.releases[listed.unwrap_or(0)..];
+        if since.iter().any(|it| it.offer(model, labels).is_some()) {
+            return Ok(());
+        }
+        let robot = match labels {
+            [] => format!("model '{model}'"),
+            labels => {
+                let labels: Vec<String> = labels.iter().map(ToString::to_string).collect();
+                format!("model '{model}' with the labels {}", labels.join(", "))
+            }
+        };
+        Err(match listed {
+            Some(_) => format!(
+                "neither release {release} nor a newer one of channel '{}' is for {robot}",
+                self.channel
+            ),
+            None => format!("channel '{}' has no release for {robot}", self.channel),
+        })
+    }
+}
+
 impl Listed {
     /// What it is for a robot of this model with these labels; `None` if it is not for it.
     fn offer(&self, model: &Name, labels: &[Label]) -> Option<Offer> {

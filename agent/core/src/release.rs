@@ -546,6 +546,42 @@ mod tests {
     }
 
     #[test]
+    fn a_robot_is_served_by_the_release_that_it_tries_or_a_newer_one() {
+        let mut two = manifest();
+        let served = |manifest: &Manifest, model: &str, tried: &str| {
+            manifest.serves(&name(model), &[], &name(tried))
+        };
+        for (model, tried) in [
+            ("picker", "1"),
+            ("picker", "2"),
+            ("mower", "1"),
+            ("mower", "gone"),
+        ] {
+            assert_eq!(served(&two, model, tried), Ok(()), "{model} {tried}");
+        }
+        let why = |manifest: &Manifest, model: &str, tried: &str| {
+            served(manifest, model, tried).unwrap_err()
+        };
+        assert!(why(&two, "mower", "2").contains("neither release 2 nor a newer one"));
+        assert!(why(&two, "piker", "gone").contains("no release for model 'piker'"));
+        // Called back or not: that is another question.
+        release(&mut two, 1).recalled = Some(Recall {
+            at: Timestamp::UNIX_EPOCH,
+            why: "it grips badly".to_owned(),
+        });
+        assert_eq!(served(&two, "picker", "2"), Ok(()));
+        release(&mut two, 1).only = vec!["site=lab".parse().unwrap()];
+        let here = ["site=lab".parse().unwrap()];
+        assert_eq!(two.serves(&name("picker"), &here, &name("2")), Ok(()));
+        let here = ["site=hall".parse().unwrap()];
+        let why = two.serves(&name("picker"), &here, &name("2")).unwrap_err();
+        assert!(
+            why.ends_with("model 'picker' with the labels site=hall"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn what_needs_more_than_the_agent_knows_is_left_alone_and_nothing_older_is_taken() {
         let system = |c: char| -> StorePath {
             let base = format!("{}-nixos-system", c.to_string().repeat(32));

@@ -7,6 +7,7 @@
 //! - [`robot`]: what is. Systems, units, health, clocks.
 //! - [`state`]: what is remembered, over restarts and power cuts.
 //! - [`switch`] and [`boot`]: what is done, to the running system and to the boot loader.
+//! - [`prove`]: what is asked of this program before it may stay.
 //! - [`worker`]: carries out what was decided, by these, by [`fetching`], [`repository`] and [`gates`].
 //! - [`control`], [`status`], [`doctor`]: what people and programs are told.
 //! - [`config`]: what it was told.
@@ -22,6 +23,7 @@ mod fetching;
 pub mod fuzz;
 mod gates;
 mod log;
+mod prove;
 mod repository;
 mod robot;
 mod stalls;
@@ -78,6 +80,11 @@ struct Cli {
     #[arg(long, conflicts_with_all = ["rollback", "config_only"])]
     doctor: bool,
 
+    /// Say whether this agent, as it stands here, could bring the robot the release after this system,
+    /// which is on trial
+    #[arg(long, value_name = "SYSTEM", hide = true, conflicts_with_all = ["rollback", "doctor", "config_only"])]
+    prove: Option<StorePath>,
+
     /// What the daemon has done in a unit of its own, with more rights than it has itself
     #[arg(long, value_name = "JSON", hide = true)]
     boot_step: Option<boot::BootStep>,
@@ -101,6 +108,9 @@ pub fn main() -> ExitCode {
     }
     // As in the unit: what is written is root's, whatever the caller of `sudo surefootd` uses.
     umask(Mode::from_bits_truncate(0o077));
+    if let Some(system) = &cli.prove {
+        return prove::answer(system, &cli.config.config);
+    }
     let (config, refused) = match config::salvage(&cli.config.config) {
         Ok((config, refused)) => (Arc::new(config), refused),
         Err(problems) => {

@@ -69,6 +69,14 @@ impl Source {
         }
     }
 
+    /// Whether the anchor can be used, and what is trusted so far can be read.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn anchored(&self) -> anyhow::Result<()> {
+        open(self.trust()?).map(drop)
+    }
+
     /// With the anchor, which may have come since.
     fn trust(&self) -> anyhow::Result<surefoot_trust::Config> {
         let mut trust = self.trust.clone();
@@ -125,6 +133,19 @@ impl Repository {
     /// # Errors
     /// Why nothing in it is to be believed, or why it was not reached.
     pub(crate) async fn poll(&self) -> anyhow::Result<Offers> {
+        let manifest = self.manifest().await?;
+        // There may be no such channel yet.
+        Ok(manifest.map_or_else(Offers::default, |manifest| {
+            manifest.offers(&self.source.model, &self.source.labels)
+        }))
+    }
+
+    /// Reads the repository: the manifest of the channel; `None` if the fleet signs that there is no such
+    /// channel.
+    ///
+    /// # Errors
+    /// As [`Repository::poll`].
+    pub(crate) async fn manifest(&self) -> anyhow::Result<Option<Manifest>> {
         self.within(async |client| {
             let refresh = client.refresh(clock::now()).await?;
             tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
@@ -146,13 +167,12 @@ impl Repository {
             }
             let name = manifest_target(&self.source.channel);
             let bytes = match client.target(&name, MAX_MANIFEST_BYTES).await {
-                // The fleet signs that there is no such channel: it may be yet to come.
-                Err(Error::NoSuchTarget { .. }) => return Ok(Offers::default()),
+                Err(Error::NoSuchTarget { .. }) => return Ok(None),
                 bytes => bytes?,
             };
             let manifest = Manifest::parse(&bytes, &self.source.channel)
                 .with_context(|| format!("{name} in the repository"))?;
-            Ok(manifest.offers(&self.source.model, &self.source.labels))
+            Ok(Some(manifest))
         })
         .await
     }

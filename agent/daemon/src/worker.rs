@@ -7,7 +7,11 @@ use crate::{
     config::Config,
     doctor, fault, fetching, gates,
     repository::{Repository, Source},
-    robot::{health, nixos, successor, systemd, world},
+    robot::{
+        health, nixos,
+        proof::{self, Proof},
+        successor, systemd, world,
+    },
     state::StateDir,
     switch::{self, dead_man},
 };
@@ -15,8 +19,10 @@ use anyhow::Context as _;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_api::Knowledge;
 use surefoot_core::{
+    StorePath,
     closure::SignaturePolicy,
     gate::Stage,
+    health::{Check, Failure},
     machine::{Effect, Event, Unserved, state::State},
     reboot,
     release::Target,
@@ -24,7 +30,7 @@ use surefoot_core::{
 };
 use surefoot_store::{Wrongs, progress};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Mutex, mpsc, watch},
     task::AbortHandle,
 };
 
@@ -45,6 +51,8 @@ struct Tools {
     repository: Arc<Repository>,
     staging: PathBuf,
     wrongs: Wrongs,
+    /// The system whose agent has proven itself.
+    proven: Arc<Mutex<Option<StorePath>>>,
     progress: watch::Sender<progress::Status>,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -75,6 +83,7 @@ impl Worker {
                 repository,
                 staging: state.path().join("staging"),
                 wrongs: Wrongs::default(),
+                proven: Arc::default(),
                 progress,
                 events,
             },
@@ -226,10 +235,13 @@ impl Worker {
             Effect::Probe { system, against } => {
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
-                    let report = health::probe(config, &web, &system, &against, async || {
+                    let mut report = health::probe(config, &web, &system, &against, async || {
                         tools.repository.reachable().await
                     })
                     .await;
+                    if report.healthy() {
+                        report.failures.extend(tools.doubt(&system).await);
+                    }
                     fault::point("after", "probe");
                     tools.say(Event::Probed(report));
                 });
@@ -348,6 +360,35 @@ impl Tools {
         let baseline =
             health::baseline(config, &web, async || self.repository.reachable().await).await;
         self.say(Event::Looked(baseline));
+    }
+
+    /// What is wrong with the agent of a system on trial, if something is. What it has proven once, it
+    /// keeps.
+    async fn doubt(&self, system: &StorePath) -> Option<Failure> {
+        let mut proven = self.proven.lock().await;
+        if proven.as_ref() == Some(system) {
+            return None;
+        }
+        let (check, message) = match proof::ask(system).await {
+            Proof::Unreached(_) if !self.config.health.manifest_server => return None,
+            Proof::Unreached(why) => (
+                Check::ManifestServer,
+                format!("not reached by the agent on trial: {why}"),
+            ),
+            Proof::Refused(why) => (
+                Check::Agent,
+                format!("the agent on trial could not bring the next release: {why}"),
+            ),
+            Proof::Proven => {
+                *proven = Some(system.clone());
+                return None;
+            }
+        };
+        Some(Failure {
+            check,
+            message,
+            journal: Vec::new(),
+        })
     }
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {

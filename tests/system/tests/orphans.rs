@@ -3,6 +3,14 @@
 use anyhow::Result;
 use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig, toplevel::etc};
 
+/// Publishes a system for the channel `night` of the fleet.
+fn publish_at_night(fleet: &Fleet, path: &str, release: &str) -> Result<()> {
+    let mut publish = fleet.surefoot(&["publish", "--channel", "night", "--model", MODEL])?;
+    publish.args(["--cache", "http://127.0.0.1/cache", "--release", release]);
+    rig::run(publish.arg("--repo").arg(fleet.repository()).arg(path))?;
+    Ok(())
+}
+
 /// Nothing of the robot was touched for the sake of a release.
 fn undisturbed(robot: &Robot) -> Result<()> {
     let switches = robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")?;
@@ -128,22 +136,89 @@ fn a_release_that_would_lead_the_robot_elsewhere_is_tried_only_if_that_is_meant(
         unfit(&robot, name, &first, said)?;
     }
 
-    // It is meant: the robot follows the other channel from then on.
+    // It is meant, and there is nothing for the robot at the other place.
     let brought = etc(&[(file, "channel = \"night\"\n")])?;
-    let moved = fleet.toplevel("moved").etc(brought.path());
-    let path = moved.build(&fleet.farm)?;
-    fleet.push(&path)?;
-    fleet.publish_with(&path, "moved", &["--model", MODEL, "--moves"])?;
-    robot.until_confirmed(&path)?;
-    robot.sh("systemctl reload surefootd")?;
+    let move_with = |name: &str| -> Result<String> {
+        let path = fleet
+            .toplevel(name)
+            .etc(brought.path())
+            .build(&fleet.farm)?;
+        fleet.push(&path)?;
+        fleet.publish_with(&path, name, &["--model", MODEL, "--moves"])?;
+        Ok(path)
+    };
+    move_with("early")?;
+    let blocked = robot.until_blocked("early", &first)?;
+    let failure = &blocked["failures"][0];
+    assert_eq!(failure["check"], "agent", "{blocked:#}");
+    assert!(
+        failure.to_string().contains("has no channel 'night'"),
+        "{blocked:#}"
+    );
+
+    // There is: the robot follows the other channel from then on.
     let next = fleet.toplevel("next").etc(brought.path());
     let next = next.build(&fleet.farm)?;
     fleet.push(&next)?;
-    let mut publish = fleet.surefoot(&["publish", "--channel", "night", "--model", MODEL])?;
-    publish.args(["--cache", "http://127.0.0.1/cache", "--release", "next"]);
-    rig::run(publish.arg("--repo").arg(fleet.repository()).arg(&next))?;
-
+    publish_at_night(&fleet, &next, "next")?;
+    let moved = move_with("moved")?;
+    robot.until_confirmed(&moved)?;
+    robot.sh("systemctl reload surefootd")?;
     robot.until_confirmed(&next)?;
+    Ok(())
+}
+
+/// Publishes a release whose agent's unit has one more line.
+fn confined(fleet: &Fleet, release: &str, line: &str) -> Result<()> {
+    let agent = fleet.farm.agent_with(release, |unit| {
+        unit.replace("\n[Install]", &format!("{line}\n\n[Install]"))
+    })?;
+    fleet.release(&Toplevel::named(release).with(&agent))?;
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_agent_could_not_bring_the_next_one_is_never_kept() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    confined(
+        &fleet,
+        "lonely",
+        "InaccessiblePaths=/nix/var/nix/daemon-socket",
+    )?;
+    let blocked = robot.until_blocked("lonely", &first)?;
+    assert_eq!(blocked["failures"][0]["check"], "agent", "{blocked:#}");
+    assert!(
+        blocked.to_string().contains("could import nothing more"),
+        "{blocked:#}"
+    );
+    let good = fleet.release(&fleet.toplevel("good"))?;
+    robot.until_confirmed(&good)?;
+    robot.sh("! journalctl --no-pager -u surefootd | grep 'cannot be asked to prove itself'")?;
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_agent_reaches_nothing_is_judged_by_what_the_one_before_reaches() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[trial]\nattempts = 1\n[health]\ndeadline = \"5s\"\n")?;
+    confined(&fleet, "deaf", "PrivateNetwork=yes")?;
+    let blocked = robot.until_blocked("deaf", &first)?;
+    assert_eq!(blocked["cause"], "deadline", "{blocked:#}");
+    let failure = &blocked["failures"][0];
+    assert_eq!(failure["check"], "manifest server", "{blocked:#}");
+    assert!(
+        failure.to_string().contains("by the agent on trial"),
+        "{blocked:#}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_release_with_another_trust_anchor_is_tried_only_if_that_is_meant() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let brought = etc(&[("surefoot/root.json", "{}")])?;
+    fleet.release(&fleet.toplevel("other").etc(brought.path()))?;
+    unfit(&robot, "other", &first, "another trust anchor")?;
     Ok(())
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn refuses(
     let elsewhere = if moves {
         None
     } else {
-        leads_elsewhere(&named, &laid)
+        leads_elsewhere(&named, &laid, |path| layers.will_be(path))
     };
     let _ = fs::remove_dir_all(room);
     let Some(said) = asked.err().and_then(|failed| refusal(&failed)) else {
@@ -120,10 +120,15 @@ pub(crate) async fn refuses(
 /// What of a robot's place the new configuration changes, if anything. Both are read in the same way,
 /// from the disk: what somebody wrote there and did not load yet is nobody's change but theirs. What of
 /// them only another version understands does not count.
-fn leads_elsewhere(present: &Path, new: &Path) -> Option<String> {
+fn leads_elsewhere(
+    present: &Path,
+    new: &Path,
+    will_be: impl Fn(&Path) -> PathBuf,
+) -> Option<String> {
     let (present, _) = config::salvage(present).ok()?;
     let (new, _) = config::salvage(new).ok()?;
-    let changed: Vec<String> = place(&present)
+    let anchors = (super::read(&present.root), super::read(&will_be(&new.root)));
+    let mut changed: Vec<String> = place(&present)
         .into_iter()
         .zip(place(&new))
         .filter(|((_, old), (_, new))| old != new)
@@ -132,6 +137,10 @@ fn leads_elsewhere(present: &Path, new: &Path) -> Option<String> {
             format!("{key} '{new}' instead of '{old}'")
         })
         .collect();
+    if anchors.0.is_some() && anchors.0 != anchors.1 {
+        let word = anchors.1.map_or("no", |_| "another");
+        changed.push(format!("{word} trust anchor ({})", new.root.display()));
+    }
     (!changed.is_empty()).then(|| changed.join(", "))
 }
 
@@ -360,7 +369,7 @@ mod tests {
         fs::write(&present, minimal).unwrap();
         let of = |text: &str| {
             fs::write(&new, text).unwrap();
-            leads_elsewhere(&present, &new)
+            leads_elsewhere(&present, &new, Path::to_owned)
         };
         assert_eq!(of(minimal), None);
         assert_eq!(
@@ -369,6 +378,16 @@ mod tests {
         );
         let said = of("repository = 'https://b.example/'\nchannel = 'night'\nmodel = 'crane'\n");
         let said = said.unwrap();
+        let (anchor, other) = (dir.path().join("root.json"), dir.path().join("other.json"));
+        fs::write(&anchor, "{}").unwrap();
+        fs::write(&other, "{}").unwrap();
+        let root = |path: &Path| format!("{minimal}root = {path:?}\n");
+        fs::write(&present, root(&anchor)).unwrap();
+        assert_eq!(of(&root(&other)), None);
+        fs::write(&other, "{ }").unwrap();
+        assert!(of(&root(&other)).unwrap().contains("another trust anchor"));
+        fs::remove_file(&other).unwrap();
+        assert!(of(&root(&other)).unwrap().contains("no trust anchor"));
         for words in ["b.example", "channel 'night' instead of", "model 'crane'"] {
             assert!(said.contains(words), "{said}");
         }

@@ -105,6 +105,14 @@ pub(crate) async fn run(options: &[&str], command: &[&str]) -> anyhow::Result<()
     Ok(())
 }
 
+/// A unit's file and drop-ins as they are now, one after the other.
+///
+/// # Errors
+/// There is no such unit, or systemd does not answer.
+pub(crate) async fn files_of(unit: &str) -> anyhow::Result<String> {
+    systemctl(&["cat", "--", unit]).await
+}
+
 /// What systemd remembers of a unit that failed.
 #[derive(Debug)]
 pub(super) struct UnitResult {

@@ -17,8 +17,11 @@ pub(crate) const LOOK: &str = "surefoot-boot-look-";
 /// A command of the configuration: likewise.
 pub(crate) const COMMAND: &str = "surefoot-command-";
 
+/// The question to the agent on trial: likewise.
+pub(crate) const PROOF: &str = "surefoot-proof-";
+
 /// The units that nobody waits for when the agent is gone.
-pub(crate) const LIMITED: [&str; 3] = [STEP, LOOK, COMMAND];
+pub(crate) const LIMITED: [&str; 4] = [STEP, LOOK, COMMAND, PROOF];
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 pub(crate) fn is_own(unit: &str) -> bool {

@@ -8,9 +8,11 @@
 
 mod connection;
 mod failure;
+mod offer;
 mod payload;
 mod stderr;
 mod wire;
 
 pub use connection::{Connection, DEFAULT_SOCKET, PATIENCE, ValidPath, default_socket};
+pub use offer::offer;
 pub use payload::Payload;

@@ -4,7 +4,11 @@ use crate::lab::{self, Lab, run, staged, wait_unlocked};
 use anyhow::Result;
 use std::sync::Arc;
 use surefoot_core::closure::{Compression, SignaturePolicy};
-use surefoot_store::{Error, Kind, fetch, progress::Status};
+use surefoot_store::{
+    Error, Kind, fetch,
+    nix_daemon::{Connection, PATIENCE, offer},
+    progress::Status,
+};
 use surefoot_tests::{Farm, Fault, Faulty, Nginx, Toplevel};
 use tokio::sync::watch;
 
@@ -233,4 +237,31 @@ fn what_was_staged_for_something_else_is_removed() -> Result<()> {
     run(&request)?;
     assert!(!old.exists());
     lab.check_fetched(&request)
+}
+
+#[test]
+fn what_the_daemon_has_is_offered_again_only_to_see_which_signatures_it_believes() -> Result<()> {
+    let lab = Lab::new("zstd")?;
+    run(&lab.request(&surefoot_store::cache::place(&lab.cache.to_string_lossy())))?;
+    let before = lab.daemon.valid_paths()?;
+    let path = &lab.index.paths[lab.top()].path;
+    let offered = |signatures: Option<&str>, policy| {
+        lab::block_on(async {
+            let mut daemon = Connection::open(&lab.daemon.socket(), PATIENCE).await?;
+            let mut known = daemon.path_info(path).await?.expect("it is valid");
+            if let Some(other) = signatures {
+                known.signatures = vec![other.to_owned()];
+            }
+            offer(&mut daemon, policy, path, known).await?;
+            // Everything was read.
+            daemon.valid_paths(&[path]).await
+        })
+    };
+    assert!(offered(None, SignaturePolicy::Nix)?.contains(path));
+    let other = format!("fleet-1:{}==", "A".repeat(86));
+    let refused = offered(Some(&other), SignaturePolicy::Nix).unwrap_err();
+    assert!(refused.to_string().contains("signature"), "{refused}");
+    assert!(offered(Some(&other), SignaturePolicy::Manifest)?.contains(path));
+    assert_eq!(lab.daemon.valid_paths()?, before);
+    lab.daemon.verify()
 }

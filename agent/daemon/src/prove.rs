@@ -1,0 +1,218 @@
+//! `surefootd --prove`: whether this agent, with the configuration and the rights that it has here, could
+//! bring the robot the next release.
+//!
+//! Asked of the agent of a system on trial, beside the one that drives the trial. It changes nothing of what
+//! that one remembers: it reads copies.
+
+use crate::{
+    config::{self, Config},
+    repository::{Repository, Source},
+    robot::proof::{REFUSED, UNREACHED},
+    state::{journal, roots},
+};
+use anyhow::{Context as _, anyhow, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+use surefoot_base::file;
+use surefoot_core::{
+    StorePath,
+    closure::SignaturePolicy,
+    machine::state::{State, Trial},
+    release::Target,
+};
+use surefoot_store::nix_daemon::{Connection, offer};
+use tokio::sync::watch;
+
+/// How long all of it may take.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// What is copied at most: files, bytes of all of them, and directories in directories.
+const MAX_FILES: usize = 4096;
+const MAX_BYTES: u64 = 128 << 20;
+const MAX_DEPTH: usize = 4;
+
+/// Where the agent's own files of these names lie in its state directory.
+const JOURNAL: [&str; 2] = ["journal.0", "journal.1"];
+const TRUST: &str = "trust";
+
+/// Why it is not proven.
+#[derive(Debug)]
+enum Doubt {
+    /// It could not go on.
+    Refused(anyhow::Error),
+    /// The repository is not reached, or not believed today.
+    Unreached(anyhow::Error),
+}
+
+/// As the program's answer: says in one line what is wrong.
+pub(crate) fn answer(system: &StorePath, file: &Path) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let proven = runtime
+        .context("cannot start")
+        .map_err(Doubt::Unreached)
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let late = || Doubt::Unreached(anyhow!("no answer within {} s", LIMIT.as_secs()));
+                let proven = tokio::time::timeout(LIMIT, prove(system, file)).await;
+                proven.unwrap_or_else(|_| Err(late()))
+            })
+        });
+    let (why, status) = match proven {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Doubt::Refused(why)) => (why, REFUSED),
+        Err(Doubt::Unreached(why)) => (why, UNREACHED),
+    };
+    eprintln!("{}", format!("{why:#}").replace('\n', "; "));
+    ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}
+
+async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
+    let config = config::load(file)
+        .map_err(|problems| anyhow!("it refuses its configuration: {}", problems.brief()))
+        .map_err(Doubt::Refused)?;
+    let scratch = tempfile::tempdir()
+        .context("cannot make a directory for copies")
+        .map_err(Doubt::Unreached)?;
+    copy(&config.state_dir, scratch.path()).map_err(Doubt::Unreached)?;
+    let on_trial = remembers(system, scratch.path()).map_err(Doubt::Refused)?;
+    let source = Source::new(&config, scratch.path());
+    source.anchored().map_err(Doubt::Refused)?;
+    let repository = Repository::new(source, Arc::new(watch::Sender::new(None)));
+    let manifest = repository.manifest().await.map_err(Doubt::Unreached)?;
+    let served = manifest.map_or_else(
+        || {
+            Err(format!(
+                "the repository {} has no channel '{}'",
+                config.repository, config.channel
+            ))
+        },
+        |manifest| {
+            let labels: Vec<_> = config.labels.iter().map(|label| label.0.clone()).collect();
+            // What somebody switched to by hand is no release.
+            on_trial.map_or(Ok(()), |target| {
+                manifest.serves(&config.model, &labels, &target.release)
+            })
+        },
+    );
+    served.map_err(|why| Doubt::Refused(anyhow!("it would get no release any more: {why}")))?;
+    imports(&config, system).await.map_err(Doubt::Refused)
+}
+
+/// Copies what the agent remembers.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let mut left = (MAX_FILES, MAX_BYTES);
+    for name in JOURNAL {
+        copy_file(&from.join(name), &to.join(name), &mut left)?;
+    }
+    copy_dir(&from.join(TRUST), &to.join(TRUST), MAX_DEPTH, &mut left)
+        .with_context(|| format!("cannot copy {}", from.join(TRUST).display()))
+}
+
+fn copy_dir(from: &Path, to: &Path, depth: usize, left: &mut (usize, u64)) -> anyhow::Result<()> {
+    if depth == 0 {
+        bail!("{} lies too deep", from.display());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_dir(&entry.path(), &to, depth - 1, left)?;
+        } else if kind.is_file() {
+            copy_file(&entry.path(), &to, left)?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_file(from: &Path, to: &PathBuf, (files, bytes): &mut (usize, u64)) -> anyhow::Result<()> {
+    let cannot = || format!("cannot copy {}", from.display());
+    *files = files.checked_sub(1).context("too many files")?;
+    let Some(content) = file::read_if_there(from, *bytes).with_context(cannot)? else {
+        return Ok(());
+    };
+    *bytes = bytes.saturating_sub(content.len() as u64);
+    fs::write(to, content).with_context(cannot)
+}
+
+/// What this agent reads in the journal of the one that drives: the release on trial; `None` if somebody
+/// switched by hand.
+fn remembers(system: &StorePath, state: &Path) -> anyhow::Result<Option<Target>> {
+    let rooted = roots::any(Path::new(roots::DIR));
+    let journal =
+        journal::read(state, rooted).context("it cannot use what this robot remembers")?;
+    match journal.state {
+        State::Trial(Trial {
+            system: on_trial,
+            target,
+            ..
+        }) if on_trial == *system => Ok(target),
+        state => Err(anyhow!(
+            "it does not find its own trial in what this robot remembers, but the state '{}'",
+            state.name()
+        )),
+    }
+}
+
+/// Whether the Nix daemon would take the next release from this process: the system itself, which it has
+/// already, is offered to it once more, with its signatures. The daemon checks those first, and only then
+/// looks whether it has the path; so nothing is written.
+async fn imports(config: &Config, system: &StorePath) -> anyhow::Result<()> {
+    let cannot = "it could import nothing more";
+    let policy = config.fetch.signatures;
+    let mut daemon = Connection::open(&config.fetch.daemon_socket(), config.fetch.daemon_timeout)
+        .await
+        .context(cannot)?;
+    let known = daemon.path_info(system).await.context(cannot)?;
+    let known =
+        known.with_context(|| format!("{cannot}: the Nix daemon does not know {system}"))?;
+    // What proves itself, and what came without a signature, says nothing of keys.
+    if policy == SignaturePolicy::Nix && (known.ca.is_some() || known.signatures.is_empty()) {
+        return Ok(());
+    }
+    offer(&mut daemon, policy, system, known)
+        .await
+        .context(cannot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_copied_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::create_dir_all(from.join("trust/a/b")).unwrap();
+        fs::write(from.join("journal.0"), "j").unwrap();
+        fs::write(from.join("trust/a/b/file"), "t").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", from.join("trust/endless")).unwrap();
+        fs::create_dir(&to).unwrap();
+        copy(&from, &to).unwrap();
+        assert_eq!(fs::read(to.join("trust/a/b/file")).unwrap(), b"t");
+        assert_eq!(fs::read(to.join("journal.0")).unwrap(), b"j");
+        assert!(!to.join("trust/endless").exists() && !to.join("journal.1").exists());
+
+        let most = |files, bytes| copy_dir(&from, &to, 5, &mut (files, bytes));
+        assert!(most(2, 2).is_ok());
+        assert!(most(1, 2).is_err());
+        assert!(most(2, 1).is_err());
+        fs::create_dir_all(from.join("trust/a/b/c/d/e")).unwrap();
+        assert!(copy(&from, &to).is_err());
+    }
+
+    #[test]
+    fn an_agent_that_does_not_find_its_trial_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let system = StorePath::from_base_name(&format!("{}-nixos", "1".repeat(32))).unwrap();
+        let why = remembers(&system, dir.path()).unwrap_err().to_string();
+        assert!(why.contains("does not find its own trial"), "{why}");
+    }
+}
