@@ -67,6 +67,7 @@ pub fn status() -> StatusInfo {
             pending: vec![failure()],
             excused: vec![failure()],
         }),
+        damaged: vec!["/nix/store/x is not what was put into the store".into()],
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),

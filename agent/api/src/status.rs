@@ -110,6 +110,17 @@ pub struct Progress {
     /// Bytes that were moved, now or in an earlier try, and thrown away.
     #[serde(default)]
     pub wasted_bytes: u64,
+    /// Bytes of what was there already that were read again, before anything is moved.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub verified_bytes: u64,
+    /// Bytes to read so in all; 0 if nothing is read now.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub verify_bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it on so")]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// What fetches have moved within a day, which begins with its first byte.
@@ -467,6 +478,9 @@ pub struct StatusInfo {
     /// What the last look at the health found, on trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// Paths of the store that are not what they should be, and what was found there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
     /// What was given up.
     pub blocked: Vec<BlockedRelease>,
     /// Who keeps the robot from switching.

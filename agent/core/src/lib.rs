@@ -11,7 +11,7 @@
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay),
 //!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again), [`stall`] (what nothing
-//!   comes of);
+//!   comes of), [`scrub`] (what of the store is read again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
 //! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]), and what a look at the robot gave: [`health`],
@@ -38,6 +38,7 @@ pub mod release;
 pub mod resolver;
 pub mod retry;
 mod rollback_to;
+pub mod scrub;
 mod spec;
 pub mod stall;
 pub mod store_path;

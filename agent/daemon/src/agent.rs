@@ -9,7 +9,7 @@ use crate::{
     doctor::{Doctor, Inputs},
     fault, log, repository,
     robot::{clock, network, nixos, process},
-    stalls,
+    scrub, stalls,
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
     still::{self, Because, Still},
@@ -31,7 +31,7 @@ use surefoot_core::{
     store_path::STORE_DIR,
     time::{BootId, Instant},
 };
-use surefoot_store::progress;
+use surefoot_store::{progress, verify::Verified};
 use tokio::sync::{mpsc, watch};
 
 /// The longest sleep of the loop: a suspended robot looks at the clock again at least this often.
@@ -94,6 +94,9 @@ pub(crate) struct Agent {
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
     stalls: stalls::Watch,
+    verified: Verified,
+    /// What of the store is damaged.
+    damaged: watch::Receiver<Vec<String>>,
     published: watch::Sender<Published>,
     inputs: watch::Sender<Option<Inputs>>,
     roles: watch::Sender<Roles>,
@@ -144,6 +147,7 @@ impl Agent {
         let (work, queue) = mpsc::unbounded_channel();
         let (events_in, events) = mpsc::unbounded_channel();
         let (progress_in, progress) = watch::channel(progress::Status::default());
+        let verified = runtime.verified(&boot);
         let knowledge = Arc::default();
         let told = (!once).then(|| events_in.clone());
         let worker = Worker::new(
@@ -152,6 +156,7 @@ impl Agent {
             queue,
             events_in,
             progress_in,
+            verified.clone(),
             Arc::clone(&knowledge),
         );
         tokio::spawn(worker.run());
@@ -177,6 +182,8 @@ impl Agent {
             progress,
             meter: Meter::default(),
             stalls,
+            verified,
+            damaged: watch::Sender::default().subscribe(),
             published: watch::Sender::new(empty),
             inputs: watch::Sender::new(None),
             last_check: None,
@@ -225,6 +232,10 @@ impl Agent {
         mut signals: mpsc::Receiver<Signal>,
         config_path: &Path,
     ) -> anyhow::Result<End> {
+        let (found, damaged) = watch::channel(Vec::new());
+        self.damaged = damaged;
+        let (inputs, verified) = (self.inputs.subscribe(), self.verified.clone());
+        tokio::spawn(scrub::run(inputs, verified, found));
         let pulse = sd_notify::watchdog_enabled()
             .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
         loop {
@@ -258,6 +269,7 @@ impl Agent {
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
                 Ok(()) = self.stalls.found.changed() => self.publish(),
+                Ok(()) = self.damaged.changed() => self.publish(),
                 () = tokio::time::sleep(sleep) => {
                     if self.can_work(config_path) {
                         return Ok(End::Recovered);
@@ -700,6 +712,7 @@ impl Agent {
             configuration: self.refused.clone(),
             no_reserve: self.state.reserve.lacking(),
             stalls: self.stalls.found.borrow().clone(),
+            damaged: self.damaged.borrow().clone(),
             checking: status.checking && self.still.is_none(),
             ..status
         };

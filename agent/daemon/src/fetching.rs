@@ -1,6 +1,9 @@
 //! Bringing a closure, as it is configured.
 
-use crate::config::{Config, Fetch, Secret};
+use crate::{
+    config::{Config, Fetch, Secret},
+    robot::nixos,
+};
 use jiff::{Timestamp, Zoned, civil::DateTime};
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
@@ -14,14 +17,15 @@ use surefoot_store::{
     fetch::{self, FetchReport},
     nix_daemon::Connection,
     progress::Progress,
-    request::FetchRequest,
+    request::{FetchRequest, Verification},
+    verify::Verified,
 };
 
 /// How often the clock is asked whether a window begins or ends.
 const LOOK: Duration = Duration::from_secs(20);
 
 /// Fetches a closure; its root is the one of the next system. `wrongs` is what came wrong in earlier
-/// fetches, and `known_time` a time that has passed, where the clock cannot be trusted.
+/// fetches, `verified` what of the store was read in this boot, and `known_time` a time that has passed, where the clock cannot be trusted.
 ///
 /// # Errors
 /// See [`fetch::run`].
@@ -29,12 +33,17 @@ pub(crate) async fn run(
     config: &Config,
     index: ClosureIndex,
     staging: PathBuf,
-    wrongs: &Wrongs,
+    (wrongs, verified): (&Wrongs, &Verified),
     known_time: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<FetchReport, Error> {
     let mut request = request(config, index, staging);
     request.wrongs = wrongs.clone();
+    request.verify = config.verify.before_trial.then(|| Verification {
+        verified: verified.clone(),
+        pace: Bandwidth::new(config.verify.rate.0),
+        running: vec![nixos::CURRENT.into(), nixos::BOOTED.into()],
+    });
     request.http.known_time = known_time;
     tokio::select! {
         result = fetch::run(&request, progress) => result,

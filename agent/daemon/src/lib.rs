@@ -26,6 +26,7 @@ mod log;
 mod prove;
 mod repository;
 mod robot;
+mod scrub;
 mod stalls;
 mod state;
 mod status;
@@ -84,6 +85,10 @@ struct Cli {
     /// which is on trial
     #[arg(long, value_name = "SYSTEM", hide = true, conflicts_with_all = ["rollback", "doctor", "config_only"])]
     prove: Option<StorePath>,
+
+    /// Read every path of the systems that are kept, and print what was found as `--doctor` does
+    #[arg(long, requires = "doctor")]
+    deep: bool,
 
     /// What the daemon has done in a unit of its own, with more rights than it has itself
     #[arg(long, value_name = "JSON", hide = true)]
@@ -172,6 +177,9 @@ async fn run(
     config: Arc<config::Config>,
     refused: Option<String>,
 ) -> anyhow::Result<()> {
+    if cli.deep {
+        return doctor::deep(config).await;
+    }
     if cli.doctor {
         return doctor::without_agent(config, refused).await;
     }

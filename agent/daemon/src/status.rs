@@ -95,6 +95,8 @@ impl Meter {
             already_present: status.already_present,
             resumed_bytes: status.resumed,
             wasted_bytes: status.wasted,
+            verified_bytes: status.verified,
+            verify_bytes: status.verify_bytes,
         });
         true
     }
@@ -184,6 +186,7 @@ pub(crate) fn of(
         next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
         evidence_withheld: None,
         stalls: Vec::new(),
+        damaged: Vec::new(),
         drift: machine
             .drift()
             .map(|system| format!("{system} runs, and it was not the agent that switched to it")),

@@ -28,7 +28,7 @@ use surefoot_core::{
     release::Target,
     resolver::{SwitchUnit, World},
 };
-use surefoot_store::{Wrongs, progress};
+use surefoot_store::{Wrongs, progress, verify::Verified};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::AbortHandle,
@@ -53,6 +53,7 @@ struct Tools {
     wrongs: Wrongs,
     /// The system whose agent has proven itself.
     proven: Arc<Mutex<Option<StorePath>>>,
+    verified: Verified,
     progress: watch::Sender<progress::Status>,
     events: mpsc::UnboundedSender<Event>,
 }
@@ -73,6 +74,7 @@ impl Worker {
         queue: mpsc::UnboundedReceiver<Work>,
         events: mpsc::UnboundedSender<Event>,
         progress: watch::Sender<progress::Status>,
+        verified: Verified,
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> Self {
         let source = Source::new(&config, &state.path());
@@ -84,6 +86,7 @@ impl Worker {
                 staging: state.path().join("staging"),
                 wrongs: Wrongs::default(),
                 proven: Arc::default(),
+                verified,
                 progress,
                 events,
             },
@@ -397,7 +400,7 @@ impl Tools {
             &self.config,
             index,
             self.staging.clone(),
-            &self.wrongs,
+            (&self.wrongs, &self.verified),
             self.repository.known_time(),
             &self.progress,
         )
@@ -421,6 +424,10 @@ impl Tools {
             tracing::warn!(system = %target.system, "it is not in the store any more");
             return Ok(Event::Vanished);
         };
+        if self.config.verify.before_trial && !self.verified.has(&target.system) {
+            tracing::info!(system = %target.system, "it was not read in this boot yet, and is now");
+            return Ok(Event::Vanished);
+        }
         let current = nixos::system(nixos::CURRENT)
             .with_context(|| format!("{} leads to no system", nixos::CURRENT))?;
         let booted = nixos::boot_parts(nixos::BOOTED.as_ref());

@@ -48,19 +48,22 @@ impl fmt::Display for Damage {
 #[derive(Debug, Clone, Default)]
 pub struct Verified {
     paths: Arc<Mutex<HashSet<StorePath>>>,
-    file: Option<PathBuf>,
+    /// Where it is remembered, and in which boot.
+    file: Option<(PathBuf, String)>,
 }
 
 impl Verified {
-    /// What a file remembers, which must not outlast a boot. One that cannot be read remembers nothing.
+    /// What a file remembers of this boot. One that cannot be read remembers nothing.
     #[must_use]
-    pub fn load(file: PathBuf) -> Self {
+    pub fn load(file: PathBuf, boot: &str) -> Self {
         let bytes = file::read_if_there(&file, MAX_MEMORY).ok().flatten();
         let text = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
-        let paths = text.lines().filter_map(|line| line.parse().ok()).collect();
+        let mut lines = text.lines();
+        let same = lines.next() == Some(boot);
+        let paths = lines.filter_map(|line| line.parse().ok().filter(|_| same));
         Self {
-            paths: Arc::new(Mutex::new(paths)),
-            file: Some(file),
+            paths: Arc::new(Mutex::new(paths.collect())),
+            file: Some((file, boot.to_owned())),
         }
     }
 
@@ -79,15 +82,20 @@ impl Verified {
         self.paths().insert(path);
     }
 
+    /// A path was found damaged.
+    pub fn forget(&self, path: &StorePath) {
+        self.paths().remove(path);
+    }
+
     /// Remembers it beyond this process.
     ///
     /// # Errors
     /// The file cannot be written: what was verified is verified again.
     pub fn save(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
+        let Some((file, boot)) = &self.file else {
             return Ok(());
         };
-        let mut text = String::new();
+        let mut text = format!("{boot}\n");
         for path in &*self.paths() {
             text.push_str(&path.to_string());
             text.push('\n');
@@ -239,13 +247,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("verified");
         let path = |c: &str| StorePath::from_base_name(&format!("{}-x", c.repeat(32))).unwrap();
-        let verified = Verified::load(file.clone());
+        let verified = Verified::load(file.clone(), "this boot");
         verified.add(path("a"));
         verified.save().unwrap();
-        let again = Verified::load(file.clone());
+        let again = Verified::load(file.clone(), "this boot");
         assert!(again.has(&path("a")) && !again.has(&path("b")));
-        fs::write(&file, b"\xff\nnonsense\n").unwrap();
-        assert!(!Verified::load(file).has(&path("a")));
+        assert!(!Verified::load(file.clone(), "the next").has(&path("a")));
+        fs::write(&file, b"this boot\n\xff\nnonsense\n").unwrap();
+        assert!(!Verified::load(file, "this boot").has(&path("a")));
     }
 
     #[tokio::test]

@@ -19,6 +19,13 @@ pub(crate) fn progress(progress: &Progress) -> String {
         rate,
         ..
     } = *progress;
+    if progress.verify_bytes > 0 {
+        return format!(
+            "verifying what is there: {} of {}",
+            short_bytes(progress.verified_bytes),
+            short_bytes(progress.verify_bytes)
+        );
+    }
     let mut text = format!(
         "{paths} of {paths_total} paths, {} of {}",
         short_bytes(bytes),

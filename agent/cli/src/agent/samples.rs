@@ -88,6 +88,7 @@ pub(crate) fn busy() -> StatusInfo {
             already_present: 1200,
             resumed_bytes: 4_194_304,
             wasted_bytes: 0,
+            ..Progress::default()
         }),
         stalls: vec![Stall {
             what: "the fetch".into(),

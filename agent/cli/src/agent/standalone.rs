@@ -70,9 +70,22 @@ pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
     }
     notice(&silence.to_string());
     notice("looking without it");
+    look(&["--doctor"])
+}
+
+/// Has the daemon's own program read the store.
+pub(crate) fn deep_doctor() -> anyhow::Result<Vec<Finding>> {
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "only root can have the store read: sudo surefoot doctor --deep"
+    );
+    look(&["--doctor", "--deep"])
+}
+
+fn look(how: &[&str]) -> anyhow::Result<Vec<Finding>> {
     let program = program();
     let output = environment::command(&program)
-        .arg("--doctor")
+        .args(how)
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("{} cannot be run", program.display()))?;

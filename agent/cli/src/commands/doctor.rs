@@ -21,6 +21,9 @@ use surefoot_api::{
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     socket: SocketArgs,
+    /// Read every path of the confirmed system and of those to fall back to, as well; takes root
+    #[arg(long)]
+    deep: bool,
 }
 
 /// Has the robot looked over and says what was found.
@@ -28,13 +31,16 @@ pub(crate) struct DoctorArgs {
 /// # Errors
 /// [`AlreadyPrinted`] if something does not work; else why nobody could look.
 pub(super) fn run(args: &DoctorArgs, output: Output) -> anyhow::Result<()> {
-    let findings = match args.socket.call(&method::Doctor {}) {
+    let mut findings = match args.socket.call(&method::Doctor {}) {
         Ok(reply) => reply.findings,
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
             standalone::doctor(silence)?
         }
         Err(error) => return Err(error.into()),
     };
+    if args.deep {
+        findings.extend(standalone::deep_doctor()?);
+    }
     let worst = worst(&findings);
     output.result(&json!({ "worst": worst, "findings": findings }), |style| {
         describe(&findings, style)

@@ -59,6 +59,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(traffic) = &status.traffic {
         row("Traffic", self::traffic(traffic));
     }
+    for damage in &status.damaged {
+        row("Damaged", style.bad(&sanitize(damage)));
+    }
     for stall in &status.stalls {
         row("Stalled", style.bad(&sanitize(&stall.to_string())));
     }

@@ -55,6 +55,8 @@ settings! {
         /// See there.
         fetch: Fetch,
         /// See there.
+        verify: Verify,
+        /// See there.
         gates: Gates,
         /// See there.
         memory: Memory,
@@ -178,6 +180,23 @@ settings! {
         s3_credentials: Option<Secret>;
         /// Region to sign for.
         s3_region: Name = "us-east-1";
+    }
+}
+
+settings! {
+    /// How the store is read again. A power cut may leave files empty whose store path counts as good, disks
+    /// forget, and Nix does not look a second time.
+    table Verify = "verify"
+    keys {
+        /// Whether what a release shares with the store is read before the release is tried, once in each
+        /// boot: 3 GB take 100 s at the default rate. What is damaged is fetched again, unless what runs uses
+        /// it: then the release waits until somebody has replaced it.
+        before_trial: bool = true;
+        /// Bytes a second that are read at most; `"0B"`: as many as come.
+        rate: Bytes = "32MiB";
+        /// Time from the end of one round over the confirmed system and those to fall back to until the next.
+        /// They are read while the robot has no update under way and no lease says "busy"; `"0s"`: never.
+        interval: Duration = "7d" in "0s" to "365d";
     }
 }
 

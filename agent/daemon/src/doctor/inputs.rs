@@ -25,6 +25,12 @@ pub(crate) struct Inputs {
 }
 
 impl Inputs {
+    /// The confirmed system, and those to fall back to.
+    pub(crate) fn kept(&self) -> Vec<StorePath> {
+        let kept = self.roots.iter().filter(|(name, _)| *name != "next");
+        kept.map(|(_, system)| system.clone()).collect()
+    }
+
     /// As its journal knows it.
     pub(crate) fn new(
         config: Arc<Config>,

@@ -167,6 +167,20 @@ pub(crate) async fn without_agent(
     Ok(())
 }
 
+/// Reads every path of the systems that are kept, and prints what was found as JSON.
+///
+/// # Errors
+/// The Nix daemon does not answer, or the findings cannot be written.
+pub(crate) async fn deep(config: Arc<Config>) -> anyhow::Result<()> {
+    let rooted = roots::any(Path::new(roots::DIR));
+    let journal =
+        journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
+    let inputs = Inputs::new(Arc::clone(&config), None, &journal, None);
+    let findings = store::deep(&inputs).await?;
+    println!("{}", serde_json::to_string(&findings)?);
+    Ok(())
+}
+
 /// What keeps a boot on trial of this system from working here, and is not its fault.
 pub(crate) async fn obstacle(
     config: &Config,

@@ -1,8 +1,17 @@
 //! The Nix store: its daemon, its room, and the systems that must stay.
 
 use super::inputs::Inputs;
-use crate::state::roots;
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use crate::{scrub, state::roots};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::{space, units::short_bytes};
 use surefoot_core::StorePath;
@@ -17,11 +26,85 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn findings(inputs: &Inputs) -> Vec<Finding> {
     let fetch = &inputs.config.fetch;
     let systems: Vec<&StorePath> = inputs.roots.values().collect();
-    vec![
+    let mut findings = vec![
         daemon(&fetch.daemon_socket(), &systems, PATIENCE).await,
         room(Path::new("/nix/store"), fetch.reserve.0),
         kept(Path::new(roots::DIR), &inputs.roots),
-    ]
+    ];
+    findings.extend(scrubbed(
+        &inputs.config.state_dir,
+        inputs.config.verify.interval,
+    ));
+    findings
+}
+
+/// How often it is said how far a reading is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Reads every path of the systems that are kept.
+///
+/// # Errors
+/// The Nix daemon does not answer.
+pub(super) async fn deep(inputs: &Inputs) -> anyhow::Result<Vec<Finding>> {
+    let mut kept = scrub::Kept::of(&inputs.config, inputs.kept()).await?;
+    let all: u64 = kept.paths.values().map(|known| known.nar_size).sum();
+    let read = Arc::new(AtomicU64::new(0));
+    let mut told = Instant::now();
+    let mut findings = Vec::new();
+    let paths: Vec<StorePath> = kept.paths.keys().cloned().collect();
+    for path in &paths {
+        let bytes = Arc::clone(&read);
+        let count = move |more| {
+            bytes.fetch_add(more, Relaxed);
+        };
+        let damage = kept.damage(path, count).await?;
+        findings.extend(damage.map(|damage| damaged(&damage.to_string())));
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            let read = short_bytes(read.load(Relaxed));
+            eprintln!("{read} of {} of the store read", short_bytes(all));
+        }
+    }
+    if findings.is_empty() {
+        let found = format!("{} paths, {}: all are whole", paths.len(), short_bytes(all));
+        findings.push(Finding::ok(STORE, "reading", found));
+    }
+    Ok(findings)
+}
+
+/// What was found when the store was read over.
+fn scrubbed(state_dir: &Path, interval: Duration) -> Vec<Finding> {
+    let what = "reading";
+    let scrub = match scrub::load(state_dir) {
+        Ok(scrub) => scrub,
+        Err(error) => {
+            let advice = "it begins anew by itself; look at the disk";
+            return vec![Finding::warn(STORE, what, format!("{error:#}"), advice)];
+        }
+    };
+    if !scrub.damaged.is_empty() {
+        let findings = scrub.damaged.iter();
+        return findings
+            .map(|(path, found)| damaged(&format!("{path} {found}")))
+            .collect();
+    }
+    let found = match (scrub.done, scrub.at) {
+        _ if interval.is_zero() => "it is not read over (verify.interval)".to_owned(),
+        (Some(done), None) => format!("all was whole when it was read over, until {done:.0}"),
+        (_, Some(_)) => "it is being read over; all was whole so far".to_owned(),
+        (None, None) => "it has not been read over yet".to_owned(),
+    };
+    vec![Finding::ok(STORE, what, found)]
+}
+
+fn damaged(damage: &str) -> Finding {
+    Finding::fail(
+        STORE,
+        "damage",
+        damage,
+        "while the robot stands still: nix-store --repair-path PATH --option substituters CACHE; where nothing \
+         that runs uses it, the next release that has it brings it anew",
+    )
 }
 
 /// Whether the Nix daemon answers: one that hangs still lets everybody connect.

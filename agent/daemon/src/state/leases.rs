@@ -11,6 +11,7 @@ use surefoot_core::{
     lease::Leases,
     time::{BootId, Instant},
 };
+use surefoot_store::verify::Verified;
 
 /// A larger file is not read, bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -32,6 +33,11 @@ impl RuntimeDir {
         let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
         let beside = || config.socket.parent().unwrap_or(Path::new("/run")).into();
         Self(given.unwrap_or_else(beside))
+    }
+
+    /// What of the store was found good in this boot.
+    pub(crate) fn verified(&self, boot: &BootId) -> Verified {
+        Verified::load(self.0.join("verified"), &boot.0)
     }
 
     fn leases(&self) -> PathBuf {

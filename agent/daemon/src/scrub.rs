@@ -1,0 +1,226 @@
+//! Reads over the confirmed system and those to fall back to, while the robot has nothing else to do.
+
+use crate::{config::Config, doctor::Inputs};
+use anyhow::Context as _;
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use surefoot_api::State;
+use surefoot_base::file;
+use surefoot_core::{
+    StorePath,
+    scrub::{Next, Scrub},
+    store_path::STORE_DIR,
+};
+use surefoot_http::pace::Bandwidth;
+use surefoot_store::{
+    nix_daemon::{Connection, ValidPath},
+    verify::{self, Damage, Reader, Verified},
+};
+use tokio::{sync::watch, time::Instant};
+
+/// A start of the robot is left alone for so long, and so is what could not be read.
+const SETTLE: Duration = Duration::from_secs(600);
+/// How often what is damaged is read again: somebody may have replaced it.
+const LOOK_AGAIN: Duration = Duration::from_secs(3600);
+/// How much reading a power cut may cost.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// A larger memory is not read, bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// What every reading needs.
+pub(crate) struct Kept {
+    reader: Reader,
+    daemon: Connection,
+    /// What is kept, with what the store knows of it.
+    pub(crate) paths: BTreeMap<StorePath, ValidPath>,
+}
+
+impl Kept {
+    /// These systems with all that they refer to.
+    ///
+    /// # Errors
+    /// The Nix daemon does not answer.
+    pub(crate) async fn of(
+        config: &Config,
+        systems: impl IntoIterator<Item = StorePath>,
+    ) -> anyhow::Result<Self> {
+        let fetch = &config.fetch;
+        let mut daemon = Connection::open(&fetch.daemon_socket(), fetch.daemon_timeout).await?;
+        let paths = verify::closure(systems, &mut daemon).await?;
+        let reader = Reader::new(STORE_DIR.into(), Bandwidth::new(config.verify.rate.0));
+        Ok(Self {
+            reader,
+            daemon,
+            paths,
+        })
+    }
+
+    /// What is wrong with one of them, if anything.
+    ///
+    /// # Errors
+    /// The Nix daemon does not answer.
+    pub(crate) async fn damage(
+        &mut self,
+        path: &StorePath,
+        count: impl Fn(u64) + Send + 'static,
+    ) -> anyhow::Result<Option<Damage>> {
+        let known = self.paths.get(path).map(|known| known.nar_hash);
+        let damage = self.reader.damage(path, known, &mut self.daemon, count);
+        Ok(damage.await?)
+    }
+}
+
+/// How far it is, as its file in the state directory remembers.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn load(state_dir: &Path) -> anyhow::Result<Scrub> {
+    let bytes = file::read_if_there(&place(state_dir), MAX_BYTES)?;
+    let scrub = bytes.map(|bytes| serde_json::from_slice(&bytes));
+    Ok(scrub.transpose()?.unwrap_or_default())
+}
+
+fn place(state_dir: &Path) -> PathBuf {
+    state_dir.join("scrub.json")
+}
+
+fn save(state_dir: &Path, scrub: &Scrub) -> anyhow::Result<()> {
+    let file = place(state_dir);
+    let bytes = serde_json::to_vec(scrub)?;
+    file::replace(&file, &bytes, 0o600).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Reads as long as the agent lives, and says what is damaged.
+pub(crate) async fn run(
+    mut inputs: watch::Receiver<Option<Inputs>>,
+    verified: Verified,
+    found: watch::Sender<Vec<String>>,
+) {
+    let mut wait = SETTLE;
+    loop {
+        let Some(look) = inputs.borrow_and_update().clone() else {
+            if inputs.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let interval = look.config.verify.interval;
+        if interval.is_zero() {
+            found.send_if_modified(|found| !std::mem::take(found).is_empty());
+            if inputs.changed().await.is_err() {
+                return;
+            }
+            continue;
+        }
+        tokio::time::sleep(wait.min(interval)).await;
+        if inputs.has_changed().is_err() {
+            return;
+        }
+        wait = match read_on(&mut inputs, &verified, &found).await {
+            Ok(wait) => wait,
+            Err(error) => {
+                tracing::warn!("cannot read over the store: {error:#}");
+                SETTLE
+            }
+        };
+    }
+}
+
+/// Reads until there is nothing to read, or the robot has something to do. Gives how long to wait then.
+async fn read_on(
+    inputs: &mut watch::Receiver<Option<Inputs>>,
+    verified: &Verified,
+    found: &watch::Sender<Vec<String>>,
+) -> anyhow::Result<Duration> {
+    let Some(look) = inputs.borrow_and_update().clone().filter(is_idle) else {
+        return Ok(SETTLE);
+    };
+    let config = &look.config;
+    let mut scrub = load(&config.state_dir).unwrap_or_else(|error| {
+        tracing::warn!("the reading of the store begins anew: {error:#}");
+        Scrub::default()
+    });
+    let mut kept = Kept::of(config, look.kept()).await?;
+    let paths: BTreeSet<StorePath> = kept.paths.keys().cloned().collect();
+    let mut saved = Instant::now();
+    let again: Vec<StorePath> = scrub.damaged.keys().cloned().collect();
+    let mut again = again.into_iter();
+    let wait = loop {
+        tell(&scrub, found);
+        let beside = again.next();
+        let path = match (
+            &beside,
+            scrub.next(&paths, config.verify.interval, Timestamp::now()),
+        ) {
+            (Some(path), _) => path,
+            (None, Next::Read(path)) => path,
+            (None, Next::Wait(wait)) => break wait,
+            (None, Next::End) => {
+                scrub.end(&paths, Timestamp::now());
+                tracing::info!(
+                    "{} paths of the store were read, {} of them are damaged",
+                    paths.len(),
+                    scrub.damaged.len()
+                );
+                save(&config.state_dir, &scrub)?;
+                if let Err(error) = verified.save() {
+                    tracing::warn!("cannot remember what was verified: {error}");
+                }
+                continue;
+            }
+        };
+        let damage = tokio::select! {
+            damage = kept.damage(path, |_| ()) => damage?,
+            () = until_busy(inputs) => break SETTLE,
+        };
+        if let Some(damage) = &damage {
+            verified.forget(path);
+            if !scrub.damaged.contains_key(path) {
+                tracing::error!("{damage}");
+            }
+        } else {
+            verified.add(path.clone());
+        }
+        let damage = damage.map(|damage| damage.found);
+        if beside.is_some() {
+            scrub.look(path, damage);
+        } else {
+            scrub.read(path, damage);
+        }
+        if saved.elapsed() >= SAVE_EVERY {
+            save(&config.state_dir, &scrub)?;
+            saved = Instant::now();
+        }
+    };
+    save(&config.state_dir, &scrub)?;
+    let again = (!scrub.damaged.is_empty()).then_some(LOOK_AGAIN);
+    Ok(again.map_or(wait, |again| wait.min(again)))
+}
+
+fn tell(scrub: &Scrub, found: &watch::Sender<Vec<String>>) {
+    let now: Vec<String> = (scrub.damaged.iter())
+        .map(|(path, found)| format!("{path} {found}"))
+        .collect();
+    found.send_if_modified(|before| {
+        let news = *before != now;
+        *before = now;
+        news
+    });
+}
+
+/// Whether nothing of an update is under way, and no lease says that the robot works.
+fn is_idle(inputs: &Inputs) -> bool {
+    inputs.status.as_ref().is_some_and(|status| {
+        status.state == State::Idle && !status.leases.iter().any(|lease| lease.busy)
+    })
+}
+
+async fn until_busy(inputs: &mut watch::Receiver<Option<Inputs>>) {
+    let busy = |inputs: &Option<Inputs>| !inputs.as_ref().is_some_and(is_idle);
+    // An agent that is gone has nothing read.
+    let _ = inputs.wait_for(busy).await;
+}
