@@ -372,9 +372,9 @@ impl Tools {
         if proven.as_ref() == Some(system) {
             return None;
         }
+        let unasked = !self.config.health.manifest_server;
         let (check, message) = match proof::ask(system).await {
-            Proof::Unreached(_) if !self.config.health.manifest_server => return None,
-            Proof::Unreached(why) => (
+            Proof::Unreached(why) if !unasked => (
                 Check::ManifestServer,
                 format!("not reached by the agent on trial: {why}"),
             ),
@@ -382,7 +382,8 @@ impl Tools {
                 Check::Agent,
                 format!("the agent on trial could not bring the next release: {why}"),
             ),
-            Proof::Proven => {
+            // Where nobody waits for the repository it is not asked with every look.
+            Proof::Proven | Proof::Unreached(_) => {
                 *proven = Some(system.clone());
                 return None;
             }
