@@ -93,6 +93,11 @@ in
           unitConfig.ConditionPathExists = "!/etc/systemd/system.control/surefoot-deadline.timer";
         };
       }
+      # Nor does jetpack-nixos stage a capsule of firmware in a trial: the next reset would apply it, whatever
+      # system that ends on. The commit's installer does.
+      (mkIf stagesFirmware {
+        firmware-update.unitConfig.ConditionPathExists = "!/etc/systemd/system.control/surefoot-deadline.timer";
+      })
       # The unit files know the places that the configuration has by default.
       (mkIf (elsewhere != [ ]) {
         surefootd.serviceConfig.ReadWritePaths = [ "-/nix/var/nix/gcroots" ] ++ elsewhere;

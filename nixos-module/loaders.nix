@@ -34,7 +34,15 @@ in
         config.boot.lanzaboote.configurationLimit or loader.systemd-boot.configurationLimit
       else
         loader.systemd-boot.configurationLimit;
-    refusal = null;
+    refusal =
+      if lanzaboote then
+        ''
+          services.surefoot: lanzaboote's entries are images that the agent cannot read yet, and its installer makes
+          the newest generation the default, whatever it is told: a failed trial would not end on the confirmed
+          system. Use systemd-boot without lanzaboote.
+        ''
+      else
+        null;
     config = { };
   }
   {

@@ -281,6 +281,11 @@ map unitFile unitFiles
     boot.loader.generic-extlinux-compatible.enable = true;
     services.surefoot.settings.boot.accept_no_fallback = true;
   })) [ ])
+  (refused "lanzaboote" "lanzaboote's entries" {
+    options.boot.lanzaboote.enable = lib.mkEnableOption "lanzaboote";
+    config.boot.lanzaboote.enable = true;
+    config.boot.loader.systemd-boot.enable = lib.mkForce false;
+  })
   (refused "too few generations in the menu" "keeps 3 generations" {
     boot.loader.systemd-boot.configurationLimit = lib.mkForce 3;
   })

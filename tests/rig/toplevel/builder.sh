@@ -14,7 +14,7 @@ script() {
   sed -e "s|@out@|$out|g" \
     -e "s|@activateFails@|$activateFails|g" -e "s|@activateHangs@|$activateHangs|g" \
     -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" \
-    -e "s|@stage2@|$stage2|g" -e "s|@entryNames@|$entryNames|g" -e "s|@bootTries@|$bootTries|g" "$1" >"$2"
+    -e "s|@stage2@|$stage2|g" -e "s|@entryNames@|$entryNames|g" -e "s|@bootTries@|$bootTries|g" -e "s|@bootPreferred@|$bootPreferred|g" "$1" >"$2"
   chmod 555 "$2"
 }
 script "$initScript" "$out/init"

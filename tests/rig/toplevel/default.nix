@@ -40,6 +40,8 @@
   # (nixos-SHA256.conf, from 26.11); with a number of tries, a new entry begins to be counted.
   entryNames ? "generation",
   bootTries ? null,
+  # With counted names by content: whether loader.conf says what is preferred (systemd 260 or newer).
+  bootPreferred ? false,
 
   # What makes a reboot necessary. A kernel or initrd is a version, or the path of a real one.
   kernel ? "6.12.1",
@@ -75,7 +77,7 @@ derivation {
 
   generation = name;
   inherit busybox service startTimeout initInterface nixosRebuild switchable extra;
-  inherit activateFails activateHangs checkFails bootLoaderFails stage2 loader entryNames;
+  inherit activateFails activateHangs checkFails bootLoaderFails stage2 loader entryNames bootPreferred;
   bootTries = if bootTries == null then "" else toString bootTries;
   padding = if padding == null then "" else builtins.path { path = padding; name = "padding"; };
   etc = if etc == null then "" else file etc;

@@ -100,6 +100,15 @@ pub(super) trait OneShot: Loader {
     /// # Errors
     /// It is not taken back.
     fn take_back(&self, mark: Option<&Self::Mark>) -> anyhow::Result<()>;
+
+    /// Puts right what aiming changed, as far as NixOS' installer would stumble over it, if what was aimed
+    /// at was started. It stays told that it was.
+    ///
+    /// # Errors
+    /// It cannot be put right.
+    fn put_right(&self, _mark: &Self::Mark) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// [`OneShot`] for a loader of whatever kind, with its mark as it lies on the disk.
@@ -112,6 +121,9 @@ pub(super) trait AnyLoader: Loader {
 
     /// [`OneShot::take_back`]; another loader's mark is none.
     fn take_back(&self, mark: Option<&RawValue>) -> anyhow::Result<()>;
+
+    /// [`OneShot::put_right`]; not for another loader's mark.
+    fn put_right(&self, mark: &RawValue) -> anyhow::Result<()>;
 }
 
 impl<L: OneShot> AnyLoader for L {
@@ -126,6 +138,10 @@ impl<L: OneShot> AnyLoader for L {
 
     fn take_back(&self, mark: Option<&RawValue>) -> anyhow::Result<()> {
         OneShot::take_back(self, mark.and_then(read_mark::<L>).as_ref())
+    }
+
+    fn put_right(&self, mark: &RawValue) -> anyhow::Result<()> {
+        read_mark::<L>(mark).map_or(Ok(()), |mark| OneShot::put_right(self, &mark))
     }
 }
 

@@ -19,6 +19,7 @@ mod trace;
 
 use crate::state::journal;
 use anyhow::Context as _;
+use loader::AnyLoader;
 use std::time::Duration;
 use step::Task;
 use surefoot_api::finding::Finding;
@@ -76,10 +77,10 @@ pub(crate) fn default(settings: &Settings) -> Option<StorePath> {
 /// What [`Task::Secure`] says.
 pub(crate) async fn secure(settings: &Settings, anew: bool) -> anyhow::Result<()> {
     mounts::restore().await?;
-    if settings
-        .find_loader()
-        .is_none_or(|loader| loader.is_secured(anew))
-    {
+    // What was aimed at may have left names that the installer cannot read.
+    let is_fit =
+        |loader: Box<dyn AnyLoader>| !aim::is_recorded(settings) && loader.is_secured(anew);
+    if settings.find_loader().is_none_or(is_fit) {
         return Ok(());
     }
     let step = Task::Secure { anew }.order(settings.clone());

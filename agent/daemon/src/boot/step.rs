@@ -97,6 +97,9 @@ impl BootStep {
                 // Nobody else's files are taken for leftovers.
                 let _lock = nixos::lock_switches().context("another switch runs")?;
                 let loader = settings.find_loader().context("the boot loader is gone")?;
+                if let Some(aim) = aim::read(settings) {
+                    loader.put_right(&aim.mark)?;
+                }
                 loader.secure(*anew)
             }
         }
@@ -123,11 +126,13 @@ impl Task {
     /// How long it may take: a system's own switcher may have to install the boot loader.
     const fn limit(&self) -> Duration {
         match self {
-            Self::Aim { .. } | Self::TakeBackOneShot => Duration::from_secs(100),
-            Self::Look { .. }
-            | Self::Obstacles { .. }
-            | Self::RemoveDeadline
-            | Self::Secure { .. } => Duration::from_secs(45),
+            // Or a kernel and an initrd are copied on a slow disk.
+            Self::Aim { .. } | Self::TakeBackOneShot | Self::Secure { .. } => {
+                Duration::from_secs(100)
+            }
+            Self::Look { .. } | Self::Obstacles { .. } | Self::RemoveDeadline => {
+                Duration::from_secs(45)
+            }
         }
     }
 

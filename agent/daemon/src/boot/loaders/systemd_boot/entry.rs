@@ -17,10 +17,19 @@ pub(super) struct Entry {
     pub(super) path: PathBuf,
     pub(super) system: Option<StorePath>,
     /// The kernel and what goes with it, on the partition of the entries.
-    pub(super) files: Vec<String>,
+    pub(super) files: Vec<Named>,
     /// Whether it is the spare one.
     pub(super) spare: bool,
     pub(super) order: Order,
+}
+
+/// A file that an entry names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// As what: `linux`, `initrd`, ….
+    pub(super) key: String,
+    /// Its path on the partition of the entry.
+    pub(super) path: String,
 }
 
 impl Entry {
@@ -42,8 +51,10 @@ impl Entry {
         );
         let file = |line: &'_ str| {
             let (key, value) = line.trim().split_once([' ', '\t'])?;
-            matches!(key, "linux" | "efi" | "uki" | "initrd" | "devicetree")
-                .then(|| value.trim().to_owned())
+            matches!(key, "linux" | "efi" | "uki" | "initrd" | "devicetree").then(|| Named {
+                key: key.to_owned(),
+                path: value.trim().to_owned(),
+            })
         };
         Some(Self {
             id,
@@ -74,6 +85,16 @@ impl Entry {
     /// `src/boot/boot.c`).
     pub(super) fn matches(&self, pattern: &str) -> bool {
         glob::matches(&pattern.to_lowercase(), &self.id.to_lowercase())
+    }
+
+    /// Whether it bears a name of NixOS.
+    pub(super) fn is_nixos(&self) -> bool {
+        self.id.to_lowercase().starts_with("nixos-")
+    }
+
+    /// Where a file lies that it names.
+    pub(super) fn locate(&self, file: &Named) -> PathBuf {
+        self.partition().join(file.path.trim_start_matches('/'))
     }
 
     /// Where the partition is mounted that it lies on, and its files.

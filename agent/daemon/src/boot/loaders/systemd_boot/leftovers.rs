@@ -35,10 +35,43 @@ pub(super) fn find(menu: &Menu, entries: &[Entry]) -> anyhow::Result<Vec<PathBuf
             }
         }
     }
-    let empty = entries.iter().filter(|entry| {
-        !entry.is_startable() && (entry.id.starts_with("nixos-") || entry.id == spare::NAME)
-    });
+    let empty = entries
+        .iter()
+        .filter(|entry| !entry.is_startable() && (entry.is_nixos() || entry.id == spare::NAME));
     found.extend(empty.map(|entry| entry.path.clone()));
+    found.extend(dead(menu, entries));
+    found.extend(doubles(menu, entries));
     found.sort();
+    found.dedup();
     Ok(found)
+}
+
+/// NixOS' entries whose kernel is gone, or what goes with it, but never the default's: a builder that
+/// could not read an entry's name took away what it starts.
+fn dead(menu: &Menu, entries: &[Entry]) -> Vec<PathBuf> {
+    let default = menu.chosen(entries).map(|entry| entry.path.clone());
+    let is_gone = |path: PathBuf| {
+        let found = fs::metadata(path);
+        found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    (entries.iter())
+        .filter(|entry| entry.is_nixos() && Some(&entry.path) != default.as_ref())
+        .filter(|entry| entry.files.iter().any(|file| is_gone(entry.locate(file))))
+        .map(|entry| entry.path.clone())
+        .collect()
+}
+
+/// Entries of which there is another one with the same id and no count of tries: the loader would take
+/// either. That one was written last, by an installer that counts none. What a one-shot speaks of is left.
+fn doubles(menu: &Menu, entries: &[Entry]) -> Vec<PathBuf> {
+    let one_shot = menu.variables.one_shot();
+    let is_double = |entry: &&Entry| {
+        let plain = entry.path.with_file_name(&entry.id);
+        entry.is_nixos()
+            && entry.path != plain
+            && one_shot.as_ref() != Some(&entry.id)
+            && (entries.iter()).any(|other| other.path == plain && other.is_startable())
+    };
+    let doubles = entries.iter().filter(is_double);
+    doubles.map(|entry| entry.path.clone()).collect()
 }

@@ -5,6 +5,7 @@
 //! versions of NixOS.
 
 mod checks;
+mod copies;
 mod entry;
 mod fat;
 mod heal;
@@ -86,6 +87,10 @@ impl OneShot for SystemdBoot {
 
     fn take_back(&self, mark: Option<&Mark>) -> anyhow::Result<()> {
         one_shot::take_back(&self.0, mark)
+    }
+
+    fn put_right(&self, mark: &Mark) -> anyhow::Result<()> {
+        one_shot::put_right(&self.0, mark)
     }
 }
 

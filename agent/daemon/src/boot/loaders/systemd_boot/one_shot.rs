@@ -11,7 +11,10 @@ use super::{
 };
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use surefoot_base::file::sync_parent;
 use surefoot_core::StorePath;
 
@@ -76,14 +79,28 @@ pub(super) fn take_back(menu: &Menu, mark: Option<&Mark>) -> anyhow::Result<()> 
     if menu.variables.one_shot().is_some() {
         set_one_shot("")?;
     }
-    let Some(before) = mark.map(|mark| &mark.before) else {
-        return Ok(());
-    };
+    mark.map_or(Ok(()), |mark| rename_back(menu, &mark.before))
+}
+
+/// Gives an entry that was started its name back before NixOS' installer runs: the builders up to 25.11
+/// cannot read a counted name, so they leave that file and take away its kernel, or write another beside it.
+///
+/// # Errors
+/// The partition cannot be written.
+pub(super) fn put_right(menu: &Menu, mark: &Mark) -> anyhow::Result<()> {
+    // Until it is started, its name says that it was not.
+    if started(mark) {
+        rename_back(menu, &mark.before)?;
+    }
+    Ok(())
+}
+
+fn rename_back(menu: &Menu, before: &Path) -> anyhow::Result<()> {
     let Some(id) = before.file_name().and_then(|name| identity(name.to_str()?)) else {
         return Ok(());
     };
     for entry in menu.entries()? {
-        if entry.id != id || entry.path == *before {
+        if entry.id != id || entry.path == before {
             continue;
         }
         if before.exists() {
@@ -109,12 +126,19 @@ mod tests {
             before: entries.join("nixos-generation-2.conf"),
         };
         assert!(!started(&mark));
+        put_right(&menu, &mark).unwrap();
+        assert!(!started(&mark));
         fs::rename(
             entries.join("nixos-generation-2+1.conf"),
             entries.join("nixos-generation-2+0-1.conf"),
         )
         .unwrap();
         assert!(started(&mark));
+        put_right(&menu, &mark).unwrap();
+        assert!(entries.join("nixos-generation-2.conf").exists());
+        assert!(started(&mark));
+        // An installer wrote it anew meanwhile.
+        fs::write(entries.join("nixos-generation-2+0-1.conf"), "").unwrap();
         take_back(&menu, Some(&mark)).unwrap();
         assert!(entries.join("nixos-generation-2.conf").exists());
         assert!(!entries.join("nixos-generation-2+0-1.conf").exists());

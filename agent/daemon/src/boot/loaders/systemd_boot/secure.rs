@@ -1,7 +1,7 @@
 //! Readying the boot partition for NixOS' installer: there is a spare entry, and nothing that the
 //! installer fails on.
 
-use super::{leftovers, menu::Menu, spare};
+use super::{copies::Copy, leftovers, menu::Menu, spare};
 use crate::boot::files::replace;
 use anyhow::Context as _;
 use std::{fs, path::PathBuf};
@@ -9,13 +9,15 @@ use std::{fs, path::PathBuf};
 /// What is to be done to the boot partition.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
+    copies: Vec<Copy>,
+    without: Option<(PathBuf, String)>,
     write: Option<(PathBuf, String)>,
     remove: Vec<PathBuf>,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self == &Self::default()
+        self.copies.is_empty() && self.write.is_none() && self.remove.is_empty()
     }
 
     /// Carries it out.
@@ -23,7 +25,13 @@ impl Plan {
     /// # Errors
     /// The partition cannot be written.
     fn carry_out(&self) -> anyhow::Result<()> {
-        if let Some((path, text)) = &self.write {
+        let mut write = &self.write;
+        if let Err(error) = self.copies.iter().try_for_each(Copy::make) {
+            // Better one that starts what the default's does than none.
+            println!("(the spare entry has no files of its own: {error:#})");
+            write = &self.without;
+        }
+        if let Some((path, text)) = write {
             replace(path, text.as_bytes())?;
             nix::unistd::sync();
         }
@@ -56,6 +64,8 @@ fn plan(menu: &Menu, anew: bool) -> anyhow::Result<Plan> {
     let mut remove = leftovers::find(menu, &entries)?;
     remove.extend(renewal.stale);
     Ok(Plan {
+        copies: renewal.copies,
+        without: renewal.without,
         write: renewal.write,
         remove,
     })
@@ -64,7 +74,7 @@ fn plan(menu: &Menu, anew: bool) -> anyhow::Result<Plan> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::tests::{names, robot, system},
+        super::tests::{names, robot, set, system},
         *,
     };
     use surefoot_api::finding::Level;
@@ -166,12 +176,42 @@ mod tests {
         let text = fs::read_to_string(&entry).unwrap();
         fs::write(&entry, text.replace("/kernel", "/other")).unwrap();
         assert!(is_secured(&menu, false));
+        // Its own copy, which that of NixOS is not.
         fs::write(root.path().join("boot/kernel"), "").unwrap();
+        assert!(is_secured(&menu, false));
+        let copies = root.path().join("boot/EFI/surefoot");
+        fs::write(copies.join("kernel"), "").unwrap();
         assert!(!is_secured(&menu, false));
         secure(&menu, false).unwrap();
-        assert_eq!(spare::find(&menu).unwrap().files, ["/other"]);
+        let files = spare::find(&menu).unwrap().files;
+        assert_eq!(files[0].path, "/EFI/surefoot/other");
+        assert!(copies.join("other").exists() && !copies.join("kernel").exists());
         fs::remove_dir(root.path().join(&system('a').to_string()[1..])).unwrap();
         assert!(secure(&menu, false).is_err());
+    }
+
+    #[test]
+    fn an_entry_without_its_kernel_and_a_second_one_of_an_id_are_taken_away() {
+        let entries = [
+            ("nixos-generation-1.conf", 'a'),
+            ("nixos-generation-2.conf", 'b'),
+            ("nixos-generation-2+0-1.conf", 'b'),
+            ("nixos-generation-3+0-1.conf", 'c'),
+        ];
+        let (root, menu) = robot(&entries, entries[0].0);
+        let third = root.path().join("boot/loader/entries").join(entries[3].0);
+        let text = fs::read_to_string(&third).unwrap();
+        fs::write(&third, text.replace("/kernel", "/collected")).unwrap();
+        // What the next boot is to start is left.
+        set(root.path(), "LoaderEntryOneShot", entries[1].0);
+        secure(&menu, true).unwrap();
+        let left = ["nixos-generation-1.conf", "nixos-generation-2+0-1.conf"];
+        assert_eq!(names(&menu)[..2], left);
+        assert!(!third.exists());
+        set(root.path(), "LoaderEntryOneShot", "");
+        secure(&menu, true).unwrap();
+        let left = [entries[0].0, entries[1].0, "surefoot.conf"];
+        assert_eq!(names(&menu), left);
     }
 
     #[test]

@@ -5,12 +5,16 @@
 //! It is written whole and flushed while the default's entry rests.
 
 use super::{
-    entry::{Entry, SPARE},
+    copies::{self, Copy},
+    entry::{Entry, Named, SPARE},
     menu::Menu,
 };
 use crate::robot;
 use anyhow::{Context as _, ensure};
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use surefoot_api::finding::{Finding, Subject};
 
 /// Its name, where the default is not a pattern that it has to match.
@@ -19,6 +23,10 @@ pub(super) const NAME: &str = "surefoot.conf";
 /// What is to be done to the spare entry.
 #[derive(Debug, Default)]
 pub(super) struct Renewal {
+    /// Copies of what it starts, to be made first.
+    pub(super) copies: Vec<Copy>,
+    /// What to write if they cannot be made: it starts what the default's entry does.
+    pub(super) without: Option<(PathBuf, String)>,
     /// Its file and content, unless it is as it has to be.
     pub(super) write: Option<(PathBuf, String)>,
     /// Those that it takes the place of.
@@ -28,20 +36,43 @@ pub(super) struct Renewal {
 /// What has to be done to have a spare entry. With `anew`, it has to start what starts by default
 /// now; without, it may start whatever it does.
 pub(super) fn renewal(menu: &Menu, entries: &[Entry], anew: bool) -> Renewal {
-    let Some((path, text)) = wanted(menu, entries) else {
+    let Some(Wanted { path, text, copies }) = wanted(menu, entries) else {
         return Renewal::default();
     };
+    let copies = if copies::room(&menu.boot, &copies).is_ok() {
+        copies
+    } else {
+        Vec::new()
+    };
+    let own = !copies.is_empty();
     // Under another name it is not what the loader takes next.
-    let good = |entry: &Entry| entry.path == path && is_good(menu, entry);
+    let good =
+        |entry: &Entry| entry.path == path && is_good(menu, entry) && (has_its_own(entry) || !own);
     if !anew && entries.iter().any(good) {
         return Renewal::default();
     }
-    let stale = entries
-        .iter()
-        .filter(|entry| entry.spare && entry.path != path);
+    let stale = (entries.iter())
+        .filter(|entry| entry.spare && entry.path != path)
+        .map(|entry| entry.path.clone());
+    let stale = stale.chain(copies::unused(&menu.boot, &copies)).collect();
+    let text_of = |copies: &[Copy]| {
+        let replaced = |text: String, copy: &Copy| {
+            let name = |path: &Path| {
+                let path = path.strip_prefix(&menu.boot).unwrap_or(path);
+                format!(" /{}\n", path.display())
+            };
+            text.replace(&name(&copy.source), &name(&copy.target))
+        };
+        copies.iter().fold(text.clone(), replaced)
+    };
+    let with = text_of(&copies);
     Renewal {
-        stale: stale.map(|entry| entry.path.clone()).collect(),
-        write: (robot::read(&path).as_ref() != Some(&text)).then_some((path, text)),
+        stale,
+        write: (robot::read(&path).as_ref() != Some(&with)).then(|| (path.clone(), with)),
+        without: own.then_some((path, text)),
+        copies: (copies.into_iter())
+            .filter(|copy| !copy.is_there())
+            .collect(),
     }
 }
 
@@ -73,6 +104,17 @@ pub(super) fn find(menu: &Menu) -> anyhow::Result<Entry> {
 pub(super) fn finding(menu: &Menu) -> Finding {
     let what = "spare entry";
     match find(menu) {
+        Ok(entry) if !has_its_own(&entry) => Finding::warn(
+            Subject::Loader,
+            what,
+            format!(
+                "{} starts the kernel and the initrd of the default's entry, which NixOS' installer may write \
+                 anew: {}",
+                entry.path.display(),
+                no_copies(menu)
+            ),
+            "a larger boot partition, or fewer generations",
+        ),
         Ok(entry) => Finding::ok(
             Subject::Loader,
             what,
@@ -93,12 +135,21 @@ pub(super) fn finding(menu: &Menu) -> Finding {
     }
 }
 
+/// Why the spare entry has no copies of its own.
+fn no_copies(menu: &Menu) -> String {
+    let room = menu.entries().and_then(|entries| {
+        let wanted = wanted(menu, &entries).context("the default's entry is lost")?;
+        copies::room(&menu.boot, &wanted.copies)
+    });
+    room.map_or_else(
+        |error| format!("{error:#}"),
+        |()| "copies are made at the next commit".to_owned(),
+    )
+}
+
 /// Whether an entry is a spare one with all that it starts.
 fn is_good(menu: &Menu, entry: &Entry) -> bool {
-    let there = |path: &String| {
-        fs::metadata(entry.partition().join(path.trim_start_matches('/')))
-            .is_ok_and(|m| m.len() > 0)
-    };
+    let there = |file: &Named| fs::metadata(entry.locate(file)).is_ok_and(|m| m.len() > 0);
     let system = entry.system.as_ref().map(ToString::to_string);
     entry.spare
         && entry.is_startable()
@@ -106,9 +157,50 @@ fn is_good(menu: &Menu, entry: &Entry) -> bool {
         && system.is_some_and(|path| menu.root.join(&path[1..]).exists())
 }
 
-/// The spare entry as it has to be: a copy of the default's, sorted right behind it. `None` if
-/// the default's own entry is lost, or cannot be told.
-fn wanted(menu: &Menu, entries: &[Entry]) -> Option<(PathBuf, String)> {
+/// Whether what an entry starts is its own, and no installer of NixOS touches it.
+fn has_its_own(entry: &Entry) -> bool {
+    let own = |file: &Named| {
+        file.path
+            .trim_start_matches('/')
+            .starts_with(copies::DIRECTORY)
+    };
+    entry.files.iter().all(own)
+}
+
+/// The spare entry as it has to be.
+struct Wanted {
+    path: PathBuf,
+    /// With what the default's entry starts.
+    text: String,
+    /// Of that.
+    copies: Vec<Copy>,
+}
+
+/// The copies that the spare entry of this one starts.
+fn copies_of(menu: &Menu, entry: &Entry) -> Vec<Copy> {
+    let system = entry.system.as_ref().map(ToString::to_string);
+    let part = |name: &str| Some(menu.root.join(system.as_ref()?.get(1..)?).join(name));
+    // What follows the first initrd is no part of the system.
+    let first = entry.files.iter().find(|file| file.key == "initrd");
+    let copy = |file: &Named| {
+        let source = entry.locate(file);
+        let original = match file.key.as_str() {
+            "linux" => part("kernel"),
+            "initrd" if first == Some(file) => part("initrd"),
+            _ => None,
+        };
+        Some(Copy {
+            target: menu.boot.join(copies::DIRECTORY).join(source.file_name()?),
+            original: original.filter(|original| original.exists()),
+            source,
+        })
+    };
+    entry.files.iter().filter_map(copy).collect()
+}
+
+/// The spare entry as it has to be: as the default's, sorted right behind it. `None` if the default's own
+/// entry is lost, or cannot be told.
+fn wanted(menu: &Menu, entries: &[Entry]) -> Option<Wanted> {
     let default = menu.chosen(entries)?;
     if default.spare {
         return None;
@@ -138,7 +230,17 @@ fn wanted(menu: &Menu, entries: &[Entry]) -> Option<(PathBuf, String)> {
     if let Some(key) = first {
         text.push_str(&format!("sort-key {}\n", before(key)));
     }
-    Some((default.partition().join("loader/entries").join(name), text))
+    // Elsewhere there are no kernels of NixOS.
+    let copies = if default.partition() == menu.boot {
+        copies_of(menu, default)
+    } else {
+        Vec::new()
+    };
+    Some(Wanted {
+        path: default.partition().join("loader/entries").join(name),
+        text,
+        copies,
+    })
 }
 
 /// A name that a pattern takes in, and that no builder of NixOS clears away (nixpkgs,
