@@ -10,6 +10,14 @@ let
   cfg = config.services.surefoot;
   units = import ./units.nix { inherit lib; };
 
+  # As jetpack-nixos decides it (modules/capsule-updates.nix); options that are not there mean no.
+  jetpack = config.hardware.nvidia-jetpack or { };
+  stagesFirmware =
+    (jetpack.enable or false)
+    && (jetpack.firmware.autoUpdate or false)
+    && (jetpack.som or "generic") != "generic"
+    && (jetpack.flashScriptOverrides.targetBoard or null) != null;
+
   written = (pkgs.formats.toml { }).generate "surefoot.toml" (
     lib.filterAttrsRecursive (_: value: value != null) cfg.settings
   );
