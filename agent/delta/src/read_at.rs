@@ -80,6 +80,26 @@ impl<R: ReadAt> Section<R> {
         let end = end.min(from.size());
         Self { from, at, end }
     }
+
+    /// Where the next byte lies.
+    pub(crate) const fn position(&self) -> u64 {
+        self.at
+    }
+}
+
+/// What is left of it, by random access.
+impl<R: ReadAt> ReadAt for Section<R> {
+    fn size(&self) -> u64 {
+        self.end.saturating_sub(self.at)
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let end = at.checked_add(buffer.len() as u64);
+        if end.is_none_or(|end| end > self.size()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.from.read_exact_at(buffer, self.at + at)
+    }
 }
 
 impl<R: ReadAt> Read for Section<R> {

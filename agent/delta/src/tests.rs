@@ -287,3 +287,94 @@ proptest! {
         prop_assert!(applied(cut, &base).is_err());
     }
 }
+
+/// The bytes of each function of [`program`].
+const FUNCTION: usize = 64;
+/// Where its code begins.
+const CODE: usize = 4096;
+
+/// A program of so many functions that call each other, point to each other and are listed in a table,
+/// with so many bytes put in between before the function in the middle.
+fn program(arm: bool, functions: usize, between: usize) -> Vec<u8> {
+    let place = |index: usize| {
+        let moved = if index >= functions / 2 { between } else { 0 };
+        CODE + index * FUNCTION + moved
+    };
+    let (code_end, address) = (place(functions).next_multiple_of(8), 0x40_0000_u64);
+    let size = code_end + functions * 8;
+    let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
+    let mut put = |at: usize, with: &[u8]| {
+        bytes.resize(bytes.len().max(at + with.len()), 0);
+        bytes[at..at + with.len()].copy_from_slice(with);
+    };
+    put(16, &[3, 0, if arm { 183 } else { 62 }, 0]);
+    put(32, &64_u64.to_le_bytes());
+    put(54, &[56, 0, 2, 0]);
+    for (index, (flags, from, to)) in [(5_u32, 0, code_end), (6, code_end, size)]
+        .into_iter()
+        .enumerate()
+    {
+        let header = 64 + index * 56;
+        put(header, &1_u32.to_le_bytes());
+        put(header + 4, &flags.to_le_bytes());
+        let (from, length) = (from as u64, (to - from) as u64);
+        for (field, value) in [from, address + from, 0, length, length]
+            .into_iter()
+            .enumerate()
+        {
+            put(header + 8 + field * 8, &value.to_le_bytes());
+        }
+    }
+    put(place(functions / 2) - between, &noise(77, between));
+    for index in 0..functions {
+        let at = place(index);
+        put(at, &noise(index as u64 + 1000, FUNCTION));
+        let target = |step: usize| place((index * 7919 + step) % functions) as i64;
+        let distance = |from: usize, to: i64| (to - from as i64) as i32;
+        if arm {
+            let call = 0x9400_0000 | (distance(at, target(1)) >> 2) as u32 & 0x03ff_ffff;
+            put(at, &call.to_le_bytes());
+            let pages = ((target(2) >> 12) - (at as i64 >> 12)) as u32;
+            let page = 0x9000_0005 | (pages & 3) << 29 | (pages >> 2 & 0x7_ffff) << 5;
+            put(at + 20, &page.to_le_bytes());
+            let rest = 0x9100_00a5 | (target(2) as u32 & 0xfff) << 10;
+            put(at + 24, &rest.to_le_bytes());
+        } else {
+            put(at + 8, &[0xe8]);
+            put(at + 9, &distance(at + 13, target(1)).to_le_bytes());
+            put(at + 30, &[0x48, 0x8d, 0x05]);
+            put(at + 33, &distance(at + 37, target(2)).to_le_bytes());
+        }
+        put(
+            code_end + index * 8,
+            &(address + target(3) as u64).to_le_bytes(),
+        );
+    }
+    bytes
+}
+
+#[test]
+fn what_only_moved_costs_nothing_on_either_machine() {
+    for arm in [false, true] {
+        let (old, new) = (program(arm, 3000, 0), program(arm, 3000, 5192));
+        let file = made(Codec::Predict, &old, &new);
+        assert_eq!(applied(&file, &old).unwrap(), new);
+        // What is new is noise.
+        assert!(file.len() < 5192 + 1500, "{arm}: {}", file.len());
+        let without = made(Codec::ZstdPatch, &old, &new).len();
+        assert!(without > 2 * file.len(), "{arm}: {without}");
+    }
+}
+
+#[test]
+fn what_an_earlier_version_made_comes_out_of_this_one_on_every_machine() {
+    // Made by the first version that had the codec. It must never be made anew: deltas like it lie on
+    // servers, and a robot's decoder may be younger or for another processor.
+    for (arm, file) in [
+        (false, &include_bytes!("../tests/x86-64.delta")[..]),
+        (true, include_bytes!("../tests/aarch64.delta")),
+    ] {
+        let out = applied(file, &program(arm, 600, 0)).unwrap();
+        assert!(out == program(arm, 600, 72));
+    }
+}

@@ -1,6 +1,7 @@
 //! The commands, each in a file of its own: its help, its arguments, and what it does.
 
 mod completions;
+mod delta;
 mod doctor;
 mod fetch;
 mod history;
@@ -34,6 +35,9 @@ pub(crate) enum Command {
     /// Make and keep a signed repository: a directory of static files.
     #[command(subcommand)]
     Repo(repo::RepoCommand),
+    /// Make and apply deltas between store paths, NARs and files.
+    #[command(subcommand)]
+    Delta(delta::DeltaCommand),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -61,6 +65,7 @@ pub(crate) fn run(
         Command::Fetch(args) => fetch::run(*args, output),
         Command::Publish(args) => publish::run(*args, output),
         Command::Repo(command) => repo::run(command, output),
+        Command::Delta(command) => delta::run(command, output),
         Command::Completions(args) => completions::run(&args, root()),
         Command::Man(args) => man::run(&args, root()),
     }

@@ -1,6 +1,7 @@
 //! The codecs, by name. A name stands for one format for ever: another format gets another name.
 
-pub(crate) mod zstd_patch;
+mod predict;
+mod zstd_patch;
 
 use crate::{
     container::{Checked, Header},
@@ -14,17 +15,20 @@ use crate::{
 pub enum Codec {
     /// Pieces of the new file, each compressed by zstd with parts of the base before it.
     ZstdPatch,
+    /// Regions of the base and what differs from them, with the references in programs predicted.
+    Predict,
 }
 
 impl Codec {
     /// All that this version knows, the first one first.
-    pub const ALL: [Self; 1] = [Self::ZstdPatch];
+    pub const ALL: [Self; 2] = [Self::ZstdPatch, Self::Predict];
 
     /// Its name in a delta and in a closure index.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ZstdPatch => "zstd-patch-1",
+            Self::Predict => "predict-1",
         }
     }
 
@@ -44,6 +48,7 @@ impl Codec {
     ) -> Result<()> {
         match self {
             Self::ZstdPatch => zstd_patch::decode(header, body, base, out),
+            Self::Predict => predict::decode(header, &body, base, out),
         }
     }
 
@@ -52,6 +57,7 @@ impl Codec {
     pub(crate) fn encode(self, base: &dyn ReadAt, new: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
         match self {
             Self::ZstdPatch => zstd_patch::make::encode(base, new),
+            Self::Predict => predict::make::encode(base, new),
         }
     }
 }

@@ -162,7 +162,7 @@ pub(crate) mod make {
     pub(crate) fn encode(base: &dyn ReadAt, new: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
         let (mut body, mut most) = (Vec::new(), memory(1, 0));
         let (mut prefix, mut piece) = (Vec::new(), Vec::new());
-        for part in parts(base, new, MAX_PIECE, MAX_PREFIX)? {
+        for part in parts(base, new, MAX_PIECE, MAX_PREFIX, &|_, _| Ok(false))? {
             let (size, at) = (part.new.end - part.new.start, part.new.start);
             piece.resize(size as usize, 0);
             new.read_exact_at(&mut piece, at).map_err(Error::New)?;

@@ -22,7 +22,7 @@ pub(crate) struct Contents {
 }
 
 /// The files of a NAR in their order, without the empty ones; or the whole as one file, if it is not
-/// a NAR.
+/// a NAR or has none.
 pub(crate) fn contents(of: &dyn ReadAt) -> io::Result<Vec<Contents>> {
     let mut reader = Reader {
         from: of,
@@ -32,7 +32,8 @@ pub(crate) fn contents(of: &dyn ReadAt) -> io::Result<Vec<Contents>> {
         files: Vec::new(),
     };
     let whole = reader.text()? == Some(MAGIC.to_vec()) && reader.node(&mut Vec::new(), 0)?;
-    Ok(if whole && reader.at == of.size() {
+    let whole = whole && reader.at == of.size() && !reader.files.is_empty();
+    Ok(if whole {
         reader.files
     } else if of.size() == 0 {
         Vec::new()

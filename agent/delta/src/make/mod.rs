@@ -2,10 +2,12 @@
 //! publisher decodes each delta before it offers it.
 
 mod contents;
+mod matches;
 mod pairs;
 mod parts;
 
-pub(crate) use parts::parts;
+pub(crate) use matches::matches;
+pub(crate) use parts::{Part, parts};
 
 use crate::{
     codec::Codec,

@@ -17,35 +17,104 @@ pub(crate) struct Part {
     pub(crate) new: Range<u64>,
     /// What of the base it may be made from, in order, without overlaps.
     pub(crate) old: Vec<Range<u64>>,
+    /// It is the contents of one file, and `old` is those of another.
+    pub(crate) is_pair: bool,
 }
 
+/// Whether the contents of a new file are to be compared with those of an old one, and nothing else.
+pub(crate) type IsPair<'a> = dyn Fn(&Range<u64>, &Range<u64>) -> Result<bool> + 'a;
+
 /// Cuts the new file into parts of at most `most` bytes, each with at most `most_old` of the base. Small
-/// files come together, with what NARs have between them; larger ones are cut.
+/// files come together, with what NARs have between them; larger ones are cut. The contents of those
+/// that `is_pair` says so of (of the new, and of the old one) are parts of their own, of any size.
 pub(crate) fn parts(
     base: &dyn ReadAt,
     new: &dyn ReadAt,
     most: u64,
     most_old: u64,
+    is_pair: &IsPair<'_>,
 ) -> Result<Vec<Part>> {
     let old_files = contents(base).map_err(Error::Base)?;
     let new_files = contents(new).map_err(Error::New)?;
-    // What fails here is one of the two; which, does not matter.
+    // A whole that is not a NAR, or has no files, is a file. What fails here is one of the two; which, does not matter.
     let pairs = pairs(base, &old_files, new, &new_files).map_err(Error::New)?;
     let old_spans = spans(&old_files, base.size());
-    let mut parts: Vec<Part> = Vec::new();
-    for (new, pair) in spans(&new_files, new.size()).into_iter().zip(pairs) {
-        let old = pair.map(|index| old_spans[index].clone());
-        if let Some(last) = parts.last_mut()
-            && new.end - last.new.start <= most
-            && let Some(both) = with(&last.old, old.clone(), most_old)
+    let mut parts = Parts {
+        parts: Vec::new(),
+        most,
+        most_old,
+    };
+    let new_spans = spans(&new_files, new.size());
+    for ((new, span), pair) in new_files.iter().zip(new_spans).zip(pairs) {
+        let Some(index) = pair else {
+            parts.add(span, None);
+            continue;
+        };
+        let (old, old_span) = (&old_files[index].at, &old_spans[index]);
+        if is_pair(&new.at, old)? {
+            parts.add(span.start..new.at.start, Some(old_span.start..old.start));
+            parts.parts.push(Part {
+                new: new.at.clone(),
+                old: vec![old.clone()],
+                is_pair: true,
+            });
+            parts.add(new.at.end..span.end, Some(old.end..old_span.end));
+        } else {
+            parts.add(span, Some(old_span.clone()));
+        }
+    }
+    Ok(parts.parts)
+}
+
+struct Parts {
+    parts: Vec<Part>,
+    most: u64,
+    most_old: u64,
+}
+
+impl Parts {
+    /// Adds what comes next: to the last part, if it fits in.
+    fn add(&mut self, new: Range<u64>, old: Option<Range<u64>>) {
+        let old = old.filter(|old| !old.is_empty());
+        if new.is_empty() {
+            return;
+        }
+        if let Some(last) = self.parts.last_mut()
+            && !last.is_pair
+            && new.end - last.new.start <= self.most
+            && let Some(both) = with(&last.old, old.clone(), self.most_old)
         {
             last.new.end = new.end;
             last.old = both;
         } else {
-            cut(&mut parts, &new, old, most, most_old);
+            self.cut(&new, old);
         }
     }
-    Ok(parts)
+
+    /// A file on its own, in as many parts as it takes: each with the part of the base that lies as far
+    /// from the beginning, and as much around it as there may be.
+    fn cut(&mut self, new: &Range<u64>, old: Option<Range<u64>>) {
+        let old = old.unwrap_or(0..0);
+        let (size, old_size) = (new.end - new.start, old.end - old.start);
+        let mut from = new.start;
+        while from < new.end {
+            let to = (from + self.most).min(new.end);
+            let room = self.most_old.min(old_size);
+            let middle = u128::from((from + to) / 2 - new.start) * u128::from(old_size);
+            let middle = (middle / u128::from(size)) as u64;
+            let begin = middle.saturating_sub(room / 2).min(old_size - room);
+            let range = old.start + begin..old.start + begin + room;
+            self.parts.push(Part {
+                new: from..to,
+                old: Some(range)
+                    .filter(|range| !range.is_empty())
+                    .into_iter()
+                    .collect(),
+                is_pair: false,
+            });
+            from = to;
+        }
+    }
 }
 
 /// The whole in spans, one for each file, with what stands before it; the last has all that follows.
@@ -58,11 +127,8 @@ fn spans(files: &[Contents], size: u64) -> Vec<Range<u64>> {
             std::mem::replace(&mut from, end)..end
         })
         .collect();
-    match spans.last_mut() {
-        Some(last) => last.end = size,
-        // A NAR without files is a file of its own.
-        None if size > 0 => spans.push(0..size),
-        None => {}
+    if let Some(last) = spans.last_mut() {
+        last.end = size;
     }
     spans
 }
@@ -83,30 +149,6 @@ fn with(old: &[Range<u64>], more: Option<Range<u64>>, most: u64) -> Option<Vec<R
     (sum <= most).then_some(merged)
 }
 
-/// A file on its own, in as many parts as it takes: each with the part of the base that lies as far from
-/// the beginning, and as much around it as there may be.
-fn cut(parts: &mut Vec<Part>, new: &Range<u64>, old: Option<Range<u64>>, most: u64, most_old: u64) {
-    let old = old.unwrap_or(0..0);
-    let (size, old_size) = (new.end - new.start, old.end - old.start);
-    let mut from = new.start;
-    while from < new.end {
-        let to = (from + most).min(new.end);
-        let room = most_old.min(old_size);
-        let middle = u128::from((from + to) / 2 - new.start) * u128::from(old_size);
-        let middle = (middle / u128::from(size)) as u64;
-        let begin = middle.saturating_sub(room / 2).min(old_size - room);
-        let range = old.start + begin..old.start + begin + room;
-        parts.push(Part {
-            new: from..to,
-            old: Some(range)
-                .filter(|range| !range.is_empty())
-                .into_iter()
-                .collect(),
-        });
-        from = to;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,10 +156,11 @@ mod tests {
     #[test]
     fn a_file_is_cut_where_it_is_too_large_and_the_base_moves_along() {
         let (base, new) = (vec![1; 1000], vec![1; 900]);
-        let found = parts(&base, &new, 300, 400).unwrap();
+        let found = parts(&base, &new, 300, 400, &|_, _| Ok(false)).unwrap();
         let part = |new, old| Part {
             new,
             old: vec![old],
+            is_pair: false,
         };
         assert_eq!(
             found,
@@ -127,13 +170,17 @@ mod tests {
                 part(600..900, 600..1000)
             ]
         );
-        assert_eq!(parts(&base, &Vec::new(), 300, 400).unwrap(), []);
-        let alone = parts(&Vec::new(), &new, 1000, 400).unwrap();
+        assert_eq!(
+            parts(&base, &Vec::new(), 300, 400, &|_, _| Ok(false)).unwrap(),
+            []
+        );
+        let alone = parts(&Vec::new(), &new, 1000, 400, &|_, _| Ok(false)).unwrap();
         assert_eq!(
             alone,
             [Part {
                 new: 0..900,
-                old: vec![]
+                old: vec![],
+                is_pair: false
             }]
         );
     }
