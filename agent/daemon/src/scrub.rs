@@ -116,9 +116,17 @@ pub(crate) async fn run(
             }
             continue;
         }
-        tokio::time::sleep(wait.min(interval)).await;
-        if inputs.has_changed().is_err() {
-            return;
+        let other = |inputs: &Option<Inputs>| {
+            let now = inputs.as_ref().map(|inputs| inputs.config.verify.interval);
+            now.is_some_and(|now| now != interval)
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(interval)) => {}
+            // Another configuration counts at once, and an agent that is gone has nothing read.
+            changed = inputs.wait_for(other) => match changed {
+                Ok(_) => continue,
+                Err(_) => return,
+            }
         }
         wait = match read_on(&mut inputs, &verified, &found).await {
             Ok(wait) => wait,
