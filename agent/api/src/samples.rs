@@ -66,8 +66,11 @@ pub fn status() -> StatusInfo {
             failures: vec![failure()],
             pending: vec![failure()],
             excused: vec![failure()],
+            started: vec!["sshd.service".into()],
         }),
         damaged: vec!["/nix/store/x is not what was put into the store".into()],
+        worse: Some("unit arm.service is dead".into()),
+        changed: Some("the profile names another system".into()),
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),
             system: path("2.5"),

@@ -240,6 +240,9 @@ pub struct Health {
     /// What failed before the trial, too: it does not count.
     #[serde(default)]
     pub excused: Vec<Failure>,
+    /// Units that somebody had stopped before the trial and that run now.
+    #[serde(default)]
+    pub started: Vec<String>,
 }
 
 impl Health {
@@ -257,6 +260,7 @@ impl From<&health::Report> for Health {
             failures: all(&report.failures),
             pending: all(&report.pending),
             excused: all(&report.excused),
+            started: report.started.clone(),
         }
     }
 }
@@ -475,12 +479,18 @@ pub struct StatusInfo {
     pub traffic: Option<Traffic>,
     /// What the agent waits for, and nothing comes of.
     pub stalls: Vec<Stall>,
-    /// What the last look at the health found, on trial.
+    /// What the last look at the health found, on trial or after a way back, compared with what was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// Paths of the store that are not what they should be, and what was found there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<String>,
+    /// What a way back left worse than it was, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worse: Option<String>,
+    /// What somebody else has the robot start at its next boot, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
     /// What was given up.
     pub blocked: Vec<BlockedRelease>,
     /// Who keeps the robot from switching.

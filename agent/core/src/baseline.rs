@@ -253,14 +253,16 @@ pub fn judge(look: Look, against: &Against, required: impl Fn(&str) -> bool) -> 
         }
     }
     report.runs = runs(&look.units);
+    if let Some(baseline) = &against.baseline {
+        report.started = started(baseline, &look.units);
+    }
     report.failures.extend(look.failures);
     report.pending.extend(look.pending);
     report
 }
 
 /// What of the units that had been stopped runs now.
-#[must_use]
-pub fn started(baseline: &Baseline, units: &[Unit]) -> Vec<String> {
+fn started(baseline: &Baseline, units: &[Unit]) -> Vec<String> {
     let runs = |name: &&String| {
         let mut units = units.iter();
         units.any(|unit| unit.name == **name && unit.activity == Activity::Active)

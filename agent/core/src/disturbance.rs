@@ -41,6 +41,8 @@ pub enum What {
     Adopt,
     /// It was rebooted to go back.
     WayBack,
+    /// It was rebooted once more, since the way back had left it worse than it was.
+    Worse,
 }
 
 /// Once.

@@ -9,6 +9,7 @@ use crate::{
     baseline::Baseline,
     disturbance::Disturbances,
     foreign::{self, Foreign},
+    health::Failure,
     hold::Hold,
     machine::state::{Cause, Evidence, Generation, State},
     release::{Name, Target},
@@ -64,14 +65,17 @@ pub struct Journal {
     /// The robot as it was before the present trial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Baseline>,
+    /// What the way back from the last trial left, until the robot is known to be as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aftermath: Option<Aftermath>,
     /// Trials that ended with nothing but a doubt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Attempts>,
     /// How often the robot was disturbed by what was begun with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbances: Option<Disturbances>,
-    /// A system that failed and that the profile still names, since the way back could not put the
-    /// boot entries in order. That is tried again.
+    /// A system that failed. Should profile or boot loader still name it, since the way back could not put
+    /// the boot entries in order, or somebody wrote them meanwhile, the next look puts that right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_in_profile: Option<StorePath>,
     /// Who says that nothing may be switched.
@@ -125,6 +129,24 @@ impl Loss {
             seen: Vec::new(),
         }
     }
+}
+
+/// What a way back left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Aftermath {
+    /// The system that the robot went back to.
+    pub system: StorePath,
+    /// The system that it left.
+    pub failed: StorePath,
+    /// The robot as it was before the trial.
+    pub baseline: Baseline,
+    /// What is worse than that; empty while nobody knows of anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worse: Vec<Failure>,
+    /// Whether it was rebooted for that.
+    #[serde(default)]
+    pub rebooted: bool,
 }
 
 /// A release that is not tried again until something about it changes.
@@ -199,6 +221,10 @@ pub enum What {
     Restored,
     /// The robot was rebooted to get back.
     Rebooted,
+    /// After a way back the robot is worse than it was before the trial.
+    Worse,
+    /// A trial or a way back started what somebody had stopped.
+    Started,
 }
 
 impl Default for Journal {
@@ -211,6 +237,7 @@ impl Default for Journal {
             blocked: Vec::new(),
             suspect: None,
             baseline: None,
+            aftermath: None,
             attempts: None,
             disturbances: None,
             left_in_profile: None,

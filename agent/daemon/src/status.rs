@@ -154,6 +154,8 @@ pub(crate) fn of(
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         traffic: traffic(machine, policy, now),
         health: machine.health().map(Into::into),
+        worse: worse(journal),
+        changed: machine.changed().map(ToOwned::to_owned),
         blocked: (journal.blocked.iter())
             .map(|blocked| BlockedRelease {
                 log_file: logs::of(&config.state_dir, &blocked.system)
@@ -191,6 +193,27 @@ pub(crate) fn of(
             .drift()
             .map(|system| format!("{system} runs, and it was not the agent that switched to it")),
     }
+}
+
+/// What a way back left worse than it was.
+fn worse(journal: &Journal) -> Option<String> {
+    let aftermath = journal.aftermath.as_ref()?;
+    let found = aftermath.worse.iter();
+    let found: Vec<String> = found
+        .map(|failure| format!("{}: {}", failure.check, failure.message))
+        .collect();
+    (!found.is_empty()).then(|| {
+        format!(
+            "the way back from {} left the robot worse than it was before that trial{}: {}",
+            aftermath.failed,
+            if aftermath.rebooted {
+                ", and a reboot did not help"
+            } else {
+                ""
+            },
+            found.join("; ")
+        )
+    })
 }
 
 /// What fetches have moved within a day.

@@ -346,7 +346,10 @@ impl Tools {
             tracing::warn!("{error:#}");
         }
         match world::look(SwitchUnit::Gone).await {
-            Ok(world) => self.say(Event::Observed(world)),
+            Ok(mut world) => {
+                world.default = boot::default(&boot::Settings::new(&self.config));
+                self.say(Event::Observed(world));
+            }
             Err(error) => tracing::warn!("{error:#}"),
         }
         let event = match self.repository.poll().await {

@@ -74,6 +74,9 @@ impl Robot {
             self.not_written(&event);
             return;
         };
+        // It is written, whatever strikes now.
+        self.witness
+            .reads(machine.journal(), decided.machine.journal());
         if self.struck() {
             return;
         }
@@ -86,8 +89,6 @@ impl Robot {
             written: written.as_ref(),
         };
         self.check_change(&change);
-        self.witness
-            .reads(machine.journal(), decided.machine.journal());
         let before = machine.journal().state.name();
         let after = decided.machine.journal().state.name();
         if before != after {

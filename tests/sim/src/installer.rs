@@ -10,13 +10,15 @@ use surefoot_core::{
 };
 
 impl Robot {
+    /// Whether the switch of an order has not begun yet.
+    pub(crate) fn is_new(&self, order: &Order) -> bool {
+        let unit = self.unit.as_ref();
+        unit.is_none_or(|(unit, _)| *unit != order.unit)
+    }
+
     /// Begins the switch of an order, or finds the one that was begun before.
     pub(crate) fn switch(&mut self, order: Order) {
-        if self
-            .unit
-            .as_ref()
-            .is_none_or(|(unit, _)| *unit != order.unit)
-        {
+        if self.is_new(&order) {
             self.unit = Some((order.unit.clone(), SwitchUnit::Running));
             self.pending.push_back(Pending::Switch(order));
         } else if let Some((unit, SwitchUnit::Ended { outcome, log })) = self.unit.clone() {
@@ -57,6 +59,7 @@ impl Robot {
         if !live {
             // Nothing is activated.
         } else if outcome.activated() || matches!(outcome, Outcome::ActivationFailed) {
+            self.activated(&order);
             self.current = order.system.clone();
             self.leftovers = false;
         }
@@ -119,6 +122,8 @@ impl Robot {
         });
         let goes = self.outcomes.get(&system).is_none_or(Outcome::activated);
         if goes && self.store.contains(&system) {
+            self.hurt = self.hurts.contains(&self.current);
+            self.spent = false;
             self.current = system;
         } else {
             self.power_cut();
@@ -153,6 +158,8 @@ impl Robot {
         if matches!(action, Action::Test | Action::Switch) {
             self.current = system;
             self.leftovers = false;
+            self.hurt = false;
+            self.spent = false;
         }
         true
     }

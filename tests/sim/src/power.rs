@@ -125,6 +125,8 @@ impl Robot {
 
     fn come_up(&mut self, system: surefoot_core::StorePath) {
         self.boots += 1;
+        self.hurt = false;
+        self.spent = false;
         self.now = Instant(1_000);
         self.current = system.clone();
         let guard = self

@@ -177,8 +177,14 @@ pub const ALL: &[Property] = &[
     Property {
         name: "judged-by-what-was-before",
         promise: "No release is blocked for units alone that did no better before its trial; and none is \
-                  confirmed on which a unit does worse.",
+                  confirmed on which a unit does worse, be it only after its commit.",
         check: Check::Change(judged_by_what_was_before),
+    },
+    Property {
+        name: "worse-is-said",
+        promise: "What a way back left worse than it was is put right by a reboot, or said; the agent \
+                  reboots for that once after a way back, when nobody minds.",
+        check: Check::Rest(worse_is_said),
     },
     Property {
         name: "rollback-is-done",
@@ -372,6 +378,10 @@ fn written_before_done(robot: &Robot, effect: &Effect) -> Verdict {
             State::Trial(trial) => trial.phase == Phase::Booting,
             State::Committing(committing) => committing.reboot,
             State::Reverting(_) => true,
+            State::Idle => {
+                let aftermath = robot.journal.aftermath.as_ref();
+                aftermath.is_some_and(|aftermath| aftermath.rebooted)
+            }
             _ => false,
         },
         _ => true,
@@ -447,7 +457,11 @@ fn nothing_done_against_a_no(robot: &Robot, effect: &Effect) -> Verdict {
             must(robot.journal.holds.is_empty(), || {
                 "it reboots against a hold".into()
             })?;
-            free(robot, robot.now, robot.journal.state.name() == "trial")
+            let state = robot.journal.state.name();
+            if state == "idle" {
+                open(Stage::Reboot)?;
+            }
+            free(robot, robot.now, matches!(state, "trial" | "idle"))
         }
         _ => Ok(()),
     }
@@ -550,6 +564,8 @@ pub(crate) fn puts_back(order: &Order, commit: &Committing) -> bool {
 
 fn disturbances_are_bounded(robot: &Robot, effect: &Effect) -> Verdict {
     let begins = match (effect, robot.state()) {
+        // It has begun, and is waited for again.
+        (Effect::Switch(order), _) if !robot.is_new(order) => false,
         (Effect::Switch(order), State::Trial(trial)) => {
             trial.mode == Mode::Live && order.action == Action::Test
         }
@@ -590,6 +606,19 @@ fn only_its_own_fault_blocks(_: &Robot, change: &Change<'_>) -> Verdict {
 
 fn judged_by_what_was_before(robot: &Robot, change: &Change<'_>) -> Verdict {
     let (before, after) = (change.before, change.after());
+    if let State::Committing(committing) = &before.state
+        && committing.origin == Origin::Trial
+        && committing.order.action == Action::Switch
+        && after.state == State::Idle
+        && !robot.witness.meddled
+    {
+        must(!robot.is_worse_since_its_commit(), || {
+            format!(
+                "{} is confirmed, and its commit made it worse",
+                committing.goal.system
+            )
+        })?;
+    }
     let State::Trial(Trial {
         target: Some(_),
         system,
@@ -602,7 +631,7 @@ fn judged_by_what_was_before(robot: &Robot, change: &Change<'_>) -> Verdict {
     if robot.witness.meddled {
         return Ok(());
     }
-    let worse = robot.is_worse(system, previous);
+    let worse = robot.is_worse(system);
     must(
         !worse || !matches!(after.state, State::Committing(_)),
         || format!("{system} is committed, and a unit does worse than on {previous}"),
@@ -616,6 +645,14 @@ fn judged_by_what_was_before(robot: &Robot, change: &Change<'_>) -> Verdict {
         && units.all(|check| check.ends_with(units::JOB) || check.ends_with(units::SERVICE));
     must(worse || !alone, || {
         format!("{system} is left for what was no better on {previous}")
+    })
+}
+
+fn worse_is_said(robot: &Robot) -> Verdict {
+    let said = robot.journal.aftermath.as_ref();
+    let said = said.is_some_and(|aftermath| !aftermath.worse.is_empty());
+    must(!robot.has_lost_its_service() || said, || {
+        "a service does not run that ran before the last trial, and nobody is told".into()
     })
 }
 

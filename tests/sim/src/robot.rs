@@ -60,6 +60,7 @@ pub fn policy() -> Policy {
         boot_deadline: Duration::from_secs(600),
         trial_attempts: 3,
         disturbances: 3,
+        reboot_if_worse: true,
         commit_attempts: 3,
         revert_attempts: 3,
         retry_delay: Duration::from_secs(10),
@@ -157,6 +158,15 @@ pub struct Robot {
     pub broken: BTreeSet<StorePath>,
     /// Systems on which a service has ended that the default target pulls in.
     pub idle: BTreeSet<StorePath>,
+    /// Systems that leave something behind, for which a service of the system before does not run again
+    /// until a boot.
+    pub hurts: BTreeSet<StorePath>,
+    /// Whether one did.
+    pub hurt: bool,
+    /// Systems on which a job fails once they are activated a second time, as a commit does.
+    pub fails_again: BTreeSet<StorePath>,
+    /// Whether it does.
+    pub spent: bool,
     /// Systems that never finish starting.
     pub slow: BTreeSet<StorePath>,
     /// Systems without a network.
@@ -233,6 +243,10 @@ impl Robot {
             sick: BTreeSet::new(),
             broken: BTreeSet::new(),
             idle: BTreeSet::new(),
+            hurts: BTreeSet::new(),
+            hurt: false,
+            fails_again: BTreeSet::new(),
+            spent: false,
             slow: BTreeSet::new(),
             offline: BTreeSet::new(),
             outage: false,

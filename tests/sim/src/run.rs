@@ -185,6 +185,12 @@ impl Run {
         if chance.happens(1, 8) {
             robot.idle.insert(made.clone());
         }
+        if chance.happens(1, 8) {
+            robot.hurts.insert(made.clone());
+        }
+        if chance.happens(1, 8) {
+            robot.fails_again.insert(made.clone());
+        }
         if !first && chance.happens(1, 12) {
             robot.slow.insert(made.clone());
         }

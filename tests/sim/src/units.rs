@@ -1,10 +1,12 @@
 //! The units of the running system, and what a look at them finds.
 
-use crate::robot::Robot;
+use crate::{robot::Robot, witness::Before};
 use surefoot_core::{
     StorePath,
     baseline::{Activity, Baseline, Look, Unit},
+    health::{Check, Failure},
     machine::Event,
+    switch::{Order, Purpose},
 };
 
 /// A timer's job, which fails on some systems.
@@ -14,10 +16,21 @@ pub(crate) const JOB: &str = "backup.service";
 pub(crate) const SERVICE: &str = "gripper.service";
 
 impl Robot {
-    /// Whether a system does worse than another one.
-    pub(crate) fn is_worse(&self, system: &StorePath, than: &StorePath) -> bool {
-        let worse = |have: fn(&Self, &StorePath) -> bool| have(self, system) && !have(self, than);
-        worse(Self::job_fails) || worse(Self::service_ends)
+    /// Whether a system does worse than what ran when the robot was looked at last before a trial.
+    pub(crate) fn is_worse(&self, system: &StorePath) -> bool {
+        let before = self.witness.before;
+        (self.job_fails(system) && !before.job_failed)
+            || (self.service_ends(system) && !before.service_ended)
+    }
+
+    /// Whether a job fails since the commit's switch, which did not before the trial.
+    pub(crate) const fn is_worse_since_its_commit(&self) -> bool {
+        self.spent && !self.witness.before.job_failed
+    }
+
+    /// Whether a service does not run that this system has run before.
+    pub(crate) fn has_lost_its_service(&self) -> bool {
+        self.hurt && !self.service_ends(&self.current)
     }
 
     fn job_fails(&self, system: &StorePath) -> bool {
@@ -28,8 +41,19 @@ impl Robot {
         self.idle.contains(system)
     }
 
+    /// A switch has activated a system: what it does to the units.
+    pub(crate) fn activated(&mut self, order: &Order) {
+        let is = |purpose: Purpose| order.unit.starts_with(purpose.prefix());
+        self.spent = is(Purpose::Commit) && self.fails_again.contains(&order.system);
+        self.hurt = is(Purpose::Revert) && self.hurts.contains(&self.current);
+    }
+
     /// The robot as it is before a trial.
-    pub(crate) fn look_before(&self) -> Event {
+    pub(crate) fn look_before(&mut self) -> Event {
+        self.witness.before = Before {
+            job_failed: self.spent || self.job_fails(&self.current),
+            service_ended: self.hurt || self.service_ends(&self.current),
+        };
         Event::Looked(Baseline::of(&self.look_at_units(), self.policy.soak))
     }
 
@@ -43,12 +67,12 @@ impl Robot {
             began: true,
             ..Unit::default()
         };
-        let job = if self.job_fails(&self.current) {
+        let job = if self.spent || self.job_fails(&self.current) {
             Activity::Failed
         } else {
             Activity::Active
         };
-        let service = if self.service_ends(&self.current) {
+        let service = if self.hurt || self.service_ends(&self.current) {
             Activity::Inactive
         } else {
             Activity::Active
@@ -57,9 +81,16 @@ impl Robot {
             needs: vec![JOB.into(), SERVICE.into()],
             ..unit("default.target", Activity::Active)
         };
+        let sick = self.sick.contains(&self.current);
+        let failures = sick.then(|| Failure {
+            check: Check::Unit("arm.service".into()),
+            message: "failed".into(),
+            journal: vec!["no arm found".into()],
+        });
         Look {
             units: vec![goal, unit(JOB, job), unit(SERVICE, service)],
-            ..Look::default()
+            failures: failures.into_iter().collect(),
+            pending: Vec::new(),
         }
     }
 }

@@ -42,6 +42,13 @@ struct Said {
     by: Option<Holder>,
 }
 
+/// What did not do well at a moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Before {
+    pub(crate) job_failed: bool,
+    pub(crate) service_ended: bool,
+}
+
 /// A rollback that was granted.
 #[derive(Debug, Clone)]
 pub(crate) struct Rollback {
@@ -65,6 +72,8 @@ pub struct Witness {
     /// Whether somebody else switched since the present trial began: what was before it is not what the
     /// agent looked at.
     pub(crate) meddled: bool,
+    /// What did not do well when the robot was looked at last before a trial.
+    pub(crate) before: Before,
     /// Releases that failed here.
     pub(crate) failed: BTreeSet<Brought>,
     /// Trials of each release, undisturbed.

@@ -76,6 +76,121 @@ fn what_failed_before_is_not_held_against_a_release_and_what_fails_only_now_is()
     assert_eq!(*robot.confirmed(), system('d'), "what ran does not run now");
 }
 
+/// Times that the robot was rebooted for what a way back left.
+fn reboots(robot: &Robot) -> usize {
+    let history = robot.journal.history.iter();
+    history.filter(|r| r.what == What::Rebooted).count()
+}
+
+#[test]
+fn a_way_back_that_leaves_the_robot_worse_is_told_and_answered_by_one_reboot() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.hurts.insert(system('b'));
+    robot.closed.insert(Stage::Reboot);
+    update_to(&mut robot, 'b');
+    let is_worse = |robot: &Robot| {
+        let aftermath = robot.journal.aftermath.as_ref();
+        aftermath.is_some_and(|aftermath| !aftermath.worse.is_empty())
+    };
+    robot.settle_until(is_worse);
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!(last(&robot), What::Worse);
+    robot.pass(Duration::from_secs(600));
+    robot.settle();
+    assert_eq!((robot.boots, reboots(&robot)), (1, 0), "a gate is closed");
+
+    robot.closed.clear();
+    robot.settle_until(|robot| robot.boots == 2);
+    robot.settle_until(|robot| robot.journal.aftermath.is_none());
+    assert_eq!(reboots(&robot), 1);
+
+    // What a reboot does not help stays told, and nothing is rebooted again.
+    robot.sick.insert(system('c'));
+    robot.hurts.insert(system('c'));
+    update_to(&mut robot, 'c');
+    robot.idle.insert(system('a'));
+    robot.settle_until(|robot| robot.boots == 3 && is_worse(robot));
+    for _ in 0..5 {
+        robot.pass(Duration::from_secs(86_400));
+        robot.settle();
+    }
+    assert_eq!((robot.boots, reboots(&robot)), (3, 2));
+    assert!(is_worse(&robot));
+    // It came right by itself.
+    robot.idle.clear();
+    robot.settle_until(|robot| robot.journal.aftermath.is_none());
+}
+
+#[test]
+fn a_robot_that_came_back_worse_is_only_told_of_where_nobody_wants_a_reboot() {
+    let mut robot = robot();
+    robot.policy.reboot_if_worse = false;
+    robot.sick.insert(system('b'));
+    robot.hurts.insert(system('b'));
+    update_to(&mut robot, 'b');
+    robot.settle_until(|robot| last(robot) == What::Worse);
+    robot.pass(Duration::from_secs(86_400));
+    robot.settle();
+    assert_eq!(robot.boots, 1);
+    // The next release may be the remedy.
+    update_to(&mut robot, 'c');
+    robot.settle_until(|robot| *robot.confirmed() == system('c'));
+    assert_eq!(robot.journal.aftermath, None);
+}
+
+#[test]
+fn what_only_the_switch_of_the_commit_breaks_goes_back() {
+    let mut robot = robot();
+    robot.fails_again.insert(system('b'));
+    update_to(&mut robot, 'b');
+    robot.settle_until(|robot| robot.journal.blocked(&release('b')).is_some());
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert_eq!([&robot.profile, &robot.default], [&system('a'); 2]);
+    let evidence = &robot.journal.blocked[0].evidence;
+    assert_eq!(evidence.cause, Cause::Unhealthy);
+    assert!(
+        evidence
+            .message
+            .contains("not after the switch of its commit: unit backup.service"),
+        "{}",
+        evidence.message
+    );
+    // The repository need not be reached for that.
+    robot.published = Some(release('c'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    robot.outage = true;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('c'));
+}
+
+#[test]
+fn a_way_back_ends_on_the_confirmed_system_whatever_somebody_installed_meanwhile() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.current == system('b') && !robot.is_awaited());
+    assert!(robot.meddle(Action::Boot, system('b')));
+    robot.settle_until(|robot| robot.journal.blocked(&release('b')).is_some());
+    robot.settle_until(|robot| robot.profile == system('a') && robot.default == system('a'));
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+
+    // What is meant for the next boot is told, and left alone.
+    assert!(robot.meddle(Action::Boot, system('x')));
+    let changed = |robot: &Robot| {
+        let machine = robot.machine.as_ref();
+        machine.and_then(|machine| machine.changed().map(ToOwned::to_owned))
+    };
+    robot.settle_until(|robot| changed(robot).is_some());
+    let said = changed(&robot).unwrap();
+    assert!(said.contains(&system('x').to_string()), "{said}");
+    assert_eq!(robot.default, system('x'));
+}
+
 #[test]
 fn a_rollback_finds_what_was_named_at_the_moment_of_the_decision() {
     let mut robot = robot();

@@ -116,6 +116,9 @@ pub(crate) fn health(health: &Health, style: Style) -> String {
             .map(|w| style.busy(w))
             .collect(),
         excused.iter().map(|w| style.faint(w)).collect(),
+        (health.started.iter())
+            .map(|unit| style.busy(&format!("{} runs, and had been stopped", sanitize(unit))))
+            .collect(),
     ];
     let words = words.concat();
     if words.is_empty() {

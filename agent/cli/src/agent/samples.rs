@@ -113,7 +113,10 @@ pub(crate) fn busy() -> StatusInfo {
                 message: "failed 900 s ago (exit-code)".into(),
                 journal: Vec::new(),
             }],
+            started: vec!["sshd.service".into()],
         }),
+        worse: Some("unit arm.service: ran before the trial and does not run now".into()),
+        changed: Some("the profile names nixos-by-hand".into()),
         blocked: vec![blocked("2.5")],
         holds: vec![
             HoldInfo {

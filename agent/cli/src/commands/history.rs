@@ -48,7 +48,7 @@ fn describe_entry(entry: &HistoryEntry, style: Style) -> String {
     let word = format!("{:<11}", what_word(&entry.what));
     let word = match entry.what.known() {
         Some(What::Confirmed | What::Adopted) => style.good(&word),
-        Some(What::Reverted | What::Refused | What::Rebooted) => style.bad(&word),
+        Some(What::Reverted | What::Refused | What::Rebooted | What::Worse) => style.bad(&word),
         _ => style.busy(&word),
     };
     let name = match &entry.release {
@@ -78,6 +78,8 @@ fn what_word(what: &Word<What>) -> String {
         Word::Known(What::RolledBack) => "rolled back",
         Word::Known(What::Restored) => "restored",
         Word::Known(What::Rebooted) => "rebooted",
+        Word::Known(What::Worse) => "worse",
+        Word::Known(What::Started) => "started",
     };
     known.to_owned()
 }

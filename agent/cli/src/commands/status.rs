@@ -72,6 +72,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(health) = &status.health {
         row("Health", describe::health(health, style));
     }
+    if let Some(worse) = &status.worse {
+        row("Worse", style.bad(&sanitize(worse)));
+    }
     if let Some(target) = &status.target {
         row("Target", system(target, style));
     }
@@ -112,6 +115,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     }
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&sanitize(drift)));
+    }
+    if let Some(changed) = &status.changed {
+        row("Changed", style.busy(&sanitize(changed)));
     }
     if let Some(why) = &status.configuration {
         let text = format!("what is on the disk is not in force: {}", sanitize(why));

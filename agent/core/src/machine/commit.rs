@@ -4,16 +4,19 @@ use super::{
     decision::{Decision, Due},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
+    soak::{Proof, Soak},
 };
 use crate::{
     RollbackTo, StorePath,
     disturbance::What as Disturbed,
-    health::Failure,
+    events::Kind,
+    health::{Failure, Report},
     journal::What,
     machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
     release::Target,
     switch::{Action, Outcome, Purpose},
 };
+use std::time::Duration;
 
 /// How long the reason of a way back may grow by people who ask for it again, bytes.
 const MAX_ASKED: usize = 2_000;
@@ -26,8 +29,20 @@ pub(super) fn add_words(why: &mut String, asked: &str) {
 }
 
 impl Decision<'_> {
-    pub(super) fn tick_committing(&mut self, reboot: bool, due: Due) {
-        if due.retry && reboot && self.memory.rebooting {
+    pub(super) fn tick_committing(&mut self, committing: &Committing, due: Due) {
+        let now = self.cx.now;
+        if self.memory.soak.until.is_some_and(|until| until <= now) {
+            let soak = std::mem::take(&mut self.memory.soak);
+            if soak.found_something() {
+                let evidence = soak.late(now, Duration::ZERO);
+                self.leave_unhealthy(committing.clone(), evidence);
+            } else {
+                // It was healthy for the whole soak, and nothing speaks against it.
+                self.finish_commit(committing.clone());
+            }
+        } else if self.memory.soak.next().is_some_and(|at| at <= now) {
+            self.probe_system(committing.goal.system.clone());
+        } else if due.retry && committing.reboot && self.memory.rebooting {
             self.reboot_into_commit();
         } else if due.retry {
             self.retry_commit();
@@ -57,6 +72,9 @@ impl Decision<'_> {
         }
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::Disarm(Guards::ALL));
+        if !matches!(origin, Origin::Restore { .. }) {
+            self.drop_aftermath();
+        }
         let rollback = matches!(origin, Origin::Rollback { .. });
         let order = self.order(Purpose::Commit, goal.system.clone(), action, rollback);
         self.effects.push(Effect::Switch(order.clone()));
@@ -122,11 +140,59 @@ impl Decision<'_> {
     ) {
         if outcome.activated() && committing.reboot {
             self.reboot_into_commit();
+        } else if outcome.activated() && self.is_looked_at_again(&committing) {
+            self.memory.soak = Soak::default();
+            self.memory.soak.until = Some(self.cx.now + self.cx.policy.health_deadline);
+            self.probe_system(committing.goal.system);
         } else if outcome.activated() {
             self.finish_commit(committing);
         } else {
             self.commit_failed(committing, outcome, log, failures);
         }
+    }
+
+    /// Whether the switch of this commit started services of the release once more, and there is something
+    /// to compare them with and to go back to.
+    fn is_looked_at_again(&self, committing: &Committing) -> bool {
+        committing.origin == Origin::Trial
+            && committing.order.action == Action::Switch
+            && self.journal.baseline.is_some()
+            && self.is_confirmed(&committing.previous)
+    }
+
+    /// A look at what the commit's switch left. Not at the network: that was judged in the trial.
+    pub(super) fn on_probed_commit(&mut self, committing: Committing, report: Report) {
+        let report = report.without_network();
+        if !report.healthy() {
+            self.happened(Kind::Unhealthy {
+                report: report.clone(),
+            });
+        }
+        let Some(looked) = self.memory.soak.take(&report) else {
+            return;
+        };
+        let (now, policy) = (self.cx.now, self.cx.policy);
+        let soak = &mut self.memory.soak;
+        match soak.judge((looked, &report), now, Duration::ZERO, policy) {
+            Proof::None => {}
+            Proof::Healthy => self.finish_commit(committing),
+            Proof::Unhealthy(evidence) => self.leave_unhealthy(committing, evidence),
+        }
+    }
+
+    /// It was healthy in the trial, and the switch that commits it has made it worse.
+    fn leave_unhealthy(&mut self, committing: Committing, evidence: Evidence) {
+        let message = format!(
+            "healthy in its trial, and not after the switch of its commit: {}",
+            evidence.message
+        );
+        self.leave_commit(
+            committing,
+            Evidence {
+                message,
+                ..evidence
+            },
+        );
     }
 
     /// What becomes of a commit that was not done. A system that proved healthy is not left because the

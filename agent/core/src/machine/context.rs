@@ -56,6 +56,8 @@ pub struct Policy {
     pub trial_attempts: u32,
     /// Times that the robot may be disturbed within a day by what is tried again, 1 or more.
     pub disturbances: usize,
+    /// Whether a robot that a way back left worse than it was is rebooted, once.
+    pub reboot_if_worse: bool,
     /// Tries of a commit, 1 or more.
     pub commit_attempts: u32,
     /// Tries of a revert before a reboot, 1 or more.

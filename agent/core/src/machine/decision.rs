@@ -48,6 +48,10 @@ impl Decision<'_> {
     /// Goes to another state, or begins the same one anew. No problem of the one before goes along,
     /// except into rest.
     pub(super) fn go(&mut self, state: State) {
+        if state == State::Idle && self.journal.state.may_have_changed_what_ran() {
+            self.begin_aftermath();
+            self.leave_nothing_behind();
+        }
         self.memory.enter(&state);
         if matches!(state, State::Idle | State::Fetching(_) | State::Ready(_)) {
             self.journal.baseline = None;

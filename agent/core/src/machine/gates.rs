@@ -36,6 +36,7 @@ impl Decision<'_> {
             Stage::Check => self.memory.polling,
             Stage::Download => matches!(self.journal.state, State::Fetching(_)),
             Stage::Activate if self.memory.withdrawn.is_some() => self.commit_waits(),
+            Stage::Reboot if self.wants_to_reboot_back() => true,
             Stage::Activate | Stage::Reboot => self.journal.state.waits_for() == Some(stage),
         };
         if !waits {
@@ -87,6 +88,12 @@ impl Decision<'_> {
                 let target = target.clone();
                 match inspected {
                     Some(inspected) => self.begin_trial(target, inspected),
+                    None if self.comes_back() => {
+                        self.report(format!(
+                            "release {} waits until it is known how the robot came back from the last trial",
+                            target.release
+                        ));
+                    }
                     None if self.asks_repository_first() => {}
                     None => self.effects.push(Effect::Inspect(target)),
                 }
@@ -97,6 +104,8 @@ impl Decision<'_> {
                     self.leave_withdrawn();
                 }
             }
+            (Stage::Reboot, State::Idle) if open => self.reboot_back(),
+            (Stage::Reboot, State::Idle) => self.memory.reboot_back = Some(again),
             (Stage::Reboot, _) if open => match looked {
                 Some(looked) => self.aim_boot(looked),
                 None if self.asks_repository_first() => {}

@@ -1,10 +1,10 @@
 //! What a restart may forget.
 
+use super::soak::Soak;
 use crate::{
     StorePath,
     baseline::Baseline,
     gate::{Closed, Stage},
-    health::{Failure, Report, Runs},
     lease::Leases,
     machine::state::State,
     retry::Patience,
@@ -46,10 +46,16 @@ pub(super) struct Memory {
     pub(super) retry: Option<Instant>,
     /// What waits for its retry is a reboot into a system that the boot loader starts already.
     pub(super) rebooting: bool,
-    /// The proof of the present trial.
+    /// The proof of the present trial, or of its commit.
     pub(super) soak: Soak,
+    /// How the robot came back from the last trial; it goes on while something else is fetched.
+    pub(super) aftermath: Soak,
+    /// When it is asked again whether the robot may be rebooted since it came back worse.
+    pub(super) reboot_back: Option<Instant>,
     /// The system that runs although it is not the confirmed one, if the agent did not do that.
     pub(super) drift: Option<StorePath>,
+    /// What somebody else has the robot start at its next boot, in words.
+    pub(super) changed: Option<String>,
     /// What runs in a state that is not known, while somebody minds going back.
     pub(super) stray: Option<Stray>,
     /// What is wrong with the present state, or with what came to rest last. It ends when something
@@ -87,72 +93,16 @@ pub(super) struct Stray {
     pub(super) booted: bool,
 }
 
-/// How long a trial has been healthy.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Soak {
-    /// When the first look had ended of those that were healthy without a break.
-    pub(super) healthy_since: Option<Instant>,
-    /// Unhealthy looks in a row.
-    pub(super) failures: u32,
-    /// The last look.
-    pub(super) last: Option<Report>,
-    /// The last one that found something, and when.
-    pub(super) unhealthy: Option<(Instant, Report)>,
-    /// When the first look began.
-    pub(super) began: Option<Instant>,
-    /// The runs of services at the last look.
-    pub(super) runs: Option<Runs>,
-    /// How often systemd started which service again since the first look.
-    pub(super) again: BTreeMap<String, u32>,
-    /// When the look began that has no answer yet.
-    pub(super) probing: Option<Instant>,
-    /// When it is looked at next.
-    pub(super) next: Option<Instant>,
-}
-
-impl Soak {
-    /// Takes the answer of the look that began then.
-    pub(super) fn take(&mut self, looked: Instant, report: &Report) {
-        for (unit, times) in &report.again {
-            let before = self.again.entry(unit.clone()).or_default();
-            *before = before.saturating_add(*times);
-        }
-        self.runs = Some(report.runs.clone());
-        if !report.healthy() {
-            self.unhealthy = Some((looked, report.clone()));
-        }
-        self.last = Some(report.clone());
-    }
-
-    /// What has to be said when the time is up: what was found last, and when. A look that goes well
-    /// says nothing of what came before it.
-    pub(super) fn at_the_end(self, now: Instant) -> (String, Vec<Failure>) {
-        let late = self.probing.map_or_else(String::new, |began| {
-            let waits = now.since(began).as_secs();
-            format!("; a look that began {waits} s ago has no answer yet")
-        });
-        let Some((when, report)) = self.unhealthy else {
-            let looks = match self.last {
-                Some(_) => "every look found it healthy, but the looks did not span that time",
-                None => "no look at it came to an end",
-            };
-            return (format!("{looks}{late}"), Vec::new());
-        };
-        let since = self.began.map_or(0, |began| when.since(began).as_secs());
-        let then = match self.last {
-            Some(last) if last.healthy() => ", and nothing since then",
-            _ => "",
-        };
-        let summary = report.summary();
-        let message = format!("{since} s after the first look: {summary}{then}{late}");
-        (message, [report.failures, report.pending].concat())
-    }
-}
-
 impl Memory {
     /// Whether a commit, if there is one, waits to be tried again: no switch runs.
     pub(super) const fn commit_waits(&self) -> bool {
         self.retry.is_some() && !self.rebooting
+    }
+
+    /// When the robot is to be looked at that came back from a trial.
+    pub(super) fn looks_back(&self) -> [Option<Instant>; 3] {
+        let back = &self.aftermath;
+        [back.until, back.next(), self.reboot_back]
     }
 
     /// Forgets what belongs to the state that is left. A problem outlasts it into rest: whoever asks
@@ -170,44 +120,5 @@ impl Memory {
         if *state != State::Idle {
             self.problem = None;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::health::Check;
-    use std::time::Duration;
-
-    #[test]
-    fn the_deadline_tells_what_was_found_last_and_when() {
-        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
-        let sick = Report {
-            failures: vec![Failure {
-                check: Check::Unit("arm.service".into()),
-                message: "failed 2 s ago (exit-code)".into(),
-                journal: Vec::new(),
-            }],
-            ..Report::default()
-        };
-        let mut soak = Soak {
-            began: Some(at(10)),
-            ..Soak::default()
-        };
-        assert_eq!(
-            soak.clone().at_the_end(at(100)).0,
-            "no look at it came to an end"
-        );
-        soak.take(at(10), &Report::default());
-        soak.take(at(40), &sick);
-        soak.take(at(90), &Report::default());
-        soak.probing = Some(at(95));
-        let (said, failures) = soak.at_the_end(at(100));
-        assert_eq!(
-            said,
-            "30 s after the first look: unit arm.service: failed 2 s ago (exit-code), and nothing \
-             since then; a look that began 5 s ago has no answer yet"
-        );
-        assert_eq!(failures, sick.failures);
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! * `fetch` (Idle, Fetching), `ready`, `trial` (with `boot` for a trial by booting), `commit`,
 //!   `revert`;
+//! * `soak`: what looks at the health prove; `aftermath`: whether the robot came back from a trial as
+//!   it was;
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
 //!   `gates`: what keeps the robot from the next step;
 //! * `unknown`: a state that only another version knows;
@@ -18,6 +20,7 @@
 //!
 //! They share `decision` (a step in the making) and `memory` (what a restart may forget).
 
+mod aftermath;
 mod boot;
 mod commit;
 mod context;
@@ -31,6 +34,7 @@ mod ready;
 mod reboot;
 mod requests;
 mod revert;
+mod soak;
 mod start;
 pub mod state;
 mod trial;
@@ -179,10 +183,17 @@ impl Machine {
         self.memory.traffic.at(now)
     }
 
-    /// The last look at the health in this trial.
+    /// The last look at the health in this trial, or after a way back.
     #[must_use]
-    pub const fn health(&self) -> Option<&Report> {
-        self.memory.soak.last.as_ref()
+    pub fn health(&self) -> Option<&Report> {
+        let looks = [&self.memory.soak, &self.memory.aftermath];
+        looks.into_iter().find_map(|soak| soak.last.as_ref())
+    }
+
+    /// What somebody else has the robot start at its next boot, in words.
+    #[must_use]
+    pub fn changed(&self) -> Option<&str> {
+        self.memory.changed.as_deref()
     }
 
     /// When [`Event::Tick`] is due; `None` while only an answer can move things.
@@ -190,9 +201,13 @@ impl Machine {
     pub fn deadline(&self) -> Option<Instant> {
         let mut times = vec![self.memory.retry];
         match &self.journal.state {
-            State::Idle | State::Fetching(_) => times.push(self.next_poll_if_free()),
+            State::Idle | State::Fetching(_) => {
+                times.push(self.next_poll_if_free());
+                times.extend(self.memory.looks_back());
+            }
             State::Ready(_) => {
                 times.push(self.next_poll_if_free());
+                times.extend(self.memory.looks_back());
                 times.extend(self.ends());
             }
             State::Trial(Trial {
@@ -200,9 +215,7 @@ impl Machine {
                 ..
             }) => {
                 times.push(Some(*deadline));
-                if self.memory.soak.probing.is_none() {
-                    times.push(self.memory.soak.next);
-                }
+                times.push(self.memory.soak.next());
             }
             State::Trial(Trial {
                 phase: Phase::Staged,
@@ -215,7 +228,11 @@ impl Machine {
             State::Committing(_) if self.memory.commit_waits() => {
                 times.push(self.next_poll_if_free());
             }
-            State::Trial(_) | State::Committing(_) | State::Reverting(_) => {}
+            State::Committing(_) => {
+                times.push(self.memory.soak.until);
+                times.push(self.memory.soak.next());
+            }
+            State::Trial(_) | State::Reverting(_) => {}
         }
         times.into_iter().flatten().min()
     }
@@ -328,12 +345,13 @@ impl Decision<'_> {
 
     fn tick(&mut self) {
         let due = self.due();
+        self.tick_aftermath();
         match &self.journal.state {
             State::Idle => self.tick_idle(due),
             State::Fetching(_) => self.tick_fetching(due),
             State::Ready(_) => self.tick_ready(due),
             State::Trial(trial) => self.tick_trial(&trial.clone(), due),
-            State::Committing(committing) => self.tick_committing(committing.reboot, due),
+            State::Committing(committing) => self.tick_committing(&committing.clone(), due),
             State::Reverting(_) => self.tick_reverting(due),
             State::Unknown(_) => self.tick_unknown(due),
         }

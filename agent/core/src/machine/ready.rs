@@ -95,6 +95,7 @@ impl Decision<'_> {
             return;
         }
         let baseline = self.memory.baseline.take();
+        self.leave_aftermath();
         self.record(
             What::Tried,
             target.system.clone(),

@@ -1,9 +1,10 @@
 //! Whether and when the robot reboots: every reboot that the agent orders is decided here.
 //!
-//! There are three: into a release that only a boot can bring in ([`crate::reboot`] compares two
+//! There are four: into a release that only a boot can bring in ([`crate::reboot`] compares two
 //! systems and says why), into an earlier system that a person goes back to and that has another
-//! kernel, and back to the system before a trial where no switch leads. The first waits for gates,
-//! holds and leases. The others wait for holds: leases were asked when the person went back, and a
+//! kernel, and back to the system before a trial where no switch leads; and once more
+//! ([`aftermath`](super::aftermath)) where a way back left the robot worse than it was. The first and the
+//! last wait for gates, holds and leases. The others wait for holds: leases were asked when the person went back, and a
 //! robot on a failed system is not where it should be. The way back reboots [`MAX_REBOOTS`] times at
 //! most.
 

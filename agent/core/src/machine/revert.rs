@@ -111,7 +111,6 @@ impl Decision<'_> {
             self.wait_with(format!("revert: {outcome}"), again);
         } else if order.action == Action::Boot && !reverting.reboot {
             // The system before runs; only its boot entries could not be put in order yet.
-            self.journal.left_in_profile = Some(reverting.failed.clone());
             self.finish_revert();
             self.report(format!("revert: {outcome}"));
         } else {
@@ -133,6 +132,17 @@ impl Decision<'_> {
         let delay = policy.retry_delay.as_millis().max(1);
         let waits = policy.switch_timeout.as_millis().div_ceil(delay);
         most.saturating_add(u32::try_from(waits).unwrap_or(u32::MAX))
+    }
+
+    /// A release was tried and is left: should profile or loader name it all the same, since somebody ran
+    /// `nixos-rebuild boot` meanwhile, say, the next look at the robot puts that right. Called before the
+    /// state is left.
+    pub(super) fn leave_nothing_behind(&mut self) {
+        let state = &self.journal.state;
+        let confirmed = self.journal.confirmed.as_ref().map(|c| &c.system);
+        if state.target().is_some() && state.next() != confirmed {
+            self.journal.left_in_profile = state.next().cloned();
+        }
     }
 
     /// The switch of the system before is ended, too: whatever does that ends switches as such.

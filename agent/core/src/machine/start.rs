@@ -33,6 +33,7 @@ impl Decision<'_> {
             if knows_guards {
                 self.effects.insert(0, Effect::Disarm(Guards::ALL));
             }
+            self.look_back();
             self.poll();
         }
     }
@@ -41,20 +42,48 @@ impl Decision<'_> {
         if matches!(self.journal.state, State::Idle | State::Unknown(_)) {
             self.look_at(world);
         }
+        if self.journal.state == State::Idle && !self.comes_back() {
+            self.look_back();
+        }
     }
 
     fn look_at(&mut self, world: &World) {
         self.follow(resolve(&self.journal, world));
         let left = &mut self.journal.left_in_profile;
+        let next = [&world.profile, &world.default];
         // Somebody else may have put it right meanwhile.
-        left.take_if(|left| world.profile.as_ref() != Some(&*left));
-        if let Some(left) = left
-            && self.journal.state == State::Idle
-            && self.memory.drift.is_none()
-        {
-            let why = format!("the profile still names {left}, which failed");
-            self.restore(&why, Action::Boot);
+        left.take_if(|left| !next.contains(&&Some(left.clone())));
+        let rests = self.journal.state == State::Idle && self.memory.drift.is_none();
+        self.memory.changed = None;
+        match left {
+            Some(left) if rests => {
+                let why = format!("the robot would still start {left}, which failed");
+                self.restore(&why, Action::Boot);
+            }
+            _ if rests => self.memory.changed = self.changed_by_others(world),
+            _ => {}
         }
+    }
+
+    /// What somebody else has the robot start at its next boot. It may be meant: it is only said.
+    fn changed_by_others(&self, world: &World) -> Option<String> {
+        let confirmed = &self.journal.confirmed.as_ref()?.system;
+        let names = |what: &str, system: &Option<StorePath>| {
+            let system = system.as_ref().filter(|system| *system != confirmed)?;
+            Some(format!("{what} {system}"))
+        };
+        let found = [
+            names("the profile names", &world.profile),
+            names("the boot loader starts", &world.default),
+        ];
+        let found: Vec<String> = found.into_iter().flatten().collect();
+        (!found.is_empty()).then(|| {
+            format!(
+                "{}, and not {confirmed}, which is confirmed: somebody else changed that while no update \
+                 was under way",
+                found.join(" and ")
+            )
+        })
     }
 
     /// Does what a look at the robot means.
@@ -160,6 +189,7 @@ impl Decision<'_> {
             }
             DriftPolicy::Adopt => {
                 self.memory.drift = Some(system.clone());
+                self.drop_aftermath();
                 self.go(State::Trial(Trial {
                     target: None,
                     system,

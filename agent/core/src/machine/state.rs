@@ -394,6 +394,23 @@ impl State {
         }
     }
 
+    /// Whether something else may have run in this state than before it, and the robot goes back if it
+    /// goes to rest.
+    #[must_use]
+    pub fn may_have_changed_what_ran(&self) -> bool {
+        match self {
+            Self::Trial(Trial { phase, .. }) => matches!(
+                phase,
+                Phase::Switching { .. } | Phase::Booting | Phase::Soaking { .. }
+            ),
+            // What was only staged has not run.
+            Self::Reverting(Reverting {
+                order, evidence, ..
+            }) => order.action != Action::Boot || evidence.cause != Cause::Withdrawn,
+            _ => false,
+        }
+    }
+
     /// Whether what runs changes now, or is about to.
     #[must_use]
     pub const fn is_underway(&self) -> bool {

@@ -3,6 +3,7 @@
 use super::{
     decision::{Decision, Due},
     effect::{Effect, Guards},
+    soak::Proof,
 };
 use crate::{
     StorePath,
@@ -35,25 +36,15 @@ impl Decision<'_> {
 
     fn tick_soak(&mut self, trial: &Trial, deadline: Instant) {
         let now = self.cx.now;
-        let soak = &mut self.memory.soak;
         if deadline <= now {
-            let soak = std::mem::take(soak);
-            let (found, failures) = soak.at_the_end(now);
-            let mut evidence = Evidence {
-                cause: Cause::Deadline.into(),
-                message: format!(
-                    "it did not stay healthy for {} s in time: {found}",
-                    self.cx.policy.soak.as_secs()
-                ),
-                failures,
-                log: Vec::new(),
-            };
+            let soak = std::mem::take(&mut self.memory.soak);
+            let mut evidence = soak.late(now, self.cx.policy.soak);
             if evidence.blames_the_repository() && !trial.reached {
                 // Nor did the system before: that says nothing about this one.
                 evidence.cause = Cause::Interrupted.into();
             }
             self.end_unhealthy(trial, evidence);
-        } else if soak.probing.is_none() && soak.next.is_some_and(|at| at <= now) {
+        } else if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe();
         }
     }
@@ -117,77 +108,71 @@ impl Decision<'_> {
     }
 
     pub(super) fn probe(&mut self) {
-        if let State::Trial(trial) = &self.journal.state {
-            let soak = &mut self.memory.soak;
-            soak.probing = Some(self.cx.now);
-            soak.next = None;
-            soak.began.get_or_insert(self.cx.now);
-            self.effects.push(Effect::Probe {
-                system: trial.system.clone(),
-                against: Box::new(Against {
-                    baseline: self.journal.baseline.clone(),
-                    runs: soak.runs.clone(),
-                }),
-            });
+        if let State::Trial(Trial { system, .. }) = &self.journal.state {
+            let system = system.clone();
+            self.probe_system(system);
         }
     }
 
+    /// A look at the system on trial, or being committed.
+    pub(super) fn probe_system(&mut self, system: StorePath) {
+        let soak = &mut self.memory.soak;
+        soak.begin(self.cx.now);
+        self.effects.push(Effect::Probe {
+            system,
+            against: Box::new(Against {
+                baseline: self.journal.baseline.clone(),
+                runs: soak.runs.clone(),
+            }),
+        });
+    }
+
     pub(super) fn on_probed(&mut self, report: Report) {
-        let report = report.with_network_pending();
+        match self.journal.state.clone() {
+            State::Idle | State::Fetching(_) | State::Ready(_) => self.on_probed_back(report),
+            State::Committing(committing) => self.on_probed_commit(committing, report),
+            State::Trial(trial) => self.on_probed_trial(trial, report.with_network_pending()),
+            State::Reverting(_) | State::Unknown(_) => {}
+        }
+    }
+
+    fn on_probed_trial(&mut self, trial: Trial, report: Report) {
         if !report.healthy() {
             self.happened(events::Kind::Unhealthy {
                 report: report.clone(),
             });
         }
-        let State::Trial(trial) = &self.journal.state else {
-            return;
-        };
         let Phase::Soaking { deadline } = trial.phase else {
             return;
         };
         let (now, policy) = (self.cx.now, self.cx.policy);
         let soak = &mut self.memory.soak;
-        // An answer may have waited long: it says what was when the look began.
-        let Some(looked) = soak.probing.take() else {
+        let Some(looked) = soak.take(&report) else {
             return;
         };
-        soak.take(looked, &report);
         if deadline <= now {
             // Whatever the answer says, the guard of the trial may be acting already.
-            let trial = trial.clone();
             self.tick_soak(&trial, deadline);
             return;
         }
-        if report.healthy() {
-            soak.failures = 0;
-            let since = *soak.healthy_since.get_or_insert(now);
-            if looked.since(since) >= policy.soak {
-                let trial = trial.clone();
+        match soak.judge((looked, &report), now, policy.soak, policy) {
+            Proof::None => {}
+            Proof::Healthy => {
+                self.name_started(&trial.system, &report);
                 self.commit_trial(trial);
-                return;
             }
-            // Look once more exactly at the end of the soak.
-            soak.next = Some((now + policy.health_interval).min(since + policy.soak));
-            return;
+            Proof::Unhealthy(evidence) => self.end_unhealthy(&trial, evidence),
         }
-        soak.healthy_since = None;
-        soak.failures += u32::from(!report.failures.is_empty());
-        soak.next = Some(now + policy.health_interval);
-        // A service that is up at each look, and not the same one, has failed as often.
-        let again = soak.again.iter().max_by_key(|(_, times)| **times);
-        let again = again.filter(|(_, times)| **times >= policy.max_failures);
-        if soak.failures >= policy.max_failures || again.is_some() {
-            let again = again.map(|(unit, times)| {
-                format!("unit {unit} ended by itself {times} times in the trial; ")
-            });
-            let evidence = Evidence {
-                cause: Cause::Unhealthy.into(),
-                message: again.unwrap_or_default() + &report.summary(),
-                failures: report.failures,
-                log: Vec::new(),
-            };
-            let trial = trial.clone();
-            self.end_unhealthy(&trial, evidence);
+    }
+
+    /// Units run that somebody had stopped: for whoever did.
+    pub(super) fn name_started(&mut self, system: &StorePath, report: &Report) {
+        if !report.started.is_empty() {
+            let why = format!(
+                "these had been stopped before the trial and run now: {}",
+                report.started.join(", ")
+            );
+            self.record(What::Started, system.clone(), None, Some(why), None);
         }
     }
 

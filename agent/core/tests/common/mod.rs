@@ -21,6 +21,7 @@ pub(crate) fn policy() -> Policy {
         boot_deadline: second,
         trial_attempts: 1,
         disturbances: 1,
+        reboot_if_worse: true,
         commit_attempts: 1,
         revert_attempts: 1,
         retry_delay: second,

@@ -316,6 +316,9 @@ settings! {
         /// release: after a power cut, say. Then it stands still for that day of running, until there
         /// is a newer release, or until somebody asks for an update.
         disturbances: u32 = 3 in 1 to 20;
+        /// Whether the robot is rebooted, once, where a way back left it worse than it was before the
+        /// trial. Gates, holds and leases are asked as before any reboot. Without it that is only said.
+        reboot_if_worse: bool = true;
         /// Delay between two tries of a commit or of a revert.
         retry_delay: Duration = "10s" in "100ms" to "1h";
         /// What to do when somebody switched the robot by hand: `"report"` it and wait with updates

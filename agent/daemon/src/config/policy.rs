@@ -23,6 +23,7 @@ impl From<&Config> for Policy {
             boot_deadline: config.boot.deadline,
             trial_attempts: config.trial.attempts,
             disturbances: config.trial.disturbances as usize,
+            reboot_if_worse: config.trial.reboot_if_worse,
             commit_attempts: config.commit.attempts,
             revert_attempts: config.revert.attempts,
             retry_delay: config.trial.retry_delay,

@@ -140,6 +140,26 @@ pub(super) fn leases(required: &[&Name], status: &StatusInfo) -> Vec<Finding> {
     status.leases.iter().filter_map(lost).chain(said).collect()
 }
 
+/// What a way back left worse than it was.
+pub(super) fn worse(status: &StatusInfo) -> Option<Finding> {
+    Some(Finding::fail(
+        AGENT,
+        "way back",
+        status.worse.as_ref()?,
+        "look at these units on the robot; a reboot may help, and so may a newer release",
+    ))
+}
+
+/// What somebody else has the robot start at its next boot.
+pub(super) fn changed(status: &StatusInfo) -> Option<Finding> {
+    Some(Finding::warn(
+        Subject::Loader,
+        "next boot",
+        status.changed.as_ref()?,
+        "if that is not meant: surefoot rollback --to GENERATION, or switch the confirmed system by hand",
+    ))
+}
+
 /// Judges its unit by what systemd says and by the unit's file.
 fn judge(said: &BTreeMap<String, String>, file: &str) -> Vec<Finding> {
     let get = |key: &str| said.get(key).map(String::as_str).unwrap_or_default();

@@ -94,6 +94,8 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
         let required: Vec<&Name> = gates.leases.iter().map(|lease| &lease.0.name).collect();
         findings.extend(agent::leases(&required, status));
         findings.extend(status.stalls.iter().map(agent::stall));
+        findings.extend(agent::worse(status));
+        findings.extend(agent::changed(status));
     }
     findings
 }

@@ -44,7 +44,8 @@ pub(crate) async fn baseline(
     web: &Options,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Baseline {
-    let look = look(config, web, reachable).await;
+    let mut look = look(config, web, reachable).await;
+    look.failures.extend(required(config).await);
     Baseline::of(&look, config.soak)
 }
 

@@ -1,0 +1,213 @@
+//! After a way back: is the robot as it was before the trial?
+//!
+//! A release may do damage that going back does not undo: it migrates data that the system before then
+//! cannot read, or leaves a device in a state from which only a boot leads. So after each way back the
+//! robot is looked at as it is on trial, and held against the same baseline. What is worse is said, and
+//! answered by one reboot where the configuration, the gates and the count of disturbances allow it.
+
+use super::{
+    decision::Decision,
+    effect::Effect,
+    soak::{Proof, Soak},
+};
+use crate::{
+    baseline::Against,
+    disturbance::What as Disturbed,
+    gate::Stage,
+    health::{Check, Report},
+    journal::{Aftermath, What},
+    machine::state::{Evidence, State},
+};
+
+impl Decision<'_> {
+    /// A way back is over: from now on the robot is looked at. Called before the state is left.
+    pub(super) fn begin_aftermath(&mut self) {
+        let left = self.journal.state.next().cloned();
+        let confirmed = self.journal.confirmed.as_ref();
+        let system = confirmed.map(|confirmed| confirmed.system.clone());
+        let baseline = self.journal.baseline.take();
+        if let (Some(failed), Some(system), Some(baseline)) = (left, system, baseline) {
+            // What an earlier trial had made worse is no better for another trial.
+            let before = self.journal.aftermath.take();
+            let (baseline, worse) = before.map_or((baseline, Vec::new()), |before| {
+                (before.baseline, before.worse)
+            });
+            self.journal.aftermath = Some(Aftermath {
+                system,
+                failed,
+                baseline,
+                worse,
+                rebooted: false,
+            });
+            self.look_back();
+        }
+    }
+
+    /// Looks from the start at what a way back left, if one did.
+    pub(super) fn look_back(&mut self) {
+        self.memory.aftermath = Soak::default();
+        self.memory.reboot_back = None;
+        if self.journal.aftermath.is_some() {
+            self.memory.aftermath.until = Some(self.cx.now + self.cx.policy.health_deadline);
+            self.probe_back();
+        }
+    }
+
+    /// Another trial begins. What is known to be worse stays known until the robot is as it was, or
+    /// another system is confirmed.
+    pub(super) fn leave_aftermath(&mut self) {
+        let aftermath = &mut self.journal.aftermath;
+        aftermath.take_if(|aftermath| aftermath.worse.is_empty());
+        self.memory.aftermath = Soak::default();
+        self.memory.reboot_back = None;
+    }
+
+    /// Something else begins, or there is nothing left to look for.
+    pub(super) fn drop_aftermath(&mut self) {
+        self.journal.aftermath = None;
+        self.know_aftermath();
+    }
+
+    /// It is known how the robot came back: what waited for that goes on.
+    fn know_aftermath(&mut self) {
+        self.memory.aftermath = Soak::default();
+        self.memory.reboot_back = None;
+        if matches!(self.journal.state, State::Ready(_)) {
+            self.ask_gates_if_free();
+        }
+    }
+
+    /// Whether it is not known yet how the robot came back.
+    pub(super) const fn comes_back(&self) -> bool {
+        self.memory.aftermath.until.is_some()
+    }
+
+    fn probe_back(&mut self) {
+        if let Some(aftermath) = &self.journal.aftermath {
+            let soak = &mut self.memory.aftermath;
+            soak.begin(self.cx.now);
+            self.effects.push(Effect::Probe {
+                system: aftermath.system.clone(),
+                against: Box::new(Against {
+                    baseline: Some(aftermath.baseline.clone()),
+                    runs: soak.runs.clone(),
+                }),
+            });
+        }
+    }
+
+    pub(super) fn tick_aftermath(&mut self) {
+        let now = self.cx.now;
+        let back = &mut self.memory.aftermath;
+        if back.until.is_some_and(|until| until <= now) {
+            let late = std::mem::take(back).late(now, self.cx.policy.soak);
+            self.came_back_worse(late);
+        } else if back.next().is_some_and(|at| at <= now) {
+            self.probe_back();
+        }
+        if self.memory.reboot_back.take_if(|at| *at <= now).is_some() {
+            self.ask_to_reboot_back();
+        }
+    }
+
+    /// A look at the robot after a way back. The repository is left out, as nothing of the release is
+    /// there any more; and nothing is excused that was well before, and nothing blamed that was not.
+    pub(super) fn on_probed_back(&mut self, report: Report) {
+        let Some(aftermath) = &self.journal.aftermath else {
+            return;
+        };
+        let mut report = report.without_network();
+        let before = &aftermath.baseline.failed;
+        report.failures.retain(|f| !before.contains(&f.check));
+        let Some(looked) = self.memory.aftermath.take(&report) else {
+            return;
+        };
+        if (report.failures.iter()).any(|failure| failure.check == Check::RunningSystem) {
+            // Somebody has switched since then, which is another story.
+            self.drop_aftermath();
+            return;
+        }
+        let (now, policy) = (self.cx.now, self.cx.policy);
+        let soak = &mut self.memory.aftermath;
+        match soak.judge((looked, &report), now, policy.soak, policy) {
+            Proof::None => {}
+            Proof::Healthy => {
+                let system = aftermath.system.clone();
+                self.name_started(&system, &report);
+                self.drop_aftermath();
+            }
+            Proof::Unhealthy(evidence) => self.came_back_worse(evidence),
+        }
+    }
+
+    /// The way back left the robot worse than it was, or nobody can tell.
+    fn came_back_worse(&mut self, evidence: Evidence) {
+        self.know_aftermath();
+        let evidence = evidence.shortened();
+        let Some(aftermath) = &mut self.journal.aftermath else {
+            return;
+        };
+        if evidence.failures.is_empty() {
+            // It is looked at again with the next poll.
+            return;
+        }
+        let known = !aftermath.worse.is_empty();
+        let (system, rebooted) = (aftermath.system.clone(), aftermath.rebooted);
+        aftermath.worse = evidence.failures;
+        if !known {
+            self.record(What::Worse, system, None, Some(evidence.message), None);
+        }
+        if !rebooted {
+            self.ask_to_reboot_back();
+        }
+    }
+
+    /// Whether the robot is to be rebooted since a way back left it worse than it was. What goes on
+    /// meanwhile goes first: it may be the remedy.
+    pub(super) fn wants_to_reboot_back(&self) -> bool {
+        let may = |aftermath: &Aftermath| {
+            !aftermath.worse.is_empty()
+                && !aftermath.rebooted
+                && self.stands_still(&aftermath.failed).is_none()
+        };
+        self.cx.policy.reboot_if_worse
+            && self.journal.state == State::Idle
+            && self.journal.aftermath.as_ref().is_some_and(may)
+    }
+
+    fn ask_to_reboot_back(&mut self) {
+        if !self.wants_to_reboot_back() {
+            return;
+        }
+        if self.is_held_back() {
+            self.memory.reboot_back = Some(self.cx.now + self.cx.policy.gate_interval);
+        } else {
+            self.effects.push(Effect::AskGates(Stage::Reboot));
+        }
+    }
+
+    /// The gates are open: one reboot may put right what the way back did not.
+    pub(super) fn reboot_back(&mut self) {
+        if self.is_held_back() {
+            self.memory.reboot_back = Some(self.cx.now + self.cx.policy.gate_interval);
+            return;
+        }
+        let Some(aftermath) = &mut self.journal.aftermath else {
+            return;
+        };
+        aftermath.rebooted = true;
+        let (system, failed) = (aftermath.system.clone(), aftermath.failed.clone());
+        let worse = aftermath
+            .worse
+            .iter()
+            .map(|failure| failure.check.to_string());
+        let worse: Vec<String> = worse.collect();
+        let why = format!(
+            "the way back left the robot worse than it was before the trial: {}",
+            worse.join(", ")
+        );
+        self.disturb(&failed, Disturbed::Worse);
+        self.record(What::Rebooted, system, None, Some(why.clone()), None);
+        self.effects.push(Effect::Reboot(why));
+    }
+}

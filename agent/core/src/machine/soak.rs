@@ -1,0 +1,197 @@
+//! Looks at the health in a row, and what they prove.
+
+use super::context::Policy;
+use crate::{
+    health::{Failure, Report, Runs},
+    machine::state::{Cause, Evidence},
+    time::Instant,
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// How long a system has been healthy.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Soak {
+    /// When the first look had ended of those that were healthy without a break.
+    healthy_since: Option<Instant>,
+    /// Unhealthy looks in a row.
+    failures: u32,
+    /// The last look.
+    pub(super) last: Option<Report>,
+    /// The last one that found something, and when.
+    unhealthy: Option<(Instant, Report)>,
+    /// When the first look began.
+    began: Option<Instant>,
+    /// The runs of services at the last look.
+    pub(super) runs: Option<Runs>,
+    /// How often systemd started which service again since the first look.
+    again: BTreeMap<String, u32>,
+    /// When the look began that has no answer yet.
+    probing: Option<Instant>,
+    /// When it is looked at next.
+    next: Option<Instant>,
+    /// When it has to have proven itself, where nothing else says so.
+    pub(super) until: Option<Instant>,
+}
+
+/// What the looks so far prove.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Proof {
+    /// Nothing yet: there is going to be another look.
+    None,
+    /// It was healthy for long enough.
+    Healthy,
+    /// It is not.
+    Unhealthy(Evidence),
+}
+
+impl Soak {
+    /// A look begins.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.probing = Some(now);
+        self.next = None;
+        self.began.get_or_insert(now);
+    }
+
+    /// When it is to be looked at next; `None` while a look has no answer yet.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next.filter(|_| self.probing.is_none())
+    }
+
+    /// Takes the answer of the look that began last; `None` if there was none. An answer may have waited
+    /// long: it says what was when the look began.
+    pub(super) fn take(&mut self, report: &Report) -> Option<Instant> {
+        let looked = self.probing.take()?;
+        for (unit, times) in &report.again {
+            let before = self.again.entry(unit.clone()).or_default();
+            *before = before.saturating_add(*times);
+        }
+        self.runs = Some(report.runs.clone());
+        if !report.healthy() {
+            self.unhealthy = Some((looked, report.clone()));
+        }
+        self.last = Some(report.clone());
+        Some(looked)
+    }
+
+    /// What the answer of the look that began at `looked` proves; `long`: how long a system has to be
+    /// healthy without a break.
+    pub(super) fn judge(
+        &mut self,
+        (looked, report): (Instant, &Report),
+        now: Instant,
+        long: Duration,
+        policy: &Policy,
+    ) -> Proof {
+        if report.healthy() {
+            self.failures = 0;
+            let since = *self.healthy_since.get_or_insert(now);
+            if looked.since(since) >= long {
+                return Proof::Healthy;
+            }
+            // Look once more exactly at the end of the soak.
+            self.next = Some((now + policy.health_interval).min(since + long));
+            return Proof::None;
+        }
+        self.healthy_since = None;
+        self.failures += u32::from(!report.failures.is_empty());
+        self.next = Some(now + policy.health_interval);
+        // A service that is up at each look, and not the same one, has failed as often.
+        let again = self.again.iter().max_by_key(|(_, times)| **times);
+        let again = again.filter(|(_, times)| **times >= policy.max_failures);
+        if self.failures < policy.max_failures && again.is_none() {
+            return Proof::None;
+        }
+        let again = again
+            .map(|(unit, times)| format!("unit {unit} ended by itself {times} times since then; "));
+        Proof::Unhealthy(Evidence {
+            cause: Cause::Unhealthy.into(),
+            message: again.unwrap_or_default() + &report.summary(),
+            failures: report.failures.clone(),
+            log: Vec::new(),
+        })
+    }
+
+    /// Whether a look has found anything.
+    pub(super) const fn found_something(&self) -> bool {
+        self.unhealthy.is_some()
+    }
+
+    /// What has to be said when the time is up.
+    pub(super) fn late(self, now: Instant, long: Duration) -> Evidence {
+        let (found, failures) = self.at_the_end(now);
+        Evidence {
+            cause: Cause::Deadline.into(),
+            message: format!(
+                "it did not stay healthy for {} s in time: {found}",
+                long.as_secs()
+            ),
+            failures,
+            log: Vec::new(),
+        }
+    }
+
+    /// What has to be said when the time is up: what was found last, and when. A look that goes well
+    /// says nothing of what came before it.
+    fn at_the_end(self, now: Instant) -> (String, Vec<Failure>) {
+        let late = self.probing.map_or_else(String::new, |began| {
+            let waits = now.since(began).as_secs();
+            format!("; a look that began {waits} s ago has no answer yet")
+        });
+        let Some((when, report)) = self.unhealthy else {
+            let looks = match self.last {
+                Some(_) => "every look found it healthy, but the looks did not span that time",
+                None => "no look at it came to an end",
+            };
+            return (format!("{looks}{late}"), Vec::new());
+        };
+        let since = self.began.map_or(0, |began| when.since(began).as_secs());
+        let then = match self.last {
+            Some(last) if last.healthy() => ", and nothing since then",
+            _ => "",
+        };
+        let summary = report.summary();
+        let message = format!("{since} s after the first look: {summary}{then}{late}");
+        (message, [report.failures, report.pending].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::Check;
+
+    #[test]
+    fn the_deadline_tells_what_was_found_last_and_when() {
+        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
+        let sick = Report {
+            failures: vec![Failure {
+                check: Check::Unit("arm.service".into()),
+                message: "failed 2 s ago (exit-code)".into(),
+                journal: Vec::new(),
+            }],
+            ..Report::default()
+        };
+        let mut soak = Soak {
+            began: Some(at(10)),
+            ..Soak::default()
+        };
+        assert_eq!(
+            soak.clone().at_the_end(at(100)).0,
+            "no look at it came to an end"
+        );
+        soak.begin(at(10));
+        soak.take(&Report::default());
+        soak.begin(at(40));
+        soak.take(&sick);
+        soak.begin(at(90));
+        soak.take(&Report::default());
+        soak.begin(at(95));
+        let (said, failures) = soak.at_the_end(at(100));
+        assert_eq!(
+            said,
+            "30 s after the first look: unit arm.service: failed 2 s ago (exit-code), and nothing \
+             since then; a look that began 5 s ago has no answer yet"
+        );
+        assert_eq!(failures, sick.failures);
+    }
+}
