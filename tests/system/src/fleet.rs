@@ -1,6 +1,6 @@
 //! A fleet: a signed repository and a binary cache behind a web server, and robots that follow it.
 
-use crate::{Farm, Network, Nginx, Robot, Toplevel, rig, toplevel};
+use crate::{Farm, Network, Nginx, Programs, Robot, Toplevel, rig};
 use anyhow::{Context, Result};
 use std::{
     fmt::Write as _,
@@ -21,6 +21,7 @@ pub struct Fleet {
     pub farm: Farm,
     directory: tempfile::TempDir,
     agent: String,
+    surefoot: PathBuf,
 }
 
 /// The names that the robots of the tests go by.
@@ -34,10 +35,18 @@ impl Fleet {
     /// # Errors
     /// When a part of it cannot be made.
     pub fn new() -> Result<Self> {
+        Self::of(&Programs::ours()?)
+    }
+
+    /// A new fleet of the robots and the publisher that have these programs.
+    ///
+    /// # Errors
+    /// When a part of it cannot be made.
+    pub fn of(programs: &Programs) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let at = directory.path();
         let farm = Farm::shared();
-        let agent = farm.agent("1")?;
+        let agent = farm.agent_of(programs, "1", |unit| unit)?;
         let network = Network::new()?;
         std::fs::create_dir(at.join("cache"))?;
         let server = Nginx::start_in(&network, 80, &locations(at))?;
@@ -47,6 +56,7 @@ impl Fleet {
             farm,
             agent,
             directory,
+            surefoot: programs.surefoot.clone(),
         };
         let mut init = fleet.surefoot(&["repo", "init"])?;
         init.arg(fleet.repository())
@@ -109,13 +119,22 @@ impl Fleet {
         &self.agent
     }
 
+    /// From now on the publisher, and the generations that are built, have these programs.
+    ///
+    /// # Errors
+    /// When Nix fails.
+    pub fn takes(&mut self, programs: &Programs) -> Result<()> {
+        self.agent = self.farm.agent_of(programs, "1", |unit| unit)?;
+        self.surefoot.clone_from(&programs.surefoot);
+        Ok(())
+    }
+
     /// `surefoot` with these words, in the fleet's network.
     ///
     /// # Errors
-    /// When it is not built.
+    /// None: it fails when it is run.
     pub fn surefoot(&self, words: &[&str]) -> Result<Command> {
-        let program = toplevel::built("surefoot")?;
-        let mut command = self.network.command(&program.to_string_lossy());
+        let mut command = self.network.command(&self.surefoot.to_string_lossy());
         command.args(words);
         Ok(command)
     }

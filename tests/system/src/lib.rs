@@ -22,4 +22,4 @@ pub use fleet::Fleet;
 pub use network::Network;
 pub use nginx::Nginx;
 pub use robot::Robot;
-pub use toplevel::{Farm, Toplevel};
+pub use toplevel::{Farm, Programs, Toplevel};

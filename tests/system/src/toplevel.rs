@@ -47,8 +47,21 @@ impl Farm {
     /// # Errors
     /// When the programs are missing or Nix fails.
     pub fn agent_with(&self, revision: &str, edit: impl Fn(String) -> String) -> Result<String> {
+        self.agent_of(&Programs::ours()?, revision, edit)
+    }
+
+    /// As [`Farm::agent_with`], from these programs.
+    ///
+    /// # Errors
+    /// When Nix fails.
+    pub fn agent_of(
+        &self,
+        of: &Programs,
+        revision: &str,
+        edit: impl Fn(String) -> String,
+    ) -> Result<String> {
         let mut units = Vec::new();
-        for unit in std::fs::read_dir(rig::source().join("packaging/systemd"))? {
+        for unit in std::fs::read_dir(of.source.join("packaging/systemd"))? {
             let unit = unit?;
             units.push((
                 unit.file_name(),
@@ -56,16 +69,17 @@ impl Farm {
             ));
         }
         units.sort();
-        let programs = [built("surefootd")?, built("surefoot")?];
+        let programs = [&of.surefootd, &of.surefoot];
 
         // Making it anew takes a second, and every fleet wants it.
         let mut hasher = DefaultHasher::new();
-        for program in &programs {
+        for program in programs {
             let metadata = program.metadata()?;
             (program, metadata.len(), metadata.modified()?).hash(&mut hasher);
         }
         let recipe = std::fs::read(rig::program("toplevel/agent.nix"))?;
-        let formats = std::fs::read(rig::source().join("agent/core/formats.json"))?;
+        // Agents of before it have none.
+        let formats = std::fs::read(of.source.join("agent/core/formats.json")).ok();
         (&units, revision, recipe, &formats, rig::rootfs()?).hash(&mut hasher);
         let known = rig::cache().join(format!("agents/{:016x}", hasher.finish()));
         if let Ok(path) = std::fs::read_to_string(&known)
@@ -78,7 +92,7 @@ impl Farm {
         for directory in ["bin", "units"] {
             std::fs::create_dir(files.path().join(directory))?;
         }
-        for program in &programs {
+        for program in programs {
             // Without its debug information: it is copied around a lot.
             let target = files
                 .path()
@@ -96,7 +110,9 @@ impl Farm {
         for (name, text) in &units {
             std::fs::write(files.path().join("units").join(name), text)?;
         }
-        std::fs::write(files.path().join("formats.json"), formats)?;
+        if let Some(formats) = formats {
+            std::fs::write(files.path().join("formats.json"), formats)?;
+        }
         let path = rig::run(
             rig::leashed(rig::program("toplevel/build"))
                 .arg("--agent")
@@ -160,6 +176,40 @@ pub fn etc_with_unit(name: &str, text: &str) -> Result<tempfile::TempDir> {
     std::fs::create_dir(&wants)?;
     std::os::unix::fs::symlink(format!("../{name}"), wants.join(name))?;
     Ok(directory)
+}
+
+/// The programs of a version of Surefoot.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The daemon.
+    pub surefootd: PathBuf,
+    /// The command line.
+    pub surefoot: PathBuf,
+    /// The source tree that they were built from.
+    pub source: PathBuf,
+}
+
+impl Programs {
+    /// Those that cargo built along with this test.
+    ///
+    /// # Errors
+    /// When they were not built.
+    pub fn ours() -> Result<Self> {
+        Ok(Self {
+            surefootd: built("surefootd")?,
+            surefoot: built("surefoot")?,
+            source: rig::source().to_owned(),
+        })
+    }
+
+    /// Those of another source tree, which were built into this directory.
+    pub fn of(source: &Path, built: &Path) -> Self {
+        Self {
+            surefootd: built.join("surefootd"),
+            surefoot: built.join("surefoot"),
+            source: source.to_owned(),
+        }
+    }
 }
 
 /// A program that cargo built along with this test.
