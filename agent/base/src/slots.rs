@@ -9,6 +9,10 @@
 //! One that does not fit, a slot that is damaged or missing, and a place that cannot be written get a
 //! new file (temporary file, fsync, rename, fsync of the directory). All of a slot is really written:
 //! room that is only promised may be gone when it is needed.
+//!
+//! Where a rename is not to be relied on ([`Disk::renames`]) nothing is renamed: a slot that is damaged is
+//! written in its place as well, and one that is missing is made there. A power cut just then costs that
+//! slot, and never the other.
 
 use crate::{
     file::{self, ReadError},
@@ -57,6 +61,11 @@ pub trait Disk {
     fn sync_dir(&mut self) -> io::Result<()>;
     /// For errors.
     fn path(&self, name: &str) -> PathBuf;
+    /// Whether a file may be put in another's place. FAT has no journal: a power cut just then may cost
+    /// both files, and more of the directory.
+    fn renames(&self) -> bool {
+        true
+    }
 }
 
 /// A directory of the machine.
@@ -68,6 +77,8 @@ pub struct RealDisk {
     pub limit: u64,
     /// What `open(2)` is given for a new file: the umask takes from it.
     pub mode: u32,
+    /// Whether files are put in each other's places: [`Disk::renames`].
+    pub renames: bool,
 }
 
 impl Disk for RealDisk {
@@ -123,6 +134,10 @@ impl Disk for RealDisk {
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    fn renames(&self) -> bool {
+        self.renames
     }
 }
 
@@ -238,7 +253,10 @@ impl<D: Disk> Slots<D> {
         let fits = slot.len() == size;
         // What cannot be written whole is damaged.
         self.places[self.next].good = false;
-        let size = if fits && good && self.write_in_place(&slot).is_ok() {
+        let size = if fits && size >= self.names.size && !self.disk.renames() {
+            self.write_in_place(&slot)?;
+            size
+        } else if fits && good && self.write_in_place(&slot).is_ok() {
             size
         } else {
             // One that is not good is used again only where there is no room for another.
@@ -273,10 +291,15 @@ impl<D: Disk> Slots<D> {
             .next_power_of_two()
             .max(size);
         let slot = padded(magic, counter, body, size);
-        let disk = &mut self.disk;
-        disk.write(temporary, &slot)?;
-        disk.sync(temporary)?;
-        disk.rename(temporary, slots[self.next])?;
+        let (disk, name) = (&mut self.disk, slots[self.next]);
+        if disk.renames() {
+            disk.write(temporary, &slot)?;
+            disk.sync(temporary)?;
+            disk.rename(temporary, name)?;
+        } else {
+            disk.write(name, &slot)?;
+            disk.sync(name)?;
+        }
         disk.sync_dir()?;
         Ok(slot.len())
     }
@@ -383,6 +406,7 @@ mod tests {
             dir: dir.path().to_owned(),
             limit: 1 << 20,
             mode: 0o600,
+            renames: true,
         };
         let (mut slots, found) = open(disk());
         assert_eq!(found.content, None);
@@ -410,6 +434,8 @@ mod tests {
         operations: usize,
         /// A file that the disk cannot read any more, and what it says.
         bad: Option<(&'static str, i32)>,
+        /// Nothing may be renamed.
+        fat: bool,
     }
 
     impl SimDisk {
@@ -462,6 +488,7 @@ mod tests {
                 seen: listed.clone(),
                 synced: listed.clone(),
                 contents: self.contents.iter().map(torn).collect(),
+                fat: self.fat,
                 ..Self::default()
             }
         }
@@ -513,6 +540,7 @@ mod tests {
         }
 
         fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+            assert!(!self.fat);
             self.does(|disk| {
                 let content = disk.seen.remove(from).unwrap();
                 disk.seen.insert(to.into(), content);
@@ -525,6 +553,10 @@ mod tests {
 
         fn path(&self, name: &str) -> PathBuf {
             name.into()
+        }
+
+        fn renames(&self) -> bool {
+            !self.fat
         }
     }
 
@@ -591,6 +623,43 @@ mod tests {
             }
         }
         assert!(cuts > 8000);
+    }
+
+    #[test]
+    fn where_nothing_is_renamed_a_power_cut_costs_one_slot_and_never_the_other() {
+        for saves in 0..=3 {
+            let mut disk = SimDisk {
+                fat: true,
+                ..SimDisk::default()
+            };
+            for n in 1..=saves {
+                let (mut slots, _) = open(disk);
+                slots.save(&state(n)).unwrap();
+                disk = slots.disk;
+            }
+            disk.operations = 0;
+            // Write, sync, sync of the name; or write and sync in the place.
+            let all = if saves < 2 { 3 } else { 2 };
+            let (old, new) = ((saves > 0).then(|| state(saves)), Some(state(9)));
+            for (cut, names) in (0..=all).flat_map(|cut| [(cut, false), (cut, true)]) {
+                for written in tears(512) {
+                    let mut victim = disk.clone();
+                    victim.cut_at = Some(cut);
+                    let (mut slots, _) = open(victim);
+                    assert_eq!(slots.save(&state(9)).is_ok(), cut == all);
+                    let (mut slots, found) = open(slots.disk.reboot(names, written));
+                    assert!(
+                        found.content == new || (cut < all && found.content == old),
+                        "save {saves}, cut {cut}, names {names}"
+                    );
+                    // What was torn is written in its place.
+                    slots.disk.full = saves > 1;
+                    slots.save(&state(10)).unwrap();
+                    let (_, found) = open(slots.disk.reboot(false, |_| false));
+                    assert_eq!(found.content, Some(state(10)));
+                }
+            }
+        }
     }
 
     #[test]
@@ -750,6 +819,7 @@ mod tests {
                 dir: dir.path().to_owned(),
                 limit: 1 << 20,
                 mode: 0o600,
+                renames: true,
             })
         };
         let (mut slots, found) = reopen();

@@ -14,13 +14,14 @@
 //!   comes of), [`scrub`] (what of the store is read again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
-//! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]), and what a look at the robot gave: [`health`],
+//! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]; what is kept a second time: [`essentials`]), and what a look at the robot gave: [`health`],
 //!   judged by what was before: [`baseline`].
 
 pub mod baseline;
 pub mod closure;
 pub mod distrust;
 pub mod disturbance;
+pub mod essentials;
 pub mod events;
 pub mod foreign;
 pub mod formats;

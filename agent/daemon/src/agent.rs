@@ -4,6 +4,7 @@
 //! fed from here and nowhere else.
 
 use crate::{
+    boot,
     config::Config,
     control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
@@ -105,6 +106,7 @@ pub(crate) struct Agent {
     /// Polls are left out: the agent was started for one request.
     once: bool,
     renew: bool,
+    copy: boot::CopyKeeper,
 }
 
 impl Agent {
@@ -136,6 +138,9 @@ impl Agent {
         }
         if lost {
             journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
+            if let Some(essentials) = boot::recall(&boot::Settings::new(&config)).await {
+                essentials.restore(&mut journal, nixos::is_there);
+            }
             if let Some(loss) = &mut journal.lost {
                 loss.seen = repository::seen(&config, &state.path());
             }
@@ -190,6 +195,7 @@ impl Agent {
             knowledge,
             once,
             renew: false,
+            copy: boot::CopyKeeper::default(),
         };
         if let Some(still) = &agent.still {
             tracing::error!("{}; nothing is decided until that has changed", still.why());
@@ -240,7 +246,7 @@ impl Agent {
             .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
         loop {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-            self.tend_reserve();
+            self.tend_memory();
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
             }
@@ -658,12 +664,17 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes the reserve again where it is missing, and says what has become of it.
-    fn tend_reserve(&self) {
+    /// Takes the reserve again where it is missing, and says what has become of it. Has the journal copied.
+    fn tend_memory(&self) {
         if self.still.is_some() {
             return;
         }
-        self.state.tend(&self.machine.journal().state);
+        let journal = self.machine.journal();
+        self.state.tend(&journal.state);
+        if self.trouble.is_none() {
+            let settings = boot::Settings::new(&self.config);
+            self.copy.tend(journal, &settings, clock::since_boot());
+        }
         if self.published.borrow().status.no_reserve != self.state.reserve.lacking() {
             self.publish();
         }

@@ -94,6 +94,53 @@ fn on_a_full_disk_an_agent_that_does_not_run_rolls_back() -> Result<()> {
 }
 
 #[test]
+fn what_failed_stays_blocked_over_a_loss_where_the_boot_partition_knows_it() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    robot.sh(
+        "systemctl stop surefootd.service
+         cp -a /boot /tmp/boot && mount -t tmpfs -o size=64M,mode=755 tmpfs /boot && cp -a /tmp/boot/. /boot
+         systemctl start surefootd.service",
+    )?;
+    robot.until_confirmed(&first)?;
+    fleet.release(&fleet.toplevel("bad").service("fails"))?;
+    robot.until_blocked("bad", &first)?;
+    // It is copied once a minute at most, and at each start.
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until("grep -q '\"bad\"' /boot/surefoot/essentials.*")?;
+    robot.sh("! grep -r 'cannot find its motor' /boot/surefoot")?;
+    robot
+        .sh("surefoot doctor --json >/tmp/doctor; grep -q 'kept in /boot/surefoot' /tmp/doctor")?;
+    // The disk forgets all but that.
+    robot.sh(&format!(
+        "systemctl stop surefootd.service
+         cksum /boot/surefoot/* >/tmp/copy
+         rm -r /nix/var/nix/gcroots/surefoot {STATE}/trust
+         for slot in {STATE}/journal.0 {STATE}/journal.1; do echo rust >$slot; done
+         systemctl start surefootd.service"
+    ))?;
+    robot.until_blocked("bad", &first)?;
+    robot.sh(
+        "surefoot doctor --json >/tmp/doctor; grep -q 'releases that failed in it: 1' /tmp/doctor",
+    )?;
+    // Somebody says go: what failed is not tried for that, and what was lost is known anew.
+    let trials = "journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l";
+    let before = robot.sh(trials)?;
+    robot.sh("cksum /boot/surefoot/* | cmp - /tmp/copy")?;
+    let last = robot.status()?["lastCheck"]["when"].clone();
+    robot.call("Update", &serde_json::json!({}))?;
+    robot.until_status("another check", |status| {
+        status["lastCheck"]["when"] != last && status["state"] == "idle"
+    })?;
+    assert_eq!(robot.sh(trials)?, before);
+    let good = fleet.release(&fleet.toplevel("good"))?;
+    robot.until_confirmed(&good)?;
+    // A boot partition that takes nothing costs the copy alone.
+    robot.sh("mount -o remount,ro /boot && surefoot status")?;
+    robot.stands_on(&good)?;
+    Ok(())
+}
+
+#[test]
 fn on_a_read_only_disk_the_agent_says_so_and_rolls_back() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;

@@ -1,6 +1,6 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
-use super::{deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
+use super::{copy, deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
 use crate::robot::nixos;
 use anyhow::Context as _;
 use std::{fs, path::Path};
@@ -24,7 +24,10 @@ pub(super) fn look(
     previous: Option<&StorePath>,
 ) -> Vec<Finding> {
     let Some(loader) = settings.find_loader() else {
-        return vec![no_loader(&loaders::absent(settings.loader))];
+        return vec![
+            no_loader(&loaders::absent(settings.loader)),
+            copy::finding(settings),
+        ];
     };
     let mut findings = loader.check();
     findings.extend(previous.map(|previous| default(&*loader, previous)));
@@ -41,6 +44,7 @@ pub(super) fn look(
             "put /etc on a disk",
         ),
     });
+    findings.push(copy::finding(settings));
     findings.push(match system {
         Some(system) => room(&*loader, Path::new(&system.to_string()), true),
         None => room(&*loader, Path::new(nixos::BOOTED), false),

@@ -58,7 +58,8 @@ pub(super) trait Loader {
     fn check(&self) -> Vec<Finding>;
 
     /// Where the kernels lie that it starts, in the names that NixOS gives to copies of them. There
-    /// has to be room for one more, and a copy that is torn is taken away before it is started.
+    /// has to be room for one more, and a copy that is torn is taken away before it is started. On the
+    /// same file system lies the copy of what the robot remembers ([`super::copy`]).
     fn kernels(&self) -> PathBuf;
 
     /// Whether what starts by default will start even if NixOS' installer is cut off in its work, as

@@ -6,6 +6,7 @@
 
 mod aim;
 mod checks;
+mod copy;
 mod deadline;
 mod files;
 mod installable;
@@ -25,6 +26,7 @@ use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
+    essentials::Essentials,
     gate::Closed,
     machine::{
         Guards,
@@ -33,6 +35,7 @@ use surefoot_core::{
     resolver::{Trace, World},
 };
 
+pub(crate) use copy::Keeper as CopyKeeper;
 pub(crate) use settings::Settings;
 pub(crate) use step::BootStep;
 
@@ -63,6 +66,14 @@ pub(crate) async fn findings(
 pub(crate) async fn obstacles(settings: Settings, booting: bool) -> anyhow::Result<Vec<Closed>> {
     let said = Task::Obstacles { booting }.order(settings).await?;
     serde_json::from_str(&said).context("cannot understand what the look at the robot gave")
+}
+
+/// What the boot partition still knows of a journal that was lost.
+pub(crate) async fn recall(settings: &Settings) -> Option<Essentials> {
+    if let Err(error) = mounts::restore().await {
+        tracing::warn!("{error:#}");
+    }
+    copy::read(settings)
 }
 
 /// The system that the loader starts by default, if that can be told.

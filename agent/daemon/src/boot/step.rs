@@ -1,11 +1,11 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
 //! firmware's variables nor to /etc: done by this program in a transient unit of its own.
 
-use super::{aim, checks, installable, settings::Settings};
+use super::{aim, checks, copy, installable, settings::Settings};
 use crate::robot::{
     nixos, systemd,
     transient::{self, How, Job},
-    units::{LOOK, STEP},
+    units::{LOOK, REMEMBER, STEP},
 };
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub(super) enum Task {
     RemoveDeadline,
     /// Takes back a one-shot that was not used.
     TakeBackOneShot,
+    /// Copies the essentials of the journal to the boot partition, and prints them.
+    Remember,
     /// Readies the loader for NixOS' installer: [`Loader::secure`](super::loader::Loader::secure).
     Secure {
         /// Whether it has to be secured for what is the default now.
@@ -91,6 +93,7 @@ impl BootStep {
                 previous,
                 within,
             } => aim::aim(settings, system, previous, Duration::from_secs(*within)),
+            Task::Remember => copy::remember(settings),
             Task::RemoveDeadline => aim::remove_deadline(settings),
             Task::TakeBackOneShot => aim::take_back_one_shot(settings),
             Task::Secure { anew } => {
@@ -119,6 +122,8 @@ impl Task {
                 let number = NUMBER.fetch_add(1, Ordering::Relaxed);
                 format!("{LOOK}{}-{number}.service", std::process::id())
             }
+            // It waits for nobody and nobody for it.
+            Self::Remember => format!("{REMEMBER}.service"),
             _ => format!("{STEP}.service"),
         }
     }
@@ -130,7 +135,7 @@ impl Task {
             Self::Aim { .. } | Self::TakeBackOneShot | Self::Secure { .. } => {
                 Duration::from_secs(100)
             }
-            Self::Look { .. } | Self::Obstacles { .. } | Self::RemoveDeadline => {
+            Self::Look { .. } | Self::Obstacles { .. } | Self::Remember | Self::RemoveDeadline => {
                 Duration::from_secs(45)
             }
         }
@@ -142,7 +147,7 @@ impl Task {
     /// What [`BootStep::run`] said there.
     pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
         let _alone = match self {
-            Self::Look { .. } | Self::Obstacles { .. } => None,
+            Self::Look { .. } | Self::Obstacles { .. } | Self::Remember => None,
             _ => Some(CHANGING.lock().await),
         };
         let program = std::env::current_exe().context("cannot find this program")?;

@@ -183,6 +183,11 @@ fn lost_on(toplevel: &Path) -> anyhow::Result<Option<String>> {
     })
 }
 
+/// Whether this is a system of NixOS that is there, as far as a look tells.
+pub(crate) fn is_there(system: &StorePath) -> bool {
+    missing_parts(Path::new(&system.to_string())).is_ok_and(|missing| missing.is_none())
+}
+
 /// Fails early, with words, where the robot lacks what every switch needs.
 fn missing_parts(toplevel: &Path) -> anyhow::Result<Option<String>> {
     for name in ["bin/switch-to-configuration", "nixos-version"] {

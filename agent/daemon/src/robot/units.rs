@@ -14,6 +14,9 @@ pub(crate) const STEP: &str = "surefoot-boot-step";
 /// A look at what a boot on trial would meet: what its units' names begin with.
 pub(crate) const LOOK: &str = "surefoot-boot-look-";
 
+/// The copy of the journal's essentials: likewise.
+pub(crate) const REMEMBER: &str = "surefoot-remember";
+
 /// A command of the configuration: likewise.
 pub(crate) const COMMAND: &str = "surefoot-command-";
 
@@ -21,7 +24,7 @@ pub(crate) const COMMAND: &str = "surefoot-command-";
 pub(crate) const PROOF: &str = "surefoot-proof-";
 
 /// The units that nobody waits for when the agent is gone.
-pub(crate) const LIMITED: [&str; 4] = [STEP, LOOK, COMMAND, PROOF];
+pub(crate) const LIMITED: [&str; 5] = [STEP, LOOK, REMEMBER, COMMAND, PROOF];
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 pub(crate) fn is_own(unit: &str) -> bool {

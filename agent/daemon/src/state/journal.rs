@@ -123,6 +123,7 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
         dir: dir.to_owned(),
         limit: MAX_SLOT_BYTES,
         mode: 0o600,
+        renames: true,
     };
     // One of a newer format is whole, and not to be passed over for the other slot.
     let decode = |body: &[u8]| match Journal::parse(body) {

@@ -35,6 +35,7 @@ pub(crate) fn disk(dir: &Path) -> RealDisk {
         dir: dir.to_owned(),
         limit: MAX_SLOT_BYTES,
         mode: 0o644,
+        renames: true,
     }
 }
 
