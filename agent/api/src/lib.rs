@@ -66,8 +66,8 @@ pub use interface::{
     INTERFACE, INTERFACE_NAME, MAX_CALL_BYTES, MAX_REPLY_BYTES, SERVICE, SERVICE_NAME, SOCKET,
 };
 pub use status::{
-    BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, Health, HoldInfo, Knowledge,
-    LeaseInfo, Progress, Stall, State, StatusInfo, System, Traffic,
+    BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, Health, HoldInfo, KeptInfo,
+    Knowledge, LeaseInfo, Progress, Stall, State, StatusInfo, System, Traffic,
 };
 // The words of the journal that are the interface's, too.
 pub use surefoot_core::{

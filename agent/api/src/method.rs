@@ -116,6 +116,8 @@ methods! {
     Update(Technician) -> Done;
     /// Goes back.
     Rollback(Technician) -> Done;
+    /// Keeps a system, or no longer.
+    Keep(Technician) -> Done;
 }
 
 impl Method {
@@ -214,6 +216,15 @@ pub struct Rollback {
     pub made: Option<Made>,
 }
 
+/// Keeps a system: its generation stays in the profile, and nothing collects it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Keep {
+    /// Which one: a release, a store path, or the number of a generation that the agent made.
+    pub what: RollbackTo,
+    /// No longer: it may go when room is needed.
+    pub undo: bool,
+}
+
 impl Status {
     fn read(_: &mut Unread) -> Result<Self, ErrorReply> {
         Ok(Self {})
@@ -302,6 +313,15 @@ impl Rollback {
             to: unread.parsed("to")?,
             force: unread.flag("force")?.unwrap_or_default(),
             made: unread.object("made")?,
+        })
+    }
+}
+
+impl Keep {
+    fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {
+            what: unread.required("what")?,
+            undo: unread.flag("undo")?.unwrap_or_default(),
         })
     }
 }

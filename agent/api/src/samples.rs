@@ -4,8 +4,8 @@
 
 use crate::{
     BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, Health, HistoryEntry,
-    HoldInfo, Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath, System,
-    Traffic, What,
+    HoldInfo, KeptInfo, Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath,
+    System, Traffic, What,
     finding::{Finding, Subject},
 };
 use jiff::Timestamp;
@@ -50,6 +50,12 @@ pub fn status() -> StatusInfo {
         booted: Some(system("2")),
         confirmed: Some(system("2")),
         fallbacks: vec![system("1")],
+        kept: vec![KeptInfo {
+            system: path("0"),
+            release: Some("0".parse().unwrap()),
+            by: "alice".into(),
+            since: Some(Timestamp::UNIX_EPOCH),
+        }],
         target: Some(system("3")),
         progress: Some(Progress::default()),
         traffic: Some(Traffic {

@@ -7,7 +7,7 @@ use surefoot_base::units::short_duration;
 use surefoot_core::{
     StorePath,
     gate::{self, Closed, Stage},
-    health, hold, journal, lease,
+    health, hold, journal, keep, lease,
     machine::state::{self, Cause},
     release::Name,
     time::Instant,
@@ -294,6 +294,33 @@ impl HoldInfo {
     }
 }
 
+/// A system that somebody wants to keep.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptInfo {
+    /// Which one.
+    pub system: StorePath,
+    /// The release that it came with, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Name>,
+    /// Who wants that.
+    pub by: String,
+    /// Since when. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+impl From<&keep::Kept> for KeptInfo {
+    fn from(kept: &keep::Kept) -> Self {
+        Self {
+            system: kept.system.clone(),
+            release: kept.release.clone(),
+            by: kept.by.clone(),
+            since: kept.since,
+        }
+    }
+}
+
 /// What the robot's software says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -468,6 +495,8 @@ pub struct StatusInfo {
     pub confirmed: Option<System>,
     /// Systems that were confirmed before and are kept, newest first.
     pub fallbacks: Vec<System>,
+    /// Systems that people want to keep.
+    pub kept: Vec<KeptInfo>,
     /// What the robot is on its way to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<System>,

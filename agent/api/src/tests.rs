@@ -6,8 +6,8 @@ use crate::{
     Stage, State, StatusInfo, What,
     finding::{Level, Subject},
     method::{
-        Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Lease, Method,
-        Resume, Role, Rollback, Status, StatusReply, Update, Watch,
+        Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Keep, Lease,
+        Method, Resume, Role, Rollback, Status, StatusReply, Update, Watch,
     },
     next, samples,
 };
@@ -105,6 +105,10 @@ fn call(method: Method) -> Call {
         }),
         Method::EndLease => Call::EndLease(EndLease { name: name() }),
         Method::Update => Call::Update(Update { made: Some(made()) }),
+        Method::Keep => Call::Keep(Keep {
+            what: "1".parse().unwrap(),
+            undo: true,
+        }),
         Method::Rollback => Call::Rollback(Rollback {
             why: why(),
             to: Some("1".parse().unwrap()),
@@ -139,6 +143,7 @@ fn reply(method: Method) -> Value {
         | Method::Lease
         | Method::EndLease
         | Method::Update
+        | Method::Keep
         | Method::Rollback => json!(Done {
             message: "as you say".to_owned(),
         }),

@@ -109,6 +109,20 @@ pub enum Kind {
         /// Whose it was.
         owner: String,
     },
+    /// A person keeps a system.
+    Kept {
+        /// Which one.
+        system: StorePath,
+        /// Who.
+        by: String,
+    },
+    /// It is not kept any more.
+    KeepEnded {
+        /// Which one.
+        system: StorePath,
+        /// Who says so.
+        by: String,
+    },
     /// The robot's software said whether it is busy.
     Leased {
         /// What spoke.

@@ -11,7 +11,9 @@ use crate::{
     foreign::{self, Foreign},
     health::Failure,
     hold::Hold,
+    keep::Kept,
     machine::state::{Cause, Evidence, Generation, State},
+    profile::Profile,
     release::{Name, Target},
     spec::{self, Unreadable},
     word::Word,
@@ -81,6 +83,12 @@ pub struct Journal {
     /// Who says that nothing may be switched.
     #[serde(default)]
     pub holds: Vec<Hold>,
+    /// Which generations of the system's profile the agent made.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub profile: Profile,
+    /// Systems that people want to keep.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<Kept>,
     /// What happened, newest last.
     #[serde(default)]
     pub history: Vec<Record>,
@@ -225,6 +233,8 @@ pub enum What {
     Worse,
     /// A trial or a way back started what somebody had stopped.
     Started,
+    /// A generation of a system left the profile, so that there is room.
+    Pruned,
 }
 
 impl Default for Journal {
@@ -242,6 +252,8 @@ impl Default for Journal {
             disturbances: None,
             left_in_profile: None,
             holds: Vec::new(),
+            profile: Profile::default(),
+            kept: Vec::new(),
             history: Vec::new(),
             lost: None,
             units: 0,
@@ -281,7 +293,7 @@ impl Journal {
     }
 
     /// Every system that must not be garbage collected, by the name of its root: the confirmed one,
-    /// the fallbacks, what is being brought in or tried, and where a revert goes.
+    /// the fallbacks, what people keep, what is being brought in or tried, and where a revert goes.
     #[must_use]
     pub fn roots(&self) -> BTreeMap<String, StorePath> {
         let mut roots = BTreeMap::new();
@@ -290,6 +302,9 @@ impl Journal {
         }
         for (n, fallback) in self.fallbacks.iter().enumerate() {
             roots.insert(format!("fallback-{}", n + 1), fallback.system.clone());
+        }
+        for (n, kept) in self.kept.iter().enumerate() {
+            roots.insert(format!("kept-{}", n + 1), kept.system.clone());
         }
         for (name, system) in [
             ("next", self.state.next()),

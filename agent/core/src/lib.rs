@@ -14,6 +14,7 @@
 //!   comes of), [`scrub`] (what of the store is read again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
+//! * what makes room: [`profile`] (which generations the agent made), [`prune`] (which of them may go), [`keep`];
 //! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]; what is kept a second time: [`essentials`]), and what a look at the robot gave: [`health`],
 //!   judged by what was before: [`baseline`].
 
@@ -30,10 +31,13 @@ pub mod hash;
 pub mod health;
 pub mod hold;
 pub mod journal;
+pub mod keep;
 pub mod lease;
 pub mod machine;
 pub mod made;
 pub mod offers;
+pub mod profile;
+pub mod prune;
 pub mod reboot;
 pub mod release;
 pub mod resolver;

@@ -101,6 +101,8 @@ impl Waits {
             | Event::Moved { .. }
             | Event::NetworkChanged
             | Event::HolderLost(_)
+            | Event::Pruned { .. }
+            | Event::Installed(_)
             | Event::Asked(_) => return,
         };
         self.end(task);

@@ -9,7 +9,7 @@ use crate::{
     control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
     fault, log, repository,
-    robot::{clock, network, nixos, process},
+    robot::{clock, network, nixos, process, profile::PROFILES},
     scrub, stalls,
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
@@ -28,6 +28,7 @@ use surefoot_core::{
         Answer, Context, Decided, Effect, Event, Machine, Policy, Refusal, Request, state::State,
     },
     made::Way,
+    prune::Prune,
     resolver::World,
     store_path::STORE_DIR,
     time::{BootId, Instant},
@@ -98,6 +99,8 @@ pub(crate) struct Agent {
     verified: Verified,
     /// What of the store is damaged.
     damaged: watch::Receiver<Vec<String>>,
+    /// What the worker is told of what may go, by the journal that is on the disk.
+    prune: watch::Sender<Prune>,
     published: watch::Sender<Published>,
     inputs: watch::Sender<Option<Inputs>>,
     roles: watch::Sender<Roles>,
@@ -137,7 +140,7 @@ impl Agent {
             journal = still::at_rest(journal, clock::since_boot());
         }
         if lost {
-            journal.fallbacks = roots::remembered(gc_roots, Path::new(roots::PROFILES));
+            journal.fallbacks = roots::remembered(gc_roots, Path::new(PROFILES));
             if let Some(essentials) = boot::recall(&boot::Settings::new(&config)).await {
                 essentials.restore(&mut journal, nixos::is_there);
             }
@@ -154,6 +157,7 @@ impl Agent {
         let (progress_in, progress) = watch::channel(progress::Status::default());
         let verified = runtime.verified(&boot);
         let knowledge = Arc::default();
+        let (prune, told_prune) = watch::channel(Prune::default());
         let told = (!once).then(|| events_in.clone());
         let worker = Worker::new(
             Arc::clone(&config),
@@ -161,7 +165,7 @@ impl Agent {
             queue,
             events_in,
             progress_in,
-            verified.clone(),
+            (verified.clone(), told_prune),
             Arc::clone(&knowledge),
         );
         tokio::spawn(worker.run());
@@ -189,6 +193,7 @@ impl Agent {
             stalls,
             verified,
             damaged: watch::Sender::default().subscribe(),
+            prune,
             published: watch::Sender::new(empty),
             inputs: watch::Sender::new(None),
             last_check: None,
@@ -580,6 +585,7 @@ impl Agent {
         }
         occurrences.iter().for_each(log::write);
         self.machine = machine;
+        (self.prune).send_replace(Prune::of(self.machine.journal(), &self.policy));
         for effect in effects {
             match effect {
                 _ if self.is_resting() => {}

@@ -26,6 +26,8 @@ pub(crate) fn write(occurrence: &Occurrence) {
         Kind::SwitchEnded { unit, outcome } => {
             tracing::info!(unit, %outcome, "switch ended: {outcome}");
         }
+        Kind::Kept { system, by } => tracing::info!(%system, by, "kept"),
+        Kind::KeepEnded { system, by } => tracing::info!(%system, by, "not kept any more"),
         Kind::LeaseOrphaned { name, loss } => {
             tracing::warn!(
                 lease = name.as_str(),

@@ -150,6 +150,7 @@ pub(crate) fn of(
         booted: nixos::system(nixos::BOOTED).map(|path| known(journal, path)),
         confirmed: journal.confirmed.as_ref().map(Into::into),
         fallbacks: journal.fallbacks.iter().map(Into::into).collect(),
+        kept: journal.kept.iter().map(Into::into).collect(),
         target: target(journal),
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         traffic: traffic(machine, policy, now),

@@ -123,7 +123,7 @@ impl Still {
             // What the robot's software says counts for a rollback too, and lies elsewhere. A hold that
             // is ended is one again after a restart.
             Request::Lease { .. } | Request::EndLease { .. } | Request::Resume { .. } => Ok(()),
-            Request::Update | Request::Hold { .. } => {
+            Request::Update | Request::Hold { .. } | Request::Keep { .. } => {
                 Err(format!("nothing was done and nothing will be: {why}"))
             }
         }

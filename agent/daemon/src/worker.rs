@@ -9,6 +9,7 @@ use crate::{
     repository::{Repository, Source},
     robot::{
         health, nixos,
+        profile::{self, PROFILES},
         proof::{self, Proof},
         successor, systemd, world,
     },
@@ -16,7 +17,10 @@ use crate::{
     switch::{self, dead_man},
 };
 use anyhow::Context as _;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use surefoot_api::Knowledge;
 use surefoot_core::{
     StorePath,
@@ -24,9 +28,11 @@ use surefoot_core::{
     gate::Stage,
     health::{Check, Failure},
     machine::{Effect, Event, Unserved, state::State},
+    prune::Prune,
     reboot,
     release::Target,
     resolver::{SwitchUnit, World},
+    switch::{Action, Order},
 };
 use surefoot_store::{Wrongs, progress, verify::Verified};
 use tokio::{
@@ -55,6 +61,8 @@ struct Tools {
     proven: Arc<Mutex<Option<StorePath>>>,
     verified: Verified,
     progress: watch::Sender<progress::Status>,
+    /// Which generations may go, by the journal as it is on the disk.
+    prune: watch::Receiver<Prune>,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -74,7 +82,7 @@ impl Worker {
         queue: mpsc::UnboundedReceiver<Work>,
         events: mpsc::UnboundedSender<Event>,
         progress: watch::Sender<progress::Status>,
-        verified: Verified,
+        (verified, prune): (Verified, watch::Receiver<Prune>),
         knowledge: Arc<watch::Sender<Option<Knowledge>>>,
     ) -> Self {
         let source = Source::new(&config, &state.path());
@@ -88,6 +96,7 @@ impl Worker {
                 proven: Arc::default(),
                 verified,
                 progress,
+                prune,
                 events,
             },
             state_dir: state.path(),
@@ -209,8 +218,12 @@ impl Worker {
             Effect::Switch(order) => {
                 tokio::spawn(async move {
                     let settings = boot::Settings::new(&tools.config);
+                    let before = async || tools.make_room(&order).await;
                     let (outcome, log) =
-                        switch::switch(&order, &settings, &tools.config.state_dir).await;
+                        switch::switch(&order, &settings, &tools.config.state_dir, before).await;
+                    if order.action != Action::Test {
+                        tools.say(Event::Installed(profile::links(Path::new(PROFILES))));
+                    }
                     let failures = if outcome == surefoot_core::switch::Outcome::Done {
                         Vec::new()
                     } else {
@@ -398,6 +411,28 @@ impl Tools {
         })
     }
 
+    /// Takes generations out of the profile, where an installer runs next anyway. A way back takes the
+    /// shortest way.
+    async fn make_room(&self, order: &Order) {
+        if order.action == Action::Test || order.no_check {
+            return;
+        }
+        let settings = boot::Settings::new(&self.config);
+        let links = || profile::links(Path::new(PROFILES));
+        let (prune, before) = (self.prune(), links());
+        if let Err(error) = boot::make_room(&settings, &prune, &order.system).await {
+            tracing::warn!("{error:#}");
+        }
+        fault::point("after", "prune");
+        let (mut gone, left) = (before, links());
+        gone.retain(|link| !left.contains(link));
+        self.say(Event::Pruned {
+            system: order.system.clone(),
+            gone,
+            links: left,
+        });
+    }
+
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
         let index = self.repository.index(target).await?;
         let report = fetching::run(
@@ -415,6 +450,10 @@ impl Tools {
             report.fetched, report.paths, report.wire_bytes
         );
         Ok(())
+    }
+
+    fn prune(&self) -> Prune {
+        self.prune.borrow().clone()
     }
 
     /// A directory beside the socket, where the agent and its units both see what it writes.
@@ -436,7 +475,7 @@ impl Tools {
             .with_context(|| format!("{} leads to no system", nixos::CURRENT))?;
         let booted = nixos::boot_parts(nixos::BOOTED.as_ref());
         let new = nixos::boot_parts(target.system.to_string().as_ref());
-        let no_boot = doctor::obstacle(&self.config, &target.system, &current).await;
+        let no_boot = doctor::obstacle(&self.config, &target.system, &current, self.prune()).await;
         let unfit = match nixos::unfit(&current, &target.system)? {
             None => {
                 successor::refuses(&target.system, &current, target.moves, &self.room()).await?

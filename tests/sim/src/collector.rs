@@ -13,12 +13,13 @@ impl Robot {
             "garbage is collected"
         });
         if old {
-            self.generations = BTreeSet::from([self.profile.clone()]);
+            let profile = self.profile.clone();
+            self.generations.retain(|_, found| found.system == profile);
         }
         let alive: BTreeSet<_> = self
             .roots
             .iter()
-            .chain(&self.generations)
+            .chain(self.generations.values().map(|found| &found.system))
             .chain([&self.booted, &self.current, &self.profile])
             .cloned()
             .collect();

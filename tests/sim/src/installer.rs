@@ -1,7 +1,7 @@
 //! Switches: what `nixos-rebuild` and `switch-to-configuration` do to profile, loader and services,
 //! for the agent and for somebody else.
 
-use crate::robot::{Pending, Robot};
+use crate::robot::{Generation, Pending, Robot};
 use surefoot_core::{
     StorePath,
     machine::Event,
@@ -19,6 +19,9 @@ impl Robot {
     /// Begins the switch of an order, or finds the one that was begun before.
     pub(crate) fn switch(&mut self, order: Order) {
         if self.is_new(&order) {
+            if !self.make_room(&order) {
+                return;
+            }
             self.unit = Some((order.unit.clone(), SwitchUnit::Running));
             self.pending.push_back(Pending::Switch(order));
         } else if let Some((unit, SwitchUnit::Ended { outcome, log })) = self.unit.clone() {
@@ -55,6 +58,7 @@ impl Robot {
                 .clone()
                 .unwrap_or_else(|| order.system.clone());
             self.meddled = false;
+            self.feed(Event::Installed(self.links()));
         }
         if !live {
             // Nothing is activated.
@@ -91,6 +95,7 @@ impl Robot {
         for pending in running {
             if let Pending::Switch(order) = pending
                 && order.action != Action::Test
+                && !self.read_only
                 && self.chance.next().is_multiple_of(2)
             {
                 self.set_profile(&order);
@@ -102,10 +107,19 @@ impl Robot {
     }
 
     fn set_profile(&mut self, order: &Order) {
-        self.profile = order.system.clone();
-        self.generations.insert(order.system.clone());
+        self.set_generation(&order.system, true);
         if let Some(surplus) = &order.remove {
-            self.generations.remove(surplus);
+            self.generations.retain(|_, found| found.system != *surplus);
+        }
+    }
+
+    /// The profile names a system, as one of its generations or a new one.
+    fn set_generation(&mut self, system: &StorePath, by_agent: bool) {
+        self.profile = system.clone();
+        if !self.has_entry(system) {
+            let number = self.generations.keys().max().map_or(1, |newest| newest + 1);
+            let new = Generation::new(system.clone(), by_agent);
+            self.generations.insert(number, new);
         }
     }
 
@@ -151,8 +165,7 @@ impl Robot {
         self.by_hand.insert(system.clone());
         if action != Action::Test {
             self.meddled = true;
-            self.profile = system.clone();
-            self.generations.insert(system.clone());
+            self.set_generation(&system, false);
             self.default = system.clone();
         }
         if matches!(action, Action::Test | Action::Switch) {

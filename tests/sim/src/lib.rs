@@ -28,6 +28,7 @@ mod log;
 pub mod people;
 pub mod power;
 pub mod properties;
+mod pruner;
 pub mod robot;
 pub mod run;
 mod units;

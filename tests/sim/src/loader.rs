@@ -8,13 +8,21 @@ impl Robot {
     /// What is started once, if anything is; it is used up, or the firmware has lost it.
     pub(crate) fn take_one_shot(&mut self) -> Option<StorePath> {
         let system = self.one_shot.take()?;
-        let startable = self.generations.contains(&system) && self.store.contains(&system);
+        let startable = self.has_entry(&system) && self.store.contains(&system);
         if self.lost_one_shots == 0 && startable {
             return Some(system);
         }
         self.lost_one_shots = self.lost_one_shots.saturating_sub(1);
         self.trace.started = Some(false);
         None
+    }
+
+    /// Whether a system has a boot entry: its generation is in the profile.
+    #[must_use]
+    pub fn has_entry(&self, system: &StorePath) -> bool {
+        self.generations
+            .values()
+            .any(|found| found.system == *system)
     }
 
     /// Arms the deadline of a boot, then has the loader start this system once; unless the system

@@ -71,6 +71,16 @@ pub fn end_lease(by: Ender) -> Request {
     }
 }
 
+/// A person wants to keep a system, or no longer.
+#[must_use]
+pub fn keep(system: StorePath, undo: bool) -> Request {
+    Request::Keep {
+        what: RollbackTo::System(system),
+        undo,
+        by: "ada".into(),
+    }
+}
+
 /// A person wants to go back.
 #[must_use]
 pub fn rollback(to: Option<StorePath>, force: bool, why: &str) -> Request {

@@ -145,6 +145,13 @@ pub const ALL: &[Property] = &[
         check: Check::Effect(switches_to_what_is_there),
     },
     Property {
+        name: "prunes-its-own",
+        promise: "Only generations that the agent made leave the profile, and none that is confirmed, a \
+                  fallback, on trial, waiting, kept, running, booted, the profile's or the loader's \
+                  default; none where the memory was lost.",
+        check: Check::Elsewhere,
+    },
+    Property {
         name: "comes-to-rest",
         promise: "Left alone, the robot comes to rest: no trial, no boot loop goes on for ever.",
         check: Check::Elsewhere,

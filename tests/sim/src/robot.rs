@@ -69,6 +69,23 @@ pub fn policy() -> Policy {
         drift: DriftPolicy::Report,
         after_loss: AfterLoss::NextRelease,
         keep: 2,
+        prune: true,
+        generations: 5,
+    }
+}
+
+/// A generation of the profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Its system.
+    pub system: StorePath,
+    /// Whether the agent made it.
+    pub by_agent: bool,
+}
+
+impl Generation {
+    pub(crate) const fn new(system: StorePath, by_agent: bool) -> Self {
+        Self { system, by_agent }
     }
 }
 
@@ -111,8 +128,10 @@ pub struct Robot {
     pub current: StorePath,
     /// The system of the profile.
     pub profile: StorePath,
-    /// The systems of the profile's generations: those have boot entries.
-    pub generations: BTreeSet<StorePath>,
+    /// The profile's generations by their numbers: each has a boot entry.
+    pub generations: BTreeMap<u64, Generation>,
+    /// How many generations find room on the boot partition.
+    pub boot_room: usize,
     /// What is in the Nix store.
     pub store: BTreeSet<StorePath>,
     /// What the boot loader starts, unless told otherwise.
@@ -218,7 +237,8 @@ impl Robot {
             booted: a.clone(),
             current: a.clone(),
             profile: a.clone(),
-            generations: BTreeSet::from([a.clone()]),
+            generations: BTreeMap::from([(1, Generation::new(a.clone(), false))]),
+            boot_room: usize::MAX,
             store: BTreeSet::from([a.clone()]),
             default: a,
             meddled: false,

@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    people::{ROS, end_lease, held, hold, lease, rollback},
+    people::{ROS, end_lease, held, hold, keep, lease, rollback},
     power::{Blow, Fate},
     robot::{Robot, release, system},
 };
@@ -101,6 +101,11 @@ impl Run {
             }];
         }
         robot.policy.keep = usize::try_from(chance.below(3)).unwrap_or(0);
+        robot.policy.prune = chance.happens(7, 8);
+        robot.policy.generations = 1 + usize::try_from(chance.below(3)).unwrap_or(0);
+        if chance.happens(1, 2) {
+            robot.boot_room = 2 + usize::try_from(chance.below(4)).unwrap_or(0);
+        }
         let mut run = Self {
             seed,
             troubles: 20 + chance.below(TROUBLED - 20),
@@ -295,7 +300,7 @@ impl Run {
         let seconds = 1 + self.chance.below(2_000);
         self.asked += 1;
         let over = Holder(1 + self.chance.below(3));
-        let request = match self.chance.below(22) {
+        let request = match self.chance.below(25) {
             0..5 => Request::Update,
             5..9 => {
                 let to = self.chance.pick(&RELEASED);
@@ -314,6 +319,10 @@ impl Run {
             } else {
                 Ender::Anyone
             }),
+            20..23 => keep(
+                system(self.chance.pick(&RELEASED)),
+                self.chance.happens(1, 3),
+            ),
             _ => {
                 self.robot.log.note("a program dies");
                 self.robot.feed(Event::HolderLost(over));

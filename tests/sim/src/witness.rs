@@ -233,7 +233,7 @@ impl Witness {
                 why: why.clone(),
                 excused: false,
             }),
-            Request::Update | Request::Resume { .. } => {}
+            Request::Update | Request::Keep { .. } | Request::Resume { .. } => {}
         }
     }
 

@@ -80,6 +80,7 @@ fn what_word(what: &Word<What>) -> String {
         Word::Known(What::Rebooted) => "rebooted",
         Word::Known(What::Worse) => "worse",
         Word::Known(What::Started) => "started",
+        Word::Known(What::Pruned) => "pruned",
     };
     known.to_owned()
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod fetch;
 mod history;
 mod hold;
+mod keep;
 mod lease;
 mod man;
 mod publish;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Hold(hold::HoldArgs),
     Resume(resume::ResumeArgs),
     Lease(lease::LeaseArgs),
+    Keep(keep::KeepArgs),
     History(history::HistoryArgs),
     Doctor(doctor::DoctorArgs),
     Fetch(Box<fetch::FetchArgs>),
@@ -60,6 +62,7 @@ pub(crate) fn run(
         Command::Hold(args) => hold::run(args, output),
         Command::Resume(args) => resume::run(&args, output),
         Command::Lease(args) => lease::run(args, output),
+        Command::Keep(args) => keep::run(args, output),
         Command::History(args) => history::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Fetch(args) => fetch::run(*args, output),

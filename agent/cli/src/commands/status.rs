@@ -9,8 +9,8 @@ use crate::{
 };
 use std::{fmt::Write as _, time::Duration};
 use surefoot_api::{
-    Check, CheckResult, ClockState, HoldInfo, Knowledge, LeaseInfo, State, StatusInfo, System,
-    Traffic, Word, method,
+    Check, CheckResult, ClockState, HoldInfo, KeptInfo, Knowledge, LeaseInfo, State, StatusInfo,
+    System, Traffic, Word, method,
 };
 use surefoot_base::units::{short_bytes, short_duration};
 
@@ -99,6 +99,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     for fallback in &status.fallbacks {
         row("Fallback", system(fallback, style));
     }
+    for kept in &status.kept {
+        row("Kept", self::kept(kept, style));
+    }
     for hold in &status.holds {
         row("Held", style.busy(&self::hold(hold)));
     }
@@ -160,6 +163,24 @@ fn system(system: &System, style: Style) -> String {
         let _ = write!(text, " since {}", time(since));
     }
     text
+}
+
+fn kept(kept: &KeptInfo, style: Style) -> String {
+    let KeptInfo {
+        system,
+        release,
+        by,
+        since,
+    } = kept.clone();
+    let shown = self::system(
+        &System {
+            system,
+            release,
+            since,
+        },
+        style,
+    );
+    format!("{shown} by {}", sanitize(&by))
 }
 
 fn hold(hold: &HoldInfo) -> String {

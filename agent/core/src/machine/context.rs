@@ -74,6 +74,10 @@ pub struct Policy {
     pub after_loss: AfterLoss,
     /// Earlier systems that are kept for a rollback.
     pub keep: usize,
+    /// Whether generations that the agent made may leave the profile.
+    pub prune: bool,
+    /// How many of them stay, 1 or more.
+    pub generations: usize,
 }
 
 /// What happens when another system runs than the confirmed one, and it was not the agent.

@@ -7,6 +7,7 @@ use crate::{
     health::{Failure, Report},
     lease::{Ender, Holder, Owner},
     offers::Offers,
+    profile::Link,
     reboot,
     release::Name,
     resolver::World,
@@ -86,6 +87,18 @@ pub enum Event {
         /// Units that are failed now, if it went wrong.
         failures: Vec<Failure>,
     },
+    /// An installer is about to run for the system of an order. These generations have left the
+    /// profile so that there is room, and these are left in it.
+    Pruned {
+        /// What is about to be installed.
+        system: StorePath,
+        /// What has left.
+        gone: Vec<Link>,
+        /// What is left.
+        links: Vec<Link>,
+    },
+    /// An installer of the agent has run, and the profile has these generations now.
+    Installed(Vec<Link>),
     /// A round of health checks is done.
     Probed(Report),
     /// A connection that may have held leases has ended.
@@ -158,6 +171,15 @@ pub enum Request {
         name: Name,
         /// Who.
         by: Ender,
+    },
+    /// Keep a system, or no longer.
+    Keep {
+        /// Which one: its store path, its release, or the number of its generation.
+        what: RollbackTo,
+        /// No longer.
+        undo: bool,
+        /// Who.
+        by: String,
     },
     /// End a hold.
     Resume {

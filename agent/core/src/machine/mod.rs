@@ -14,6 +14,7 @@
 //! * `soak`: what looks at the health prove; `aftermath`: whether the robot came back from a trial as
 //!   it was;
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
+//!   `keep`: which generations of the profile go and which stay;
 //!   `gates`: what keeps the robot from the next step;
 //! * `unknown`: a state that only another version knows;
 //! * `reboot`: whether and when the robot reboots.
@@ -29,6 +30,7 @@ mod effect;
 mod event;
 mod fetch;
 mod gates;
+mod keep;
 mod memory;
 mod ready;
 mod reboot;
@@ -336,6 +338,12 @@ impl Decision<'_> {
                     self.on_switch_ended(&outcome, log, failures);
                 }
             }
+            Event::Pruned {
+                system,
+                gone,
+                links,
+            } => self.on_pruned(system, gone, &links),
+            Event::Installed(links) => self.journal.profile.look(&links),
             Event::Probed(report) => self.on_probed(report),
             Event::HolderLost(holder) => self.on_holder_lost(holder),
             Event::Asked(request) => return Some(self.on_asked(request)),

@@ -42,6 +42,7 @@ impl Decision<'_> {
             }
             Request::EndLease { name, by } => self.on_end_lease_request(&name, by),
             Request::Hold { length, why, by } => self.on_hold_request(length, why, by),
+            Request::Keep { what, undo, by } => self.on_keep_request(&what, undo, by),
             Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }
     }

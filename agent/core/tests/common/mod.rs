@@ -30,5 +30,7 @@ pub(crate) fn policy() -> Policy {
         drift: DriftPolicy::Report,
         after_loss: AfterLoss::NextRelease,
         keep: 1,
+        prune: true,
+        generations: 1,
     }
 }

@@ -1,27 +1,21 @@
 //! Whether a boot on trial would work on this robot, told before anything is touched.
 
-use super::{copy, deadline, kernels::copy_of, loader::Loader, loaders, settings::Settings};
-use crate::robot::nixos;
-use anyhow::Context as _;
-use std::{fs, path::Path};
+use super::{copy, deadline, loader::Loader, loaders, room, settings::Settings};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_base::space;
-use surefoot_core::StorePath;
+use surefoot_core::{StorePath, prune::Prune};
 
 const LOADER: Subject = Subject::Loader;
-
-/// Room that must be left on the boot partition beside a kernel and an initrd, bytes: the entry,
-/// and what the file system needs to rename files.
-const SLACK: u64 = 1 << 20;
 
 /// Looks at the loader, the boot partition and the place of the deadline's units.
 ///
 /// `system` is what would be tried; without it there has to be room for a kernel and an initrd like
-/// those that were booted. `previous` is where a failed trial has to end, if that is known.
+/// those that were booted. `previous` is where a failed trial has to end, if that is known; `prune` says
+/// what may go for it.
 pub(super) fn look(
     settings: &Settings,
     system: Option<&StorePath>,
     previous: Option<&StorePath>,
+    prune: &Prune,
 ) -> Vec<Finding> {
     let Some(loader) = settings.find_loader() else {
         return vec![
@@ -45,10 +39,7 @@ pub(super) fn look(
         ),
     });
     findings.push(copy::finding(settings));
-    findings.push(match system {
-        Some(system) => room(&*loader, Path::new(&system.to_string()), true),
-        None => room(&*loader, Path::new(nixos::BOOTED), false),
-    });
+    findings.push(room::finding(&*loader, system, prune));
     findings
 }
 
@@ -76,53 +67,6 @@ fn default(loader: &(impl Loader + ?Sized), previous: &StorePath) -> Finding {
             "default",
             format!("{error:#}"),
             "`surefoot rollback`, or `switch-to-configuration boot` of that system, puts it back",
-        ),
-    }
-}
-
-/// Room for what a system needs there. `exact`: what lies there already need not come again.
-fn room(loader: &(impl Loader + ?Sized), system: &Path, exact: bool) -> Finding {
-    let look = || {
-        let (mut needed, kernels) = (SLACK, loader.kernels());
-        for part in ["kernel", "initrd"] {
-            let file = system.join(part);
-            let file = fs::canonicalize(&file)
-                .with_context(|| format!("{} leads nowhere", file.display()))?;
-            if !exact || copy_of(&kernels, &file).is_none() {
-                needed += fs::metadata(&file)?.len();
-            }
-        }
-        // It may not be there yet.
-        let place = space::existing(&kernels).to_path_buf();
-        let free = space::free(&place)
-            .with_context(|| format!("cannot see how full {} is", place.display()))?;
-        anyhow::Ok((place, free, needed))
-    };
-    let what = "room for one more kernel and initrd";
-    match look() {
-        Ok((place, free, needed)) if free >= needed => Finding::ok(
-            LOADER,
-            what,
-            format!(
-                "{free} bytes are free at {}, {needed} are needed",
-                place.display()
-            ),
-        ),
-        Ok((place, free, needed)) => Finding::fail(
-            LOADER,
-            what,
-            format!(
-                "the boot partition has {free} bytes left at {}, and {needed} are needed",
-                place.display()
-            ),
-            "remove old generations (nix-env -p /nix/var/nix/profiles/system --delete-generations) \
-             and install the boot loader again",
-        ),
-        Err(error) => Finding::fail(
-            LOADER,
-            what,
-            format!("{error:#}"),
-            "the system is incomplete: fetch it again",
         ),
     }
 }

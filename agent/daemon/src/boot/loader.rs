@@ -57,6 +57,17 @@ pub(super) trait Loader {
     /// Whether booting once works on this robot, without changing anything.
     fn check(&self) -> Vec<Finding>;
 
+    /// The systems that it starts should the default's entry be lost.
+    fn spares(&self) -> Vec<StorePath> {
+        Vec::new()
+    }
+
+    /// Whether NixOS' installer takes kernels away that no generation needs any more before it copies
+    /// new ones: then generations that go make room for the next system.
+    fn frees_first(&self) -> bool {
+        false
+    }
+
     /// Where the kernels lie that it starts, in the names that NixOS gives to copies of them. There
     /// has to be room for one more, and a copy that is torn is taken away before it is started. On the
     /// same file system lies the copy of what the robot remembers ([`super::copy`]).

@@ -14,6 +14,7 @@ mod kernels;
 mod loader;
 pub(crate) mod loaders;
 mod mounts;
+mod room;
 mod settings;
 mod step;
 mod trace;
@@ -32,6 +33,7 @@ use surefoot_core::{
         Guards,
         state::{Mode, State, Trial},
     },
+    prune::Prune,
     resolver::{Trace, World},
 };
 
@@ -54,8 +56,14 @@ pub(crate) async fn findings(
     settings: Settings,
     system: Option<StorePath>,
     previous: Option<StorePath>,
+    prune: Prune,
 ) -> anyhow::Result<Vec<Finding>> {
-    let said = Task::Look { system, previous }.order(settings).await?;
+    let look = Task::Look {
+        system,
+        previous,
+        prune,
+    };
+    let said = look.order(settings).await?;
     serde_json::from_str(&said).context("cannot understand what the look at the boot loader gave")
 }
 
@@ -79,6 +87,25 @@ pub(crate) async fn recall(settings: &Settings) -> Option<Essentials> {
 /// The system that the loader starts by default, if that can be told.
 pub(crate) fn default(settings: &Settings) -> Option<StorePath> {
     settings.find_loader()?.default().ok().flatten()
+}
+
+/// Takes generations out of the profile before NixOS' installer runs for a system, which then takes
+/// their entries out of the boot menu. Were the power cut in between, entries of what is gone would be
+/// left: never the default's or the spare one's.
+///
+/// # Errors
+/// What [`Task::Prune`] says.
+pub(crate) async fn make_room(
+    settings: &Settings,
+    prune: &Prune,
+    system: &StorePath,
+) -> anyhow::Result<()> {
+    let links = room::superfluous(settings, prune, system);
+    if !links.is_empty() {
+        let step = Task::Prune { links }.order(settings.clone());
+        step.await.context("cannot take old generations away")?;
+    }
+    Ok(())
 }
 
 /// Sees to it that a power cut while NixOS' installer works does not leave the robot without a system

@@ -1,20 +1,23 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
-//! firmware's variables nor to /etc: done by this program in a transient unit of its own.
+//! firmware's variables, the system's profile or /etc: done by this program in a transient unit of its own.
 
 use super::{aim, checks, copy, installable, settings::Settings};
 use crate::robot::{
-    nixos, systemd,
+    nixos,
+    profile::{self, PROFILES},
+    systemd,
     transient::{self, How, Job},
     units::{LOOK, REMEMBER, STEP},
 };
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use std::{
+    path::Path,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use surefoot_base::program::Limits;
-use surefoot_core::StorePath;
+use surefoot_core::{StorePath, profile::Link, prune::Prune};
 use tokio::sync::Mutex;
 
 /// What the daemon may not do itself: given to `surefootd --boot-step` as JSON.
@@ -34,6 +37,8 @@ pub(super) enum Task {
         system: Option<StorePath>,
         /// What must be the default, likewise.
         previous: Option<StorePath>,
+        /// What may go so that there is room.
+        prune: Prune,
     },
     /// Says what keeps every system from being installed now: prints closed gates as JSON.
     Obstacles {
@@ -55,6 +60,11 @@ pub(super) enum Task {
     TakeBackOneShot,
     /// Copies the essentials of the journal to the boot partition, and prints them.
     Remember,
+    /// Takes generations out of the profile.
+    Prune {
+        /// Which ones.
+        links: Vec<Link>,
+    },
     /// Readies the loader for NixOS' installer: [`Loader::secure`](super::loader::Loader::secure).
     Secure {
         /// Whether it has to be secured for what is the default now.
@@ -78,8 +88,12 @@ impl BootStep {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let settings = &self.settings;
         match &self.task {
-            Task::Look { system, previous } => {
-                let findings = checks::look(settings, system.as_ref(), previous.as_ref());
+            Task::Look {
+                system,
+                previous,
+                prune,
+            } => {
+                let findings = checks::look(settings, system.as_ref(), previous.as_ref(), prune);
                 println!("{}", serde_json::to_string(&findings)?);
                 Ok(())
             }
@@ -96,6 +110,7 @@ impl BootStep {
             Task::Remember => copy::remember(settings),
             Task::RemoveDeadline => aim::remove_deadline(settings),
             Task::TakeBackOneShot => aim::take_back_one_shot(settings),
+            Task::Prune { links } => profile::remove(Path::new(PROFILES), links),
             Task::Secure { anew } => {
                 // Nobody else's files are taken for leftovers.
                 let _lock = nixos::lock_switches().context("another switch runs")?;
@@ -135,9 +150,11 @@ impl Task {
             Self::Aim { .. } | Self::TakeBackOneShot | Self::Secure { .. } => {
                 Duration::from_secs(100)
             }
-            Self::Look { .. } | Self::Obstacles { .. } | Self::Remember | Self::RemoveDeadline => {
-                Duration::from_secs(45)
-            }
+            Self::Look { .. }
+            | Self::Obstacles { .. }
+            | Self::Prune { .. }
+            | Self::Remember
+            | Self::RemoveDeadline => Duration::from_secs(45),
         }
     }
 

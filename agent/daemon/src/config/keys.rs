@@ -61,6 +61,8 @@ settings! {
         /// See there.
         memory: Memory,
         /// See there.
+        space: Space,
+        /// See there.
         trial: Trial,
         /// See there.
         boot: Boot,
@@ -298,6 +300,20 @@ settings! {
         /// a `"next-release"`, one that was not there before the loss, or a `"technician"` who says
         /// `surefoot update`.
         lost: AfterLoss = "next-release";
+    }
+}
+
+settings! {
+    /// How room is made before it is missing.
+    table Space = "space"
+    keys {
+        /// Whether generations that the agent made leave the system's profile, and with them their
+        /// entries in the boot menu, when the next release is installed. None does that the robot may
+        /// still have to start, that somebody keeps (`surefoot keep`), or that somebody else made.
+        prune: bool = true;
+        /// How many generations that the agent made stay, the newest, besides those that are needed.
+        /// Where the boot partition has no room for the next release, fewer do.
+        generations: u32 = 5 in 1 to 1000;
     }
 }
 

@@ -39,6 +39,8 @@ impl From<&Config> for Policy {
                 values::AfterLoss::Technician => AfterLoss::Technician,
             },
             keep: config.fetch.keep as usize,
+            prune: config.space.prune,
+            generations: config.space.generations as usize,
         }
     }
 }

@@ -173,6 +173,14 @@ async fn granted(
             let way = way(&call.made);
             done(&call, Request::Update, way, caller, agent).await
         }
+        Call::Keep(call) => {
+            let request = Request::Keep {
+                what: call.what.clone(),
+                undo: call.undo,
+                by: caller.name().await,
+            };
+            done(&call, request, Way::default(), caller, agent).await
+        }
         Call::Rollback(call) => {
             let request = Request::Rollback {
                 to: call.to.clone(),

@@ -270,6 +270,15 @@ async fn what_is_asked_reaches_the_agent() {
     };
     assert_eq!(request, expected);
 
+    let what = json!({ "what": "7", "undo": true });
+    let (_, request) = house.asked("Keep", what, done()).await;
+    let expected = Request::Keep {
+        what: RollbackTo::Release("7".parse().unwrap()),
+        undo: true,
+        by: me.clone(),
+    };
+    assert_eq!(request, expected);
+
     let (_, request) = house
         .asked("Hold", json!({ "why": "a vase", "seconds": 60 }), done())
         .await;

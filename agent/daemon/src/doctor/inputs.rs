@@ -3,7 +3,7 @@
 use crate::{config::Config, robot::clock};
 use std::{collections::BTreeMap, sync::Arc};
 use surefoot_api::StatusInfo;
-use surefoot_core::{StorePath, journal::Journal};
+use surefoot_core::{StorePath, journal::Journal, machine::Policy, prune::Prune};
 
 /// What has to be known to look a robot over.
 #[derive(Debug, Clone)]
@@ -14,6 +14,8 @@ pub(crate) struct Inputs {
     pub(crate) refused: Option<String>,
     /// The systems that must be kept.
     pub(crate) roots: BTreeMap<String, StorePath>,
+    /// Which generations may go so that there is room.
+    pub(crate) prune: Prune,
     /// That its memory was lost, in a sentence, if so.
     pub(crate) lost: Option<String>,
     /// Where every trouble has to end.
@@ -38,10 +40,12 @@ impl Inputs {
         journal: &Journal,
         status: Option<Arc<StatusInfo>>,
     ) -> Self {
+        let prune = Prune::of(journal, &Policy::from(&*config));
         Self {
             config,
             refused,
             roots: journal.roots(),
+            prune,
             lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
             disturbed: (journal.disturbances.as_ref()).map_or(0, |counted| {

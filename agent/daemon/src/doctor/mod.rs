@@ -19,7 +19,7 @@ use crate::{
 
 use std::{path::Path, sync::Arc, time::Duration};
 use surefoot_api::finding::{Finding, Subject};
-use surefoot_core::{StorePath, release::Name};
+use surefoot_core::{StorePath, prune::Prune, release::Name};
 use tokio::{
     sync::{Mutex, watch},
     time::Instant,
@@ -32,7 +32,12 @@ const FRESH: Duration = Duration::from_secs(10);
 async fn examine(inputs: &Inputs) -> Vec<Finding> {
     let settings = boot::Settings::new(&inputs.config);
     let (loader, watchdog, agent, store) = tokio::join!(
-        boot::findings(settings, None, inputs.confirmed.clone()),
+        boot::findings(
+            settings,
+            None,
+            inputs.confirmed.clone(),
+            inputs.prune.clone()
+        ),
         watchdog::findings(inputs.config.boot.require_watchdog),
         agent::findings(inputs.status.is_some()),
         store::findings(inputs),
@@ -183,16 +188,23 @@ pub(crate) async fn deep(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What keeps a boot on trial of this system from working here, and is not its fault.
+/// What keeps a boot on trial of this system from working here, and is not its fault. `prune` says what
+/// may go for it.
 pub(crate) async fn obstacle(
     config: &Config,
     system: &StorePath,
     previous: &StorePath,
+    prune: Prune,
 ) -> Option<String> {
     let settings = boot::Settings::new(config);
     // What can be put right is, before it is an obstacle.
     boot::try_secure(&settings, false).await;
-    let look = boot::findings(settings, Some(system.clone()), Some(previous.clone()));
+    let look = boot::findings(
+        settings,
+        Some(system.clone()),
+        Some(previous.clone()),
+        prune,
+    );
     let mut findings = match look.await {
         Ok(findings) => findings,
         Err(error) => return Some(format!("{error:#}")),

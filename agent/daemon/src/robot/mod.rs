@@ -7,6 +7,7 @@ pub(crate) mod network;
 mod nix_conf;
 pub(crate) mod nixos;
 pub(crate) mod process;
+pub(crate) mod profile;
 pub(crate) mod proof;
 pub(crate) mod said;
 pub(crate) mod successor;

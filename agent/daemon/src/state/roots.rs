@@ -1,5 +1,6 @@
 //! The roots that keep the agent's systems from the garbage collector.
 
+use crate::robot::profile;
 use anyhow::Context as _;
 use std::{
     collections::BTreeMap,
@@ -13,9 +14,6 @@ use surefoot_core::{StorePath, machine::state::Generation};
 /// "Garbage Collector Roots").
 pub(crate) const DIR: &str = "/nix/var/nix/gcroots/surefoot";
 
-/// Where the generations of the system's profile lie.
-pub(crate) const PROFILES: &str = "/nix/var/nix/profiles";
-
 /// Systems that are taken from roots and generations where the journal was lost.
 const MAX_REMEMBERED: usize = 8;
 
@@ -25,37 +23,28 @@ pub(crate) fn any(dir: &Path) -> bool {
 }
 
 /// What the roots in `dir` and the generations of the profile know of fallbacks after the journal
-/// was lost, the best one first. What was only being brought in or tried (`next`) is none.
+/// was lost, the best one first. What was only being brought in or tried (`next`) or somebody keeps is
+/// none by that.
 pub(crate) fn remembered(dir: &Path, profiles: &Path) -> Vec<Generation> {
-    let names = |dir: &Path| {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok())
+    let none = |name: &str| {
+        name == "next" || name.starts_with("kept-") || name.starts_with(file::TEMPORARY)
     };
-    let mut rooted: Vec<String> = names(dir)
-        .filter(|name| name != "next" && !name.starts_with(file::TEMPORARY))
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut rooted: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !none(name))
         .collect();
     // "confirmed", "fallback-1", …, "previous": by what they are, and then by number.
     rooted.sort_by_key(|name| (name.len(), name.clone()));
     rooted.sort_by_key(|name| name != "confirmed");
-    let mut numbers: Vec<u64> = names(profiles)
-        .filter_map(|name| {
-            let number = name.strip_prefix("system-")?.strip_suffix("-link")?;
-            number.parse().ok()
-        })
-        .collect();
-    numbers.sort_unstable_by(|a, b| b.cmp(a));
-    let links = rooted.into_iter().map(|name| dir.join(name));
-    let generations = numbers
-        .into_iter()
-        .map(|number| profiles.join(format!("system-{number}-link")));
+    let rooted = rooted.into_iter().filter_map(|name| {
+        let system = fs::read_link(dir.join(name)).ok()?;
+        system.to_str()?.parse::<StorePath>().ok()
+    });
+    let generations = profile::links(profiles).into_iter().rev();
     let mut found: Vec<Generation> = Vec::new();
-    for link in links.chain(generations) {
-        let system = fs::read_link(link).ok();
-        let system = system.and_then(|path| path.to_str()?.parse::<StorePath>().ok());
-        if let Some(system) = system
-            && found.len() < MAX_REMEMBERED
-            && found.iter().all(|known| known.system != system)
-        {
+    for system in rooted.chain(generations.map(|link| link.system)) {
+        if found.len() < MAX_REMEMBERED && found.iter().all(|known| known.system != system) {
             found.push(Generation {
                 system,
                 release: None,

@@ -70,14 +70,16 @@ pub(crate) async fn look(order: &Order, state_dir: &Path) -> anyhow::Result<Swit
 
 /// Starts the switch of an order, or finds the one that was started before, and waits for its end.
 ///
-/// Never fails: what goes wrong is an [`Outcome`].
+/// Never fails: what goes wrong is an [`Outcome`]. `before` is done where it was not started before.
 pub(crate) async fn switch(
     order: &Order,
     settings: &boot::Settings,
     state_dir: &Path,
+    before: impl AsyncFnOnce(),
 ) -> (Outcome, Vec<String>) {
     match systemd::state(&order.unit).await {
         Ok(SwitchUnit::Gone) => {
+            before().await;
             if let Err(error) = begin(order, settings).await {
                 // systemd may have heard of it all the same, and must not begin it later.
                 if let Err(error) = stop(&order.unit).await {

@@ -51,6 +51,17 @@ impl Loader for SystemdBoot {
         checks::findings(&self.0)
     }
 
+    fn spares(&self) -> Vec<StorePath> {
+        let entries = self.0.entries().unwrap_or_default().into_iter();
+        let spares = entries.filter(|entry| entry.spare);
+        spares.filter_map(|entry| entry.system).collect()
+    }
+
+    fn frees_first(&self) -> bool {
+        // nixpkgs, systemd-boot-builder.py: `remove_old_entries`.
+        true
+    }
+
     fn kernels(&self) -> PathBuf {
         self.0.boot.join("EFI/nixos")
     }

@@ -1,0 +1,192 @@
+//! Room in the boot menu and on the boot partition for what is installed next: whether there is
+//! enough, and which generations leave the profile for it. NixOS' installer, which runs right after
+//! that, takes their entries and kernels away.
+
+use super::{
+    kernels::copy_of,
+    loader::{AnyLoader, Loader},
+    settings::Settings,
+};
+use crate::robot::{
+    nixos,
+    profile::{self, PROFILES},
+};
+use anyhow::Context as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+use surefoot_api::finding::{Finding, Subject};
+use surefoot_base::space;
+use surefoot_core::{StorePath, profile::Link, prune::Prune};
+
+/// Room that must be left on the boot partition beside a kernel and an initrd, bytes: the entry,
+/// and what the file system needs to rename files.
+const SLACK: u64 = 1 << 20;
+
+/// What the boot loader reads of a system.
+const PARTS: [&str; 2] = ["kernel", "initrd"];
+
+/// Which generations go before a system is installed.
+pub(super) fn superfluous(settings: &Settings, prune: &Prune, system: &StorePath) -> Vec<Link> {
+    let loader = settings.find_loader();
+    let (links, loader) = (profile::links(Path::new(PROFILES)), loader.as_deref());
+    let Some(in_use) = in_use(loader) else {
+        tracing::warn!(
+            "it cannot be told what the boot loader starts by default: no generation is taken away"
+        );
+        return Vec::new();
+    };
+    let room = loader
+        .filter(|loader| loader.frees_first())
+        .and_then(|loader| Some((loader, Room::look(loader, Some(system)).ok()?)));
+    prune.surplus(&links, &in_use, |gone| {
+        room.as_ref().is_some_and(|(loader, room)| {
+            let stay = staying(&links, gone, &in_use, Some(system));
+            room.lacks(freed(&loader.kernels(), gone, &stay))
+        })
+    })
+}
+
+/// The systems that run, were booted, are the profile's, or that the loader starts by itself; `None` if
+/// that cannot be told.
+fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePath>> {
+    let links = [nixos::BOOTED, nixos::CURRENT, nixos::PROFILE];
+    let mut systems: BTreeSet<StorePath> = links.into_iter().filter_map(nixos::system).collect();
+    if let Some(loader) = loader.filter(|loader| loader.is_guarded()) {
+        systems.insert(loader.default().ok()??);
+        systems.extend(loader.spares());
+    }
+    Some(systems)
+}
+
+/// Whether there is room for a system, or else for one like that which was booted. What will go before
+/// it is installed makes room.
+pub(super) fn finding(
+    loader: &dyn AnyLoader,
+    system: Option<&StorePath>,
+    prune: &Prune,
+) -> Finding {
+    let what = "room for one more kernel and initrd";
+    let room = match Room::look(loader, system) {
+        Ok(room) => room,
+        Err(error) => {
+            return Finding::fail(
+                Subject::Loader,
+                what,
+                format!("{error:#}"),
+                "the system is incomplete: fetch it again",
+            );
+        }
+    };
+    let Room {
+        place,
+        free,
+        needed,
+    } = &room;
+    let place = place.display();
+    if !room.lacks(0) {
+        let found = format!("{free} bytes are free at {place}, {needed} are needed");
+        return Finding::ok(Subject::Loader, what, found);
+    }
+    let lacking =
+        format!("the boot partition has {free} bytes left at {place}, and {needed} are needed");
+    let links = profile::links(Path::new(PROFILES));
+    if loader.frees_first()
+        && let Some(in_use) = in_use(Some(loader))
+    {
+        let gone = prune.may_go(&links, &in_use);
+        let stay = staying(&links, &gone, &in_use, system);
+        if !room.lacks(freed(&loader.kernels(), &gone, &stay)) {
+            let found = format!("{lacking}; generations that the agent made go for that");
+            return Finding::ok(Subject::Loader, what, found);
+        }
+    }
+    Finding::fail(
+        Subject::Loader,
+        what,
+        lacking,
+        "remove old generations (nix-env -p /nix/var/nix/profiles/system --delete-generations) and \
+         install the boot loader again",
+    )
+}
+
+/// How much room there is, and how much is needed.
+struct Room {
+    place: PathBuf,
+    free: u64,
+    needed: u64,
+}
+
+impl Room {
+    /// For a system, of which need not come again what lies there already; or for one like that which
+    /// was booted.
+    fn look(loader: &(impl Loader + ?Sized), system: Option<&StorePath>) -> anyhow::Result<Self> {
+        let (mut needed, kernels) = (SLACK, loader.kernels());
+        let path = system.map(ToString::to_string);
+        let path = Path::new(path.as_deref().unwrap_or(nixos::BOOTED));
+        for part in PARTS {
+            let file = path.join(part);
+            let file = fs::canonicalize(&file)
+                .with_context(|| format!("{} leads nowhere", file.display()))?;
+            if system.is_none() || copy_of(&kernels, &file).is_none() {
+                needed += fs::metadata(&file)?.len();
+            }
+        }
+        // It may not be there yet.
+        let place = space::existing(&kernels).to_path_buf();
+        let free = space::free(&place)
+            .with_context(|| format!("cannot see how full {} is", place.display()))?;
+        Ok(Self {
+            place,
+            free,
+            needed,
+        })
+    }
+
+    /// Whether there is too little, were so many bytes more free.
+    const fn lacks(&self, more: u64) -> bool {
+        self.free.saturating_add(more) < self.needed
+    }
+}
+
+/// The systems whose kernels are needed when these generations have gone.
+fn staying(
+    links: &[Link],
+    gone: &[Link],
+    in_use: &BTreeSet<StorePath>,
+    system: Option<&StorePath>,
+) -> BTreeSet<StorePath> {
+    (links.iter())
+        .filter(|link| !gone.contains(link))
+        .map(|link| &link.system)
+        .chain(in_use)
+        .chain(system)
+        .cloned()
+        .collect()
+}
+
+/// The bytes of copies that are needed for generations that go, and for none that stays.
+fn freed(kernels: &Path, gone: &[Link], stay: &BTreeSet<StorePath>) -> u64 {
+    let mut copies: BTreeMap<PathBuf, u64> = (gone.iter())
+        .flat_map(|link| copies(kernels, &link.system))
+        .collect();
+    for (path, _) in stay.iter().flat_map(|system| self::copies(kernels, system)) {
+        copies.remove(&path);
+    }
+    copies.values().sum()
+}
+
+/// The copies of a system's kernel and initrd, with their sizes.
+fn copies(kernels: &Path, system: &StorePath) -> Vec<(PathBuf, u64)> {
+    let system = PathBuf::from(system.to_string());
+    (PARTS.iter())
+        .filter_map(|part| {
+            let file = fs::canonicalize(system.join(part)).ok()?;
+            let copy = copy_of(kernels, &file)?;
+            let size = fs::metadata(&copy).ok()?.len();
+            Some((copy, size))
+        })
+        .collect()
+}
