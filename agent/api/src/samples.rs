@@ -36,6 +36,7 @@ fn failure() -> Failure {
 pub fn status() -> StatusInfo {
     StatusInfo {
         version: "0.1.0".into(),
+        id: Some("b3856a1d8d3b41cba7d2738c20be40ce".into()),
         model: "picker".into(),
         labels: vec!["site=hall-3".into()],
         channel: "stable".into(),
@@ -45,6 +46,7 @@ pub fn status() -> StatusInfo {
         fault: Some("the journal cannot be written: no space left".into()),
         configuration: Some("/etc/surefoot/config.toml: it cannot be read".into()),
         no_reserve: Some("it has not been made yet".into()),
+        turn: Some("release 4 is given out in steps: nobody begins".into()),
         checking: false,
         running: Some(system("3")),
         booted: Some(system("2")),

@@ -461,6 +461,9 @@ pub struct Knowledge {
 pub struct StatusInfo {
     /// The agent's version.
     pub version: String,
+    /// The robot's own id, if it has one: by it a release that goes out in steps comes to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The robot's model.
     pub model: String,
     /// The robot's labels, `KEY=VALUE`.
@@ -482,6 +485,10 @@ pub struct StatusInfo {
     /// Why no room is kept on the disk for a way back, although it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_reserve: Option<String>,
+    /// Why a newer release is not taken yet, in one sentence: it goes out in steps, and the robot's turn
+    /// comes later, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<String>,
     /// The repository is being asked right now.
     pub checking: bool,
     /// What runs now.

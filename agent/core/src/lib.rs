@@ -4,8 +4,8 @@
 //! robot are arguments, actions are returned as [`machine::Effect`]s. So everything interesting
 //! about an update can be tested here in microseconds.
 //!
-//! * what is published: [`release`] (the manifest of a channel), [`offers`] (what of it a
-//!   robot should run), [`closure`] (every store path of
+//! * what is published: [`release`] (the manifest of a channel), [`rollout`] (who may begin with a release,
+//!   and when), [`identity`] (which robot this is), [`offers`] (what of it a robot should run), [`closure`] (every store path of
 //!   one system), built from [`hash`] and [`store_path`];
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
@@ -30,11 +30,13 @@ pub mod gate;
 pub mod hash;
 pub mod health;
 pub mod hold;
+pub mod identity;
 pub mod journal;
 pub mod keep;
 pub mod lease;
 pub mod machine;
 pub mod made;
+mod name;
 pub mod offers;
 pub mod profile;
 pub mod prune;
@@ -43,6 +45,7 @@ pub mod release;
 pub mod resolver;
 pub mod retry;
 mod rollback_to;
+pub mod rollout;
 pub mod scrub;
 mod spec;
 pub mod stall;

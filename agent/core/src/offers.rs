@@ -1,36 +1,76 @@
 //! What a channel has for one robot, and what the robot should do with it.
+//!
+//! Who may begin with a release is for its labels and its [rollout](crate::rollout) to say, and they
+//! say no more than that: where the newest release is not for a robot, or not yet, it goes to no older
+//! one than what it has. Only two things lead back: a release that was recalled towards an older one, and
+//! an older system that was published anew.
 
 use crate::{
     StorePath,
-    release::{Label, Listed, Manifest, Name, Other, Target},
+    identity::Identity,
+    machine::state::Generation,
+    release::{Label, Listed, Manifest, Name, Other, Recall, Release, Target},
+    rollout::Closed,
 };
+use jiff::Timestamp;
+use std::fmt;
+use surefoot_base::text::shown_within;
 
-/// Releases that are looked back at, from the newest on, where that cannot be taken.
+/// Releases that are looked back at, from the newest on.
 const MAX_OFFERS: usize = 1000;
+
+/// The robot that looks at a manifest.
+#[derive(Debug, Clone, Copy)]
+pub struct Robot<'a> {
+    /// Its model.
+    pub model: &'a Name,
+    /// Its labels.
+    pub labels: &'a [Label],
+    /// Who it is; `None` for a person who asks by hand what there is: no rollout keeps them from it.
+    pub identity: Option<&'a Identity>,
+    /// The time that rollouts are judged by: [`Moment::at`](crate::rollout::Moment::at).
+    pub moment: Option<Timestamp>,
+}
+
+impl<'a> Robot<'a> {
+    /// A person who asks by hand what there is for robots of a model with these labels.
+    #[must_use]
+    pub const fn by_hand(model: &'a Name, labels: &'a [Label]) -> Self {
+        Self {
+            model,
+            labels,
+            identity: None,
+            moment: None,
+        }
+    }
+}
 
 /// One release, as it concerns one robot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Offer {
-    /// The agent can take it.
-    Take(Target),
-    /// It asks for more than the agent knows.
-    Leave {
-        system: Option<StorePath>,
-        release: Option<Name>,
-        why: String,
-    },
-    /// It was called back. Only its place among the others matters.
-    Recalled(StorePath),
+struct Offer {
+    /// Names it, if that can be read.
+    release: Option<Name>,
+    /// Its system for this robot, if it has one that can be read.
+    system: Option<StorePath>,
+    /// The least release to come from.
+    from: Option<Name>,
+    /// What the robot may do with it.
+    word: Word,
 }
 
-impl Offer {
-    const fn system(&self) -> Option<&StorePath> {
-        match self {
-            Self::Take(target) => Some(&target.system),
-            Self::Leave { system, .. } => system.as_ref(),
-            Self::Recalled(system) => Some(system),
-        }
-    }
+/// What a robot may do with a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Word {
+    /// Take it.
+    Take(Box<Target>),
+    /// Take it later, and why not now.
+    Wait(Box<Target>, Closed),
+    /// Leave it alone: it asks for more than the agent knows.
+    Leave(String),
+    /// Not begin with it: it was called back.
+    Recalled(Box<Target>, Recall),
+    /// Nothing: it is for other robots. Only its place among the others matters.
+    Nothing,
 }
 
 /// What a channel has for one robot: what [`Offers::choose`] needs of it, and no more.
@@ -47,6 +87,30 @@ pub struct Choice {
     pub target: Option<Target>,
     /// The newest release, where the agent has to leave it alone.
     pub left: Option<LeftAlone>,
+    /// Why it does not take a newer release yet.
+    pub waits: Option<Waits>,
+    /// What it has confirmed is in the channel: without a target it stays with that.
+    pub stays: bool,
+}
+
+/// Why a robot does not take a release yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waits {
+    /// It goes out in steps.
+    Turn(Name, Closed),
+    /// Another one comes first, and cannot be taken either: in one sentence.
+    Stone(String),
+}
+
+impl fmt::Display for Waits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Turn(release, closed) => {
+                write!(f, "release {release} is given out in steps: {closed}")
+            }
+            Self::Stone(why) => f.write_str(why),
+        }
+    }
 }
 
 /// A release that asks for more than the agent knows.
@@ -62,80 +126,149 @@ pub struct LeftAlone {
 
 impl From<Option<Target>> for Offers {
     fn from(target: Option<Target>) -> Self {
+        let offer = |target: Target| Offer {
+            release: Some(target.release.clone()),
+            system: Some(target.system.clone()),
+            from: None,
+            word: Word::Take(Box::new(target)),
+        };
         Self {
-            newest_first: target.map(Offer::Take).into_iter().collect(),
+            newest_first: target.map(offer).into_iter().collect(),
         }
     }
 }
 
 impl Offers {
-    /// What a robot with this confirmed system should run.
+    /// What a robot that has confirmed this should run.
     ///
-    /// That is the newest release that was not recalled. Where its agent has to leave that alone, an
-    /// older one may bring the agent that it needs: the newest that it can take and that is newer than
-    /// what it has confirmed. Never an older one: where the confirmed system is not in the channel, so
-    /// that nobody knows, the robot stays as it is. Only what was recalled is left for what it can take.
+    /// That is the newest release that it may take, and that is newer than what it has confirmed; or
+    /// what it has confirmed. Where that was recalled towards an older release, and there is no newer
+    /// one to take, that older one.
+    ///
+    /// Where the confirmed system is not in the channel nobody knows what is newer. Then the newest
+    /// release that the robot may take counts, unless its agent has to leave a newer one alone.
     #[must_use]
-    pub fn choose(&self, confirmed: Option<&StorePath>) -> Choice {
-        let take = |offers: &[Offer]| {
-            offers.iter().find_map(|offer| match offer {
-                Offer::Take(target) => Some(target.clone()),
-                _ => None,
-            })
-        };
+    pub fn choose(&self, confirmed: Option<&Generation>) -> Choice {
         let all = &self.newest_first;
-        let left = all.iter().find_map(|offer| match offer {
-            Offer::Leave {
-                system,
-                release,
-                why,
-            } => Some(LeftAlone {
-                release: release.clone(),
-                system: system.clone(),
-                why: why.clone(),
-            }),
-            _ => None,
-        });
-        let Some(left) = left else {
-            return Choice {
-                target: take(all),
-                left: None,
+        let place = confirmed.and_then(|confirmed| self.place(confirmed));
+        let mut choice = Choice {
+            stays: place.is_some(),
+            ..Choice::default()
+        };
+        for offer in &all[..place.unwrap_or(all.len())] {
+            match &offer.word {
+                Word::Take(target) => match self.detour(offer, place) {
+                    None => {
+                        choice.target = Some((**target).clone());
+                        return choice;
+                    }
+                    Some(why) => choice.waits = choice.waits.or(Some(Waits::Stone(why))),
+                },
+                Word::Wait(target, closed) => {
+                    let turn = || Some(Waits::Turn(target.release.clone(), closed.clone()));
+                    choice.waits = choice.waits.or_else(turn);
+                }
+                Word::Leave(why) => {
+                    choice.left = choice.left.or_else(|| {
+                        Some(LeftAlone {
+                            release: offer.release.clone(),
+                            system: offer.system.clone(),
+                            why: why.clone(),
+                        })
+                    });
+                    if place.is_none() {
+                        return choice;
+                    }
+                }
+                Word::Recalled(..) | Word::Nothing => {}
+            }
+        }
+        if let Some(place) = place {
+            choice.target = match &all[place].word {
+                Word::Take(target) => Some((**target).clone()),
+                Word::Recalled(_, recall) => self.back(place, recall),
+                _ => None,
             };
+        }
+        choice
+    }
+
+    /// Where what a robot has confirmed stands: under the name that it came by, or else, of the releases
+    /// with this system, the newest.
+    fn place(&self, confirmed: &Generation) -> Option<usize> {
+        let same = |offer: &Offer| offer.system.as_ref() == Some(&confirmed.system);
+        let named = |offer: &Offer| same(offer) && offer.release == confirmed.release;
+        let all = || self.newest_first.iter();
+        all().position(named).or_else(|| all().position(same))
+    }
+
+    /// Why a robot whose confirmed system stands at this place has to take another release before this
+    /// one; `None` if it has not.
+    fn detour(&self, offer: &Offer, place: Option<usize>) -> Option<String> {
+        let from = offer.from.as_ref()?;
+        let of = |name: &Name| {
+            let named = |offer: &Offer| offer.release.as_ref() == Some(name);
+            self.newest_first.iter().position(named)
         };
-        let place = all
-            .iter()
-            .position(|offer| confirmed.is_some() && offer.system() == confirmed);
-        let target = match place.map(|at| (at, &all[at])) {
-            None => None,
-            Some((_, Offer::Recalled(_))) => take(all),
-            Some((at, _)) => take(&all[..=at]),
+        let stone = of(from);
+        // Newest first: what stands before it is newer.
+        if place.is_some_and(|place| stone.is_some_and(|stone| place <= stone)) {
+            return None;
+        }
+        let why = match stone.map(|stone| &self.newest_first[stone].word) {
+            None => ", which is not in the channel".to_owned(),
+            Some(Word::Recalled(_, recall)) => format!(", which {}", said(recall)),
+            Some(Word::Wait(_, closed)) => format!(", which is given out in steps: {closed}"),
+            Some(Word::Nothing) => ", which is not for this robot".to_owned(),
+            Some(Word::Take(_) | Word::Leave(_)) => String::new(),
         };
-        // What runs already is no news, and nothing to wait for.
-        let runs = confirmed.is_some() && left.system.as_ref() == confirmed;
-        Choice {
-            target,
-            left: (!runs).then_some(left),
+        let release = offer.release.as_ref().map_or("?", Name::as_str);
+        Some(format!(
+            "release {release} has to be reached by way of release {from}{why}"
+        ))
+    }
+
+    /// Where a robot goes whose confirmed system, at this place, was recalled: to the release that the
+    /// recall names, or if that was recalled too, to the one that its recall names.
+    fn back(&self, place: usize, recall: &Recall) -> Option<Target> {
+        let why = match &self.newest_first[place].release {
+            Some(release) => format!("back from release {release}, which {}", said(recall)),
+            None => format!("back, for it {}", said(recall)),
+        };
+        let (mut place, mut to) = (place, recall.to.as_ref()?);
+        loop {
+            let older = self.newest_first.iter().enumerate().skip(place + 1);
+            let (at, offer) = older
+                .into_iter()
+                .find(|(_, offer)| offer.release.as_ref() == Some(to))?;
+            match &offer.word {
+                // It had it before: whether it is open to it is not asked again.
+                Word::Take(target) | Word::Wait(target, _) => {
+                    return Some(Target {
+                        back: Some(why),
+                        ..(**target).clone()
+                    });
+                }
+                Word::Recalled(_, recall) => (place, to) = (at, recall.to.as_ref()?),
+                Word::Leave(_) | Word::Nothing => return None,
+            }
         }
     }
 }
 
+/// Why a release is not tried any more, no longer than a sentence.
+fn said(recall: &Recall) -> String {
+    format!("was recalled: {}", shown_within(&recall.why, 300))
+}
+
 impl Manifest {
-    /// What it has for a robot of this model with these labels.
+    /// What it has for a robot.
     #[must_use]
-    pub fn offers(&self, model: &Name, labels: &[Label]) -> Offers {
-        let mut newest_first = Vec::new();
-        let mut certain = true;
-        let all = self.releases.iter().rev();
-        for offer in all.filter_map(|release| release.offer(model, labels)) {
-            certain &= !matches!(offer, Offer::Leave { .. });
-            let newest = matches!(offer, Offer::Take(_));
-            newest_first.push(offer);
-            // Older ones matter only where the newest cannot be taken.
-            if (certain && newest) || newest_first.len() >= MAX_OFFERS {
-                break;
-            }
+    pub fn offers(&self, robot: &Robot<'_>) -> Offers {
+        let newest_first = self.releases.iter().rev().take(MAX_OFFERS);
+        Offers {
+            newest_first: newest_first.map(|release| release.offer(robot)).collect(),
         }
-        Offers { newest_first }
     }
 }
 
@@ -172,49 +305,77 @@ impl Manifest {
 }
 
 impl Listed {
-    /// What it is for a robot of this model with these labels; `None` if it is not for it.
-    fn offer(&self, model: &Name, labels: &[Label]) -> Option<Offer> {
-        let release = match self {
-            Self::Known(release) => release,
+    /// What it is for a robot.
+    fn offer(&self, robot: &Robot<'_>) -> Offer {
+        match self {
+            Self::Known(release) => release.offer(robot),
             Self::Other(Other(fields)) => {
+                let systems = fields.get("systems");
+                let release: Option<Name> = self.id().parse().ok();
                 // Recalled, or for another model, as far as can be told.
                 let recalled = fields.get("recalled").is_some_and(|at| !at.is_null());
-                let systems = fields.get("systems");
-                let other = systems.is_some_and(|all| all.get(model.as_str()).is_none());
-                let name: Option<Name> = self.id().parse().ok();
-                return (!recalled && !other).then(|| Offer::Leave {
-                    system: systems
-                        .and_then(|all| all.get(model.as_str())?.get("toplevel"))
-                        .and_then(|path| path.as_str()?.parse().ok()),
-                    why: format!(
+                let model = robot.model.as_str();
+                let other = systems.is_some_and(|all| all.get(model).is_none());
+                let word = if recalled || other {
+                    Word::Nothing
+                } else {
+                    Word::Leave(format!(
                         "release {} is written in a way that this agent does not know: update the agent first",
-                        name.as_ref().map_or("?", Name::as_str)
-                    ),
-                    release: name,
-                });
+                        release.as_ref().map_or("?", Name::as_str)
+                    ))
+                };
+                Offer {
+                    release,
+                    system: systems
+                        .and_then(|all| all.get(model)?.get("toplevel"))
+                        .and_then(|path| path.as_str()?.parse().ok()),
+                    from: None,
+                    word,
+                }
             }
-        };
-        let system = release.systems.get(model)?;
-        if !release.is_for(labels) {
+        }
+    }
+}
+
+impl Release {
+    /// What it is for a robot.
+    fn offer(&self, robot: &Robot<'_>) -> Offer {
+        let system = self.systems.get(robot.model);
+        Offer {
+            release: Some(self.id.clone()),
+            system: system.map(|system| system.toplevel.clone()),
+            from: self.from.clone(),
+            word: self.word(robot).unwrap_or(Word::Nothing),
+        }
+    }
+
+    /// What a robot may do with it; `None` if it is not for it.
+    fn word(&self, robot: &Robot<'_>) -> Option<Word> {
+        let system = self.systems.get(robot.model)?;
+        let target = Box::new(Target {
+            release: self.id.clone(),
+            system: system.toplevel.clone(),
+            index: system.index.clone(),
+            reboot: self.reboot,
+            again: self.again,
+            moves: self.moves,
+            in_steps: self.rollout.is_some(),
+            back: (self.step_back).then(|| "a step back, which is meant".to_owned()),
+        });
+        if let Some(recall) = &self.recalled {
+            return Some(Word::Recalled(target, recall.clone()));
+        }
+        if !self.is_for(robot.labels) {
             return None;
         }
-        Some(if release.recalled.is_some() {
-            Offer::Recalled(system.toplevel.clone())
-        } else if let Some(why) = release.left_alone() {
-            Offer::Leave {
-                system: Some(system.toplevel.clone()),
-                release: Some(release.id.clone()),
-                why,
-            }
-        } else {
-            Offer::Take(Target {
-                release: release.id.clone(),
-                system: system.toplevel.clone(),
-                index: system.index.clone(),
-                reboot: release.reboot,
-                again: release.again,
-                moves: release.moves,
-            })
-        })
+        if let Some(why) = self.left_alone() {
+            return Some(Word::Leave(why));
+        }
+        if let (Some(rollout), Some(identity)) = (&self.rollout, robot.identity)
+            && let Err(closed) = rollout.admits(&self.id, identity, robot.labels, robot.moment)
+        {
+            return Some(Word::Wait(target, closed));
+        }
+        Some(Word::Take(target))
     }
 }

@@ -4,14 +4,17 @@
 //! targets metadata, so nothing in it needs a signature of its own. Unknown fields pass and are kept,
 //! a release that this version cannot judge is left alone, an unknown `spec` is refused.
 
+pub use crate::name::{Label, LabelError, Name, NameError};
+
 use crate::{
     Foreign, Sha256, StorePath, foreign,
+    rollout::Rollout,
     spec::{self, Unreadable},
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, fmt, ops::Not, str::FromStr};
+use std::{collections::BTreeMap, ops::Not};
 use surefoot_base::text::shown;
 
 /// The version of the manifest's format that is written and read here.
@@ -21,7 +24,13 @@ pub const SPEC: u32 = 1;
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Features of agents that a release may [need](Release::needs) and that this version has.
-pub const FEATURES: &[&str] = &[];
+pub const FEATURES: &[&str] = &[ROLLOUTS, STONES];
+
+/// The feature of a release that is given out in steps: [`Release::rollout`].
+pub const ROLLOUTS: &str = "rollouts";
+
+/// The feature of a release with a least release to come from: [`Release::from`].
+pub const STONES: &str = "stones";
 
 /// Features that one release may need.
 pub const MAX_NEEDS: usize = 16;
@@ -36,127 +45,6 @@ pub fn manifest_target(channel: &Name) -> String {
 #[must_use]
 pub fn index_target(file: &Sha256) -> String {
     format!("closures/{}.json.zst", file.hex())
-}
-
-/// A name of a channel, a model or a release: 1 to 100 characters from `A-Za-z0-9._+-`, starting
-/// with a letter or digit. So it can stand in a file name, a URL and a log line as it is.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-impl Name {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Name {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        let good = (1..=100).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
-        if good {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError(text.chars().take(120).collect()))
-        }
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A text that cannot be a [`Name`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{}' is no name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
-    shown(.0)
-)]
-pub struct NameError(String);
-
-/// Something that tells robots of one model apart, as `KEY=VALUE`: `site=hall-3`. Both are
-/// [`Name`]s.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Label {
-    /// What it is about.
-    pub key: Name,
-    /// What it says.
-    pub value: Name,
-}
-
-impl FromStr for Label {
-    type Err = LabelError;
-
-    fn from_str(text: &str) -> Result<Self, LabelError> {
-        let (key, value) = text
-            .split_once('=')
-            .ok_or_else(|| LabelError::Shape(text.chars().take(120).collect()))?;
-        Ok(Self {
-            key: key.parse()?,
-            value: value.parse()?,
-        })
-    }
-}
-
-impl TryFrom<String> for Label {
-    type Error = LabelError;
-
-    fn try_from(text: String) -> Result<Self, LabelError> {
-        text.parse()
-    }
-}
-
-impl From<Label> for String {
-    fn from(label: Label) -> Self {
-        label.to_string()
-    }
-}
-
-impl fmt::Display for Label {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.key, self.value)
-    }
-}
-
-/// A text that cannot be a [`Label`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
-    /// There is no `=`.
-    #[error("'{}' is no label; write KEY=VALUE, such as site=hall-3", shown(.0))]
-    Shape(String),
-    /// One of its parts is no name.
-    #[error(transparent)]
-    Name(#[from] NameError),
 }
 
 /// Everything a channel offers, oldest release first.
@@ -223,6 +111,17 @@ pub struct Release {
     pub needs: Vec<Name>,
     /// The system of each model.
     pub systems: BTreeMap<Name, System>,
+    /// Who may begin with it, and when; `None` for everybody at once. Where it is there, the release
+    /// [needs](Self::needs) [`ROLLOUTS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+    /// The least release to come from: a robot that runs an older one takes that one first. An older
+    /// release of the channel. Where it is there, the release [needs](Self::needs) [`STONES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Name>,
+    /// It brings an older system back, and that is meant. Robots say so in their history.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub step_back: bool,
     /// Set when the release was called back: it is not tried any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recalled: Option<Recall>,
@@ -261,6 +160,10 @@ pub struct Recall {
     pub why: String,
     /// When. For people.
     pub at: Timestamp,
+    /// The older release of the channel that those that run it go to, by a trial as ever. `None`: they
+    /// stay with it until there is a newer one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Name>,
 }
 
 /// What a robot should run: a release, reduced to its own model.
@@ -282,16 +185,19 @@ pub struct Target {
     /// See [`Release::moves`].
     #[serde(default, skip_serializing_if = "Not::not")]
     pub moves: bool,
+    /// It is given out in steps: its trial begins only right after the repository has answered.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub in_steps: bool,
+    /// It leads back to an older system, and why that is meant, for the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<String>,
 }
 
 impl Release {
     /// Whether it is for a robot with these labels.
     #[must_use]
     pub fn is_for(&self, labels: &[Label]) -> bool {
-        self.only.iter().all(|wanted| {
-            let same = self.only.iter().filter(|other| other.key == wanted.key);
-            same.into_iter().any(|label| labels.contains(label))
-        })
+        Label::fit(&self.only, labels)
     }
 
     /// Why an agent of this version leaves it alone, if it does.
@@ -308,13 +214,24 @@ impl Release {
         let unknown: Vec<String> = (self.needs.iter().filter(unknown))
             .map(|need| format!("'{need}'"))
             .collect();
-        (!unknown.is_empty()).then(|| {
-            format!(
+        if !unknown.is_empty() {
+            return Some(format!(
                 "release {} needs {}, which this agent does not know: update the agent first",
                 self.id,
                 unknown.join(" and ")
-            )
-        })
+            ));
+        }
+        // What dropped it may have been an older command line, or a hand.
+        let needs = |feature: &str| self.needs.iter().any(|need| need.as_str() == feature);
+        let lacks = match () {
+            () if needs(ROLLOUTS) && self.rollout.is_none() => "the plan by which it is given out",
+            () if needs(STONES) && self.from.is_none() => "the release that it has to come from",
+            () => return None,
+        };
+        Some(format!(
+            "release {} lacks {lacks}: publish it again",
+            self.id
+        ))
     }
 }
 
@@ -425,6 +342,10 @@ impl From<Unreadable> for ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        machine::state::Generation,
+        offers::{Offers, Robot},
+    };
     use proptest::prelude::*;
 
     fn manifest() -> Manifest {
@@ -445,6 +366,9 @@ mod tests {
             moves: false,
             only: Vec::new(),
             needs: Vec::new(),
+            rollout: None,
+            from: None,
+            step_back: false,
             systems: models
                 .iter()
                 .map(|(m, c)| (m.parse().unwrap(), system(*c)))
@@ -471,9 +395,22 @@ mod tests {
         }
     }
 
+    /// What there is for a robot that no rollout keeps from it.
+    fn offers(manifest: &Manifest, model: &str, labels: &[Label]) -> Offers {
+        manifest.offers(&Robot::by_hand(&name(model), labels))
+    }
+
+    fn runs_now(system: StorePath) -> Generation {
+        Generation {
+            system,
+            release: None,
+            since: None,
+        }
+    }
+
     /// What a robot takes that has nothing confirmed.
     fn target(manifest: &Manifest, model: &str, labels: &[Label]) -> Option<Target> {
-        manifest.offers(&name(model), labels).choose(None).target
+        offers(manifest, model, labels).choose(None).target
     }
 
     fn name(text: &str) -> Name {
@@ -490,6 +427,7 @@ mod tests {
         release(&mut manifest, 1).recalled = Some(Recall {
             why: "drops things".into(),
             at: Timestamp::UNIX_EPOCH,
+            to: None,
         });
         assert_eq!(newest(&manifest, "picker"), Some(name("1")));
     }
@@ -600,8 +538,8 @@ mod tests {
         release(&mut five, 3).needs = vec![name("waves"), name("pauses")];
         release(&mut five, 4).needs = vec![name("waves")];
         let choose = |manifest: &Manifest, runs: Option<char>| {
-            let runs = runs.map(system);
-            let choice = manifest.offers(&name("picker"), &[]).choose(runs.as_ref());
+            let runs = runs.map(|c| runs_now(system(c)));
+            let choice = offers(manifest, "picker", &[]).choose(runs.as_ref());
             (
                 choice.target.map(|t| t.release),
                 choice.left.map(|left| left.why),
@@ -623,13 +561,18 @@ mod tests {
             let target = target.map(name);
             assert_eq!(choose(&five, runs), (target, why.clone()), "{runs:?}");
         }
-        // What runs needs no words, and what was recalled is left.
+        // What runs needs no words, and what was recalled stays or is left for what its recall names.
         assert_eq!(choose(&five, Some('g')), (None, None));
         release(&mut five, 3).needs.clear();
         release(&mut five, 3).recalled = Some(Recall {
             why: "drops things".into(),
             at: Timestamp::UNIX_EPOCH,
+            to: None,
         });
+        assert_eq!(choose(&five, Some('f')), (None, why.clone()));
+        if let Some(recall) = &mut release(&mut five, 3).recalled {
+            recall.to = Some(name("3"));
+        }
         assert_eq!(choose(&five, Some('f')), (Some(name("3")), why.clone()));
         // A recalled one asks for nothing.
         release(&mut five, 4).recalled = release(&mut five, 3).recalled.clone();
@@ -656,8 +599,8 @@ mod tests {
             let bytes = serde_json::to_vec(&text).unwrap();
             let read = Manifest::parse(&bytes, &good.channel).unwrap();
             let one = "/nix/store/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-nixos-system";
-            let runs = one.parse().unwrap();
-            let choice = read.offers(&name("picker"), &[]).choose(Some(&runs));
+            let runs = runs_now(one.parse().unwrap());
+            let choice = offers(&read, "picker", &[]).choose(Some(&runs));
             assert_eq!(choice.target.unwrap().release, name("1"));
             let why = choice.left.unwrap().why;
             assert!(
@@ -665,12 +608,12 @@ mod tests {
                 "{why}"
             );
             // It has no system for this one.
-            let mower = read.offers(&name("mower"), &[]).choose(None);
+            let mower = offers(&read, "mower", &[]).choose(None);
             assert_eq!(mower.left, None);
             text["releases"][1]["recalled"] = serde_json::json!({"by": "ada"});
             let bytes = serde_json::to_vec(&text).unwrap();
             let read = Manifest::parse(&bytes, &good.channel).unwrap();
-            let choice = read.offers(&name("picker"), &[]).choose(None);
+            let choice = offers(&read, "picker", &[]).choose(None);
             assert_eq!(choice.target.unwrap().release, name("1"));
         }
     }

@@ -18,6 +18,7 @@ use surefoot_core::{
         Context, Event, Machine, Request,
         state::{Generation, State},
     },
+    offers::Robot,
     release::{Manifest, RebootPolicy, Target},
     resolver::{SwitchUnit, Trace, World},
     switch::Outcome,
@@ -119,6 +120,8 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         reboot: RebootPolicy::Auto,
         again: false,
         moves: false,
+        in_steps: false,
+        back: None,
     };
     let what = |kinds: &[Kind]| {
         let mut milestones = kinds.iter().filter_map(|kind| match kind {
@@ -263,7 +266,7 @@ fn a_release_that_needs_more_than_the_agent_knows_is_left_alone_with_words() {
     let manifest = json!({ "spec": 1, "channel": "stable", "releases": releases });
     let channel = "stable".parse().unwrap();
     let manifest = Manifest::parse(manifest.to_string().as_bytes(), &channel).unwrap();
-    let offers = manifest.offers(&"picker".parse().unwrap(), &[]);
+    let offers = manifest.offers(&Robot::by_hand(&"picker".parse().unwrap(), &[]));
     for _ in 0..3 {
         agent.take(Event::Polled(offers.clone()));
     }
@@ -307,6 +310,8 @@ fn the_journal_stays_small_whatever_is_put_into_it() {
                 reboot: RebootPolicy::Auto,
                 again: false,
                 moves: false,
+                in_steps: false,
+                back: None,
             })
             .into(),
         ));

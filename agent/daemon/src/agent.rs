@@ -9,7 +9,7 @@ use crate::{
     control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::{Doctor, Inputs},
     fault, log, repository,
-    robot::{clock, network, nixos, process, profile::PROFILES},
+    robot::{clock, identity, network, nixos, process, profile::PROFILES},
     scrub, stalls,
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
@@ -202,6 +202,9 @@ impl Agent {
             renew: false,
             copy: boot::CopyKeeper::default(),
         };
+        if agent.still.is_none() {
+            identity::keep(&agent.config);
+        }
         if let Some(still) = &agent.still {
             tracing::error!("{}; nothing is decided until that has changed", still.why());
             if !once {
@@ -621,8 +624,8 @@ impl Agent {
         match event {
             Event::Polled(offers) => {
                 let journal = self.machine.journal();
+                let choice = offers.choose(journal.confirmed.as_ref());
                 let confirmed = journal.confirmed.as_ref().map(|now| &now.system);
-                let choice = offers.choose(confirmed);
                 let offer = match &choice.target {
                     Some(target) if journal.blocked(target).is_some() => {
                         Offer::Blocked(target.release.clone())
@@ -630,6 +633,7 @@ impl Agent {
                     Some(target) if confirmed != Some(&target.system) => Offer::News,
                     _ if choice.left.is_some() => Offer::Left,
                     Some(_) => Offer::Same,
+                    None if choice.stays => Offer::Same,
                     None => Offer::Nothing,
                 };
                 self.last_check = Some(LastCheck::new(Ok(offer)));

@@ -1,6 +1,13 @@
 //! The signed repository, as the agent sees it.
 
-use crate::{config::Config, fetching, robot::clock};
+use crate::{
+    config::Config,
+    fetching,
+    robot::{
+        clock,
+        identity::{self, Identity},
+    },
+};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::{
@@ -13,11 +20,12 @@ use surefoot_base::file::{self, ReadError};
 use surefoot_core::{
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES},
     journal::{MAX_SEEN, Seen},
-    offers::Offers,
+    offers::{Offers, Robot},
     release::{Label, Listed, MAX_MANIFEST_BYTES, Manifest, Name, Target, manifest_target},
+    rollout::Moment,
 };
 use surefoot_http::Options;
-use surefoot_trust::{Client, Clock, Error};
+use surefoot_trust::{Client, Clock, Error, Refresh};
 use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -40,6 +48,9 @@ pub(crate) struct Source {
     channel: Name,
     model: Name,
     labels: Vec<Label>,
+    identity: Identity,
+    /// How long time goes on from when the repository was signed.
+    fresh: Duration,
     /// How long one piece of work may take.
     limit: Duration,
 }
@@ -65,6 +76,8 @@ impl Source {
             channel: config.channel.clone(),
             model: config.model.clone(),
             labels: config.labels.iter().map(|label| label.0.clone()).collect(),
+            identity: identity::of(config),
+            fresh: config.rollout.fresh,
             limit: config.poll.timeout * POLL_LIMIT,
         }
     }
@@ -87,11 +100,18 @@ impl Source {
     }
 }
 
-/// The repository and the channel that this robot follows.
-pub(crate) struct Repository {
+/// What is known of the repository.
+#[derive(Debug, Default)]
+struct Opened {
     /// Opened when it is needed: a robot whose trust anchor or metadata cannot be read has an agent all
     /// the same, which says so, and can go back.
-    client: Arc<Mutex<Option<Client>>>,
+    client: Option<Client>,
+    moment: Moment,
+}
+
+/// The repository and the channel that this robot follows.
+pub(crate) struct Repository {
+    opened: Arc<Mutex<Opened>>,
     source: Source,
     knowledge: Arc<watch::Sender<Option<Knowledge>>>,
 }
@@ -100,7 +120,7 @@ impl Repository {
     /// From this source; asks nothing of the disk or the network yet.
     pub(crate) fn new(source: Source, knowledge: Arc<watch::Sender<Option<Knowledge>>>) -> Self {
         Self {
-            client: Arc::default(),
+            opened: Arc::default(),
             source,
             knowledge,
         }
@@ -118,11 +138,11 @@ impl Repository {
     /// The trust anchor is missing or broken, or the URL cannot be used.
     pub(crate) async fn reopen(&self, source: Source) -> anyhow::Result<Self> {
         let trust = source.trust()?;
-        if let Some(client) = &mut *self.client.lock().await {
+        if let Some(client) = &mut self.opened.lock().await.client {
             client.reconfigure(trust)?;
         }
         Ok(Self {
-            client: Arc::clone(&self.client),
+            opened: Arc::clone(&self.opened),
             source,
             knowledge: Arc::clone(&self.knowledge),
         })
@@ -133,11 +153,18 @@ impl Repository {
     /// # Errors
     /// Why nothing in it is to be believed, or why it was not reached.
     pub(crate) async fn poll(&self) -> anyhow::Result<Offers> {
-        let manifest = self.manifest().await?;
         // There may be no such channel yet.
-        Ok(manifest.map_or_else(Offers::default, |manifest| {
-            manifest.offers(&self.source.model, &self.source.labels)
-        }))
+        Ok(self
+            .read()
+            .await?
+            .map_or_else(Offers::default, |(manifest, moment)| {
+                manifest.offers(&Robot {
+                    model: &self.source.model,
+                    labels: &self.source.labels,
+                    identity: Some(&self.source.identity),
+                    moment,
+                })
+            }))
     }
 
     /// Reads the repository: the manifest of the channel; `None` if the fleet signs that there is no such
@@ -146,8 +173,13 @@ impl Repository {
     /// # Errors
     /// As [`Repository::poll`].
     pub(crate) async fn manifest(&self) -> anyhow::Result<Option<Manifest>> {
-        self.within(async |client| {
-            let refresh = client.refresh(clock::now()).await?;
+        Ok(self.read().await?.map(|(manifest, _)| manifest))
+    }
+
+    /// Reads the repository: the manifest of the channel, and the time by which its rollouts are judged.
+    async fn read(&self) -> anyhow::Result<Option<(Manifest, Option<Timestamp>)>> {
+        self.within(async |client, moment| {
+            let refresh = refresh(client, moment).await?;
             tracing::debug!(bytes = refresh.bytes_received, expires = %refresh.expires, "refreshed");
             self.knowledge.send_replace(Some(Knowledge {
                 signed: refresh.issued,
@@ -172,7 +204,8 @@ impl Repository {
             };
             let manifest = Manifest::parse(&bytes, &self.source.channel)
                 .with_context(|| format!("{name} in the repository"))?;
-            Ok(Some(manifest))
+            let moment = moment.at(clock::since_boot(), self.source.fresh);
+            Ok(Some((manifest, moment)))
         })
         .await
     }
@@ -191,8 +224,8 @@ impl Repository {
     /// # Errors
     /// Why not.
     pub(crate) async fn reachable(&self) -> anyhow::Result<()> {
-        self.within(async |client| {
-            client.refresh(clock::now()).await?;
+        self.within(async |client, moment| {
+            refresh(client, moment).await?;
             Ok(())
         })
         .await
@@ -203,7 +236,7 @@ impl Repository {
     /// # Errors
     /// It is not there, or not what was signed.
     pub(crate) async fn index(&self, target: &Target) -> anyhow::Result<ClosureIndex> {
-        self.within(async |client| {
+        self.within(async |client, _| {
             let packed = client
                 .target(&target.index, MAX_COMPRESSED_INDEX_BYTES)
                 .await?;
@@ -225,19 +258,29 @@ impl Repository {
     /// kept after it: an idle agent has none.
     async fn within<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Client) -> anyhow::Result<T>,
+        work: impl AsyncFnOnce(&mut Client, &mut Moment) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        let mut opened = self.client.lock().await;
-        let client = match &mut *opened {
+        let mut opened = self.opened.lock().await;
+        let Opened { client, moment } = &mut *opened;
+        let client = match client {
             Some(client) => client,
             none => none.insert(open(self.source.trust()?)?),
         };
         client.limit(self.source.limit);
-        let result = work(client).await;
+        let result = work(client, moment).await;
         client.close();
         give_memory_back();
         result
     }
+}
+
+/// Brings what is trusted up to date, and notes what time it is by that.
+async fn refresh(client: &mut Client, moment: &mut Moment) -> anyhow::Result<Refresh> {
+    let refresh = client.refresh(clock::now()).await?;
+    let (signed, news) = refresh.timestamp;
+    let now = clock::since_boot();
+    *moment = moment.after(refresh.versions.timestamp, signed, news, now);
+    Ok(refresh)
 }
 
 /// Opens what is trusted so far; asks nothing of the network.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    robot::{clock, nixos},
+    robot::{clock, identity, nixos},
     state::logs,
 };
 use jiff::Timestamp;
@@ -131,6 +131,7 @@ pub(crate) fn of(
     let closed = machine.closed(policy, now);
     StatusInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        id: identity::of(config).id.map(|id| id.to_string()),
         model: config.model.to_string(),
         labels: (config.labels.iter())
             .map(|label| label.0.to_string())
@@ -145,6 +146,7 @@ pub(crate) fn of(
         fault: fault.map(ToOwned::to_owned),
         configuration: None,
         no_reserve: None,
+        turn: machine.turn().map(ToOwned::to_owned),
         checking: machine.polling(),
         running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),
         booted: nixos::system(nixos::BOOTED).map(|path| known(journal, path)),
@@ -289,9 +291,9 @@ fn doing(
         State::Idle if machine.drift().is_some() => {
             "somebody switched by hand; updates wait until that is settled".to_owned()
         }
-        State::Idle => match (waits(Stage::Check), machine.problem()) {
+        State::Idle => match (waits(Stage::Check), machine.problem().or(machine.turn())) {
             (Some(why), _) => format!("waiting to check: {why}"),
-            (None, Some(problem)) => format!("waiting: {problem}"),
+            (None, Some(why)) => format!("waiting: {why}"),
             (None, None) => match last_check.map(|check| &check.result) {
                 Some(Ok(Offer::Nothing)) => format!(
                     "channel {} has nothing for model {}; waiting for a release",

@@ -6,7 +6,7 @@ use crate::{
     digest, file_names, files,
     keys::sha256_hex,
     limits::Limits,
-    metadata::TargetFile,
+    metadata::{Role as _, TargetFile},
     source::{Base, Name, Reader},
     storage::{self, Found, Slots, TargetCache, TrustedState},
     trusted_set::TrustedSet,
@@ -88,6 +88,9 @@ pub struct Refresh {
     pub expires: Time,
     /// When the newest of them was signed, if the signer says so: how fresh the knowledge is.
     pub issued: Option<Time>,
+    /// When the timestamp was signed, if its signer says so, and whether it was not believed before this
+    /// refresh.
+    pub timestamp: (Option<Time>, bool),
     /// The time that expiry was judged by.
     pub now: Time,
     /// What the clock was worth.
@@ -223,6 +226,10 @@ impl Client {
             versions,
             expires: self.set.expires().ok_or(Error::NotRefreshed)?,
             issued: self.set.issued(),
+            timestamp: (
+                self.set.timestamp().and_then(|t| t.role.issued()),
+                versions.timestamp != before.timestamp,
+            ),
             now: judged,
             clock,
         })

@@ -1,5 +1,6 @@
 //! Manifests, indexes, the journal, and the small texts that they are made of.
 
+use jiff::Timestamp;
 use std::path::Path;
 use surefoot_api::{RollbackTo, Why, hold_time};
 use surefoot_base::{
@@ -11,8 +12,11 @@ use surefoot_core::{
     Sha256, StorePath,
     closure::ClosureIndex,
     hash::{nix32_decode, nix32_encode},
+    identity::Identity,
     journal::Journal,
-    release::{Manifest, Name},
+    offers::Robot,
+    release::{Listed, Manifest, Name},
+    rollout::{Share, Waves},
 };
 use surefoot_http::{Url, below};
 
@@ -23,8 +27,25 @@ pub fn manifest(bytes: &[u8]) {
         let again = manifest.to_bytes().expect("it can be written");
         let again = Manifest::parse_to_edit(&again, &name).expect("it can be read");
         assert_eq!(again, manifest);
-        let offers = manifest.offers(&name, &["site=lab".parse().expect("a label")]);
-        let _ = offers.choose(None);
+        let labels = ["site=lab".parse().expect("a label")];
+        let identity = Identity {
+            id: Some(name.clone()),
+            hardware: None,
+        };
+        let robot = Robot {
+            identity: Some(&identity),
+            moment: Some(Timestamp::UNIX_EPOCH),
+            ..Robot::by_hand(&name, &labels)
+        };
+        let _ = manifest.offers(&robot).choose(None);
+        for release in manifest.releases {
+            if let Listed::Known(release) = release
+                && let Some(mut rollout) = release.rollout
+            {
+                let _ = (rollout.to_string(), rollout.pause(Timestamp::UNIX_EPOCH));
+                let _ = rollout.resume(Timestamp::MAX);
+            }
+        }
     }
 }
 
@@ -70,6 +91,12 @@ pub fn texts(bytes: &[u8]) {
     }
     if let Ok(name) = text.parse::<Name>() {
         assert_eq!(name.as_str(), text);
+    }
+    if let Ok(share) = text.parse::<Share>() {
+        assert_eq!(share.to_string().parse(), Ok(share));
+    }
+    if let Ok(waves) = text.parse::<Waves>() {
+        assert_eq!(waves.to_string().parse(), Ok(waves));
     }
     if let Ok(why) = text.parse::<Why>() {
         assert!(!why.as_str().chars().any(is_hidden));

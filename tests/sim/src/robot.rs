@@ -39,6 +39,8 @@ pub fn release(c: char) -> Target {
         reboot: RebootPolicy::Auto,
         again: false,
         moves: false,
+        in_steps: false,
+        back: None,
     }
 }
 
@@ -47,6 +49,7 @@ pub fn release(c: char) -> Target {
 pub fn policy() -> Policy {
     Policy {
         poll_interval: Duration::from_secs(600),
+        rollout_fresh: Duration::from_secs(900),
         jitter: 0.2,
         backoff_base: Duration::from_secs(30),
         backoff_max: Duration::from_secs(3600),

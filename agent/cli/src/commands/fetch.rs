@@ -19,6 +19,7 @@ use surefoot_base::units::parse_bytes;
 use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, MAX_COMPRESSED_INDEX_BYTES, MAX_INDEX_BYTES, SignaturePolicy},
+    offers::Robot,
     release::{Label, MAX_MANIFEST_BYTES, Manifest, Name, manifest_target},
 };
 use surefoot_http::Http;
@@ -285,7 +286,7 @@ async fn released(
     client.refresh(jiff::Timestamp::now()).await?;
     let name = manifest_target(channel);
     let manifest = Manifest::parse(&client.target(&name, MAX_MANIFEST_BYTES).await?, channel)?;
-    let choice = manifest.offers(model, labels).choose(None);
+    let choice = manifest.offers(&Robot::by_hand(model, labels)).choose(None);
     if let Some(left) = choice.left {
         bail!(left.why);
     }

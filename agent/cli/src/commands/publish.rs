@@ -166,6 +166,9 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         systems,
         only: args.only.clone(),
         needs: args.needs.clone(),
+        rollout: None,
+        from: None,
+        step_back: false,
         recalled: None,
     })));
     let bytes = manifest.to_bytes()?;
@@ -348,6 +351,9 @@ mod tests {
                 systems: BTreeMap::new(),
                 only: Vec::new(),
                 needs: Vec::new(),
+                rollout: None,
+                from: None,
+                step_back: false,
                 recalled: None,
             })));
             assert_eq!(next_id(&manifest, now).unwrap().as_str(), next);

@@ -46,6 +46,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
             sanitize(&status.repository)
         ),
     );
+    if let Some(id) = &status.id {
+        row("Id", style.faint(&sanitize(id)));
+    }
     let word = sanitize(&status.state.to_string());
     let word = match status.state.known() {
         Some(State::Idle) if status.holds.is_empty() => style.good(&word),
@@ -115,6 +118,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
             let _ = write!(text, " ({})", sanitize(&gate.why));
         }
         row("Waits", style.busy(&text));
+    }
+    if let Some(turn) = &status.turn {
+        row("Turn", style.busy(&sanitize(turn)));
     }
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&sanitize(drift)));

@@ -31,6 +31,9 @@ pub struct Policy {
     pub poll_interval: Duration,
     /// How far polls spread around the interval, 0 to 1.
     pub jitter: f64,
+    /// How long what is known of a release that is given out in steps counts: for how long time goes on
+    /// from when the repository was signed, and how old its last answer may be when a trial begins.
+    pub rollout_fresh: Duration,
     /// First delay after a failure.
     pub backoff_base: Duration,
     /// Longest delay after failures.

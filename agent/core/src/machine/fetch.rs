@@ -53,6 +53,23 @@ impl Decision<'_> {
         !recent
     }
 
+    /// Whether a release that is given out in steps has to wait until the repository has answered: it
+    /// may be paused by now. Then that is asked again when the next poll is due.
+    pub(super) fn waits_for_answer(&mut self, target: &Target) -> bool {
+        let (now, fresh) = (self.cx.now, self.cx.policy.rollout_fresh);
+        let answered = self.memory.answered;
+        if !target.in_steps || answered.is_some_and(|at| now.since(at) <= fresh) {
+            return false;
+        }
+        let problem = format!(
+            "release {} is given out in steps, and the repository has to answer right before it is tried",
+            target.release
+        );
+        let next = self.memory.next_poll;
+        self.wait_with(problem, next.unwrap_or(now + self.cx.policy.backoff_base));
+        true
+    }
+
     /// The repository was asked, or could not be.
     pub(super) fn has_asked(&mut self) {
         self.memory.polling = false;
@@ -63,12 +80,15 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_polled(&mut self, offers: &Offers) {
-        let confirmed = self.journal.confirmed.as_ref();
         let Choice {
             target: offered,
             left,
-        } = offers.choose(confirmed.map(|confirmed| &confirmed.system));
+            waits,
+            stays: _,
+        } = offers.choose(self.journal.confirmed.as_ref());
         self.leave_alone(left);
+        self.memory.turn = waits.map(|waits| waits.to_string());
+        self.memory.answered = Some(self.cx.now);
         self.happened(Kind::Checked {
             release: offered.as_ref().map(|target| target.release.clone()),
         });

@@ -87,7 +87,6 @@ impl Decision<'_> {
             (Stage::Activate, State::Ready(Ready { target })) if open => {
                 let target = target.clone();
                 match inspected {
-                    Some(inspected) => self.begin_trial(target, inspected),
                     None if self.comes_back() => {
                         self.report(format!(
                             "release {} waits until it is known how the robot came back from the last trial",
@@ -95,6 +94,8 @@ impl Decision<'_> {
                         ));
                     }
                     None if self.asks_repository_first() => {}
+                    _ if self.waits_for_answer(&target) => {}
+                    Some(inspected) => self.begin_trial(target, inspected),
                     None => self.effects.push(Effect::Inspect(target)),
                 }
             }
@@ -106,11 +107,16 @@ impl Decision<'_> {
             }
             (Stage::Reboot, State::Idle) if open => self.reboot_back(),
             (Stage::Reboot, State::Idle) => self.memory.reboot_back = Some(again),
-            (Stage::Reboot, _) if open => match looked {
-                Some(looked) => self.aim_boot(looked),
-                None if self.asks_repository_first() => {}
-                None => self.effects.push(Effect::Look),
-            },
+            (Stage::Reboot, state) if open => {
+                let target = state.target().cloned();
+                let waits = |this: &mut Self| target.is_some_and(|it| this.waits_for_answer(&it));
+                match looked {
+                    None if self.asks_repository_first() => {}
+                    _ if waits(self) => {}
+                    Some(looked) => self.aim_boot(looked),
+                    None => self.effects.push(Effect::Look),
+                }
+            }
             (Stage::Activate | Stage::Reboot, _) => self.memory.retry = Some(again),
         }
     }

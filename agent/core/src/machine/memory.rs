@@ -24,6 +24,8 @@ pub(super) struct Memory {
     pub(super) repository: Patience,
     /// When the repository last answered, or could not be asked.
     pub(super) asked: Option<Instant>,
+    /// When it last answered.
+    pub(super) answered: Option<Instant>,
     /// What waits for a gate waits for the repository first.
     pub(super) asks_first: bool,
     /// How the caches are.
@@ -34,6 +36,8 @@ pub(super) struct Memory {
     pub(super) poll_error: Option<String>,
     /// Why the newest release is left alone, if it is.
     pub(super) left: Option<String>,
+    /// Why a newer release is not taken yet, if there is one.
+    pub(super) turn: Option<String>,
     /// When the next one is due.
     pub(super) next_poll: Option<Instant>,
     /// Failures in a row of what the present state tries.

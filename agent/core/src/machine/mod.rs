@@ -167,6 +167,12 @@ impl Machine {
             .or(self.journal.lost.as_ref().map(|loss| loss.why.as_str()))
     }
 
+    /// Why the robot does not take a newer release yet, in one sentence: its turn has not come, say.
+    #[must_use]
+    pub fn turn(&self) -> Option<&str> {
+        self.memory.turn.as_deref()
+    }
+
     /// Whether the repository is being asked right now.
     #[must_use]
     pub const fn polling(&self) -> bool {

@@ -100,7 +100,12 @@ impl Decision<'_> {
             What::Tried,
             target.system.clone(),
             Some(target.release.clone()),
-            why.as_ref().map(|why| format!("by booting it: {why}")),
+            match (&target.back, &why) {
+                (None, None) => None,
+                (Some(back), None) => Some(back.clone()),
+                (None, Some(why)) => Some(format!("by booting it: {why}")),
+                (Some(back), Some(why)) => Some(format!("by booting it: {why}; {back}")),
+            },
             None,
         );
         if why.is_some() {

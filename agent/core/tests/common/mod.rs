@@ -8,6 +8,7 @@ pub(crate) fn policy() -> Policy {
     let second = Duration::from_secs(1);
     Policy {
         poll_interval: second,
+        rollout_fresh: Duration::from_secs(900),
         jitter: 0.0,
         backoff_base: second,
         backoff_max: second,

@@ -32,6 +32,11 @@ settings! {
         /// What tells this robot apart from others of its model, as `KEY=VALUE`. A release may be
         /// published for some values only: for one site, say, or for the robots in the lab.
         labels: Vec<Label> = [];
+        /// This robot's own id, by which it has a place in the row where a release goes out in steps.
+        /// Left out: one that is derived from `/etc/machine-id`, cannot be traced back to it, and is
+        /// kept in the state directory. A fleet that was made from one image with one machine id is told
+        /// apart by its hardware.
+        id: Option<Name>;
         /// The trust anchor: the root metadata that this robot came with, which names the keys of
         /// the fleet. Later roots are followed from it, so it never needs to be replaced.
         root: PathBuf = "/etc/surefoot/root.json";
@@ -52,6 +57,8 @@ settings! {
     tables {
         /// See there.
         poll: Poll,
+        /// See there.
+        rollout: Rollout,
         /// See there.
         fetch: Fetch,
         /// See there.
@@ -92,6 +99,17 @@ settings! {
         backoff_max: Duration = "1h" in "1s" to "30d";
         /// How long the repository may be silent before a check counts as failed.
         timeout: Duration = "30s" in "1s" to "1h";
+    }
+}
+
+settings! {
+    /// Releases that go out in steps.
+    table Rollout = "rollout"
+    keys {
+        /// How long what the repository said counts. For so long time goes on for the robot from when the
+        /// repository was signed, and a trial begins only if the repository has answered within this
+        /// time.
+        fresh: Duration = "15min" in "2min" to "1h";
     }
 }
 

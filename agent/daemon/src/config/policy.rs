@@ -10,6 +10,7 @@ impl From<&Config> for Policy {
     fn from(config: &Config) -> Self {
         Self {
             poll_interval: config.poll.interval,
+            rollout_fresh: config.rollout.fresh,
             jitter: config.poll.jitter,
             backoff_base: config.poll.backoff_base,
             backoff_max: config.poll.backoff_max,

@@ -1,7 +1,13 @@
 //! What the robot believes and where that comes from: the anchor, the clock, the repository.
 
 use super::inputs::Inputs;
-use crate::{repository, robot::clock};
+use crate::{
+    repository,
+    robot::{
+        clock,
+        identity::{self, Identity},
+    },
+};
 use jiff::Timestamp;
 use surefoot_api::{
     CheckResult, ClockState, Knowledge, StatusInfo,
@@ -36,6 +42,7 @@ pub(super) fn findings(inputs: &Inputs) -> Vec<Finding> {
     findings.push(freshness(known, synced.then(Timestamp::now)));
     findings.push(keeper(synced, known));
     findings.extend(status.map(checked));
+    findings.push(robot(&identity::of(config)));
     let caches: Vec<&str> = config.fetch.caches.iter().map(AsRef::as_ref).collect();
     findings.push(Finding::ok(
         Subject::Repository,
@@ -124,10 +131,39 @@ fn checked(status: &StatusInfo) -> Finding {
     }
 }
 
+/// Whether the robot has a place in the row where a release goes out in steps.
+fn robot(identity: &Identity) -> Finding {
+    let (subject, what) = (Subject::Repository, "robot id");
+    match (&identity.id, &identity.hardware) {
+        (None, _) => Finding::warn(
+            subject,
+            what,
+            "there is none: where a release goes out in steps this robot is the last one",
+            "set `id`, or give the robot an /etc/machine-id",
+        ),
+        (Some(id), Some(_)) => {
+            Finding::ok(subject, what, format!("{id}, and the hardware's number"))
+        }
+        (Some(id), None) => Finding::ok(
+            subject,
+            what,
+            format!("{id}; the hardware has no number, so the machine id must be its own"),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use surefoot_api::finding::Level;
+
+    #[test]
+    fn a_robot_without_an_id_is_warned_of() {
+        let mut identity = Identity::default();
+        assert_eq!(robot(&identity).level, Level::Warn);
+        identity.id = "r1".parse().ok();
+        assert_eq!(robot(&identity).level, Level::Ok);
+    }
 
     #[test]
     fn knowledge_is_judged_only_by_a_clock_that_is_kept() {

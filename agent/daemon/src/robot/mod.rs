@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod health;
+pub(crate) mod identity;
 pub(crate) mod network;
 mod nix_conf;
 pub(crate) mod nixos;
