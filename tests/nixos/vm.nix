@@ -253,7 +253,7 @@ in
       };
     script = ''
       server.succeed("mkdir /media && ln -s /srv /media/usb")
-      publish(next, cache="file:///media/usb/cache")
+      publish(next, cache="file:///media/usb/cache --local-cache")
       server.succeed("tar -C /srv -cf /srv/usb.tar fleet cache")
       robot.succeed("mkdir -p /media/usb && curl -fsS http://server/usb.tar | tar -x -C /media/usb")
       confirmed(next)

@@ -2,6 +2,7 @@
 
 mod agent;
 mod commands;
+mod desk;
 mod errors;
 mod files;
 mod keyring;

@@ -107,6 +107,36 @@ fn a_root_is_signed_where_its_keys_are() {
 }
 
 #[test]
+fn the_end_of_a_root_is_said_before_and_after_with_the_command_that_helps() {
+    let desk = Desk::new(&["--expires", "root=20d"]);
+    let said = desk.says(&["refresh", "fleet"]).success();
+    let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+    assert!(said.contains("days left"), "{said}");
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 18)).to_string();
+    let error = desk.fails(&["verify", "fleet", "--at", &later]);
+    assert!(
+        error.contains("repo refresh"),
+        "the timestamp is over: {error}"
+    );
+    let desk = Desk::new(&["--expires", "root=1s"]);
+    let over = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(1);
+    while jiff::Timestamp::now() <= over {
+        std::thread::yield_now();
+    }
+    let error = desk.fails(&["refresh", "fleet"]);
+    assert!(
+        error.contains("root has EXPIRED") && error.contains("repo rotate"),
+        "{error}"
+    );
+    let error = desk.fails(&["verify", "fleet"]);
+    assert!(
+        error.contains("repo rotate") && error.contains("keys of root"),
+        "{error}"
+    );
+    desk.does(&["rotate", "fleet"]);
+}
+
+#[test]
 fn a_lost_root_key_is_replaced_and_the_threshold_raised() {
     let desk = Desk::new(&["--threshold", "root=2", "--keys", "root=3"]);
     fs::remove_file(desk.path("fleet-keys/root/root-3.pem")).unwrap();

@@ -1,5 +1,7 @@
 //! What a robot takes of a channel: nobody is sent back, and who may begin is for the plan to say.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use surefoot_core::{

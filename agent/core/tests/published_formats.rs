@@ -9,6 +9,7 @@ mod next;
 use serde_json::Value;
 use surefoot_core::{
     closure::ClosureIndex,
+    offers::Robot,
     release::{Listed, Manifest, Name},
 };
 
@@ -52,7 +53,8 @@ fn what_a_later_version_publishes_is_kept_and_an_unknown_word_is_never_acted_on(
             }
         }
         if at == "/releases/0/reboot" {
-            let choice = after.offers(&"picker".parse().unwrap(), &[]).choose(None);
+            let model = "picker".parse().unwrap();
+            let choice = after.offers(&Robot::by_hand(&model, &[])).choose(None);
             assert_eq!(choice.target, None);
             assert!(choice.left.is_some());
         }

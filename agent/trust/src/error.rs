@@ -34,8 +34,9 @@ pub enum Error {
     /// Not believed any more (§5.3.10, §5.4.4, §5.5.6, §5.6.6): a freeze, or a repository that
     /// nobody keeps.
     #[error(
-        "{} expired at {expires}, and it is {now} now; run `surefoot repo refresh` on the repository, and check the clock here",
-        shown(.file)
+        "{} expired at {expires}, and it is {now} now; {} on the repository, and check the clock here",
+        shown(.file),
+        renewed_by(.file)
     )]
     Expired {
         /// The file of metadata.
@@ -199,6 +200,15 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Transport { .. } | Self::NotFound { .. })
+    }
+}
+
+/// The command that makes a file of metadata valid for longer.
+fn renewed_by(file: &str) -> &'static str {
+    if file.ends_with("root.json") {
+        "run `surefoot repo rotate`, with the keys of root,"
+    } else {
+        "run `surefoot repo refresh`"
     }
 }
 

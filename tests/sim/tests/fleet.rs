@@ -418,27 +418,47 @@ fn the_curve_is_drawn() {
     );
 }
 
+/// Where the picture begins, and its width and height.
+const FRAME: [f64; 4] = [60.0, 20.0, 660.0, 300.0];
+
+/// Where a moment and a share lie in the picture, which shows 26 hours.
+fn spot(ms: u64, share: f64) -> (f64, f64) {
+    let [left, top, width, height] = FRAME;
+    (
+        left + width * (ms as f64 / HOUR as f64) / 26.0,
+        top + height * (1.0 - share),
+    )
+}
+
+fn line(points: &[(u64, f64)]) -> String {
+    let mut text = String::new();
+    for (ms, share) in points {
+        let (x, y) = spot(*ms, *share);
+        let _ = write!(text, "{x:.1},{y:.1} ");
+    }
+    text.trim_end().to_owned()
+}
+
+/// What robots have, as a line.
+fn taken(run: &Run) -> String {
+    let curve = run.curve.iter().enumerate();
+    let points: Vec<(u64, f64)> = curve
+        .map(|(n, share)| (n as u64 * SAMPLE, *share))
+        .collect();
+    line(&points)
+}
+
 /// The share over the hours: what is open, and what robots have with a refresh every 15 minutes and
 /// every hour. Greys and colours that can be read on white and on black.
 fn draw() -> String {
-    let (left, top, width, height) = (60.0, 20.0, 660.0, 300.0);
-    let hours = 26.0;
-    let x = |ms: u64| left + width * (ms as f64 / HOUR as f64) / hours;
-    let y = |share: f64| top + height * (1.0 - share);
-    let line = |points: &mut dyn Iterator<Item = (u64, f64)>| {
-        let mut text = String::new();
-        for (ms, share) in points {
-            let _ = write!(text, "{:.1},{:.1} ", x(ms), y(share));
-        }
-        text.trim_end().to_owned()
-    };
+    let [left, _, width, _] = FRAME;
     let mut svg = String::from(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 740 380\" role=\"img\" \
          font-family=\"sans-serif\" font-size=\"13\" fill=\"#808080\">\n<title>The share of 100000 \
          robots that has the release, over 26 hours</title>\n",
     );
     for percent in [0, 25, 50, 75, 100] {
-        let at = y(f64::from(percent) / 100.0);
+        let (_, at) = spot(0, f64::from(percent) / 100.0);
         let _ = writeln!(
             svg,
             "<path d=\"M{left} {at:.1}h{width}\" stroke=\"#808080\" stroke-opacity=\"0.35\"/>\
@@ -447,32 +467,19 @@ fn draw() -> String {
         );
     }
     for hour in (0..=24).step_by(4) {
-        let at = x(hour * HOUR);
+        let (at, _) = spot(hour * HOUR, 0.0);
         let _ = writeln!(
             svg,
             "<text x=\"{at:.1}\" y=\"340\" text-anchor=\"middle\">{hour} h</text>"
         );
     }
     let plan = plan();
-    let open = line(
-        &mut [0, 24 * HOUR, 26 * HOUR]
-            .into_iter()
-            .map(|ms| (ms, open(&plan, ms))),
-    );
+    let open = [0, 24 * HOUR, 26 * HOUR].map(|ms| (ms, open(&plan, ms)));
+    let [often, seldom] = straight();
     let lines = [
-        ("#808080", "5 4", "open, by the plan", open),
-        (
-            "#2f8fd0",
-            "none",
-            "signed every 15 minutes",
-            taken(&straight()[0], &line),
-        ),
-        (
-            "#d9782d",
-            "none",
-            "signed every hour",
-            taken(&straight()[1], &line),
-        ),
+        ("#808080", "5 4", "open, by the plan", line(&open)),
+        ("#2f8fd0", "none", "signed every 15 minutes", taken(often)),
+        ("#d9782d", "none", "signed every hour", taken(seldom)),
     ];
     for (n, (colour, dash, label, points)) in lines.iter().enumerate() {
         let at = 90.0 + 210.0 * n as f64;
@@ -487,11 +494,6 @@ fn draw() -> String {
     svg + "</svg>\n"
 }
 
-/// What robots have, as a line.
-fn taken(run: &Run, line: &dyn Fn(&mut dyn Iterator<Item = (u64, f64)>) -> String) -> String {
-    let curve = run.curve.iter().enumerate();
-    line(&mut curve.map(|(n, share)| (n as u64 * SAMPLE, *share)))
-}
 /// One whole robot that runs `a`, confirmed.
 fn one() -> surefoot_sim::Robot {
     let mut robot = surefoot_sim::Robot::new();

@@ -178,7 +178,7 @@ impl Fleet {
     /// # Errors
     /// When `surefoot publish` fails.
     pub fn publish_for(&self, path: &str, release: &str, model: &str) -> Result<()> {
-        self.publish_with(path, release, &["--model", model])
+        self.publish_with(path, release, &["--model", model, "--new"])
     }
 
     /// Publishes what is in the cache with these options, the models among them.

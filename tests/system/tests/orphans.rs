@@ -6,6 +6,7 @@ use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig, toplevel::etc};
 /// Publishes a system for the channel `night` of the fleet.
 fn publish_at_night(fleet: &Fleet, path: &str, release: &str) -> Result<()> {
     let mut publish = fleet.surefoot(&["publish", "--channel", "night", "--model", MODEL])?;
+    publish.arg("--new");
     publish.args(["--cache", "http://127.0.0.1/cache", "--release", release]);
     rig::run(publish.arg("--repo").arg(fleet.repository()).arg(path))?;
     Ok(())

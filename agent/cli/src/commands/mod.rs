@@ -2,6 +2,7 @@
 
 mod completions;
 mod delta;
+mod diff;
 mod doctor;
 mod fetch;
 mod history;
@@ -9,10 +10,15 @@ mod hold;
 mod keep;
 mod lease;
 mod man;
+mod promote;
 mod publish;
+mod recall;
+mod releases;
 mod repo;
 mod resume;
 mod rollback;
+mod rollout;
+mod show;
 mod status;
 mod update;
 mod watch;
@@ -34,6 +40,12 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     Fetch(Box<fetch::FetchArgs>),
     Publish(Box<publish::PublishArgs>),
+    Releases(releases::ReleasesArgs),
+    Show(show::ShowArgs),
+    Diff(diff::DiffArgs),
+    Rollout(Box<rollout::RolloutArgs>),
+    Recall(Box<recall::RecallArgs>),
+    Promote(Box<promote::PromoteArgs>),
     /// Make and keep a signed repository: a directory of static files.
     #[command(subcommand)]
     Repo(repo::RepoCommand),
@@ -67,6 +79,12 @@ pub(crate) fn run(
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Fetch(args) => fetch::run(*args, output),
         Command::Publish(args) => publish::run(*args, output),
+        Command::Releases(args) => releases::run(&args, output),
+        Command::Show(args) => show::run(&args, output),
+        Command::Diff(args) => diff::run(&args, output),
+        Command::Rollout(args) => rollout::run(&args, output),
+        Command::Recall(args) => recall::run(&args, output),
+        Command::Promote(args) => promote::run(&args, output),
         Command::Repo(command) => repo::run(command, output),
         Command::Delta(command) => delta::run(command, output),
         Command::Completions(args) => completions::run(&args, root()),

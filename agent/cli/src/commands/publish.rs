@@ -1,6 +1,11 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
-use crate::{errors::Usage, output::Output, web_servers::NetArgs};
+use crate::{
+    desk::{self, Desk, PlanArgs, WaitArgs, check_fits, refreshed, require},
+    errors::Usage,
+    output::{Output, sanitize},
+    web_servers::NetArgs,
+};
 use anyhow::{Context as _, ensure};
 use indicatif::BinaryBytes;
 use jiff::{Timestamp, tz::TimeZone};
@@ -12,10 +17,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::ClosureIndex,
-    release::{
-        Label, Listed, MAX_MANIFEST_BYTES, MAX_NEEDS, Manifest, Name, RebootPolicy, Release,
-        System, manifest_target,
-    },
+    release::{Label, Listed, MAX_NEEDS, Manifest, Name, RebootPolicy, Release, System},
 };
 use surefoot_http::Http;
 use surefoot_store::{
@@ -25,7 +27,6 @@ use surefoot_store::{
     nix_daemon::{Connection, PATIENCE, default_socket},
     signature::PublicKey,
 };
-use surefoot_trust::Editor;
 
 /// Add a release to a channel of a signed repository.
 #[derive(Debug, clap::Args)]
@@ -37,9 +38,14 @@ pub(crate) struct PublishArgs {
     /// The repository that `surefoot repo init` made.
     #[arg(long, value_name = "DIR")]
     repo: PathBuf,
-    /// The channel; made with its first release.
+    /// The channel; made with its first release. After the first one of a repository --new has to say
+    /// so.
     #[arg(long)]
     channel: Name,
+    /// The channel or a model is a new one, and that is meant. Without this a name that the repository
+    /// does not have is taken for a slip.
+    #[arg(long)]
+    new: bool,
     /// The robots that it is for; may be given several times.
     #[arg(long, required = true)]
     model: Vec<Name>,
@@ -48,6 +54,14 @@ pub(crate) struct PublishArgs {
     /// where it runs already it is not tried again.
     #[arg(long, value_name = "LABEL")]
     only: Vec<Label>,
+    /// The least release to come from: robots that run an older one take that one first.
+    #[arg(long, value_name = "RELEASE")]
+    come_from: Option<Name>,
+    /// It brings an older system back, and that is meant.
+    #[arg(long)]
+    step_back: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
     /// A feature that robots' agents must know to take it; may be given several times. One that does
     /// not know all of them leaves the release alone, and takes the newest before it that it knows and
     /// that is newer than what runs.
@@ -57,6 +71,10 @@ pub(crate) struct PublishArgs {
     /// the closure index as further places to look.
     #[arg(long, required = true, value_name = "DIR|URL")]
     cache: Vec<String>,
+    /// Let the closure index name caches that are a directory or file://, for robots that have such a
+    /// place themselves: a stick, say. Without this it names the others only, and there has to be one.
+    #[arg(long)]
+    local_cache: bool,
     /// The release's name. [default: today's date and a number, such as 2026-11-22.1]
     #[arg(long, value_name = "ID")]
     release: Option<Name>,
@@ -79,6 +97,11 @@ pub(crate) struct PublishArgs {
     /// behind it]
     #[arg(long, alias = "keys", value_name = "DIR")]
     keys_dir: Option<PathBuf>,
+    /// Say what would be published; sign and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
     /// Ask no Nix store; believe the cache's narinfos. This is also done where no Nix daemon is.
     #[arg(long)]
     no_store: bool,
@@ -116,44 +139,16 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = crate::keyring::keys_dir(&args.repo, args.keys_dir.as_deref());
     let keys = crate::keyring::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
-    let mut editor = Editor::open(&args.repo, keys)?;
-    let target = manifest_target(&args.channel);
-    let mut manifest = match editor.read_target(&target)? {
-        Some(bytes) => Manifest::parse_to_edit(&bytes, &args.channel)?,
-        None => Manifest::empty(args.channel.clone()),
-    };
-    // For people: whole seconds.
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
+    let mut desk = Desk::read(args.wait.open(&args.repo, keys)?)?;
+    let now = desk::now(desk.editor())?;
+    desk.has_models(&args.model, args.new)?;
+    desk.has_channel(&args.channel, args.new)?;
+    let manifest = desk.channel(&args.channel)?;
     let id = match &args.release {
         Some(id) => id.clone(),
-        None => next_id(&manifest, now)?,
+        None => next_id(manifest, now)?,
     };
-    ensure!(
-        manifest
-            .releases
-            .iter()
-            .all(|release| release.id() != id.as_str()),
-        "channel '{}' has a release {id} already; give another --release",
-        args.channel
-    );
-
-    let closures = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(closures(&args))?;
-    let mut systems = BTreeMap::new();
-    for (model, closure) in args.model.iter().zip(&closures) {
-        let system = System {
-            toplevel: closure.index.toplevel.clone(),
-            index: closure.packed.target.clone(),
-            paths: closure.index.paths.len() as u64,
-            nar_size: closure.index.nar_size(),
-        };
-        let twice = systems.insert(model.clone(), system).is_some();
-        ensure!(!twice, Usage(format!("model '{model}' is given twice")));
-        editor.put_target(&closure.packed.target, closure.packed.bytes.clone())?;
-    }
-    manifest.releases.push(Listed::Known(Box::new(Release {
+    let mut release = Release {
         id: id.clone(),
         created: now,
         notes: args.notes.clone(),
@@ -163,23 +158,40 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         },
         again: args.again,
         moves: args.moves,
-        systems,
+        systems: BTreeMap::new(),
         only: args.only.clone(),
         needs: args.needs.clone(),
-        rollout: None,
-        from: None,
-        step_back: false,
+        rollout: args.plan.begin(None, now)?,
+        from: args.come_from.clone(),
+        step_back: args.step_back,
         recalled: None,
-    })));
-    let bytes = manifest.to_bytes()?;
-    ensure!(
-        bytes.len() as u64 <= MAX_MANIFEST_BYTES,
-        "the manifest of channel '{}' would have {} bytes, robots read at most {MAX_MANIFEST_BYTES}; begin a new channel",
-        args.channel,
-        bytes.len()
-    );
-    editor.put_target(&target, bytes)?;
-    let versions = editor.publish(now)?;
+    };
+    require(&mut release)?;
+    // What can be wrong is said before the closure is looked at, which takes its time.
+    check_fits(&release, manifest)?;
+
+    let closures = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(closures(&args))?;
+    for (model, closure) in args.model.iter().zip(&closures) {
+        let system = System {
+            toplevel: closure.index.toplevel.clone(),
+            index: closure.packed.target.clone(),
+            paths: closure.index.paths.len() as u64,
+            nar_size: closure.index.nar_size(),
+        };
+        let twice = release.systems.insert(model.clone(), system).is_some();
+        ensure!(!twice, Usage(format!("model '{model}' is given twice")));
+        desk.put_index(&closure.packed.target, closure.packed.bytes.clone())?;
+    }
+    let manifest = desk.manifest(&args.channel)?;
+    check_fits(&release, manifest)?;
+    manifest
+        .releases
+        .push(Listed::Known(Box::new(release.clone())));
+    let versions = desk.save(&args.channel, now, args.dry_run)?;
+    desk.warn(&args.repo, now);
     if output.is_json() {
         let systems: serde_json::Map<_, _> = args
             .model
@@ -191,11 +203,17 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             "channel": args.channel,
             "release": id,
             "systems": systems,
+            "rollout": release.rollout,
+            "dryRun": args.dry_run,
             "versions": versions,
         }))?;
         return Ok(());
     }
-    output.text(&format!("Release {id} is in channel {}", args.channel))?;
+    output.text(&format!(
+        "Release {id} {} in channel {}",
+        if args.dry_run { "would be" } else { "is" },
+        args.channel
+    ))?;
     for (model, closure) in args.model.iter().zip(&closures) {
         output.text(&format!("  {model}: {}", closure.index.toplevel))?;
         output.text(&format!(
@@ -214,7 +232,16 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
                 closure.unsigned))?;
         }
     }
-    Ok(())
+    match &release.rollout {
+        None => Ok(()),
+        Some(plan) => {
+            output.text(&format!(
+                "It goes out in steps: {}",
+                sanitize(&plan.to_string())
+            ))?;
+            refreshed(plan, &args.repo, now).map_or(Ok(()), |line| output.text(&line))
+        }
+    }
 }
 
 /// One system, ready to be published.
@@ -237,6 +264,7 @@ impl Closure {
         json!({
             "toplevel": self.index.toplevel,
             "index": self.packed.target,
+            "caches": self.index.caches,
             "paths": self.index.paths.len(),
             "narSize": self.index.nar_size(),
             "downloadBytes": self.download_bytes(),
@@ -255,6 +283,16 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
     let (Some(cache), http) = (caches.first(), Http::new(args.net.options())) else {
         return Ok(Vec::new());
     };
+    let reached: Vec<String> = (caches.iter().map(ToString::to_string))
+        .filter(|place| args.local_cache || !place.starts_with("file:"))
+        .collect();
+    ensure!(
+        !reached.is_empty(),
+        Usage(format!(
+            "{cache} lies on this machine, where robots do not reach it; give the URL by which they reach \
+             it as another --cache, or --local-cache if they have the same place"
+        ))
+    );
     cache.check(&http).await?;
     let mut daemon = if args.no_store {
         None
@@ -268,7 +306,7 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
             Some(daemon) => index::from_store(daemon, cache, &http, &toplevel).await,
             None => index::from_cache(cache, &http, &toplevel).await,
         }?;
-        index.caches = caches.iter().map(ToString::to_string).collect();
+        index.caches.clone_from(&reached);
         if !args.trusted_public_key.is_empty() {
             index::check_signatures(&index, &args.trusted_public_key)?;
         }

@@ -151,7 +151,7 @@ impl Editor {
             dir: dir.to_owned(),
             keys,
             staged: BTreeMap::new(),
-            _lock: lock,
+            _lock: Some(lock),
         };
         files::make_dir(&dir.join("targets"))?;
         let mut next = editor.now.clone();

@@ -14,7 +14,7 @@ pub use content::DAY;
 pub use delegate::Delegation;
 pub use init::{RepositoryPlan, RolePlan};
 pub use prune::Pruned;
-pub use repository::{Editor, RoleInfo, Versions};
+pub use repository::{Editor, Expiry, RoleInfo, Versions};
 pub use root::{Draft, RoleChange};
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A repository that is being changed: its targets, and what is signed anew.
 
-use super::content::{Content, described, is_old, stamp};
+use super::content::{Content, described, is_old, lifetime, stamp};
 use crate::{
     Error, Keyring, digest, file_names, files,
     keys::{Signer, sha256_hex},
@@ -35,6 +35,17 @@ pub struct Versions {
     pub delegated: BTreeMap<String, u64>,
 }
 
+/// When a role is not believed any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expiry {
+    /// The role.
+    pub role: String,
+    /// When it expires.
+    pub expires: Time,
+    /// For how long it is valid when it is signed, seconds.
+    pub lifetime: u64,
+}
+
 /// Who speaks for a role.
 #[derive(Debug, Clone)]
 pub struct RoleInfo {
@@ -57,7 +68,8 @@ pub struct Editor {
     pub(super) now: Content,
     /// Targets that the next [`Editor::publish`] puts or, where there are no bytes, removes.
     pub(super) staged: BTreeMap<String, Option<Vec<u8>>>,
-    pub(super) _lock: Flock<File>,
+    /// `None` for whoever only looks.
+    pub(super) _lock: Option<Flock<File>>,
 }
 
 /// Files that are to be written, in this order.
@@ -76,8 +88,29 @@ impl Editor {
             dir: dir.to_owned(),
             keys,
             staged: BTreeMap::new(),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// Opens a repository to look at it: without keys, so that nothing can be signed, and whoever
+    /// changes it meanwhile.
+    ///
+    /// # Errors
+    /// As [`Self::open`], but for [`Error::Locked`].
+    pub fn look(dir: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            now: Content::load(&dir.join("metadata"))?,
+            dir: dir.to_owned(),
+            keys: Keyring::new(),
+            staged: BTreeMap::new(),
+            _lock: None,
+        })
+    }
+
+    /// When the timestamp in force was signed, if its signer says so.
+    #[must_use]
+    pub fn signed(&self) -> Option<Time> {
+        self.now.timestamp.issued()
     }
 
     /// The keys at hand.
@@ -255,13 +288,19 @@ impl Editor {
 
     /// When each role expires.
     #[must_use]
-    pub fn expiries(&self) -> Vec<(String, Time)> {
-        let mut list = vec![("root".to_owned(), self.now.root.common.expires.0)];
-        for (name, role) in &self.now.targets {
-            list.push((name.clone(), role.common.expires.0));
+    pub fn expiries(&self) -> Vec<Expiry> {
+        fn of<R: Role>(name: &str, role: &R) -> Expiry {
+            Expiry {
+                role: name.to_owned(),
+                expires: role.common().expires.0,
+                lifetime: lifetime(role),
+            }
         }
-        list.push(("snapshot".to_owned(), self.now.snapshot.common.expires.0));
-        list.push(("timestamp".to_owned(), self.now.timestamp.common.expires.0));
+        let now = &self.now;
+        let mut list = vec![of("root", &now.root)];
+        list.extend(now.targets.iter().map(|(name, role)| of(name, role)));
+        list.push(of("snapshot", &now.snapshot));
+        list.push(of("timestamp", &now.timestamp));
         list
     }
 

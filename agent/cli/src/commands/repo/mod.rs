@@ -6,6 +6,7 @@ mod init;
 mod keys;
 mod new_keys;
 mod prune;
+mod push;
 mod refresh;
 mod revoke;
 mod rotate;
@@ -32,6 +33,10 @@ pub(crate) enum RepoCommand {
     /// Every root stays, and what is in force: a robot that was off for years needs no more. Needs
     /// no keys.
     Prune(prune::PruneArgs),
+    /// Write it to where robots are served from, so that they never see half of a release: targets
+    /// first, the timestamp last. What is there is skipped; what this copy lacks is said before anything
+    /// is written.
+    Push(push::PushArgs),
     /// List who may sign what.
     Keys(keys::KeysArgs),
     /// Replace, add or take away keys, or change how many must sign.
@@ -54,6 +59,7 @@ pub(crate) fn run(command: RepoCommand, output: Output) -> anyhow::Result<()> {
         RepoCommand::Refresh(args) => refresh::run(&args, output),
         RepoCommand::Verify(args) => verify::run(&args, output),
         RepoCommand::Prune(args) => prune::run(&args, output),
+        RepoCommand::Push(args) => push::run(&args, output),
         RepoCommand::Keys(args) => keys::run(&args, output),
         RepoCommand::Rotate(args) => rotate::run(&args, output),
         RepoCommand::Sign(args) => sign::run(&args, output),

@@ -1,13 +1,15 @@
 //! `surefoot repo refresh`: what lives short is signed again.
 
 use crate::{
+    desk::{self, Left, WaitArgs, left, warnings},
+    errors::AlreadyPrinted,
     keyring::{keyring, keys_dir},
-    output::Output,
+    output::{self, Output},
 };
-use jiff::Timestamp;
-use serde_json::json;
+use anyhow::ensure;
+use serde_json::{Map, Value, json};
 use std::path::PathBuf;
-use surefoot_trust::{Editor, editor::Versions};
+use surefoot_trust::editor::Versions;
 
 /// Arguments of `surefoot repo refresh`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +19,8 @@ pub(crate) struct RefreshArgs {
     /// Where the private keys are; those of online/ are enough. [default: DIR with -keys behind it]
     #[arg(long, value_name = "DIR")]
     keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    wait: WaitArgs,
 }
 
 /// Runs it.
@@ -25,32 +29,47 @@ pub(crate) struct RefreshArgs {
 /// It did not end well.
 pub(super) fn run(args: &RefreshArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
-    let now = Timestamp::now();
-    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
+    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let now = desk::now(&editor)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;
     let expiries = editor.expiries();
+    let warnings = warnings(&expiries, &args.dir, now);
+    let days = |left| match left {
+        Left::Enough(days) | Left::Few(days) => days,
+        Left::None => 0,
+    };
     if output.is_json() {
-        let expires: serde_json::Map<_, _> = expiries
-            .iter()
-            .map(|(role, time)| (role.clone(), time.to_string().into()))
-            .collect();
-        output.object(&json!({ "versions": versions, "expires": expires }))?;
-        return Ok(());
+        let map = |value: &dyn Fn(&surefoot_trust::editor::Expiry) -> Value| -> Map<_, _> {
+            let of = expiries.iter().map(|one| (one.role.clone(), value(one)));
+            of.collect()
+        };
+        output.object(&json!({
+            "versions": versions,
+            "expires": map(&|one| one.expires.to_string().into()),
+            "daysLeft": map(&|one| days(left(one, now)).into()),
+            "warnings": warnings,
+        }))?;
     }
-    for (role, expires) in expiries {
-        let version = version_of(&versions, &role);
+    for expiry in &expiries {
+        let role = &expiry.role;
+        let version = version_of(&versions, role);
+        let signed = version > version_of(&before, role);
         output.text(&format!(
-            "{role:<9} version {version:<5} expires {expires}{}",
-            if version > version_of(&before, &role) {
-                "  signed now"
-            } else if expires <= now {
-                "  EXPIRED: sign it again with its own keys"
-            } else {
-                ""
-            }
+            "{role:<9} version {version:<5} expires {} ({} days left){}",
+            expiry.expires,
+            days(left(expiry, now)),
+            if signed { "  signed now" } else { "" }
         ))?;
     }
+    for warning in &warnings {
+        output::notice(warning);
+    }
+    // Nobody believes what was just signed.
+    let over = expiries
+        .iter()
+        .any(|expiry| left(expiry, now) == Left::None);
+    ensure!(!over, AlreadyPrinted);
     Ok(())
 }
 

@@ -1,10 +1,15 @@
 //! `surefoot repo verify`: the whole repository, as a robot sees it.
 
-use crate::{files, output::Output};
+use crate::{
+    desk::{Left, left, warnings},
+    files,
+    output::{self, Output},
+};
 use anyhow::ensure;
 use jiff::Timestamp;
 use serde_json::json;
 use std::path::PathBuf;
+use surefoot_trust::Editor;
 
 /// Arguments of `surefoot repo verify`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +53,10 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
             version(set.timestamp().map(|r| r.role.common.version)),
         ),
     ];
+    let expiries = Editor::look(&args.dir)?.expiries();
+    for warning in warnings(&expiries, &args.dir, now) {
+        output::notice(&warning);
+    }
     let problems: Vec<String> = audit.problems.iter().map(ToString::to_string).collect();
     if output.is_json() {
         let versions: serde_json::Map<_, _> = versions
@@ -67,6 +76,11 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
         output.text(&words.join(", "))?;
         if let Some(expires) = set.expires() {
             output.text(&format!("valid until {expires}"))?;
+        }
+        for expiry in &expiries {
+            if let Left::Enough(days) | Left::Few(days) = left(expiry, now) {
+                output.text(&format!("  {:<9} {days} days left", expiry.role))?;
+            }
         }
         output.text(&format!("{} targets, {} bytes", audit.targets, audit.bytes))?;
         for problem in &problems {

@@ -1,0 +1,97 @@
+//! `surefoot promote`: a release of one channel becomes one of another.
+
+use crate::{
+    desk::{self, ChangeArgs, PlanArgs, check_fits, refreshed, require},
+    errors::Usage,
+    output::{Output, sanitize},
+};
+use anyhow::ensure;
+use serde_json::json;
+use surefoot_core::release::{Listed, Manifest, Name};
+
+/// Give a release of one channel to another: the same systems, without anything new in the caches.
+///
+/// How it goes out there is said anew.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PromoteArgs {
+    /// The release.
+    release: Name,
+    /// The channel that has it.
+    #[arg(long, value_name = "CHANNEL")]
+    from: Name,
+    /// The channel that gets it.
+    #[arg(long, value_name = "CHANNEL")]
+    to: Name,
+    /// The other channel is a new one, and that is meant.
+    #[arg(long)]
+    new: bool,
+    /// Let all robots in at once, although it went out in steps where it comes from.
+    #[arg(long, conflicts_with_all = ["waves", "share", "first"])]
+    all: bool,
+    /// It brings an older system back there, and that is meant.
+    #[arg(long)]
+    step_back: bool,
+    #[command(flatten)]
+    plan: PlanArgs,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Runs it.
+pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
+    let mut desk = args.change.open()?;
+    let now = desk::now(desk.editor())?;
+    desk.channel_of(&args.release, Some(&args.from))?;
+    let mut release = desk.release(&args.from, &args.release)?.clone();
+    if let Some(recall) = &release.recalled {
+        anyhow::bail!("release {} was recalled: {}", release.id, recall.why);
+    }
+    let plan = args.plan.begin(None, now)?;
+    ensure!(
+        plan.is_some() || args.all || release.rollout.is_none(),
+        Usage(format!(
+            "release {} goes out in steps in channel '{}'; say how in '{}': --waves, --share, --first or --all",
+            release.id, args.from, args.to
+        ))
+    );
+    release.rollout = plan;
+    release.created = now;
+    release.step_back = args.step_back;
+    require(&mut release)?;
+    desk.has_channel(&args.to, args.new)?;
+    let manifest: &mut Manifest = desk.manifest(&args.to)?;
+    check_fits(&release, manifest)?;
+    manifest
+        .releases
+        .push(Listed::Known(Box::new(release.clone())));
+    let versions = desk.save(&args.to, now, args.change.dry_run)?;
+    desk.warn(&args.change.look.repo, now);
+    if output.is_json() {
+        return output.object(&json!({
+            "channel": args.to,
+            "release": release.id,
+            "rollout": release.rollout,
+            "dryRun": args.change.dry_run,
+            "versions": versions,
+        }));
+    }
+    let models: Vec<String> = release.systems.keys().map(ToString::to_string).collect();
+    let mut lines = vec![format!(
+        "Release {} is in channel {}, for {}",
+        release.id,
+        args.to,
+        models.join(", ")
+    )];
+    match &release.rollout {
+        Some(plan) => {
+            lines.push(format!("It goes out in steps: {plan}"));
+            lines.extend(refreshed(plan, &args.change.look.repo, now));
+        }
+        None => lines.push("All robots may begin with it, at their next check.".into()),
+    }
+    if args.change.dry_run {
+        lines.push("Nothing was signed: this was a dry run.".into());
+    }
+    let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
+    output.text(&lines.join("\n"))
+}

@@ -1,0 +1,146 @@
+//! `surefoot releases`: what the channels of a repository offer.
+
+use crate::{
+    agent::describe::time,
+    desk::LookArgs,
+    output::{Output, sanitize},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use surefoot_base::units::short_bytes;
+use surefoot_core::{
+    release::{Listed, Manifest, Release},
+    rollout,
+};
+
+/// How long robots let time go on from when the repository was signed, unless they say otherwise.
+const FRESH: i64 = 15 * 60;
+
+/// List the releases of a repository, newest first: how far each is open, paused or recalled.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReleasesArgs {
+    #[command(flatten)]
+    look: LookArgs,
+}
+
+/// Runs it.
+pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
+    let desk = args.look.open()?;
+    let (now, signed) = (Timestamp::now(), desk.editor().signed());
+    let shown = |manifest: &&Manifest| {
+        let channel = args.look.channel.as_ref();
+        channel.is_none_or(|channel| *channel == manifest.channel)
+    };
+    let channels: Vec<&Manifest> = desk.channels().iter().filter(shown).collect();
+    if output.is_json() {
+        let channels: Vec<Value> = (channels.iter())
+            .map(|manifest| {
+                let releases = manifest.releases.iter().rev();
+                let releases: Vec<Value> = releases.map(|one| as_json(one, signed)).collect();
+                json!({ "channel": manifest.channel, "releases": releases })
+            })
+            .collect();
+        return output.object(&json!({ "signed": signed, "channels": channels }));
+    }
+    let mut text = String::new();
+    for manifest in &channels {
+        let _ = writeln!(text, "Channel {}", manifest.channel);
+        if manifest.releases.is_empty() {
+            text.push_str("  no release yet\n");
+        }
+        for listed in manifest.releases.iter().rev() {
+            let _ = writeln!(text, "  {}", sanitize(&line(listed, signed)));
+        }
+    }
+    if channels.is_empty() {
+        text.push_str("The repository has no channel yet\n");
+    }
+    if let Some(still) = standing(&channels, signed, now) {
+        let _ = writeln!(
+            text,
+            "{still}: surefoot repo refresh {}",
+            args.look.repo.display()
+        );
+    }
+    output.text(text.trim_end())
+}
+
+/// That rollouts stand still, if the repository was not signed for so long that they do.
+fn standing(channels: &[&Manifest], signed: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let signed = signed?;
+    let by_time = channels
+        .iter()
+        .flat_map(|manifest| &manifest.releases)
+        .any(|one| match one {
+            Listed::Known(release) => {
+                let runs = |plan: &&rollout::Rollout| {
+                    plan.share.is_none() && plan.paused.is_none() && !plan.is_over(signed)
+                };
+                release.recalled.is_none()
+                    && release.rollout.as_ref().is_some_and(|plan| runs(&plan))
+            }
+            Listed::Other(_) => false,
+        });
+    (by_time && now.as_second() - signed.as_second() > FRESH).then(|| {
+        format!(
+            "Rollouts stand still: the repository was signed last at {}. Sign it every 15 minutes",
+            time(signed)
+        )
+    })
+}
+
+/// How far a release is open, in the words that are used everywhere.
+pub(super) fn how_far(release: &Release, signed: Option<Timestamp>) -> String {
+    if let Some(recall) = &release.recalled {
+        let to = recall.to.as_ref().map_or_else(
+            || "who runs it stays".to_owned(),
+            |to| format!("who runs it goes to {to}"),
+        );
+        return format!("recalled ({}); {to}", recall.why);
+    }
+    match (&release.rollout, signed) {
+        (None, _) => "open to all".into(),
+        (Some(plan), Some(signed)) if plan.is_over(signed) => "open to all".into(),
+        (Some(plan), Some(signed)) => format!("open to {}: {plan}", plan.open_at(signed)),
+        (Some(plan), None) => plan.to_string(),
+    }
+}
+
+fn line(listed: &Listed, signed: Option<Timestamp>) -> String {
+    let Listed::Known(release) = listed else {
+        return format!(
+            "{}  written in a way that this program does not know",
+            listed.id()
+        );
+    };
+    let systems: Vec<String> = (release.systems.iter())
+        .map(|(model, system)| format!("{model} {}", short_bytes(system.nar_size)))
+        .collect();
+    let mut text = format!(
+        "{}  {}  {}  {}",
+        release.id,
+        time(release.created),
+        systems.join(", "),
+        how_far(release, signed)
+    );
+    if !release.only.is_empty() {
+        let only: Vec<String> = release.only.iter().map(ToString::to_string).collect();
+        let _ = write!(text, "; only {}", only.join(" "));
+    }
+    if let Some(from) = &release.from {
+        let _ = write!(text, "; from {from} on");
+    }
+    text
+}
+
+pub(super) fn as_json(listed: &Listed, signed: Option<Timestamp>) -> Value {
+    let mut value = serde_json::to_value(listed).unwrap_or_default();
+    if let (Listed::Known(release), Some(fields)) = (listed, value.as_object_mut()) {
+        fields.insert("openTo".into(), how_far(release, signed).into());
+        if let (Some(plan), Some(signed)) = (&release.rollout, signed) {
+            fields.insert("open".into(), plan.open_at(signed).millionths().into());
+        }
+    }
+    value
+}

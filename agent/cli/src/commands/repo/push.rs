@@ -1,0 +1,193 @@
+//! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
+
+use crate::{
+    desk::WaitArgs,
+    files,
+    output::{Output, sanitize},
+};
+use anyhow::{Context as _, bail, ensure};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use surefoot_base::{file, units::short_bytes};
+use surefoot_trust::{Editor, Keyring, audit};
+
+/// No file of a repository is larger, bytes.
+const MAX_FILE: u64 = 256 << 20;
+
+/// What robots ask for first. It comes last: until then they see the old repository.
+const NEWEST: &str = "metadata/timestamp.json";
+
+/// Arguments of `surefoot repo push`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PushArgs {
+    /// The repository.
+    dir: PathBuf,
+    /// The directory that robots are served from; made if it is missing.
+    destination: PathBuf,
+    /// Say what would be written, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// It did not end well.
+pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
+    // Held open, and so locked: nobody changes either meanwhile.
+    let source = args.wait.open(&args.dir, Keyring::new())?;
+    is_whole(&args.dir, &args.dir).context("nothing was written")?;
+    let destination = if args.destination.join(NEWEST).exists() {
+        Some(args.wait.open(&args.destination, Keyring::new())?)
+    } else {
+        None
+    };
+    if let Some(destination) = &destination {
+        is_behind(&source, destination)
+            .with_context(|| format!("nothing was written to {}", args.destination.display()))?;
+    }
+    let files = files_of(&args.dir)?;
+    let missing = missing(&files, args)?;
+    let mut bytes = 0;
+    for name in &missing {
+        let content = file::read(&args.dir.join(name), MAX_FILE)
+            .with_context(|| name.display().to_string())?;
+        bytes += content.len() as u64;
+        if !args.dry_run {
+            let path = args.destination.join(name);
+            let write = || -> io::Result<()> {
+                file::make_dirs(path.parent().unwrap_or(&args.destination))?;
+                file::replace(&path, &content, 0o644)
+            };
+            write().with_context(|| path.display().to_string())?;
+        }
+    }
+    if !args.dry_run {
+        is_whole(&args.destination, &args.dir)?;
+    }
+    if output.is_json() {
+        return output.object(&json!({
+            "files": files.len(),
+            "written": missing.len(),
+            "bytes": bytes,
+            "dryRun": args.dry_run,
+            "versions": source.versions(),
+        }));
+    }
+    let said = format!(
+        "{} of {} files, {} {} to {}",
+        missing.len(),
+        files.len(),
+        short_bytes(bytes),
+        if args.dry_run {
+            "would be written"
+        } else {
+            "were written"
+        },
+        args.destination.display()
+    );
+    output.text(&sanitize(&said))
+}
+
+/// Whether a robot that has the first root of the source would believe all that a repository offers.
+fn is_whole(dir: &Path, source: &Path) -> anyhow::Result<()> {
+    let anchor = files::read_signed(&source.join("metadata/1.root.json"))?;
+    let found = audit::audit(dir, &anchor, Timestamp::now())?;
+    match found.problems.first() {
+        None => Ok(()),
+        Some(problem) => bail!("{} is not whole: {problem}", dir.display()),
+    }
+}
+
+/// Whether there is nothing at the destination that the source does not have.
+fn is_behind(source: &Editor, destination: &Editor) -> anyhow::Result<()> {
+    let of = |editor: &Editor| {
+        let versions = editor.versions();
+        [
+            ("root", versions.root),
+            ("targets", versions.targets),
+            ("snapshot", versions.snapshot),
+            ("timestamp", versions.timestamp),
+        ]
+    };
+    for ((role, theirs), (_, ours)) in of(destination).into_iter().zip(of(source)) {
+        ensure!(
+            theirs <= ours,
+            "it has version {theirs} of {role}, and this repository has {ours}: somebody else has pushed \
+             since; bring this one up to date first"
+        );
+    }
+    Ok(())
+}
+
+/// The files of a repository, in the order in which they may appear: targets, what lists them, and last
+/// of all the timestamp.
+fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for part in ["targets", "metadata"] {
+        let mut waiting = vec![PathBuf::from(part)];
+        let mut found = Vec::new();
+        while let Some(at) = waiting.pop() {
+            let entries = match fs::read_dir(dir.join(&at)) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && part == "targets" => {
+                    continue;
+                }
+                Err(error) => return Err(error).context(at.display().to_string()),
+            };
+            for entry in entries {
+                let entry = entry.with_context(|| at.display().to_string())?;
+                let name = at.join(entry.file_name());
+                let unfinished = entry
+                    .file_name()
+                    .to_string_lossy()
+                    .starts_with(file::TEMPORARY);
+                let kind = entry
+                    .file_type()
+                    .with_context(|| name.display().to_string())?;
+                if kind.is_dir() {
+                    waiting.push(name);
+                } else if kind.is_file() && !unfinished && name != Path::new(NEWEST) {
+                    found.push(name);
+                }
+            }
+        }
+        found.sort();
+        files.extend(found);
+    }
+    files.push(PathBuf::from(NEWEST));
+    Ok(files)
+}
+
+/// Those that the destination does not have. What is there under the same name with other content is
+/// another repository, or one that went on elsewhere: found before anything is written.
+fn missing(files: &[PathBuf], args: &PushArgs) -> anyhow::Result<Vec<PathBuf>> {
+    let mut missing = Vec::new();
+    for name in files {
+        let read = |dir: &Path| file::read_if_there(&dir.join(name), MAX_FILE);
+        let there = read(&args.destination).with_context(|| name.display().to_string())?;
+        let here = read(&args.dir).with_context(|| name.display().to_string())?;
+        if there == here {
+            continue;
+        }
+        let text = name.to_string_lossy();
+        let versioned = |text: &str| {
+            let name = text.strip_prefix("metadata/");
+            name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        ensure!(
+            there.is_none() || !versioned(&text),
+            "{text} has other content at {}: that is another repository, or this one was restored from a \
+             backup and went on",
+            args.destination.display()
+        );
+        missing.push(name.clone());
+    }
+    Ok(missing)
+}

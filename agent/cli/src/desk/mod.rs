@@ -1,0 +1,299 @@
+//! The fleet admin's desk: a repository whose releases are listed and changed.
+
+mod checks;
+mod expiry;
+mod plan;
+mod wait;
+
+pub(crate) use checks::{check_fits, check_systems};
+pub(crate) use expiry::{Left, left, warnings};
+pub(crate) use plan::{PlanArgs, refreshed, require};
+pub(crate) use wait::WaitArgs;
+
+use crate::{
+    errors::Usage,
+    keyring::{keyring, keys_dir},
+    output,
+};
+use anyhow::{Context as _, bail, ensure};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+use surefoot_core::release::{
+    Listed, MAX_MANIFEST_BYTES, Manifest, Name, Release, manifest_target,
+};
+use surefoot_trust::{Editor, editor::Versions};
+
+/// What targets of manifests begin and end with.
+const MANIFEST: (&str, &str) = ("channels/", ".json");
+
+/// Which repository, for commands that only look.
+#[derive(Debug, clap::Args)]
+pub(crate) struct LookArgs {
+    /// The repository that `surefoot repo init` made.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) repo: PathBuf,
+    /// The channel. [default: all, or the only one that has the release]
+    #[arg(long)]
+    pub(crate) channel: Option<Name>,
+}
+
+/// Which repository, and by which keys, for commands that change it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChangeArgs {
+    #[command(flatten)]
+    pub(crate) look: LookArgs,
+    /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
+    /// behind it]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Option<PathBuf>,
+    /// Say what would change, and what robots would do; sign and write nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+}
+
+/// A repository, open to be looked at or changed.
+pub(crate) struct Desk {
+    editor: Editor,
+    /// The manifests, by channel.
+    channels: Vec<Manifest>,
+}
+
+impl LookArgs {
+    /// Opens it to look: needs no keys, and waits for nobody.
+    pub(crate) fn open(&self) -> anyhow::Result<Desk> {
+        let desk = Desk::read(Editor::look(&self.repo)?)?;
+        if let Some(channel) = &self.channel {
+            desk.channel(channel)?;
+        }
+        Ok(desk)
+    }
+}
+
+impl ChangeArgs {
+    /// Opens it to change it: nobody else can until this ends.
+    pub(crate) fn open(&self) -> anyhow::Result<Desk> {
+        if self.dry_run {
+            return self.look.open();
+        }
+        let dir = &self.look.repo;
+        let keys = keyring(&keys_dir(dir, self.keys_dir.as_deref()))?;
+        Desk::read(self.wait.open(dir, keys)?)
+    }
+}
+
+impl Desk {
+    /// Reads all manifests of what is open.
+    pub(crate) fn read(editor: Editor) -> anyhow::Result<Self> {
+        let mut channels = Vec::new();
+        for target in editor.target_names() {
+            let name = target.strip_prefix(MANIFEST.0);
+            let Some(name) = name.and_then(|name| name.strip_suffix(MANIFEST.1)) else {
+                continue;
+            };
+            let channel: Name = name.parse().with_context(|| target.clone())?;
+            if let Some(bytes) = editor.read_target(&target)? {
+                let manifest = Manifest::parse_to_edit(&bytes, &channel);
+                channels.push(manifest.with_context(|| target.clone())?);
+            }
+        }
+        Ok(Self { editor, channels })
+    }
+
+    /// All channels, by name.
+    pub(crate) fn channels(&self) -> &[Manifest] {
+        &self.channels
+    }
+
+    /// One channel.
+    pub(crate) fn channel(&self, name: &Name) -> anyhow::Result<&Manifest> {
+        let found = self.channels.iter().find(|one| one.channel == *name);
+        found.with_context(|| {
+            let known: Vec<&str> = (self.channels.iter().map(|one| one.channel.as_str())).collect();
+            match known.as_slice() {
+                [] => format!("there is no channel '{name}': the repository has none yet"),
+                known => format!(
+                    "there is no channel '{name}'; there are {}",
+                    known.join(", ")
+                ),
+            }
+        })
+    }
+
+    /// The channel that has a release: the one that was said, or the only one.
+    pub(crate) fn channel_of(&self, release: &Name, said: Option<&Name>) -> anyhow::Result<Name> {
+        let has = |manifest: &&Manifest| {
+            manifest
+                .releases
+                .iter()
+                .any(|one| one.id() == release.as_str())
+        };
+        if let Some(said) = said {
+            let manifest = self.channel(said)?;
+            ensure!(has(&manifest), "{}", unknown(release, &[manifest]));
+            return Ok(said.clone());
+        }
+        let with: Vec<&Manifest> = self.channels.iter().filter(has).collect();
+        match with.as_slice() {
+            [one] => Ok(one.channel.clone()),
+            [] => bail!(unknown(release, &self.channels.iter().collect::<Vec<_>>())),
+            several => {
+                let names: Vec<&str> = several.iter().map(|one| one.channel.as_str()).collect();
+                bail!(Usage(format!(
+                    "channels {} all have a release {release}; say --channel",
+                    names.join(", ")
+                )))
+            }
+        }
+    }
+
+    /// Says which roles end soon.
+    pub(crate) fn warn(&self, repository: &Path, now: Timestamp) {
+        for warning in warnings(&self.editor.expiries(), repository, now) {
+            output::notice(&warning);
+        }
+    }
+
+    /// Makes sure of a channel that gets a release: a name that the repository does not have has to be
+    /// meant. The first one always is.
+    pub(crate) fn has_channel(&mut self, name: &Name, new: bool) -> anyhow::Result<()> {
+        if self.channels.iter().any(|one| one.channel == *name) {
+            return Ok(());
+        }
+        if !new && !self.channels.is_empty() {
+            let error = self.channel(name).err().map(|error| error.to_string());
+            bail!(Usage(format!(
+                "{}; --new makes it",
+                error.unwrap_or_default()
+            )));
+        }
+        self.channels.push(Manifest::empty(name.clone()));
+        Ok(())
+    }
+
+    /// Makes sure of models that get a system: those that no release has had have to be meant.
+    pub(crate) fn has_models(&self, models: &[Name], new: bool) -> anyhow::Result<()> {
+        let releases = self.channels.iter().flat_map(|manifest| &manifest.releases);
+        let known: BTreeSet<&Name> = releases
+            .filter_map(|listed| match listed {
+                Listed::Known(release) => Some(release.systems.keys()),
+                Listed::Other(_) => None,
+            })
+            .flatten()
+            .collect();
+        match models.iter().find(|model| !known.contains(model)) {
+            Some(model) if !new && !known.is_empty() => {
+                let known: Vec<&str> = known.iter().map(|model| model.as_str()).collect();
+                bail!(Usage(format!(
+                    "no release has a system for model '{model}' yet; there are {}; --new makes it",
+                    known.join(", ")
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a closure index beside the manifests.
+    pub(crate) fn put_index(&mut self, target: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
+        Ok(self.editor.put_target(target, bytes)?)
+    }
+
+    /// A manifest that is going to change.
+    pub(crate) fn manifest(&mut self, channel: &Name) -> anyhow::Result<&mut Manifest> {
+        self.channel(channel)?;
+        let mut channels = self.channels.iter_mut();
+        channels
+            .find(|manifest| manifest.channel == *channel)
+            .context("it was just there")
+    }
+
+    /// A release that is going to change.
+    pub(crate) fn release(
+        &mut self,
+        channel: &Name,
+        release: &Name,
+    ) -> anyhow::Result<&mut Release> {
+        let releases = self.manifest(channel)?.releases.iter_mut();
+        known(
+            releases
+                .into_iter()
+                .find(|one| one.id() == release.as_str()),
+            release,
+        )
+    }
+
+    /// Signs and writes the manifest of a channel; nothing for a dry run.
+    pub(crate) fn save(
+        &mut self,
+        channel: &Name,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> anyhow::Result<Option<Versions>> {
+        let manifest = self.channel(channel)?;
+        let bytes = manifest.to_bytes()?;
+        ensure!(
+            bytes.len() as u64 <= MAX_MANIFEST_BYTES,
+            "the manifest of channel '{channel}' would have {} bytes, robots read at most \
+             {MAX_MANIFEST_BYTES}; begin a new channel",
+            bytes.len()
+        );
+        if dry_run {
+            return Ok(None);
+        }
+        self.editor.put_target(&manifest_target(channel), bytes)?;
+        Ok(Some(self.editor.publish(now)?))
+    }
+
+    /// What signs.
+    pub(crate) const fn editor(&self) -> &Editor {
+        &self.editor
+    }
+}
+
+/// A release that can be read here.
+fn known<'a>(listed: Option<&'a mut Listed>, release: &Name) -> anyhow::Result<&'a mut Release> {
+    match listed {
+        Some(Listed::Known(known)) => Ok(known),
+        Some(Listed::Other(_)) => bail!(
+            "release {release} is written in a way that this program does not know; update Surefoot first"
+        ),
+        None => bail!("there is no release {release}"),
+    }
+}
+
+fn unknown(release: &Name, channels: &[&Manifest]) -> String {
+    let all = channels
+        .iter()
+        .flat_map(|manifest| manifest.releases.iter());
+    let newest: Vec<&str> = all.rev().map(Listed::id).take(3).collect();
+    let place = match channels {
+        [one] => format!("channel {} has", one.channel),
+        _ => "the repository has".to_owned(),
+    };
+    match newest.as_slice() {
+        [] => format!("there is no release {release}: {place} none"),
+        newest => format!(
+            "there is no release {release}; {place} {}, …",
+            newest.join(", ")
+        ),
+    }
+}
+
+/// What is signed now: for people, whole seconds.
+///
+/// # Errors
+/// This machine's clock reads before the time at which the repository was signed: what robots count
+/// from would go back.
+pub(crate) fn now(editor: &Editor) -> anyhow::Result<Timestamp> {
+    let now = Timestamp::from_second(Timestamp::now().as_second())?;
+    if let Some(signed) = editor.signed().filter(|signed| *signed > now) {
+        bail!(
+            "the clock of this machine reads {now}, but the repository was signed at {signed}; set the clock"
+        );
+    }
+    Ok(now)
+}

@@ -1,0 +1,448 @@
+//! Releases at the admin's desk, as people would type it: published in steps, looked at, stopped, called
+//! back, promoted.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use assert_cmd::{Command, assert::Assert};
+use serde_json::Value;
+use std::{fs, path::PathBuf};
+use surefoot_core::release::{Listed, Manifest, Release};
+use tempfile::TempDir;
+
+/// A place to type commands at, with a repository `fleet`, its keys, and a binary cache `cache` that has
+/// the systems `a` to `d`.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        desk.does(&["repo", "init", "fleet"]);
+        let cache = desk.path("cache");
+        fs::create_dir(&cache).unwrap();
+        fs::write(cache.join("nix-cache-info"), "StoreDir: /nix/store\n").unwrap();
+        for c in ['a', 'b', 'c', 'd'] {
+            let hash = c.to_string().repeat(32);
+            let info = format!(
+                "StorePath: {}\nURL: nar/{c}.nar\nCompression: none\nNarHash: sha256:{}\n\
+                 NarSize: 1000\nReferences: \n",
+                system(c),
+                "0".repeat(52),
+            );
+            fs::write(cache.join(format!("{hash}.narinfo")), info).unwrap();
+        }
+        desk
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn says(&self, command: &[&str]) -> Assert {
+        let mut surefoot = Command::new(env!("CARGO_BIN_EXE_surefoot"));
+        surefoot.current_dir(self.0.path());
+        surefoot.args(command).assert()
+    }
+
+    /// A command that succeeds, and what it says in JSON.
+    fn does(&self, command: &[&str]) -> Value {
+        let assert = self.says(&[command, &["--json"]].concat()).success();
+        serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    }
+
+    /// A command about the repository that succeeds.
+    fn does_at(&self, command: &[&str]) -> Value {
+        self.does(&[command, &["--repo", "fleet"]].concat())
+    }
+
+    /// A command about the repository that succeeds, and what it says to people.
+    fn tells(&self, command: &[&str]) -> String {
+        let assert = self
+            .says(&[command, &["--repo", "fleet"]].concat())
+            .success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    }
+
+    /// A command about the repository that fails, and what it complains of.
+    fn fails(&self, command: &[&str]) -> String {
+        let before = self.version();
+        let assert = self
+            .says(&[command, &["--repo", "fleet"]].concat())
+            .failure();
+        assert_eq!(self.version(), before, "{command:?} wrote something");
+        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+    }
+
+    fn publish<'a>(&self, release: &'a str, c: char, more: &[&'a str]) -> Vec<String> {
+        let words = ["publish", "--no-store", "--local-cache", "--cache", "cache"];
+        let words = words.into_iter().chain(["--release", release]);
+        let mut words: Vec<String> = words.map(ToOwned::to_owned).collect();
+        if !more.contains(&"--channel") {
+            words.extend(["--channel".into(), "stable".into()]);
+        }
+        if !more.contains(&"--model") {
+            words.extend(["--model".into(), "picker".into()]);
+        }
+        words.extend(more.iter().map(|word| (*word).to_owned()));
+        words.push(system(c));
+        words
+    }
+
+    fn publishes(&self, release: &str, c: char, more: &[&str]) -> Value {
+        let words = self.publish(release, c, more);
+        self.does_at(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    fn publish_fails(&self, release: &str, c: char, more: &[&str]) -> String {
+        let words = self.publish(release, c, more);
+        self.fails(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The version of the timestamp: whether anything was written.
+    fn version(&self) -> Value {
+        let found = self.does(&["repo", "verify", "fleet"]);
+        assert_eq!(found["problems"], Value::Array(Vec::new()));
+        found["versions"]["timestamp"].clone()
+    }
+
+    /// A release as robots read it.
+    fn release(&self, channel: &str, id: &str) -> Release {
+        let channel = channel.parse().unwrap();
+        let dir = self.path("fleet/targets/channels");
+        let mut files: Vec<PathBuf> = (fs::read_dir(dir).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+        let manifests = files.iter().rev();
+        let mut manifests =
+            manifests.filter_map(|path| Manifest::parse(&fs::read(path).unwrap(), &channel).ok());
+        let releases = manifests.next().unwrap().releases;
+        let mut known = releases.into_iter().filter_map(|listed| match listed {
+            Listed::Known(release) => Some(*release),
+            Listed::Other(_) => None,
+        });
+        known.find(|release| release.id.as_str() == id).unwrap()
+    }
+}
+
+fn system(c: char) -> String {
+    format!(
+        "/nix/store/{}-nixos-system-picker-1",
+        c.to_string().repeat(32)
+    )
+}
+
+#[test]
+fn a_release_goes_out_in_steps_and_is_stopped_and_goes_on() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let said = desk.publishes(
+        "2",
+        'b',
+        &["--waves", "1% now, 100% after 2d", "--first", "ring=canary"],
+    );
+    assert_eq!(said["rollout"]["points"][1]["share"], 1_000_000);
+    let release = desk.release("stable", "2");
+    assert_eq!(release.needs, ["rollouts".parse().unwrap()]);
+    let text = desk.tells(&["releases"]);
+    assert!(text.contains("open to 1%: 1% by"), "{text}");
+    assert!(
+        text.contains("first ring=canary") && text.contains("open to all"),
+        "{text}"
+    );
+
+    let version = desk.version();
+    let text = desk.tells(&["rollout", "2", "pause", "--dry-run"]);
+    assert!(
+        text.contains("No robot begins") && text.contains("dry run"),
+        "{text}"
+    );
+    assert_eq!(desk.version(), version);
+    desk.does_at(&["rollout", "2", "pause"]);
+    let error = desk.fails(&["rollout", "2", "pause"]);
+    assert!(error.contains("paused already"), "{error}");
+    assert!(desk.tells(&["show", "2"]).contains("paused since"));
+    assert!(
+        desk.release("stable", "2")
+            .rollout
+            .unwrap()
+            .paused
+            .is_some()
+    );
+    desk.does_at(&["rollout", "2", "resume"]);
+    let rollout = desk.release("stable", "2").rollout.unwrap();
+    assert_eq!(rollout.check(), Ok(()));
+    assert!(rollout.paused.is_none() && rollout.share.is_none());
+    let said = desk.does_at(&["rollout", "2", "--share", "25%"]);
+    assert_eq!(said["rollout"]["share"], 250_000);
+    assert_eq!(said["rollout"]["first"][0], "ring=canary");
+    let text = desk.tells(&["rollout", "2", "--share", "5%"]);
+    assert!(text.contains("Before it was open to 25%"), "{text}");
+    let text = desk.tells(&["rollout", "2", "finish"]);
+    assert!(text.contains("All robots may begin"), "{text}");
+    // One that went to all at once can be stopped as well.
+    desk.does_at(&["rollout", "1", "pause"]);
+    assert_eq!(
+        desk.release("stable", "1").needs,
+        ["rollouts".parse().unwrap()]
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_plan_is_said_before_anything_is_written() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    for (words, complaint) in [
+        (
+            &["rollout", "1", "--share", "120%"][..],
+            "more than all robots",
+        ),
+        (
+            &["rollout", "1", "--waves", "10% now, 5% after 1h"],
+            "go backwards",
+        ),
+        (&["rollout", "1", "--waves", "1% soon"], "say 'now'"),
+        (
+            &["rollout", "1", "--waves", "1% now", "--share", "1%"],
+            "cannot be used with",
+        ),
+        (
+            &["rollout", "1", "pause", "--share", "1%"],
+            "cannot be used with",
+        ),
+        (&["rollout", "1"], "say --waves"),
+        (&["rollout", "1", "resume"], "not paused"),
+        (
+            &["rollout", "7", "pause"],
+            "there is no release 7; channel stable has 1",
+        ),
+        (
+            &["rollout", "1", "pause", "--channel", "stabel"],
+            "there is no channel 'stabel'; there are stable",
+        ),
+        (&["show", "7"], "there is no release 7"),
+        (&["recall", "1", "--why", "x", "--to", "0"], "no release 0"),
+        (&["recall", "1"], "--why"),
+    ] {
+        let error = desk.fails(words);
+        assert!(error.contains(complaint), "{words:?}: {error}");
+    }
+}
+
+#[test]
+fn a_slip_of_the_pen_is_not_published() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    desk.publishes("2", 'b', &[]);
+    for (c, more, complaint) in [
+        (
+            'c',
+            &["--channel", "stabel"][..],
+            "there is no channel 'stabel'; there are stable; --new",
+        ),
+        (
+            'c',
+            &["--model", "pikcer"],
+            "no release has a system for model 'pikcer' yet; there are picker",
+        ),
+        ('a', &[], "had this system as release 1"),
+        (
+            'c',
+            &["--come-from", "7"],
+            "no release 7 that robots could come from",
+        ),
+        ('c', &["--come-from", "3"], "cannot come from itself"),
+        ('c', &["--waves", "0.00001% now"], "not a percentage"),
+    ] {
+        let error = desk.publish_fails("3", c, more);
+        assert!(error.contains(complaint), "{more:?}: {error}");
+    }
+    let error = desk.publish_fails("2", 'c', &[]);
+    assert!(error.contains("has a release 2 already"), "{error}");
+    desk.publishes("3", 'a', &["--step-back"]);
+    assert!(desk.release("stable", "3").step_back);
+    desk.publishes("4", 'c', &["--come-from", "2", "--channel", "stable"]);
+    assert_eq!(
+        desk.release("stable", "4").needs,
+        ["stones".parse().unwrap()]
+    );
+    desk.publishes("1", 'a', &["--channel", "beta", "--new"]);
+    desk.publishes("5", 'd', &["--model", "mower", "--new"]);
+    let version = desk.version();
+    desk.publishes("6", 'd', &["--dry-run"]);
+    assert_eq!(desk.version(), version);
+}
+
+#[test]
+fn a_place_on_this_machine_does_not_reach_robots_unless_that_is_meant() {
+    let desk = Desk::new();
+    let mut words = desk.publish("1", 'a', &[]);
+    words.retain(|word| word != "--local-cache");
+    let error = desk.fails(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(error.contains("lies on this machine"), "{error}");
+    let at = words.iter().position(|word| word == "cache").unwrap() + 1;
+    words.splice(
+        at..at,
+        ["--cache".to_owned(), "https://cache.example".to_owned()],
+    );
+    let said = desk.does_at(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(
+        said["systems"]["picker"]["caches"][0],
+        "https://cache.example"
+    );
+    assert_eq!(
+        said["systems"]["picker"]["caches"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_release_is_called_back_and_says_where_robots_go() {
+    let desk = Desk::new();
+    for (release, c, more) in [
+        ("1", 'a', &[][..]),
+        ("2", 'b', &[]),
+        ("3", 'c', &["--come-from", "2"]),
+    ] {
+        desk.publishes(release, c, more);
+    }
+    let error = desk.fails(&["recall", "2", "--why", "drops things", "--to", "3"]);
+    assert!(error.contains("not older"), "{error}");
+    let text = desk.tells(&["recall", "2", "--why", "drops things"]);
+    assert!(
+        text.contains("stay with it") && text.contains("stepping stone of 3"),
+        "{text}"
+    );
+    let text = desk.tells(&["recall", "3", "--why", "drops more", "--to", "1"]);
+    assert!(text.contains("go to release 1"), "{text}");
+    let recall = desk.release("stable", "3").recalled.unwrap();
+    assert_eq!(
+        (recall.why.as_str(), recall.to),
+        ("drops more", Some("1".parse().unwrap()))
+    );
+    let error = desk.fails(&["rollout", "3", "finish"]);
+    assert!(error.contains("was recalled"), "{error}");
+    let error = desk.fails(&["recall", "3", "--why", "x", "--to", "2"]);
+    assert!(error.contains("recalled itself"), "{error}");
+    assert!(
+        desk.tells(&["releases"])
+            .contains("recalled (drops more); who runs it goes to 1")
+    );
+}
+
+#[test]
+fn a_release_is_promoted_and_its_plan_is_said_anew() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &["--channel", "beta"]);
+    desk.publishes("2", 'b', &["--channel", "beta", "--share", "100%"]);
+    let promote = ["promote", "--from", "beta", "--to", "stable"];
+    let to_stable = |more: &[&'static str]| [&promote[..], more].concat();
+    let error = desk.fails(&to_stable(&["1"]));
+    assert!(error.contains("there is no channel 'stable'"), "{error}");
+    desk.does_at(&to_stable(&["1", "--new"]));
+    let error = desk.fails(&to_stable(&["1"]));
+    assert!(error.contains("has a release 1 already"), "{error}");
+    let error = desk.fails(&to_stable(&["2"]));
+    assert!(error.contains("say how in 'stable'"), "{error}");
+    desk.does_at(&to_stable(&["2", "--waves", "1% now, 100% after 1d"]));
+    let (beta, stable) = (desk.release("beta", "2"), desk.release("stable", "2"));
+    assert_eq!(beta.systems, stable.systems);
+    assert_eq!(stable.rollout.unwrap().points.len(), 2);
+    // Both channels have it now.
+    let error = desk.fails(&["rollout", "2", "finish"]);
+    assert!(error.contains("say --channel"), "{error}");
+    desk.does_at(&["rollout", "2", "finish", "--channel", "stable"]);
+}
+
+#[test]
+fn publishers_wait_for_each_other() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let lock = fs::File::open(desk.path("fleet")).unwrap();
+    let lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive);
+    let lock = lock.map_err(|(_, errno)| errno).unwrap();
+    let error = desk.fails(&["rollout", "1", "pause", "--wait", "0s"]);
+    assert!(error.contains("in use by another program"), "{error}");
+    // Who only looks waits for nobody.
+    desk.does_at(&["releases"]);
+    let mut waiting = std::process::Command::new(env!("CARGO_BIN_EXE_surefoot"))
+        .current_dir(desk.0.path())
+        .args(["rollout", "1", "pause", "--repo", "fleet"])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = [0; 40];
+    std::io::Read::read_exact(waiting.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert!(said.starts_with(b"surefoot: somebody else changes"));
+    drop(lock);
+    assert!(waiting.wait().unwrap().success());
+    assert!(
+        desk.release("stable", "1")
+            .rollout
+            .unwrap()
+            .paused
+            .is_some()
+    );
+}
+
+#[test]
+fn a_repository_is_pushed_in_an_order_that_shows_no_half_of_it() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let push = ["repo", "push", "fleet", "served"];
+    let said = desk.does(&[&push[..], &["--dry-run"]].concat());
+    assert_eq!(said["written"], said["files"]);
+    assert!(!desk.path("served").exists());
+    desk.does(&push);
+    assert_eq!(desk.does(&push)["written"], 0);
+    desk.does(&["repo", "verify", "served"]);
+    // Another desk has the copy of today.
+    let copied = Command::new("cp")
+        .current_dir(desk.0.path())
+        .args(["-r", "fleet", "old"])
+        .output();
+    assert!(copied.unwrap().status.success());
+    desk.publishes("2", 'b', &[]);
+    desk.does(&push);
+    let before = fs::read(desk.path("served/metadata/timestamp.json")).unwrap();
+    let error = desk.says(&["repo", "push", "old", "served"]).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("somebody else has pushed"), "{error}");
+    // It went on by itself: the same versions, and other content.
+    let words = desk.publish("other", 'c', &["--keys-dir", "fleet-keys"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    desk.does(&[&words[..], &["--repo", "old"]].concat());
+    let error = desk.says(&["repo", "push", "old", "served"]).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("has other content"), "{error}");
+    assert_eq!(
+        fs::read(desk.path("served/metadata/timestamp.json")).unwrap(),
+        before
+    );
+    // A release of which a file is missing is not shown.
+    let index = fs::read_dir(desk.path("fleet/targets/closures"))
+        .unwrap()
+        .next();
+    fs::remove_file(index.unwrap().unwrap().path()).unwrap();
+    let error = desk.says(&push).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("is not whole"), "{error}");
+}
+
+#[test]
+fn two_releases_are_compared_by_what_is_signed_alone() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    desk.publishes("2", 'b', &[]);
+    fs::remove_dir_all(desk.path("cache")).unwrap();
+    let said = desk.does_at(&["diff", "1", "2"]);
+    assert_eq!(said["download"], 1000);
+    assert_eq!(said["size"], serde_json::json!([1000, 1000]));
+    assert!(desk.tells(&["diff", "1", "1"]).contains("downloads 0 B"));
+    assert!(
+        desk.fails(&["diff", "1", "9"])
+            .contains("there is no release 9")
+    );
+}
