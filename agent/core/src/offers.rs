@@ -284,7 +284,12 @@ impl Manifest {
             .iter()
             .rposition(|it| it.id() == release.as_str());
         let since = &self.releases[listed.unwrap_or(0)..];
-        if since.iter().any(|it| it.offer(model, labels).is_some()) {
+        let asks = Robot::by_hand(model, labels);
+        let serves = |it: &Listed| match it {
+            Listed::Known(known) => known.systems.contains_key(model) && known.is_for(labels),
+            Listed::Other(_) => it.offer(&asks).word != Word::Nothing,
+        };
+        if since.iter().any(serves) {
             return Ok(());
         }
         let robot = match labels {

@@ -506,6 +506,7 @@ mod tests {
         release(&mut two, 1).recalled = Some(Recall {
             at: Timestamp::UNIX_EPOCH,
             why: "it grips badly".to_owned(),
+            to: None,
         });
         assert_eq!(served(&two, "picker", "2"), Ok(()));
         release(&mut two, 1).only = vec!["site=lab".parse().unwrap()];

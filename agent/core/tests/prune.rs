@@ -41,6 +41,8 @@ fn target(c: char) -> Target {
         reboot: RebootPolicy::Auto,
         again: false,
         moves: false,
+        in_steps: false,
+        back: None,
     }
 }
 
