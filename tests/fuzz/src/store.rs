@@ -100,7 +100,7 @@ pub fn nar(bytes: &[u8]) {
 /// A Nix daemon that says anything: all that it says, before it hangs up.
 pub fn nix_daemon(bytes: &[u8]) {
     thread_local! {
-        static RUNTIME: Runtime = Builder::new_current_thread().build().expect("a runtime");
+        static RUNTIME: Runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     }
     RUNTIME.with(|runtime| runtime.block_on(ask(bytes)));
 }

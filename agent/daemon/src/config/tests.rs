@@ -151,7 +151,7 @@ fn the_errors_say_what_where_and_what_to_do() {
     insta::assert_snapshot!(
         "units",
         wrong(
-            "[poll]\ninterval = 10\ntimeout = '30 seconds'\nbackoff_base = '5'\n[fetch]\nreserve = '512M'\n"
+            "[poll]\ninterval = 10\ntimeout = '30 parsecs'\nbackoff_base = '5'\n[fetch]\nreserve = '512m'\n"
         )
     );
     insta::assert_snapshot!(
