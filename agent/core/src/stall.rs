@@ -155,6 +155,7 @@ mod tests {
         let probe = Effect::Probe {
             system: system(),
             against: Box::default(),
+            prove: true,
         };
         waits.asked(&probe, at(10));
         assert_eq!(waits.next(MINUTE, at(10)), Some(at(60)));

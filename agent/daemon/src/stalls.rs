@@ -147,6 +147,7 @@ mod tests {
         watch.asked(&Effect::Probe {
             system,
             against: Box::default(),
+            prove: true,
         });
         let start = tokio::time::Instant::now();
         watch.found.changed().await.unwrap();

@@ -248,14 +248,18 @@ impl Worker {
                 tools.look().await;
                 fault::point("after", name);
             }
-            Effect::Probe { system, against } => {
+            Effect::Probe {
+                system,
+                against,
+                prove,
+            } => {
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
                     let mut report = health::probe(config, &web, &system, &against, async || {
                         tools.repository.reachable().await
                     })
                     .await;
-                    if report.healthy() {
+                    if prove && report.healthy() {
                         report.failures.extend(tools.doubt(&system).await);
                     }
                     fault::point("after", "probe");

@@ -74,7 +74,9 @@ impl Robot {
                 self.pending
                     .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
             }
-            Effect::Probe { system, against } => {
+            Effect::Probe {
+                system, against, ..
+            } => {
                 let report = self.probe(&system, &against);
                 self.will_answer(Event::Probed(report));
             }

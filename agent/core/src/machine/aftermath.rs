@@ -92,6 +92,7 @@ impl Decision<'_> {
                     baseline: Some(aftermath.baseline.clone()),
                     runs: soak.runs.clone(),
                 }),
+                prove: false,
             });
         }
     }

@@ -48,6 +48,9 @@ pub enum Effect {
         system: StorePath,
         /// What the look is compared with.
         against: Box<Against>,
+        /// Whether its own agent has to show as well that it could bring the next release: a system on
+        /// trial has one to prove, one that is being committed or was gone back to has not.
+        prove: bool,
     },
     /// End a switch that still runs; nobody waits for its answer any more.
     StopSwitch(String),

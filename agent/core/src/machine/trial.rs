@@ -124,6 +124,7 @@ impl Decision<'_> {
                 baseline: self.journal.baseline.clone(),
                 runs: soak.runs.clone(),
             }),
+            prove: matches!(self.journal.state, State::Trial(_)),
         });
     }
 

@@ -77,8 +77,7 @@ pub(crate) async fn by_switch(unit: &str) -> Said {
 }
 
 /// What is asked of each line.
-const FIELDS: &str =
-    "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,UNIT,EXIT_CODE,EXIT_STATUS";
+const FIELDS: &str = "MESSAGE,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,UNIT,EXIT_CODE,EXIT_STATUS";
 
 /// A line of the journal, as `journalctl --output=json` prints it (systemd.journal-fields(7)).
 #[derive(Deserialize)]
