@@ -68,7 +68,9 @@ def health_fails(stage: Stage) -> None:
     """A unit of the new system fails: the agent in it goes back, and nothing of it stays in the menu. The
     spare entry has copies of its own of what it starts."""
     evidence = stage.goes_back("unhealthy", service="fails")
-    started = stage.robot.sh("sed -n 's/^options init=\\([^ ]*\\)\\/init.*/\\1/p' /boot/loader/entries/*.conf | sort -u")
+    started = stage.robot.sh(
+        "sed -n 's/^options init=\\([^ ]*\\)\\/init.*/\\1/p' /boot/loader/entries/*.conf | sort -u"
+    )
     expect(started.split() == [stage.a], f"the menu has {started.split()}")
     own = "cd /boot && grep -l '/EFI/surefoot/' loader/entries/*.conf && ls EFI/surefoot"
     expect(len(stage.robot.sh(own).split()) == 3, "the spare entry has no kernel and initrd of its own")
