@@ -471,7 +471,7 @@ map unitFile unitFiles
   # Types.
   (rejected "an unknown key" { poll.intervall = "10min"; })
   (rejected "a number without a unit" { poll.interval = 600; })
-  (rejected "an unknown unit" { poll.interval = "10 minutes"; })
+  (rejected "an unknown unit" { poll.interval = "10 parsecs"; })
   (rejected "a number out of range" { fetch.connections = 65; })
   (rejected "an unknown choice" { trial.drift = "ignore"; })
   (rejected "a relative program" {
