@@ -134,11 +134,7 @@ fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
     let (_, faults) = faults
         .split_once("\n## What goes wrong")
         .context("it has no such section")?;
-    let health = page("health.md")?;
-    let (_, reports) = health
-        .split_once("\n## What happened to people elsewhere")
-        .context("it has no such section")?;
-    let page = page("threat-model.md")? + faults + reports;
+    let page = page("threat-model.md")? + faults + &page("elsewhere.md")?;
     // Tables of a threat, what stops it, and tests, which are the only code in the last column.
     let rows = page.lines().filter_map(|line| {
         let (row, tests) = line
