@@ -25,7 +25,7 @@ use surefoot_core::{
     rollout::Moment,
 };
 use surefoot_http::Options;
-use surefoot_trust::{Client, Clock, Error, Refresh};
+use surefoot_trust::{Client, Clock, Error, Refresh, trusted_set::TrustedSet};
 use tokio::sync::{Mutex, watch};
 
 /// The anchor is a root metadata file; nobody's is larger than this, bytes.
@@ -331,6 +331,17 @@ fn give_memory_back() {
 
 #[cfg(not(target_env = "gnu"))]
 const fn give_memory_back() {}
+
+/// Whether a client could begin with the trust anchor at this place.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn usable_anchor(path: &Path) -> anyhow::Result<()> {
+    let anchor = read_anchor(path)?;
+    TrustedSet::bootstrap(&anchor)
+        .map(drop)
+        .with_context(|| format!("the trust anchor {} cannot be used", path.display()))
+}
 
 /// The trust anchor's bytes.
 ///

@@ -6,7 +6,7 @@ use crate::{
     boot,
     config::Config,
     doctor, fault, fetching, gates,
-    repository::{Repository, Source},
+    repository::{self, Repository, Source},
     robot::{
         health, nixos,
         profile::{self, PROFILES},
@@ -390,6 +390,12 @@ impl Tools {
     async fn doubt(&self, system: &StorePath) -> Option<Failure> {
         let mut proven = self.proven.lock().await;
         if proven.as_ref() == Some(system) {
+            return None;
+        }
+        // What this agent could not use either, if it began anew, is no fault of the one on trial.
+        if let Err(error) = repository::usable_anchor(&self.config.root) {
+            tracing::warn!("the agent on trial is not asked to prove itself: {error:#}");
+            *proven = Some(system.clone());
             return None;
         }
         let unasked = !self.config.health.manifest_server;
