@@ -185,7 +185,7 @@ class Fleet:
         with open(directory + "/etc/surefoot/config.toml", "w") as file:
             file.write(CONFIG)
         self.maker: Maker = Program(maker, directory) if maker else StandIn(directory)
-        self.releases = 0
+        self.published: list[str] = []
 
     def generation(self, name: str, **arguments: str) -> str:
         """Builds a generation and gives its toplevel. The arguments are those of
@@ -195,8 +195,10 @@ class Fleet:
     def publish(self, toplevel: str, *options: str) -> str:
         """Pushes a generation to the cache and publishes it as a new release; gives its name."""
         self.maker.copy(toplevel, self.directory + "/cache")
-        self.releases += 1
-        name = f"r{self.releases}"
+        # One repository serves the robots of all scenarios: what another one had is published again.
+        back = ["--step-back"] if toplevel in self.published[:-1] else []
+        self.published.append(toplevel)
+        name = f"r{len(self.published)}"
         output(
             BIN / "surefoot",
             "publish",
@@ -205,6 +207,7 @@ class Fleet:
             "--model=robot",
             f"--release={name}",
             f"--cache=http://{self.address[0]}:{self.address[1]}/cache",
+            *back,
             *options,
             toplevel,
         )
