@@ -1,5 +1,6 @@
 //! What a look at the robot's health found.
 
+use crate::StorePath;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
@@ -103,6 +104,10 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
+    /// The system that had to run; `None` where nobody says. An answer may come when another one is
+    /// looked at already.
+    #[serde(skip)]
+    pub system: Option<StorePath>,
     /// What failed.
     pub failures: Vec<Failure>,
     /// What is not done yet, but may still come to a good end: units that a boot waits for. No

@@ -193,6 +193,17 @@ impl Offers {
         choice
     }
 
+    /// Whether this release is in the channel and only closed for this robot now, as its turn has not come
+    /// or it is paused.
+    #[must_use]
+    pub fn is_closed(&self, release: &Name, system: &StorePath) -> bool {
+        self.newest_first.iter().any(|offer| {
+            offer.release.as_ref() == Some(release)
+                && offer.system.as_ref() == Some(system)
+                && matches!(offer.word, Word::Wait(..))
+        })
+    }
+
     /// Where what a robot has confirmed stands: under the name that it came by, or else, of the releases
     /// with this system, the newest.
     fn place(&self, confirmed: &Generation) -> Option<usize> {

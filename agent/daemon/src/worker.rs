@@ -259,6 +259,7 @@ impl Worker {
                         tools.repository.reachable().await
                     })
                     .await;
+                    report.system = Some(system.clone());
                     if prove && report.healthy() {
                         report.failures.extend(tools.doubt(&system).await);
                     }

@@ -6,6 +6,7 @@
 //! answered by one reboot where the configuration, the gates and the count of disturbances allow it.
 
 use super::{
+    context::REBOOT_PATIENCE,
     decision::Decision,
     effect::Effect,
     soak::{Proof, Soak},
@@ -14,7 +15,7 @@ use crate::{
     baseline::Against,
     disturbance::What as Disturbed,
     gate::Stage,
-    health::{Check, Report},
+    health::{Check, Failure, Report},
     journal::{Aftermath, What},
     machine::state::{Evidence, State},
 };
@@ -29,15 +30,16 @@ impl Decision<'_> {
         if let (Some(failed), Some(system), Some(baseline)) = (left, system, baseline) {
             // What an earlier trial had made worse is no better for another trial.
             let before = self.journal.aftermath.take();
-            let (baseline, worse) = before.map_or((baseline, Vec::new()), |before| {
-                (before.baseline, before.worse)
-            });
+            let (baseline, worse, rebooted) = before
+                .map_or((baseline, Vec::new(), false), |before| {
+                    (before.baseline, before.worse, before.rebooted)
+                });
             self.journal.aftermath = Some(Aftermath {
                 system,
                 failed,
                 baseline,
                 worse,
-                rebooted: false,
+                rebooted,
             });
             self.look_back();
         }
@@ -79,7 +81,15 @@ impl Decision<'_> {
 
     /// Whether it is not known yet how the robot came back.
     pub(super) const fn comes_back(&self) -> bool {
-        self.memory.aftermath.until.is_some()
+        self.memory.aftermath.until.is_some() || self.memory.reboots_back.is_some()
+    }
+
+    /// Whether the robot would come up from a reboot on what it goes back to, and nobody has changed what
+    /// runs: nothing is aimed here as it is for a trial.
+    const fn would_boot_the_confirmed(&self) -> bool {
+        self.memory.drift.is_none()
+            && self.memory.changed.is_none()
+            && self.journal.left_in_profile.is_none()
     }
 
     fn probe_back(&mut self) {
@@ -105,6 +115,11 @@ impl Decision<'_> {
             self.came_back_worse(late);
         } else if back.next().is_some_and(|at| at <= now) {
             self.probe_back();
+        }
+        if self.memory.reboots_back.take_if(|at| *at <= now).is_some()
+            && matches!(self.journal.state, State::Ready(_))
+        {
+            self.ask_gates_if_free();
         }
         if self.memory.reboot_back.take_if(|at| *at <= now).is_some() {
             self.ask_to_reboot_back();
@@ -152,10 +167,13 @@ impl Decision<'_> {
             // It is looked at again with the next poll.
             return;
         }
-        let known = !aftermath.worse.is_empty();
+        // A reboot did not help what is known already.
+        let known = |failure: &Failure| aftermath.worse.iter().any(|w| w.check == failure.check);
+        let is_new = !evidence.failures.iter().all(known);
+        aftermath.rebooted &= !is_new;
         let (system, rebooted) = (aftermath.system.clone(), aftermath.rebooted);
         aftermath.worse = evidence.failures;
-        if !known {
+        if is_new {
             self.record(What::Worse, system, None, Some(evidence.message), None);
         }
         if !rebooted {
@@ -180,7 +198,7 @@ impl Decision<'_> {
         if !self.wants_to_reboot_back() {
             return;
         }
-        if self.is_held_back() {
+        if self.is_held_back() || !self.would_boot_the_confirmed() {
             self.memory.reboot_back = Some(self.cx.now + self.cx.policy.gate_interval);
         } else {
             self.effects.push(Effect::AskGates(Stage::Reboot));
@@ -189,7 +207,7 @@ impl Decision<'_> {
 
     /// The gates are open: one reboot may put right what the way back did not.
     pub(super) fn reboot_back(&mut self) {
-        if self.is_held_back() {
+        if self.is_held_back() || !self.would_boot_the_confirmed() {
             self.memory.reboot_back = Some(self.cx.now + self.cx.policy.gate_interval);
             return;
         }
@@ -207,6 +225,8 @@ impl Decision<'_> {
             "the way back left the robot worse than it was before the trial: {}",
             worse.join(", ")
         );
+        // Until it has shut down nothing is begun, and nobody takes anything into the hand.
+        self.memory.reboots_back = Some(self.cx.now + REBOOT_PATIENCE);
         self.disturb(&failed, Disturbed::Worse);
         self.record(What::Rebooted, system, None, Some(why.clone()), None);
         self.effects.push(Effect::Reboot(why));

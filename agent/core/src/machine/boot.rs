@@ -84,7 +84,9 @@ impl Decision<'_> {
         {
             *phase = Phase::Booting;
             let system = system.clone();
-            self.disturb(&system, What::Boot);
+            if !self.is_held_back() {
+                self.disturb(&system, What::Boot);
+            }
             self.reboot_into_trial();
         }
     }

@@ -73,7 +73,8 @@ impl Decision<'_> {
         // From here on only forward: the dead-man timer must not go back.
         self.effects.push(Effect::Disarm(Guards::ALL));
         if !matches!(origin, Origin::Restore { .. }) {
-            self.drop_aftermath();
+            // What an earlier trial made worse stays known until this one is confirmed.
+            self.leave_aftermath();
         }
         let rollback = matches!(origin, Origin::Rollback { .. });
         let order = self.order(Purpose::Commit, goal.system.clone(), action, rollback);
@@ -316,6 +317,9 @@ impl Decision<'_> {
     }
 
     fn finish_commit(&mut self, Committing { goal, origin, .. }: Committing) {
+        if !matches!(origin, Origin::Restore { .. }) {
+            self.drop_aftermath();
+        }
         let old = self.journal.confirmed.replace(goal.clone());
         let old = old.filter(|old| old.system != goal.system);
         self.journal.attempts = None;

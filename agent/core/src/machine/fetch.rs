@@ -144,6 +144,11 @@ impl Decision<'_> {
         }
         self.memory.asks_first = false;
         self.has_asked();
+        let closed = |target: &Target| offers.is_closed(&target.release, &target.system);
+        if commits && wanted.is_none() && before.as_ref().is_some_and(closed) {
+            // A pause decides who begins. This robot has it, and it has proven itself here.
+            return;
+        }
         if begun {
             let why = match replaced_by {
                 Some(other) if before.is_none_or(|before| before.release != other) => {

@@ -211,6 +211,12 @@ impl Decision<'_> {
         let is_busy = before.is_some_and(|old| old.busy && old.owner.uid == by.uid);
         // Whoever takes something into the hand now could not be saved from a reboot any more. Who has
         // something there already may say so.
+        let reboots = self.memory.reboots_back.is_some();
+        if busy && !is_busy && reboots {
+            return Err(Refusal::Refused(
+                "the robot is about to reboot: it must stay free until then".to_owned(),
+            ));
+        }
         if busy && !is_busy && self.journal.state.is_underway() {
             return Err(Refusal::Refused(format!(
                 "an update is under way ({}): the robot must stay free until it has ended",

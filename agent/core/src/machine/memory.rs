@@ -56,6 +56,8 @@ pub(super) struct Memory {
     pub(super) aftermath: Soak,
     /// When it is asked again whether the robot may be rebooted since it came back worse.
     pub(super) reboot_back: Option<Instant>,
+    /// Until when the reboot that was ordered after a way back may take.
+    pub(super) reboots_back: Option<Instant>,
     /// The system that runs although it is not the confirmed one, if the agent did not do that.
     pub(super) drift: Option<StorePath>,
     /// What somebody else has the robot start at its next boot, in words.
@@ -104,9 +106,9 @@ impl Memory {
     }
 
     /// When the robot is to be looked at that came back from a trial.
-    pub(super) fn looks_back(&self) -> [Option<Instant>; 3] {
+    pub(super) fn looks_back(&self) -> [Option<Instant>; 4] {
         let back = &self.aftermath;
-        [back.until, back.next(), self.reboot_back]
+        [back.until, back.next(), self.reboot_back, self.reboots_back]
     }
 
     /// Forgets what belongs to the state that is left. A problem outlasts it into rest: whoever asks

@@ -38,6 +38,12 @@ impl Decision<'_> {
         reboot: bool,
         evidence: Evidence,
     ) {
+        if matches!(self.journal.state, State::Trial(_))
+            && !self.journal.state.may_have_changed_what_ran()
+        {
+            // It never ran: what changed meanwhile is not its doing.
+            self.journal.baseline = None;
+        }
         let (target, failed) = match &self.journal.state {
             State::Trial(trial) => (trial.target.clone(), trial.system.clone()),
             State::Committing(committing) => {

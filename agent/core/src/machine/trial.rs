@@ -129,6 +129,18 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_probed(&mut self, report: Report) {
+        let about = match &self.journal.state {
+            State::Idle | State::Fetching(_) | State::Ready(_) => {
+                self.journal.aftermath.as_ref().map(|after| &after.system)
+            }
+            State::Committing(committing) => Some(&committing.goal.system),
+            State::Trial(trial) => Some(&trial.system),
+            State::Reverting(_) | State::Unknown(_) => None,
+        };
+        if report.system.is_some() && report.system.as_ref() != about {
+            // A look at another system, which took its time.
+            return;
+        }
         match self.journal.state.clone() {
             State::Idle | State::Fetching(_) | State::Ready(_) => self.on_probed_back(report),
             State::Committing(committing) => self.on_probed_commit(committing, report),
