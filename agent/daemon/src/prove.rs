@@ -7,7 +7,7 @@
 use crate::{
     config::{self, Config},
     repository::{Repository, Source},
-    robot::proof::{REFUSED, UNREACHED},
+    robot::proof::{REFUSED, UNKNOWN, UNREACHED},
     state::{journal, roots},
 };
 use anyhow::{Context as _, anyhow, bail};
@@ -18,7 +18,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use surefoot_base::file;
+use surefoot_base::{file, space};
 use surefoot_core::{
     StorePath,
     closure::SignaturePolicy,
@@ -36,6 +36,10 @@ const MAX_FILES: usize = 4096;
 const MAX_BYTES: u64 = 128 << 20;
 const MAX_DEPTH: usize = 4;
 
+/// Where the Nix daemon writes down what it is asked about, and the least room that it needs, bytes.
+const NIX: &str = "/nix/var/nix";
+const ROOM: u64 = 1 << 20;
+
 /// Where the agent's own files of these names lie in its state directory.
 const JOURNAL: [&str; 2] = ["journal.0", "journal.1"];
 const TRUST: &str = "trust";
@@ -47,6 +51,8 @@ enum Doubt {
     Refused(anyhow::Error),
     /// The repository is not reached, or not believed today.
     Unreached(anyhow::Error),
+    /// This robot's disk is in the way: that says nothing of the system.
+    Unasked(anyhow::Error),
 }
 
 /// As the program's answer: says in one line what is wrong.
@@ -68,6 +74,7 @@ pub(crate) fn answer(system: &StorePath, file: &Path) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Doubt::Refused(why)) => (why, REFUSED),
         Err(Doubt::Unreached(why)) => (why, UNREACHED),
+        Err(Doubt::Unasked(why)) => (why, UNKNOWN),
     };
     eprintln!("{}", format!("{why:#}").replace('\n', "; "));
     ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
@@ -79,8 +86,8 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         .map_err(Doubt::Refused)?;
     let scratch = tempfile::tempdir()
         .context("cannot make a directory for copies")
-        .map_err(Doubt::Unreached)?;
-    copy(&config.state_dir, scratch.path()).map_err(Doubt::Unreached)?;
+        .map_err(Doubt::Unasked)?;
+    copy(&config.state_dir, scratch.path()).map_err(Doubt::Unasked)?;
     let on_trial = remembers(system, scratch.path()).map_err(Doubt::Refused)?;
     let source = Source::new(&config, scratch.path());
     source.anchored().map_err(Doubt::Refused)?;
@@ -102,7 +109,14 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         },
     );
     served.map_err(|why| Doubt::Refused(anyhow!("it would get no release any more: {why}")))?;
-    imports(&config, system).await.map_err(Doubt::Refused)
+    imports(&config, system).await.map_err(|why| {
+        let places = [Path::new(NIX), &config.state_dir];
+        let full = |place: &Path| space::free(space::existing(place)).is_ok_and(|free| free < ROOM);
+        match places.iter().find(|place| full(place)) {
+            Some(place) => Doubt::Unasked(why.context(format!("{} is full", place.display()))),
+            None => Doubt::Refused(why),
+        }
+    })
 }
 
 /// Copies what the agent remembers.

@@ -5,6 +5,7 @@
 
 use super::{loader::writable, mounts, settings::Settings};
 use crate::robot::{self, nixos};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::{fs, path::Path};
 use surefoot_api::finding::{self, Finding};
 use surefoot_base::{locks, space, units::short_bytes};
@@ -84,7 +85,14 @@ fn partitions(mounts: &str, fstab: &str) -> impl Iterator<Item = String> {
 
 /// Whether there is no room left at a place that is written to.
 fn full(place: &Path) -> Option<String> {
-    let free = space::free(space::existing(place)).ok()?;
+    let place = space::existing(place);
+    let flags = statvfs(place).ok()?.flags();
+    if flags.contains(FsFlags::ST_RDONLY) {
+        // An image without a free block, such as a frozen /etc, is not full. Whether the places that have
+        // to be written can be is asked apart.
+        return None;
+    }
+    let free = space::free(place).ok()?;
     (free < ROOM).then(|| {
         format!(
             "{} has {} left, and a switch needs {}",

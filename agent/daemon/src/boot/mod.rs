@@ -28,7 +28,7 @@ use surefoot_api::finding::Finding;
 use surefoot_core::{
     StorePath,
     essentials::Essentials,
-    gate::Closed,
+    gate::{self, Closed},
     machine::{
         Guards,
         state::{Mode, State, Trial},
@@ -72,8 +72,17 @@ pub(crate) async fn findings(
 /// # Errors
 /// systemd does not answer, or nothing could be looked at.
 pub(crate) async fn obstacles(settings: Settings, booting: bool) -> anyhow::Result<Vec<Closed>> {
-    let said = Task::Obstacles { booting }.order(settings).await?;
-    serde_json::from_str(&said).context("cannot understand what the look at the robot gave")
+    let look = async || {
+        let said = Task::Obstacles { booting }.order(settings.clone()).await?;
+        serde_json::from_str(&said).context("cannot understand what the look at the robot gave")
+    };
+    let found: Vec<Closed> = look().await?;
+    if !found.iter().any(|closed| closed.gate == gate::LOADER) {
+        return Ok(found);
+    }
+    // A file system that an error made read-only may be mended: nothing else would try, as nothing begins.
+    try_secure(&settings, false).await;
+    look().await
 }
 
 /// What the boot partition still knows of a journal that was lost.

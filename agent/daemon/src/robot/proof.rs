@@ -33,8 +33,9 @@ const LIMITS: Limits = Limits {
 /// So many characters of what it says are kept.
 const WIDTH: usize = 600;
 
-/// The exit status of an agent that does not know the question (clap's).
-const UNKNOWN: i32 = 2;
+/// Exit status: it could not be asked, which is held against nobody: this robot's disk is in the way. An
+/// agent that does not know the question ends with it, too (clap's).
+pub(crate) const UNKNOWN: i32 = 2;
 
 /// What of a unit says what its program may do and finds, by how the names begin (systemd.exec(5),
 /// systemd.resource-control(5)).

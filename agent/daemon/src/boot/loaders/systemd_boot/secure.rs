@@ -13,11 +13,15 @@ struct Plan {
     without: Option<(PathBuf, String)>,
     write: Option<(PathBuf, String)>,
     remove: Vec<PathBuf>,
+    unused: Vec<PathBuf>,
 }
 
 impl Plan {
     fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.write.is_none() && self.remove.is_empty()
+        self.copies.is_empty()
+            && self.write.is_none()
+            && self.remove.is_empty()
+            && self.unused.is_empty()
     }
 
     /// Carries it out.
@@ -25,17 +29,24 @@ impl Plan {
     /// # Errors
     /// The partition cannot be written.
     fn carry_out(&self) -> anyhow::Result<()> {
-        let mut write = &self.write;
+        let (mut write, mut unused) = (&self.write, self.unused.as_slice());
         if let Err(error) = self.copies.iter().try_for_each(Copy::make) {
             // Better one that starts what the default's does than none.
             println!("(the spare entry has no files of its own: {error:#})");
             write = &self.without;
+            if write.is_none() {
+                // The one that is there stays, with its files, and what was made for another goes.
+                unused = &[];
+                for copy in &self.copies {
+                    let _ = fs::remove_file(&copy.target);
+                }
+            }
         }
         if let Some((path, text)) = write {
             replace(path, text.as_bytes())?;
             nix::unistd::sync();
         }
-        for path in &self.remove {
+        for path in self.remove.iter().chain(unused) {
             fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))?;
         }
         nix::unistd::sync();
@@ -68,6 +79,7 @@ fn plan(menu: &Menu, anew: bool) -> anyhow::Result<Plan> {
         without: renewal.without,
         write: renewal.write,
         remove,
+        unused: renewal.unused,
     })
 }
 

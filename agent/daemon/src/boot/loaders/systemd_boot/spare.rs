@@ -25,12 +25,15 @@ pub(super) const NAME: &str = "surefoot.conf";
 pub(super) struct Renewal {
     /// Copies of what it starts, to be made first.
     pub(super) copies: Vec<Copy>,
-    /// What to write if they cannot be made: it starts what the default's entry does.
+    /// What to write if they cannot be made: it starts what the default's entry does. `None` where a spare
+    /// entry with whole files of its own is there, which is better than that.
     pub(super) without: Option<(PathBuf, String)>,
     /// Its file and content, unless it is as it has to be.
     pub(super) write: Option<(PathBuf, String)>,
     /// Those that it takes the place of.
     pub(super) stale: Vec<PathBuf>,
+    /// Files of its own that it needs no longer, once it is written.
+    pub(super) unused: Vec<PathBuf>,
 }
 
 /// What has to be done to have a spare entry. With `anew`, it has to start what starts by default
@@ -54,7 +57,10 @@ pub(super) fn renewal(menu: &Menu, entries: &[Entry], anew: bool) -> Renewal {
     let stale = (entries.iter())
         .filter(|entry| entry.spare && entry.path != path)
         .map(|entry| entry.path.clone());
-    let stale = stale.chain(copies::unused(&menu.boot, &copies)).collect();
+    let stale = stale.collect();
+    let unused = copies::unused(&menu.boot, &copies);
+    let there = |entry: &Entry| entry.path == path && is_good(menu, entry) && has_its_own(entry);
+    let keeps = entries.iter().any(there);
     let text_of = |copies: &[Copy]| {
         let replaced = |text: String, copy: &Copy| {
             let name = |path: &Path| {
@@ -68,8 +74,9 @@ pub(super) fn renewal(menu: &Menu, entries: &[Entry], anew: bool) -> Renewal {
     let with = text_of(&copies);
     Renewal {
         stale,
+        unused,
         write: (robot::read(&path).as_ref() != Some(&with)).then(|| (path.clone(), with)),
-        without: own.then_some((path, text)),
+        without: (own && !keeps).then_some((path, text)),
         copies: (copies.into_iter())
             .filter(|copy| !copy.is_there())
             .collect(),
