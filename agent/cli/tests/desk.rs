@@ -354,6 +354,44 @@ fn a_release_is_promoted_and_its_plan_is_said_anew() {
     let error = desk.fails(&["rollout", "2", "finish"]);
     assert!(error.contains("say --channel"), "{error}");
     desk.does_at(&["rollout", "2", "finish", "--channel", "stable"]);
+    // A channel that has the newer one does not get the older one by a slip.
+    let to_night = |more: &[&'static str]| {
+        [
+            &["promote", "--from", "beta", "--to", "night", "--all"],
+            more,
+        ]
+        .concat()
+    };
+    desk.does_at(&to_night(&["2", "--new"]));
+    let error = desk.fails(&to_night(&["1"]));
+    assert!(
+        error.contains("which came after 1; give --step-back"),
+        "{error}"
+    );
+    desk.does_at(&to_night(&["1", "--step-back"]));
+    assert!(desk.release("night", "1").step_back);
+}
+
+#[test]
+fn a_pause_ends_only_if_somebody_says_so() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &["--share", "10%"]);
+    desk.does_at(&["rollout", "1", "pause"]);
+    for plan in [["--share", "1%"], ["--waves", "1% now, 100% after 1d"]] {
+        let error = desk.fails(&[&["rollout", "1"], &plan[..]].concat());
+        assert!(error.contains("resume it first"), "{error}");
+    }
+    desk.does_at(&["rollout", "1", "--first", "ring=canary"]);
+    let paused = |desk: &Desk| {
+        desk.release("stable", "1")
+            .rollout
+            .unwrap()
+            .paused
+            .is_some()
+    };
+    assert!(paused(&desk));
+    desk.does_at(&["rollout", "1", "resume"]);
+    assert!(!paused(&desk));
 }
 
 #[test]

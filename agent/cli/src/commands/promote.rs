@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::ensure;
 use serde_json::json;
-use surefoot_core::release::{Listed, Manifest, Name};
+use surefoot_core::release::{Listed, Manifest, Name, Release};
 
 /// Give a release of one channel to another: the same systems, without anything new in the caches.
 ///
@@ -59,6 +59,10 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     release.step_back = args.step_back;
     require(&mut release)?;
     desk.has_channel(&args.to, args.new)?;
+    if !args.step_back {
+        let newer: Vec<Release> = newer(desk.channel(&args.from)?, &release.id);
+        check_newest(&release, &newer, desk.channel(&args.to)?)?;
+    }
     let manifest: &mut Manifest = desk.manifest(&args.to)?;
     check_fits(&release, manifest)?;
     manifest
@@ -94,4 +98,37 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     }
     let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
     output.text(&lines.join("\n"))
+}
+
+/// The releases of a channel that came after this one.
+fn newer(manifest: &Manifest, release: &Name) -> Vec<Release> {
+    let after = (manifest.releases.iter().rev()).take_while(|one| one.id() != release.as_str());
+    let known = after.filter_map(|one| match one {
+        Listed::Known(release) => Some((**release).clone()),
+        Listed::Other(_) => None,
+    });
+    known.collect()
+}
+
+/// Whether the other channel has no release already that came after this one where it comes from: robots
+/// would go back.
+fn check_newest(release: &Release, newer: &[Release], to: &Manifest) -> anyhow::Result<()> {
+    let has = |model: &Name, system: &Release| {
+        let wanted = &system.systems[model].toplevel;
+        to.releases.iter().any(|one| match one {
+            Listed::Known(one) => (one.systems.get(model)).is_some_and(|s| s.toplevel == *wanted),
+            Listed::Other(_) => false,
+        })
+    };
+    for model in release.systems.keys() {
+        let after = newer.iter().filter(|one| one.systems.contains_key(model));
+        if let Some(after) = after.clone().find(|one| has(model, one)) {
+            anyhow::bail!(Usage(format!(
+                "channel '{}' has release {} for model '{model}', which came after {}; give --step-back if \
+                 robots are meant to go back",
+                to.channel, after.id, release.id
+            )));
+        }
+    }
+    Ok(())
 }

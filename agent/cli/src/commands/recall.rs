@@ -32,7 +32,7 @@ pub(crate) struct RecallArgs {
 pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
     let channel = desk.channel_of(&args.release, args.change.look.channel.as_ref())?;
-    let now = desk::now(desk.editor())?;
+    let now = desk::now_whatever_was_signed(desk.editor())?;
     if let Some(to) = &args.to {
         check_way_back(desk.channel(&channel)?, &args.release, to)?;
     }

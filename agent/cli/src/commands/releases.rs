@@ -99,6 +99,9 @@ pub(super) fn how_far(release: &Release, signed: Option<Timestamp>) -> String {
         );
         return format!("recalled ({}); {to}", recall.why);
     }
+    if let Some(why) = release.left_alone() {
+        return format!("closed: {why}");
+    }
     match (&release.rollout, signed) {
         (None, _) => "open to all".into(),
         (Some(plan), Some(signed)) if plan.is_over(signed) => "open to all".into(),

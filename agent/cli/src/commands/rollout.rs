@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{bail, ensure};
 use serde_json::json;
 use surefoot_core::{
-    release::{Name, Release},
+    release::{Name, ROLLOUTS, Release},
     rollout::{Rollout, Share},
 };
 
@@ -43,7 +43,7 @@ enum Step {
 pub(super) fn run(args: &RolloutArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
     let channel = desk.channel_of(&args.release, args.change.look.channel.as_ref())?;
-    let now = desk::now(desk.editor())?;
+    let now = desk::now_whatever_was_signed(desk.editor())?;
     let release = desk.release(&channel, &args.release)?;
     if let Some(recall) = &release.recalled {
         bail!(
@@ -89,11 +89,18 @@ fn sanitize_lines(lines: &[String]) -> String {
 }
 
 fn change(release: &mut Release, args: &RolloutArgs, now: jiff::Timestamp) -> anyhow::Result<()> {
-    let open = || Rollout::by_hand(Share::ALL, Vec::new());
+    // One that lost its plan is closed to all robots, and no pause and no end of one may open it.
+    let lost =
+        release.rollout.is_none() && release.needs.iter().any(|need| need.as_str() == ROLLOUTS);
+    let open = || Rollout::by_hand(if lost { Share::NONE } else { Share::ALL }, Vec::new());
     match args.step {
         Some(Step::Pause) => release.rollout.get_or_insert_with(open).pause(now)?,
         Some(Step::Resume) => match &mut release.rollout {
             Some(plan) => plan.resume(now)?,
+            None if lost => bail!(
+                "release {} is not paused: its plan was lost, and it is closed; say --waves or --share",
+                release.id
+            ),
             None => bail!("release {} is not paused: it is open to all", release.id),
         },
         Some(Step::Finish) => {

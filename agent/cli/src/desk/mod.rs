@@ -283,6 +283,20 @@ fn unknown(release: &Name, channels: &[&Manifest]) -> String {
     }
 }
 
+/// What is signed now by what may stop a rollout: whole seconds. Where the repository was signed by a
+/// clock that ran ahead nobody has to wait until that time is over: robots count from the newest signature,
+/// so the true time closes what the wrong one had opened.
+pub(crate) fn now_whatever_was_signed(editor: &Editor) -> anyhow::Result<Timestamp> {
+    let now = Timestamp::from_second(Timestamp::now().as_second())?;
+    if let Some(signed) = editor.signed().filter(|signed| *signed > now) {
+        eprintln!(
+            "surefoot: warning: the repository was signed at {signed}, and the clock of this machine reads \
+             {now}: one of the two clocks is wrong. From now on it is signed at {now}"
+        );
+    }
+    Ok(now)
+}
+
 /// What is signed now: for people, whole seconds.
 ///
 /// # Errors

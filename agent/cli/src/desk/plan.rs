@@ -50,6 +50,13 @@ impl PlanArgs {
             },
             (Some(_), Some(_)) => bail!(Usage("say --waves or --share, not both".into())),
         };
+        if let Some(paused) = before.and_then(|before| before.paused)
+            && plan.paused.is_none()
+        {
+            bail!(Usage(format!(
+                "it is paused since {paused}, and another plan would let robots in; resume it first"
+            )));
+        }
         plan.check()?;
         Ok(Some(plan))
     }

@@ -30,7 +30,7 @@ pub(crate) struct RefreshArgs {
 pub(super) fn run(args: &RefreshArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
     let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
-    let now = desk::now(&editor)?;
+    let now = desk::now_whatever_was_signed(&editor)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;
     let expiries = editor.expiries();
