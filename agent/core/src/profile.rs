@@ -86,6 +86,13 @@ impl Profile {
         });
     }
 
+    /// The installer has ended, and the profile has these generations. Where it found one that was there,
+    /// what somebody adds later is not the agent's.
+    pub fn installed(&mut self, links: &[Link]) {
+        self.look(links);
+        self.installing = None;
+    }
+
     /// The profile has these generations. Those that are gone are forgotten; that which an installer
     /// of the agent has added is remembered.
     pub fn look(&mut self, links: &[Link]) {
@@ -130,6 +137,16 @@ mod tests {
 
     fn made(profile: &Profile) -> Vec<u64> {
         profile.made().iter().map(|made| made.number).collect()
+    }
+
+    #[test]
+    fn what_somebody_adds_after_an_installer_that_added_nothing_is_theirs() {
+        let mut profile = Profile::default();
+        let before = links(&[(1, 'a'), (2, 'b')]);
+        profile.installs(system('b'), None, &before);
+        profile.installed(&before);
+        profile.look(&links(&[(1, 'a'), (2, 'b'), (3, 'b')]));
+        assert_eq!(made(&profile), [0; 0]);
     }
 
     #[test]

@@ -58,6 +58,8 @@ impl Robot {
                 .clone()
                 .unwrap_or_else(|| order.system.clone());
             self.meddled = false;
+        }
+        if order.action != Action::Test {
             self.feed(Event::Installed(self.links()));
         }
         if !live {

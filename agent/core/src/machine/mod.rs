@@ -349,7 +349,7 @@ impl Decision<'_> {
                 gone,
                 links,
             } => self.on_pruned(system, gone, &links),
-            Event::Installed(links) => self.journal.profile.look(&links),
+            Event::Installed(links) => self.journal.profile.installed(&links),
             Event::Probed(report) => self.on_probed(report),
             Event::HolderLost(holder) => self.on_holder_lost(holder),
             Event::Asked(request) => return Some(self.on_asked(request)),
