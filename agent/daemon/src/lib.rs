@@ -22,6 +22,7 @@ mod fetching;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod gates;
+mod inputs;
 mod log;
 mod prove;
 mod repository;

@@ -1,6 +1,6 @@
 //! Reads over the confirmed system and those to fall back to, while the robot has nothing else to do.
 
-use crate::{config::Config, doctor::Inputs};
+use crate::{config::Config, inputs::Inputs};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{

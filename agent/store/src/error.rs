@@ -1,9 +1,9 @@
 //! What can go wrong on the way of a closure, and what may be done about it.
 
 use crate::{
+    damage::Damage,
     locks::{self, Lock},
     narinfo::NarInfoError,
-    verify::Damage,
 };
 use std::{io, path::PathBuf, time::Duration};
 use surefoot_base::{

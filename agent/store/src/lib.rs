@@ -43,6 +43,7 @@
 
 mod blocking;
 pub mod cache;
+mod damage;
 mod download;
 pub mod error;
 pub mod fetch;

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, fmt, fs, os::unix::fs::MetadataExt, path::Path, path::PathBuf};
 use surefoot_base::{
-    file,
+    file, locks,
     text::{shown, shown_within},
 };
 use surefoot_core::StorePath;
@@ -93,27 +93,9 @@ fn table() -> HashMap<u64, (u32, bool)> {
 /// The inodes of files that are locked, with the holder of each and whether somebody waits for it. The
 /// device is left out: the one of a file as `stat` tells it is another one on btrfs.
 fn parse(table: &str) -> HashMap<u64, (u32, bool)> {
-    let mut held = HashMap::new();
-    let mut last = None;
-    for line in table.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        // NUMBER: [->] KIND ADVISORY READ|WRITE PID MAJOR:MINOR:INODE START END
-        match words.as_slice() {
-            [_, "->", ..] => {
-                if let Some((_, waited)) = last.and_then(|inode| held.get_mut(&inode)) {
-                    *waited = true;
-                }
-            }
-            [_, _, _, _, pid, file, ..] => {
-                last = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
-                if let Some((inode, pid)) = last.zip(pid.parse().ok()) {
-                    held.insert(inode, (pid, false));
-                }
-            }
-            _ => last = None,
-        }
-    }
-    held
+    let held = locks::parse(table).into_iter();
+    held.map(|held| (held.inode, (held.process, held.waited)))
+        .collect()
 }
 
 #[cfg(test)]

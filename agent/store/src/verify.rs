@@ -3,6 +3,7 @@
 //! A power cut may leave files empty whose path Nix had registered as valid already, and disks forget. Nix
 //! itself does not look again: a path that is valid is believed.
 
+pub use crate::damage::Damage;
 use crate::{
     blocking::blocking,
     error::Result,
@@ -12,12 +13,12 @@ use crate::{
 use sha2::Digest;
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt, fs,
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
-use surefoot_base::{file, text::shown_within};
+use surefoot_base::file;
 use surefoot_core::{Sha256, StorePath};
 use surefoot_http::pace::{Bandwidth, Limiter};
 use tokio::runtime::Handle;
@@ -26,21 +27,6 @@ use tokio::runtime::Handle;
 const MAX_MEMORY: u64 = 8 << 20;
 /// Paths of a closure above this number are a broken database.
 const MAX_PATHS: usize = 1 << 20;
-
-/// A path of the store that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// Which one.
-    pub path: StorePath,
-    /// What was found.
-    pub found: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.path, shown_within(&self.found, 200))
-    }
-}
 
 /// The paths that were read in this boot and are what they should be, or came in it. Clones share it.
 ///

@@ -1,6 +1,6 @@
 //! People and the robot's own software: what they ask for.
 
-use crate::robot::Robot;
+use crate::{release, robot::Robot};
 use std::time::Duration;
 use surefoot_core::{
     RollbackTo, StorePath,
@@ -24,6 +24,13 @@ impl Robot {
     pub fn try_ask(&mut self, request: Request) -> Option<Answer> {
         self.feed(Event::Asked(request));
         self.answers.pop()
+    }
+
+    /// A release comes out, and somebody asks for it; then the robot is left alone.
+    pub fn update_to(&mut self, c: char) {
+        self.published = Some(release(c));
+        let _ = self.ask(Request::Update);
+        self.settle();
     }
 
     /// The robot's software says whether it is busy.

@@ -23,12 +23,6 @@ fn robot() -> Robot {
     robot
 }
 
-fn update_to(robot: &mut Robot, c: char) {
-    robot.published = Some(release(c));
-    let _ = robot.ask(Request::Update);
-    robot.settle();
-}
-
 fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
     let answer = robot.ask(Request::Rollback {
         force: false,
@@ -53,26 +47,26 @@ fn last(robot: &Robot) -> What {
 fn what_failed_before_is_not_held_against_a_release_and_what_fails_only_now_is() {
     let mut robot = robot();
     robot.broken.extend([system('a'), system('b')]);
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
 
     // Nor by a boot.
     robot.broken.insert(system('c'));
     robot.needs_reboot.insert(system('c'));
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     assert_eq!(*robot.confirmed(), system('c'));
 
     // It is whole again, and stays so.
-    update_to(&mut robot, 'd');
+    robot.update_to('d');
     robot.broken.insert(system('f'));
-    update_to(&mut robot, 'f');
+    robot.update_to('f');
     assert_eq!(*robot.confirmed(), system('d'));
     let blocked = &robot.journal.blocked[0];
     assert_eq!(blocked.evidence.cause, Cause::Unhealthy);
     assert_eq!(robot.journal.baseline, None);
 
     robot.idle.insert(system('g'));
-    update_to(&mut robot, 'g');
+    robot.update_to('g');
     assert_eq!(*robot.confirmed(), system('d'), "what ran does not run now");
 }
 
@@ -88,7 +82,7 @@ fn a_way_back_that_leaves_the_robot_worse_is_told_and_answered_by_one_reboot() {
     robot.sick.insert(system('b'));
     robot.hurts.insert(system('b'));
     robot.closed.insert(Stage::Reboot);
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     let is_worse = |robot: &Robot| {
         let aftermath = robot.journal.aftermath.as_ref();
         aftermath.is_some_and(|aftermath| !aftermath.worse.is_empty())
@@ -108,7 +102,7 @@ fn a_way_back_that_leaves_the_robot_worse_is_told_and_answered_by_one_reboot() {
     // What a reboot does not help stays told, and nothing is rebooted again.
     robot.sick.insert(system('c'));
     robot.hurts.insert(system('c'));
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     robot.idle.insert(system('a'));
     robot.settle_until(|robot| robot.boots == 3 && is_worse(robot));
     for _ in 0..5 {
@@ -128,13 +122,13 @@ fn a_robot_that_came_back_worse_is_only_told_of_where_nobody_wants_a_reboot() {
     robot.policy.reboot_if_worse = false;
     robot.sick.insert(system('b'));
     robot.hurts.insert(system('b'));
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     robot.settle_until(|robot| last(robot) == What::Worse);
     robot.pass(Duration::from_secs(86_400));
     robot.settle();
     assert_eq!(robot.boots, 1);
     // The next release may be the remedy.
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     robot.settle_until(|robot| *robot.confirmed() == system('c'));
     assert_eq!(robot.journal.aftermath, None);
 }
@@ -143,7 +137,7 @@ fn a_robot_that_came_back_worse_is_only_told_of_where_nobody_wants_a_reboot() {
 fn what_only_the_switch_of_the_commit_breaks_goes_back() {
     let mut robot = robot();
     robot.fails_again.insert(system('b'));
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     robot.settle_until(|robot| robot.journal.blocked(&release('b')).is_some());
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
@@ -194,8 +188,8 @@ fn a_way_back_ends_on_the_confirmed_system_whatever_somebody_installed_meanwhile
 #[test]
 fn a_rollback_finds_what_was_named_at_the_moment_of_the_decision() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
-    update_to(&mut robot, 'c');
+    robot.update_to('b');
+    robot.update_to('c');
     let to = |robot: &mut Robot, to: RollbackTo| {
         let answer = robot.ask(Request::Rollback {
             to: Some(to),
@@ -229,7 +223,7 @@ fn the_first_start_adopts_what_was_booted() {
 #[test]
 fn a_good_release_is_confirmed() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
     assert_eq!(
         (robot.current.clone(), robot.default.clone()),
@@ -243,7 +237,7 @@ fn a_good_release_is_confirmed() {
 fn a_sick_release_is_reverted_and_remembered_with_its_evidence() {
     let mut robot = robot();
     robot.sick.insert(system('b'));
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(robot.current, system('a'));
     assert_eq!(robot.default, system('a'));
     let blocked = robot.journal.blocked(&release('b')).unwrap();
@@ -254,7 +248,7 @@ fn a_sick_release_is_reverted_and_remembered_with_its_evidence() {
         records.filter(|record| record.what == What::Tried).count()
     };
     assert_eq!(tried(&robot), 1);
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(
         tried(&robot),
         1,
@@ -281,7 +275,7 @@ fn every_exit_code_is_understood() {
     ] {
         let mut robot = robot();
         robot.outcomes.insert(system('b'), outcome.clone());
-        update_to(&mut robot, 'b');
+        robot.update_to('b');
         let blocked = robot.journal.blocked(&release('b'));
         assert_eq!(
             blocked.and_then(|b| b.evidence.cause.known()),
@@ -322,7 +316,7 @@ fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_eve
         // Every time.
         let mut robot = self::robot();
         robot.outcomes.insert(system('b'), killed.clone());
-        update_to(&mut robot, 'b');
+        robot.update_to('b');
         for _ in 0..100 {
             robot.advance();
         }
@@ -379,8 +373,8 @@ fn a_lock_that_is_held_is_waited_for_without_a_limit() {
 #[test]
 fn a_to_b_to_a_is_an_ordinary_update() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
-    update_to(&mut robot, 'a');
+    robot.update_to('b');
+    robot.update_to('a');
     assert_eq!(*robot.confirmed(), system('a'));
     assert_eq!(robot.current, system('a'));
     assert_eq!(last(&robot), What::Confirmed);
@@ -402,8 +396,8 @@ fn the_same_system_under_a_new_name_needs_no_trial() {
 #[test]
 fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
-    update_to(&mut robot, 'c');
+    robot.update_to('b');
+    robot.update_to('c');
     rollback(&mut robot).unwrap();
     assert_eq!(*robot.confirmed(), system('b'));
     assert_eq!(robot.default, system('b'));
@@ -411,7 +405,7 @@ fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
         robot.journal.blocked(&release('c')).unwrap().evidence.cause,
         Cause::Rollback
     );
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     assert_eq!(
         *robot.confirmed(),
         system('b'),
@@ -425,7 +419,7 @@ fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
 #[test]
 fn a_system_that_a_person_left_stays_away_under_any_name_until_its_publisher_says_again() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     rollback(&mut robot).unwrap();
     let mut renamed = release('b');
     renamed.release = "another-name".parse().unwrap();
@@ -502,7 +496,7 @@ fn a_hold_lets_the_download_go_on_and_nothing_else() {
 fn what_was_collected_before_its_trial_is_fetched_again() {
     let mut robot = robot();
     robot.collected = true;
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
     assert!(!robot.collected);
 }
@@ -591,7 +585,7 @@ fn a_live_trial_that_ends_in_a_reset_is_blocked_if_something_knows_why() {
         robot.settle_until(|robot| robot.state().order().is_some());
         robot.power_cut();
         robot.start();
-        update_to(&mut robot, 'b');
+        robot.update_to('b');
         assert_eq!(*robot.confirmed(), system('b'));
     }
 }
@@ -619,7 +613,7 @@ fn a_restarted_agent_finds_its_own_switch_again() {
 fn drift_is_reported_and_updates_wait() {
     let mut robot = robot();
     robot.meddle(Action::Test, system('x'));
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(robot.machine.as_ref().unwrap().drift(), Some(&system('x')));
     assert_eq!(robot.current, system('x'), "nothing by surprise");
     assert!(matches!(
@@ -630,7 +624,7 @@ fn drift_is_reported_and_updates_wait() {
     rollback(&mut robot).unwrap();
     assert_eq!(robot.current, system('a'));
     assert!(robot.journal.blocked.is_empty(), "nobody is to blame");
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
 }
 
@@ -799,14 +793,14 @@ fn a_power_cut_while_a_commit_waits_activates_nothing_without_a_trial() {
     let tried = tried.filter(|record| record.what == What::Tried).count();
     assert!(tried < 10, "each power-on began a trial: {tried}");
     robot.read_only = false;
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
 }
 
 #[test]
 fn a_way_back_that_finds_the_lock_held_waits_and_reboots_nobody() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     robot.locked = true;
     let _ = robot.ask(Request::Rollback {
         to: None,
@@ -1077,9 +1071,9 @@ fn a_guard_stays_armed_and_fires_where_the_memory_of_the_trial_was_lost() {
 #[test]
 fn after_a_loss_what_runs_is_confirmed_and_only_another_release_is_tried() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     robot.sick.insert(system('c'));
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     assert!(robot.journal.blocked(&release('c')).is_some());
     assert_eq!(
         (robot.current.clone(), robot.booted.clone()),
@@ -1116,7 +1110,7 @@ fn after_a_loss_what_runs_is_confirmed_and_only_another_release_is_tried() {
 #[test]
 fn after_a_loss_on_the_newest_release_the_next_one_is_tried() {
     let mut robot = robot();
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     lose_memory(&mut robot);
     robot.settle();
     let known = robot
@@ -1161,7 +1155,7 @@ fn after_a_loss_nothing_is_tried_where_a_technician_is_to_say_go() {
         robot.settle();
         assert_eq!(*robot.confirmed(), system('a'));
     }
-    update_to(&mut robot, 'c');
+    robot.update_to('c');
     assert_eq!(robot.journal.lost, None);
 }
 
@@ -1172,7 +1166,7 @@ fn after_a_loss_a_technician_may_say_go() {
     lose_memory(&mut robot);
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
-    update_to(&mut robot, 'b');
+    robot.update_to('b');
     assert_eq!(*robot.confirmed(), system('b'));
     assert_eq!(robot.journal.lost, None);
 }

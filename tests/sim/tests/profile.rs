@@ -22,9 +22,7 @@ fn robot(generations: usize) -> Robot {
 }
 
 fn update_to(robot: &mut Robot, c: char) {
-    robot.published = Some(release(c));
-    let _ = robot.ask(Request::Update);
-    robot.settle();
+    robot.update_to(c);
     assert_eq!(*robot.confirmed(), system(c));
 }
 

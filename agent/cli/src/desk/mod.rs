@@ -287,8 +287,8 @@ fn unknown(release: &Name, channels: &[&Manifest]) -> String {
 /// clock that ran ahead nobody has to wait until that time is over: robots count from the newest signature,
 /// so the true time closes what the wrong one had opened.
 pub(crate) fn now_whatever_was_signed(editor: &Editor) -> anyhow::Result<Timestamp> {
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    if let Some(signed) = editor.signed().filter(|signed| *signed > now) {
+    let (now, ahead) = clock(editor)?;
+    if let Some(signed) = ahead {
         eprintln!(
             "surefoot: warning: the repository was signed at {signed}, and the clock of this machine reads \
              {now}: one of the two clocks is wrong. From now on it is signed at {now}"
@@ -303,11 +303,17 @@ pub(crate) fn now_whatever_was_signed(editor: &Editor) -> anyhow::Result<Timesta
 /// This machine's clock reads before the time at which the repository was signed: what robots count
 /// from would go back.
 pub(crate) fn now(editor: &Editor) -> anyhow::Result<Timestamp> {
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    if let Some(signed) = editor.signed().filter(|signed| *signed > now) {
+    let (now, ahead) = clock(editor)?;
+    if let Some(signed) = ahead {
         bail!(
             "the clock of this machine reads {now}, but the repository was signed at {signed}; set the clock"
         );
     }
     Ok(now)
+}
+
+/// This machine's time, and when the repository was signed if that is later.
+fn clock(editor: &Editor) -> anyhow::Result<(Timestamp, Option<Timestamp>)> {
+    let now = Timestamp::from_second(Timestamp::now().as_second())?;
+    Ok((now, editor.signed().filter(|signed| *signed > now)))
 }

@@ -5,7 +5,7 @@
 //! two files have a fixed size, are made while the robot rests, and are written in their own places from
 //! then on. Nothing there is renamed, made or removed beside anybody else's work.
 
-use super::{aim, settings::Settings, step::Task};
+use super::{aim, settings::Settings};
 use crate::{robot::nixos, state::journal};
 use anyhow::{Context as _, ensure};
 use nix::unistd::{AccessFlags, access};
@@ -13,8 +13,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::{
@@ -22,9 +20,7 @@ use surefoot_base::{
     slots::{Found, Names, RealDisk, Slots},
     space,
 };
-use surefoot_core::{
-    essentials::Essentials, journal::Journal, machine::state::State, time::Instant,
-};
+use surefoot_core::{essentials::Essentials, journal::Journal, machine::state::State};
 
 /// The directory, at the root of the boot partition.
 const DIR: &str = "surefoot";
@@ -42,12 +38,8 @@ const MAX_SLOT_BYTES: u64 = 64 << 10;
 /// What is left free on the boot partition, bytes: entries and kernels come first.
 const ROOM: u64 = 4 << 20;
 
-/// Between two copies, and after one that failed.
-const PACE: Duration = Duration::from_secs(60);
-const AFTER_FAILURE: Duration = Duration::from_secs(600);
-
 /// Where the copy lies; `None` where no file system but the state directory's has the kernels.
-fn place(settings: &Settings) -> Option<PathBuf> {
+pub(super) fn place(settings: &Settings) -> Option<PathBuf> {
     let loader = settings.find_loader();
     // A loader that nobody here knows has its files there as well.
     let kernels = loader.map_or_else(|| PathBuf::from("/boot"), |loader| loader.kernels());
@@ -123,7 +115,7 @@ fn write(dir: &Path, essentials: &Essentials) -> anyhow::Result<()> {
 
 /// Whether the journal is one to be copied: nothing is under way, and it is not itself a loss that the
 /// copy is to help with.
-fn rests(journal: &Journal) -> bool {
+pub(super) fn rests(journal: &Journal) -> bool {
     journal.state == State::Idle && journal.lost.is_none() && journal.confirmed.is_some()
 }
 
@@ -182,68 +174,6 @@ pub(super) fn finding(settings: &Settings) -> Finding {
             ),
         },
     }
-}
-
-/// Sees to it that there is a copy while the robot rests. Where it cannot be made all goes on without it.
-#[derive(Debug, Default)]
-pub(crate) struct Keeper(Arc<Mutex<Kept>>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    /// What was copied last by this agent.
-    copied: Option<Essentials>,
-    under_way: bool,
-    next: Instant,
-    /// Why it was not, last.
-    why: String,
-}
-
-impl Keeper {
-    /// Has the journal copied, beside everything else, if it has changed and time has come.
-    pub(crate) fn tend(&self, journal: &Journal, settings: &Settings, now: Instant) {
-        if !rests(journal) || lock(&self.0).is_waiting(now) {
-            return;
-        }
-        let kept = &mut *lock(&self.0);
-        if kept.copied.as_ref() == Some(&Essentials::of(journal)) {
-            return;
-        }
-        kept.next = now + PACE;
-        if aim::is_recorded(settings) || place(settings).is_none() {
-            return;
-        }
-        kept.under_way = true;
-        let (settings, shared) = (settings.clone(), Arc::clone(&self.0));
-        tokio::spawn(async move {
-            let said = Task::Remember.order(settings).await;
-            let copied = said.and_then(|said| Ok(serde_json::from_str(&said)?));
-            let kept = &mut *lock(&shared);
-            kept.under_way = false;
-            match copied {
-                Ok(copied) => kept.copied = Some(copied),
-                Err(error) => {
-                    kept.next = now + AFTER_FAILURE;
-                    let why = format!("{error:#}");
-                    if kept.why != why {
-                        tracing::info!(
-                            "the essentials were not copied to the boot partition: {why}"
-                        );
-                        kept.why = why;
-                    }
-                }
-            }
-        });
-    }
-}
-
-impl Kept {
-    fn is_waiting(&self, now: Instant) -> bool {
-        self.under_way || now < self.next
-    }
-}
-
-fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
-    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod copy;
 mod deadline;
 mod files;
 mod installable;
+mod keeper;
 mod kernels;
 mod loader;
 pub(crate) mod loaders;
@@ -37,7 +38,7 @@ use surefoot_core::{
     resolver::{Trace, World},
 };
 
-pub(crate) use copy::Keeper as CopyKeeper;
+pub(crate) use keeper::Keeper as CopyKeeper;
 pub(crate) use settings::Settings;
 pub(crate) use step::BootStep;
 

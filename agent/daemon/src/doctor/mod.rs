@@ -3,17 +3,15 @@
 
 mod agent;
 mod disk;
-mod inputs;
 mod panic;
 mod store;
 mod trust;
 mod watchdog;
 
-pub(crate) use inputs::Inputs;
-
 use crate::{
     boot,
     config::Config,
+    inputs::Inputs,
     state::{journal, roots},
 };
 

@@ -1,6 +1,6 @@
 //! The Nix store: its daemon, its room, and the systems that must stay.
 
-use super::inputs::Inputs;
+use crate::inputs::Inputs;
 use crate::{scrub, state::roots};
 use std::{
     collections::BTreeMap,

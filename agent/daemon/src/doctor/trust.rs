@@ -1,6 +1,6 @@
 //! What the robot believes and where that comes from: the anchor, the clock, the repository.
 
-use super::inputs::Inputs;
+use crate::inputs::Inputs;
 use crate::{
     repository,
     robot::{
