@@ -143,7 +143,7 @@ in
       }
       {
         assertion = !lib.any (lib.hasPrefix builtins.storeDir) (lib.attrValues cfg.credentials);
-        message = "services.surefoot.credentials: the Nix store is no place for a secret, everybody can read it.";
+        message = "services.surefoot.credentials: the Nix store is not a place for a secret, everybody can read it.";
       }
       {
         assertion = cfg.trustAnchor != null || settings.root != "/etc/surefoot/root.json";
@@ -160,7 +160,7 @@ in
       {
         assertion = anchorIsThere -> (lib.importJSON anchor).signed._type or null == "root";
         message = ''
-          services.surefoot.trustAnchor: ${toString anchor} is no root metadata, so the robot would believe nobody.
+          services.surefoot.trustAnchor: ${toString anchor} is not root metadata, so the robot would believe nobody.
           Put the metadata/1.root.json there that `surefoot repo init` made.
         '';
       }

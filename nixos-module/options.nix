@@ -53,7 +53,7 @@ in
       example = literalExpression "./root.json";
       description = ''
         The root metadata that this robot comes with: `metadata/1.root.json` of the repository, as
-        `surefoot repo init` made it. It names the fleet's keys and is no secret. It is put at
+        `surefoot repo init` made it. It names the fleet's keys and is not a secret. It is put at
         {file}`/etc/surefoot/root.json`.
 
         With `null`, provide the file yourself and say where in

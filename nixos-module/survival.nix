@@ -116,7 +116,7 @@ in
         # Slow storage may take its time; the kernel's own 120 s are for servers.
         "kernel.hung_task_timeout_secs" = mkDefault 240;
       };
-      # A failed mount is no reason to wait for a hand: boot on, and let the health checks judge.
+      # A failed mount is not a reason to wait for a hand: boot on, and let the health checks judge.
       systemd.enableEmergencyMode = mkDefault false;
     })
   ]);

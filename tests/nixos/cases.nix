@@ -350,7 +350,7 @@ map unitFile unitFiles
   (equal "a trust anchor that is one" (refusals (robot {
     services.surefoot.trustAnchor = lib.mkForce ../fuzz/seeds/metadata/root.json;
   })) [ ])
-  (refused "the template's trust anchor" "is no root metadata" {
+  (refused "the template's trust anchor" "is not root metadata" {
     services.surefoot.trustAnchor = lib.mkForce ../../templates/minimal/root.json;
   })
   (refused "a trust anchor that git does not know" "git add it" {

@@ -91,7 +91,7 @@ let
         name = "template ${name} asks for its own trust anchor";
         found = before;
         expected = "one refusal";
-        ok = lib.length before == 1 && lib.hasInfix "is no root metadata" (lib.head before);
+        ok = lib.length before == 1 && lib.hasInfix "is not root metadata" (lib.head before);
       }
       {
         name = "template ${name} is a good robot then";

@@ -44,7 +44,7 @@ pub enum CallError {
         /// What happened.
         why: String,
     },
-    /// What came is no answer.
+    /// What came is not an answer.
     #[error("{} answers what cannot be understood: {why}", .socket.display())]
     Garbage {
         /// The socket.

@@ -57,7 +57,7 @@ impl IncomingCall {
     /// Reads a message.
     ///
     /// # Errors
-    /// It is no call: whoever sent it does not speak Varlink.
+    /// It is not a call: whoever sent it does not speak Varlink.
     pub fn parse(message: &[u8]) -> serde_json::Result<Self> {
         // An object it must be: a list of the same values is none.
         let fields: Map<String, Value> = serde_json::from_slice(message)?;

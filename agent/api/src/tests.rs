@@ -60,7 +60,7 @@ impl Types<'_> {
     /// The choices of an enum, beside those that serde knows.
     fn same_choices<T: serde::de::DeserializeOwned>(&self, name: &str) {
         let CustomType::Enum(choices) = self.0[name] else {
-            panic!("{name} is no enum");
+            panic!("{name} is not an enum");
         };
         let described: Vec<String> = choices
             .variants()
@@ -153,7 +153,7 @@ fn reply(method: Method) -> Value {
 fn object(value: impl Serialize) -> serde_json::Map<String, Value> {
     match serde_json::to_value(value).unwrap() {
         Value::Object(fields) => fields,
-        other => panic!("{other} is no object"),
+        other => panic!("{other} is not an object"),
     }
 }
 

@@ -77,7 +77,7 @@ impl From<ReadError> for io::Error {
 
 /// Reads a regular file of at most `limit` bytes.
 ///
-/// What is no regular file is not even opened: somebody's stick may have a pipe in a file's place,
+/// What is not a regular file is not even opened: somebody's stick may have a pipe in a file's place,
 /// on which an open would wait for ever, or a link to a device that opening sets off. Files that
 /// people name themselves, where `/dev/null` and pipes are welcome, are opened by the caller and
 /// read by [`read_from`].

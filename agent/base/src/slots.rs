@@ -190,7 +190,7 @@ impl<D: Disk> Slots<D> {
     /// as well.
     ///
     /// # Errors
-    /// The disk cannot be read. Damage is no error.
+    /// The disk cannot be read. Damage is not an error.
     pub fn open<T>(
         disk: D,
         names: Names,

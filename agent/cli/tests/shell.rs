@@ -32,7 +32,7 @@ fn wrong_usage_says_what_is_right() {
         (&["rollback", "--why", ""], "a reason must be given"),
         (
             &["rollback", "--why", "x", "--to", "/etc"],
-            "is no store path",
+            "is not a store path",
         ),
         (&["hold", "--why", "x", "--for", "4"], "4 needs a unit"),
         (&["update", "--timeout", "1h"], "--wait"),

@@ -582,7 +582,7 @@ mod tests {
         let report = against(&second)(&[crashes(2)]);
         assert_eq!(report.again, BTreeMap::from([("arm.service".into(), 2)]));
         assert!(!report.healthy());
-        // What the switch itself did to it is no matter.
+        // What the switch itself did to it does not matter.
         assert!(compare(&[], &[crashes(2)]).healthy());
         // It has not ended since.
         let third = Against {

@@ -108,10 +108,10 @@ impl<'de> Deserialize<'de> for Sha256 {
     }
 }
 
-/// A text that is no SHA-256 digest.
+/// A text that is not a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{}' is no SHA-256 digest; expected 'sha256:' with 52 base-32 or 64 hexadecimal characters, or 'sha256-' with base 64",
+    "'{}' is not a SHA-256 digest; expected 'sha256:' with 52 base-32 or 64 hexadecimal characters, or 'sha256-' with base 64",
     shown(.0)
 )]
 pub struct HashError(String);

@@ -15,7 +15,7 @@ const BLOCK: usize = 64;
 
 /// A robot's id, from the machine id as in `/etc/machine-id` (`machine-id(5)`): what
 /// `sd_id128_get_machine_app_specific(3)` gives for [`APP_ID`], 32 hexadecimal digits. `None` if the
-/// text is no machine id, such as `uninitialized`, or all zeros.
+/// text is not a machine id, such as `uninitialized`, or all zeros.
 #[must_use]
 pub fn of_machine(machine_id: &str) -> Option<Name> {
     let machine = HEXLOWER.decode(machine_id.trim().as_bytes()).ok()?;

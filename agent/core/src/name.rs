@@ -64,7 +64,7 @@ impl fmt::Debug for Name {
 /// A text that cannot be a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{}' is no name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
+    "'{}' is not a name for a channel, model or release; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
     shown(.0)
 )]
 pub struct NameError(String);
@@ -129,9 +129,9 @@ impl fmt::Display for Label {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// There is no `=`.
-    #[error("'{}' is no label; write KEY=VALUE, such as site=hall-3", shown(.0))]
+    #[error("'{}' is not a label; write KEY=VALUE, such as site=hall-3", shown(.0))]
     Shape(String),
-    /// One of its parts is no name.
+    /// One of its parts is not a name.
     #[error(transparent)]
     Name(#[from] NameError),
 }

@@ -78,7 +78,7 @@ impl Prune {
         let may_go = self.may_go(links, in_use);
         let old = |link: &Link| oldest.is_none_or(|oldest| link.number < oldest);
         let mut count = may_go.iter().take_while(|link| old(link)).count();
-        // Room that none of them makes is no reason to take them.
+        // Room that none of them makes is not a reason to take them.
         if lacking(&may_go[..count]) && !lacking(&may_go) {
             while count < may_go.len() && lacking(&may_go[..count]) {
                 count += 1;

@@ -451,8 +451,8 @@ mod tests {
         }
         for (text, word) in [
             ("site", "KEY=VALUE"),
-            ("=x", "is no name"),
-            ("a=b=c", "is no name"),
+            ("=x", "is not a name"),
+            ("a=b=c", "is not a name"),
         ] {
             let error = text.parse::<Label>().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");

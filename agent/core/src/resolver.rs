@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub struct World {
     /// This boot.
     pub boot: BootId,
-    /// `/run/booted-system`; `None` where it is missing or is no store path.
+    /// `/run/booted-system`; `None` where it is missing or is not a store path.
     pub booted: Option<StorePath>,
     /// `/run/current-system`, likewise.
     pub current: Option<StorePath>,
@@ -76,7 +76,7 @@ pub enum SwitchUnit {
 pub enum Resolution {
     /// First start: this system becomes the confirmed one.
     Adopt(StorePath),
-    /// Nobody can tell which system runs: this is no NixOS, or not yet.
+    /// Nobody can tell which system runs: this is not NixOS, or not yet.
     Unknown,
     /// Nothing was going on, and the confirmed system runs.
     Settled,

@@ -139,9 +139,9 @@ impl<'de> Deserialize<'de> for StorePath {
     }
 }
 
-/// A text that is no store path, and the rule it breaks.
+/// A text that is not a store path, and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no store path: {why}", shown(.text))]
+#[error("'{}' is not a store path: {why}", shown(.text))]
 pub struct StorePathError {
     text: String,
     why: &'static str,

@@ -102,7 +102,7 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         },
         |manifest| {
             let labels: Vec<_> = config.labels.iter().map(|label| label.0.clone()).collect();
-            // What somebody switched to by hand is no release.
+            // What somebody switched to by hand is not a release.
             on_trial.map_or(Ok(()), |target| {
                 manifest.serves(&config.model, &labels, &target.release)
             })

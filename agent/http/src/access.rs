@@ -68,7 +68,7 @@ impl Credentials {
     pub(crate) fn load(netrc_file: Option<&Path>, access: &[Access]) -> Result<Self> {
         let mut credentials = Self::default();
         if let Some(file) = netrc_file {
-            let bad = |()| Error::Client(format!("{}: it is no netrc file", file.display()));
+            let bad = |()| Error::Client(format!("{}: it is not a netrc file", file.display()));
             credentials.logins = netrc::parse(&file::text(file)?).map_err(bad)?;
         }
         for access in access {
@@ -104,7 +104,7 @@ impl Credentials {
 
     /// Adds to the headers of a GET request what its server wants to see.
     pub(crate) fn show(&self, url: &Url, headers: &mut HeaderMap) -> Result<()> {
-        let unfit = || Error::Client(format!("what {} wants is no header", host(url)));
+        let unfit = || Error::Client(format!("what {} wants is not a header", host(url)));
         match self.keys.iter().find(|(prefix, _)| covers(prefix, url)) {
             Some((_, Key::Headers(more))) => headers.extend(more.clone()),
             Some((_, Key::S3(key, region))) => {

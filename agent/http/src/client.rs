@@ -166,7 +166,11 @@ impl Http {
             return Ok(builder);
         };
         // The text may hold a password.
-        let bad = || Error::Client("the proxy is no http:// or https:// URL".into());
+        let bad = || {
+            Error::Client(
+                "the address of the proxy begins neither with http:// nor with https://".into(),
+            )
+        };
         let url = Url::parse(text).map_err(|_| bad())?;
         let mut proxy = Proxy::all(text).map_err(|_| bad())?;
         let login = self

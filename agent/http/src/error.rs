@@ -42,7 +42,7 @@ pub enum Error {
         limit: u64,
     },
     /// The URL of an [`Access`](crate::access::Access) is none.
-    #[error("'{}' is no URL of a binary cache; use http://, https:// or file:///", shown(.0))]
+    #[error("'{}' is not a URL of a binary cache; use http://, https:// or file:///", shown(.0))]
     Url(String),
     /// The client cannot be made.
     #[error("the HTTP client cannot be set up: {}", shown(.0))]

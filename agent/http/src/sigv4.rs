@@ -60,7 +60,7 @@ impl AccessKey {
         })
     }
 
-    /// Adds what signs a GET request, its `headers` included. `None` if one of them is no text.
+    /// Adds what signs a GET request, its `headers` included. `None` if one of them is not text.
     pub(crate) fn sign(
         &self,
         url: &Url,

@@ -78,7 +78,7 @@ pub enum Error {
         caches: String,
     },
     /// Neither `http://`, `https://` nor `file://`, or not a URL at all.
-    #[error("'{}' is no URL of a binary cache; use http://, https:// or file:///", shown(.0))]
+    #[error("'{}' is not a URL of a binary cache; use http://, https:// or file:///", shown(.0))]
     Url(String),
     /// The name of a file leads out of the cache.
     #[error("{} does not lie below the cache: {why}", shown(.url))]

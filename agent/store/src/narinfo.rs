@@ -34,7 +34,7 @@ pub enum NarInfoError {
     #[error("it has more than {MAX_NARINFO_BYTES} bytes")]
     TooLarge,
     /// Not UTF-8.
-    #[error("it is no UTF-8 text")]
+    #[error("it is not UTF-8 text")]
     NotText,
     /// A line that is no `Name: value`.
     #[error("line {0} is not of the form 'Name: value'")]

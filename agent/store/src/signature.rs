@@ -29,7 +29,7 @@ pub struct PublicKey {
 
 /// A text that is no [`PublicKey`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{}' is no public key of a binary cache; expected NAME:BASE64 of 32 bytes", shown(.0))]
+#[error("'{}' is not a public key of a binary cache; expected NAME:BASE64 of 32 bytes", shown(.0))]
 pub struct PublicKeyError(String);
 
 impl FromStr for PublicKey {

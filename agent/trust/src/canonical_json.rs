@@ -2,7 +2,7 @@
 //!
 //! Signatures cover the canonical form (OLPC canonical JSON, as securesystemslib writes it), not
 //! the bytes of the file. So a text that two readers could understand differently is refused here:
-//! a key that stands twice in an object, and numbers that are no integers.
+//! a key that stands twice in an object, and numbers that are not integers.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -121,7 +121,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
         Err(E::custom(format!(
-            "the number {value} is no integer of at most 64 bits"
+            "the number {value} is not an integer of at most 64 bits"
         )))
     }
 
@@ -181,10 +181,10 @@ mod tests {
         for (text, word) in [
             (r#"{"a":1,"a":1}"#, "twice"),
             (r#"{"x":{"a":1,"\u0061":2}}"#, "twice"),
-            ("1.5", "no integer"),
-            ("1e3", "no integer"),
-            ("-0", "no integer"),
-            ("18446744073709551616", "no integer"),
+            ("1.5", "not an integer"),
+            ("1e3", "not an integer"),
+            ("-0", "not an integer"),
+            ("18446744073709551616", "not an integer"),
             (r#""\ud800""#, "hex escape"),
             ("{} {}", "trailing"),
             ("", "EOF"),

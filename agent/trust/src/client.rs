@@ -123,7 +123,7 @@ impl Client {
     /// An anchor that the stored roots descend from changes nothing; a newer one of the same
     /// repository is taken up; one of another repository begins anew.
     ///
-    /// A stored set that is damaged is no error: the copy before it stands in, or else the anchor.
+    /// A stored set that is damaged is not an error: the copy before it stands in, or else the anchor.
     /// [`Self::damage`] says so.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use surefoot_base::text::{shown, shown_within};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file that is no metadata, or breaks a rule of the format.
+    /// A file that is not metadata, or breaks a rule of the format.
     #[error("{} cannot be read: {}", shown(.file), shown(.why))]
     Malformed {
         /// The file of metadata.
@@ -101,7 +101,7 @@ pub enum Error {
         name: String,
     },
     /// A target path that leads elsewhere.
-    #[error("'{}' is no target path; use a relative path without empty, '.' and '..' parts", shown(.name))]
+    #[error("'{}' is not a target path; use a relative path without empty, '.' and '..' parts", shown(.name))]
     TargetName {
         /// The target path.
         name: String,
@@ -120,7 +120,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// The repository's address is of no use.
-    #[error("'{}' is no address of a repository; use https://…, http://… or file:///…", shown(.url))]
+    #[error("'{}' is not an address of a repository; use https://…, http://… or file:///…", shown(.url))]
     Url {
         /// The address.
         url: String,

@@ -183,6 +183,6 @@ fn read_text(path: &Path) -> Result<String, Error> {
     let bytes = files::read(path, MAX_KEY_BYTES)?.unwrap_or_default();
     String::from_utf8(bytes).map_err(|_| Error::Key {
         name: path.display().to_string(),
-        why: "is no text".to_owned(),
+        why: "is not text".to_owned(),
     })
 }

@@ -149,7 +149,7 @@ pub fn public_key(name: &str, pem: &str) -> Result<Key, Error> {
         why: why.to_owned(),
     };
     let der = pem_decode(pem, "PUBLIC KEY")
-        .ok_or_else(|| fail("is no public key in PEM ('BEGIN PUBLIC KEY')"))?;
+        .ok_or_else(|| fail("is not a public key in PEM ('BEGIN PUBLIC KEY')"))?;
     let has = |algorithm: &[u8]| {
         der.get(..40.min(der.len()))
             .is_some_and(|head| head.windows(algorithm.len()).any(|w| w == algorithm))
@@ -256,7 +256,7 @@ impl PrivateKey {
             why: why.to_owned(),
         };
         let der = pem_decode(pem, "PRIVATE KEY")
-            .ok_or_else(|| fail("is no private key in PEM (PKCS#8, 'BEGIN PRIVATE KEY')"))?;
+            .ok_or_else(|| fail("is not a private key in PEM (PKCS#8, 'BEGIN PRIVATE KEY')"))?;
         Self::from_der(name, &der)
     }
 
@@ -272,7 +272,7 @@ impl PrivateKey {
             why: why.to_owned(),
         };
         let der = pem_decode(pem, "ENCRYPTED PRIVATE KEY")
-            .ok_or_else(|| fail("is no encrypted private key in PEM"))?;
+            .ok_or_else(|| fail("is not an encrypted private key in PEM"))?;
         let der = pbes2::decrypt(&der, passphrase).map_err(|refusal| match refusal {
             Refusal::Wrong => fail("does not open with this passphrase"),
             Refusal::Unknown => fail(
@@ -458,7 +458,7 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(error("hello").contains("root-1.pem is no private key in PEM"));
+        assert!(error("hello").contains("root-1.pem is not a private key in PEM"));
         assert!(error(&pem_encode("PRIVATE KEY", b"hello")).contains("no known kind"));
     }
 

@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Expires {
         let text = String::deserialize(deserializer)?;
         text.parse().map(Self).map_err(|_| {
             let text: String = text.chars().take(60).collect();
-            serde::de::Error::custom(format!("'{text}' is no time like 2030-01-31T12:00:00Z"))
+            serde::de::Error::custom(format!("'{text}' is not a time like 2030-01-31T12:00:00Z"))
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Signers that are no plain key in memory: keys that are encrypted, and programs.
+//! Signers that are not a plain key in memory: keys that are encrypted, and programs.
 //!
 //! A program that signs is described by a file `NAME.signer.json` among the keys:
 //!
@@ -183,7 +183,7 @@ impl Signer for CommandSigner {
             PublicKey::of(&self.public).is_some_and(|key| key.verifies(message, &signature));
         if !right {
             return Err(fail(format!(
-                "did not sign: what '{program}' wrote is no signature by this key ({} bytes)",
+                "did not sign: what '{program}' wrote is not a signature by this key ({} bytes)",
                 signature.len()
             )));
         }
@@ -243,7 +243,7 @@ mod tests {
         assert!(error(&[]).ends_with("k.signer.json names no command"));
         assert!(error(&["/nowhere"]).contains("cannot start '/nowhere'"));
         assert!(error(&["false"]).contains("'false' ended with exit status: 1"));
-        assert!(error(&["cat"]).contains("no signature by this key (7 bytes)"));
+        assert!(error(&["cat"]).contains("not a signature by this key (7 bytes)"));
         assert!(error(&["cat", "/dev/zero"]).contains("ended with signal") || cfg!(not(unix)));
     }
 

@@ -206,7 +206,7 @@ mod tests {
             "file://host/x",
         ] {
             let error = Base::new(bad).unwrap_err().to_string();
-            assert!(error.contains("no address of a repository"), "{error}");
+            assert!(error.contains("not an address of a repository"), "{error}");
         }
         let base = Base::new("https://x/repo/").unwrap();
         assert_eq!(base.locate(Name::Plain("a b/c")), "https://x/repo/a%20b/c");

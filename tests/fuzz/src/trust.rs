@@ -335,6 +335,6 @@ pub fn draft(bytes: &[u8]) {
 /// What lies in a robot's state directory, with a checksum that fits: nothing is trusted that does
 /// not descend from the anchor.
 pub fn stored(bytes: &[u8]) {
-    let set = fuzz::stored(bytes, anchor(), ANCHOR).expect("damage is no error");
+    let set = fuzz::stored(bytes, anchor(), ANCHOR).expect("damage is not an error");
     assert!(set.root().role.common.version >= 1);
 }

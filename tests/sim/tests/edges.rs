@@ -1234,7 +1234,7 @@ fn whoever_undoes_a_switch_again_and_again_is_bounded_and_says_so() {
             _ => (What::Adopted, 2 + 1),
         };
         for n in 0..20 {
-            // By turns: what is adopted is no drift any more.
+            // By turns: what is adopted is not drift any more.
             let other = if n % 2 == 0 { 'x' } else { 'y' };
             robot.meddle(Action::Test, system(other));
             robot.sleep(2 * robot.policy.poll_interval);

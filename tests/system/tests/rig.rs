@@ -268,6 +268,6 @@ fn an_nginx_has_a_port_of_its_own() -> Result<()> {
     };
     assert_eq!(status(&one.url())?, "200");
     assert_eq!(status(&two.url())?, "503");
-    assert!(Nginx::start("this is no configuration").is_err());
+    assert!(Nginx::start("this is not a configuration").is_err());
     Ok(())
 }

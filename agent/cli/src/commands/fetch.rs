@@ -373,7 +373,7 @@ impl Progress for Lines {
         let due = *last.get_or_insert(now) + LINE_EVERY;
         if now >= due {
             *last = Some(now);
-            // A reader that is gone is no reason to stop.
+            // A reader that is gone is not a reason to stop.
             let _ = self.output.text(&format!(
                 "  {} of {}, {} of {} paths in the store",
                 BinaryBytes(status.downloaded),

@@ -247,7 +247,7 @@ mod tests {
         });
         assert!(matches!(end(unwanted), Some(UpdateOutcome::Held { .. })));
 
-        // What was given up long ago is no news, unless it is what the robot should run.
+        // What was given up long ago is not news, unless it is what the robot should run.
         let old = StatusInfo {
             blocked: vec![blocked("3")],
             ..quiet()

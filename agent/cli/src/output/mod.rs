@@ -95,7 +95,7 @@ fn json(object: &impl Serialize) -> serde_json::Result<String> {
     Ok(safe)
 }
 
-/// Prints to standard output as it is. A reader that went away is no failure.
+/// Prints to standard output as it is. A reader that went away is not a failure.
 ///
 /// # Errors
 /// Anything else that keeps it from being written: a full disk.

@@ -52,7 +52,7 @@ impl Decision<'_> {
     fn keep(&mut self, what: &RollbackTo, by: String) -> Answer {
         let Some(system) = self.named(what) else {
             return Err(Refusal::NothingToDo(format!(
-                "{what} is no system that this robot has confirmed, and no generation that the agent \
+                "{what} is not a system that this robot has confirmed, and no generation that the agent \
                  made; others are never taken away"
             )));
         };

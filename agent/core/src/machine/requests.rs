@@ -122,7 +122,7 @@ impl Decision<'_> {
         self.memory.traffic.excuse();
         self.journal.disturbances = None;
         self.memory.setbacks = 0;
-        // What they said before is no answer.
+        // What they said before is not an answer.
         self.memory.closed.clear();
         match &self.journal.state {
             State::Idle => {

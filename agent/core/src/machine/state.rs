@@ -151,7 +151,7 @@ pub struct Committing {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reverting {
-    /// What failed; `None` if it was no release.
+    /// What failed; `None` if it was not a release.
     pub target: Option<Target>,
     /// The system that is being left.
     pub failed: StorePath,

@@ -39,7 +39,7 @@ pub(super) fn dumps() -> Vec<String> {
         .collect()
 }
 
-/// Those of them that are no newer than a file.
+/// Those of them that are not newer than a file.
 pub(super) fn dumps_until(file: &Path) -> Vec<String> {
     let written = |path: &Path| fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let until = written(file);

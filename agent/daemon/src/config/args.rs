@@ -45,7 +45,7 @@ impl ConfigArgs {
         } else {
             return None;
         };
-        // A reader that went away is no failure of ours.
+        // A reader that went away is not a failure of ours.
         let _ = std::io::stdout().write_all(text.as_bytes());
         Some(ExitCode::from(code))
     }

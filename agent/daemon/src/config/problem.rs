@@ -49,7 +49,7 @@ pub(crate) enum What {
     #[error("it cannot be read: {0}")]
     Unreadable(std::io::Error),
     /// Neither a file nor a link to one.
-    #[error("it is no regular file")]
+    #[error("it is not a regular file")]
     NotAFile,
     /// More than [`MAX_FILE_BYTES`].
     #[error("it has more than {} KiB; a configuration never needs that", MAX_FILE_BYTES >> 10)]

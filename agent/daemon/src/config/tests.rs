@@ -129,7 +129,7 @@ fn files_that_are_no_configuration_are_named() {
     let error = || load(&main).unwrap_err().to_string();
     assert!(error().contains("config.toml: it cannot be read: No such file"));
     fs::create_dir(&main).unwrap();
-    assert!(error().contains("it is no regular file"));
+    assert!(error().contains("it is not a regular file"));
     fs::remove_dir(&main).unwrap();
     fs::write(&main, vec![b'#'; 300 << 10]).unwrap();
     assert!(error().contains("more than 256 KiB"));

@@ -286,7 +286,7 @@ impl Setting for Address {
         let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
             Some(host) => host
                 .parse::<std::net::Ipv6Addr>()
-                .map_err(|_| why("what stands in brackets is no IPv6 address"))?
+                .map_err(|_| why("what stands in brackets is not an IPv6 address"))?
                 .to_string(),
             None if host.contains(':') => {
                 return Err(why("an IPv6 address must stand in brackets"));

@@ -19,7 +19,7 @@ pub(crate) struct Asked {
     pub(crate) way: Way,
     /// Whether its caller is still there.
     pub(crate) line: Line,
-    /// Where the answer goes. Nobody may be waiting for it any more; that is no error.
+    /// Where the answer goes. Nobody may be waiting for it any more; that is not an error.
     pub(crate) reply: oneshot::Sender<Result<String, RequestError>>,
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum ListenError {
     #[error("{}: somebody already answers there; only one surefootd can run", .0.display())]
     Taken(PathBuf),
     /// Something else lies there.
-    #[error("{}: something that is no socket lies there; remove it", .0.display())]
+    #[error("{}: something that is not a socket lies there; remove it", .0.display())]
     NotASocket(PathBuf),
     /// It cannot be made.
     #[error("{}: the control socket cannot be made: {source}", .path.display())]

@@ -41,7 +41,7 @@ impl<R: AsyncRead + Unpin> CallReader<R> {
     /// The next call; `None` once the client has gone. Nothing is lost if it is not waited for.
     ///
     /// # Errors
-    /// The connection is broken, or what comes is no call or an endless one: nothing that follows
+    /// The connection is broken, or what comes is not a call or an endless one: nothing that follows
     /// can be believed.
     pub(super) async fn next(&mut self) -> io::Result<Option<IncomingCall>> {
         let mut chunk = [0; CHUNK];

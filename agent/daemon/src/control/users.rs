@@ -48,7 +48,7 @@ pub(super) struct Users {
 }
 
 impl Users {
-    /// Reads `subuid(5)`, and `passwd(5)` for the ids of the names in it. What is no entry is passed over.
+    /// Reads `subuid(5)`, and `passwd(5)` for the ids of the names in it. What is not an entry is passed over.
     pub(super) fn parse(subuid: &str, passwd: &str) -> Self {
         let mut ids: HashMap<&str, u32> = HashMap::new();
         let mut own = Vec::new();

@@ -193,7 +193,7 @@ fn missing_parts(toplevel: &Path) -> anyhow::Result<Option<String>> {
     for name in ["bin/switch-to-configuration", "nixos-version"] {
         if !exists(&toplevel.join(name))? {
             return Ok(Some(format!(
-                "{} has no {name}: it is no NixOS system",
+                "{} has no {name}: it is not a NixOS system",
                 toplevel.display()
             )));
         }

@@ -100,7 +100,7 @@ struct Line {
     status: Option<Words>,
 }
 
-/// A field: text, or bytes that are no text.
+/// A field: text, or bytes that are not text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Words {

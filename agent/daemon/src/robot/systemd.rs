@@ -522,7 +522,7 @@ pub(crate) async fn still_starting() -> anyhow::Result<Vec<String>> {
     {
         return Ok(Vec::new());
     }
-    // Work that a timer began keeps it from answering, too, and is no part of the start.
+    // Work that a timer began keeps it from answering, too, and is not part of the start.
     const GOAL: &str = "default.target";
     if is_active(GOAL).await? {
         return Ok(Vec::new());

@@ -155,7 +155,7 @@ fn read(of: &dyn ReadAt, file: &Contents) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// With the hashes of store paths left out: another hash is no difference.
+/// With the hashes of store paths left out: another hash is not a difference.
 fn without_hashes(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut from = 0;
@@ -175,7 +175,7 @@ fn without_hashes(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// With one `0` for each run of digits and dots: another version is no difference.
+/// With one `0` for each run of digits and dots: another version is not a difference.
 fn without_numbers(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     for byte in path {

@@ -92,7 +92,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::DaemonGone`] if nobody listens, [`Error::DaemonSilent`] if nobody answers,
-    /// [`Error::DaemonProtocol`] if it is no Nix daemon or too old.
+    /// [`Error::DaemonProtocol`] if it is not a Nix daemon or too old.
     pub async fn open(socket: &Path, patience: Duration) -> Result<Self> {
         let stream = within(patience, async { Ok(UnixStream::connect(socket).await?) }).await;
         let (reader, writer) = stream.map_err(|why| why.on(socket))?.into_split();

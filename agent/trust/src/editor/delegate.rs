@@ -122,7 +122,7 @@ impl Editor {
                 .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
         if !good || TOP_LEVEL.contains(&name.as_str()) {
             return Err(Error::Usage(format!(
-                "'{}' is no name for a delegated role; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
+                "'{}' is not a name for a delegated role; use 1 to 100 characters from A-Z a-z 0-9 . _ + - and start with a letter or digit",
                 name.escape_debug()
             )));
         }

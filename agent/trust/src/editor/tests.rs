@@ -482,9 +482,9 @@ fn delegations_that_make_no_sense_are_refused() {
     let plan = plan(&mut ring);
     let mut editor = Editor::init(dir.path(), &plan, ring, time(NOW)).unwrap();
     for (name, paths, words) in [
-        ("root", vec!["a"], "no name for a delegated role"),
-        ("../x", vec!["a"], "no name for a delegated role"),
-        ("", vec!["a"], "no name for a delegated role"),
+        ("root", vec!["a"], "not a name for a delegated role"),
+        ("../x", vec!["a"], "not a name for a delegated role"),
+        ("", vec!["a"], "not a name for a delegated role"),
         ("x", vec![], "trusted with nothing"),
     ] {
         let delegation = team(&mut editor, name, &paths);

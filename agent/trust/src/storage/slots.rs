@@ -134,7 +134,7 @@ impl<D: Disk> Slots<D> {
     /// Reads the slots.
     ///
     /// # Errors
-    /// [`Error::Io`] if the disk cannot be read. Damage is no error.
+    /// [`Error::Io`] if the disk cannot be read. Damage is not an error.
     pub(crate) fn open(disk: D) -> Result<(Self, Found), Error> {
         let path = disk.path("trusted");
         let (slots, found) = slots::Slots::open(disk, NAMES, decode).map_err(Error::io(path))?;

@@ -26,7 +26,7 @@ impl TargetCache {
         files::read(&self.dir.join(hash), length).ok().flatten()
     }
 
-    /// Keeps a target. A cache that cannot be written is no reason to fail.
+    /// Keeps a target. A cache that cannot be written is not a reason to fail.
     pub(crate) fn keep(&self, hash: &str, bytes: &[u8]) {
         if let Err(error) = files::write(&self.dir.join(hash), bytes, 0o644) {
             tracing::warn!(%error, "a target could not be cached");

@@ -13,7 +13,7 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Files above this are no programs here: their suffixes have 31 bits, bytes.
+/// Files above this are not taken for programs here: their suffixes have 31 bits, bytes.
 const MAX_PROGRAM: u64 = 1 << 30;
 /// The most that comes out of a unit that is not one program, bytes.
 const MAX_OTHER: u64 = 16 << 20;

@@ -319,7 +319,7 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// Writes the reference. `old` is where it stood and led; what of the bytes is no part of the
+    /// Writes the reference. `old` is where it stood and led; what of the bytes is not part of the
     /// reference stays.
     pub(super) fn write(self, old: Self, bytes: &mut [u8]) {
         let Some(word) = u32_at(bytes, 0) else {

@@ -24,7 +24,7 @@ impl Environment {
             .filter(|text| text.len() == BLOCK && text.starts_with(SIGNATURE))
             .with_context(|| {
                 format!(
-                    "{} is no environment block of GRUB; `grub-editenv {} create` makes one",
+                    "{} is not an environment block of GRUB; `grub-editenv {} create` makes one",
                     self.file.display(),
                     self.file.display()
                 )

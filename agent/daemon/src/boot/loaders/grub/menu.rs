@@ -61,7 +61,7 @@ pub(super) fn default(menu: &str) -> Option<StorePath> {
     let Some(Ok(index)) = default.map(str::parse::<usize>) else {
         return None; // "saved": whatever was started last
     };
-    // Entries in submenus do not count; the submenu itself does, and is no system.
+    // Entries in submenus do not count; the submenu itself does, and is not a system.
     let top = entries(menu)
         .into_iter()
         .filter(|entry| !entry.title.contains('>'))

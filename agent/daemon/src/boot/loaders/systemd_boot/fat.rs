@@ -55,7 +55,7 @@ impl Layout {
                 && matches!(size, 512 | 1024 | 2048 | 4096)
                 && per_cluster.is_power_of_two()
                 && reserved > 0,
-            "it is no FAT file system"
+            "it is not a FAT file system"
         );
         let wide = word(22) == 0;
         let table = if wide { long(36) } else { word(22) };
@@ -105,7 +105,7 @@ impl Layout {
 /// Mends every directory. Gives how many entries were marked.
 ///
 /// # Errors
-/// It cannot be read or written, or is no FAT file system.
+/// It cannot be read or written, or is not a FAT file system.
 pub(super) fn mend(device: &File) -> anyhow::Result<usize> {
     let mut sector = [0; 512];
     device

@@ -187,7 +187,7 @@ struct Wanted {
 fn copies_of(menu: &Menu, entry: &Entry) -> Vec<Copy> {
     let system = entry.system.as_ref().map(ToString::to_string);
     let part = |name: &str| Some(menu.root.join(system.as_ref()?.get(1..)?).join(name));
-    // What follows the first initrd is no part of the system.
+    // What follows the first initrd is not part of the system.
     let first = entry.files.iter().find(|file| file.key == "initrd");
     let copy = |file: &Named| {
         let source = entry.locate(file);
