@@ -370,6 +370,88 @@ fn a_release_is_promoted_and_its_plan_is_said_anew() {
     );
     desk.does_at(&to_night(&["1", "--step-back"]));
     assert!(desk.release("night", "1").step_back);
+    // Where the name is taken it gets another.
+    let error = desk.fails(&to_night(&["2", "--step-back"]));
+    assert!(error.contains("has a release 2 already"), "{error}");
+    desk.does_at(&to_night(&["2", "--release", "2b", "--step-back"]));
+    assert_eq!(desk.release("night", "2b").systems, beta.systems);
+}
+
+#[test]
+fn releases_are_counted_over_all_channels_so_that_they_can_be_promoted() {
+    let desk = Desk::new();
+    let counted = |channel: &str, c: char| -> String {
+        let words = desk.publish("-", c, &["--channel", channel, "--new"]);
+        let named = words.iter().position(|word| word == "--release").unwrap();
+        let words: Vec<&str> = (words.iter().enumerate())
+            .filter(|(at, _)| *at != named && *at != named + 1)
+            .map(|(_, word)| word.as_str())
+            .collect();
+        desk.does_at(&words)["release"].as_str().unwrap().to_owned()
+    };
+    let (beta, stable) = (counted("beta", 'a'), counted("stable", 'b'));
+    assert_ne!(beta, stable);
+    desk.does_at(&["promote", &beta, "--from", "beta", "--to", "stable"]);
+}
+
+#[test]
+fn one_channel_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let keys = surefoot_trust::Keyring::load(&desk.path("fleet-keys")).unwrap();
+    let mut editor = surefoot_trust::Editor::open(&desk.path("fleet"), keys).unwrap();
+    let future = r#"{"spec": 99, "channel": "night", "releases": []}"#;
+    editor.put_target("channels/night.json", future).unwrap();
+    editor.publish(jiff::Timestamp::now()).unwrap();
+    drop(editor);
+    desk.does_at(&["rollout", "1", "pause"]);
+    let listed = desk.does_at(&["releases"]);
+    assert_eq!(listed["channels"][0]["channel"], "stable");
+    let why = listed["unreadable"]["night"].as_str().unwrap();
+    assert!(why.contains("format 99"), "{why}");
+    // It is not taken for a new one.
+    for error in [
+        desk.publish_fails("2", 'b', &["--channel", "night", "--new"]),
+        desk.fails(&[
+            "promote", "1", "--from", "stable", "--to", "night", "--new", "--all",
+        ]),
+        desk.fails(&["releases", "--channel", "night"]),
+    ] {
+        assert!(error.contains("'night' cannot be read"), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_signed_by_a_clock_that_reads_long_after_the_last_signature() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let keys = surefoot_trust::Keyring::load(&desk.path("fleet-keys")).unwrap();
+    let mut editor = surefoot_trust::Editor::open(&desk.path("fleet"), keys).unwrap();
+    // To what was signed two months ago this machine's clock looks as one that runs two months ahead.
+    let then = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * 60);
+    editor.refresh(then).unwrap();
+    drop(editor);
+    let before = fs::read(desk.path("fleet/metadata/timestamp.json")).unwrap();
+    let commands: [&[&str]; 7] = [
+        &["rollout", "1", "pause", "--repo", "fleet"],
+        &["recall", "1", "--why", "x", "--repo", "fleet"],
+        &["repo", "refresh", "fleet"],
+        &["repo", "rotate", "fleet"],
+        &["repo", "delegate", "fleet", "team", "--channel", "night"],
+        &["repo", "prune", "fleet"],
+        &[
+            "promote", "1", "--from", "stable", "--to", "b", "--new", "--repo", "fleet",
+        ],
+    ];
+    for command in commands {
+        let error = desk.says(command).failure().code(2);
+        let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+        assert!(error.contains("--clock-is-right"), "{command:?}: {error}");
+    }
+    let after = fs::read(desk.path("fleet/metadata/timestamp.json")).unwrap();
+    assert_eq!(before, after);
+    desk.does(&["repo", "refresh", "fleet", "--clock-is-right"]);
+    desk.does_at(&["rollout", "1", "pause"]);
 }
 
 #[test]
@@ -401,8 +483,22 @@ fn publishers_wait_for_each_other() {
     let lock = fs::File::open(desk.path("fleet")).unwrap();
     let lock = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive);
     let lock = lock.map_err(|(_, errno)| errno).unwrap();
-    let error = desk.fails(&["rollout", "1", "pause", "--wait", "0s"]);
-    assert!(error.contains("in use by another program"), "{error}");
+    let commands: [&[&str]; 6] = [
+        &["rollout", "1", "pause", "--repo", "fleet"],
+        &["repo", "refresh", "fleet"],
+        &["repo", "rotate", "fleet"],
+        &["repo", "delegate", "fleet", "team", "--channel", "night"],
+        &["repo", "revoke", "fleet", "team"],
+        &["repo", "prune", "fleet"],
+    ];
+    for command in commands {
+        let error = desk.says(&[command, &["--wait", "0s"]].concat()).failure();
+        let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+        assert!(
+            error.contains("in use by another program"),
+            "{command:?}: {error}"
+        );
+    }
     // Who only looks waits for nobody.
     desk.does_at(&["releases"]);
     let mut waiting = std::process::Command::new(env!("CARGO_BIN_EXE_surefoot"))
@@ -436,6 +532,14 @@ fn a_repository_is_pushed_in_an_order_that_shows_no_half_of_it() {
     desk.does(&push);
     assert_eq!(desk.does(&push)["written"], 0);
     desk.does(&["repo", "verify", "served"]);
+    // New keys for the timestamp: the new root comes last, for the old keys have signed the files as well.
+    desk.does(&["repo", "rotate", "fleet", "--role", "timestamp"]);
+    desk.does(&push);
+    let modified = |file: &str| {
+        let file = fs::metadata(desk.path("served/metadata").join(file));
+        file.unwrap().modified().unwrap()
+    };
+    assert!(modified("2.root.json") > modified("timestamp.json"));
     // Another desk has the copy of today.
     let copied = Command::new("cp")
         .current_dir(desk.0.path())

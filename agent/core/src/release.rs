@@ -280,6 +280,11 @@ impl Manifest {
         }
     }
 
+    /// The names that its releases have.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.releases.iter().map(Listed::id)
+    }
+
     /// The text of the manifest, as [`Self::parse`] reads it, with what other versions wrote in it.
     ///
     /// # Errors

@@ -433,6 +433,15 @@ impl Rollout {
         Ok(())
     }
 
+    /// Whether time alone lets more robots in after this moment. Then the repository has to be signed again
+    /// and again.
+    #[must_use]
+    pub fn moves_after(&self, moment: Timestamp) -> bool {
+        self.check().is_ok()
+            && self.paused.is_none()
+            && (self.points.last()).is_some_and(|last| self.share_at(moment) < last.share)
+    }
+
     /// Whether everybody may begin, by now.
     #[must_use]
     pub fn is_over(&self, now: Timestamp) -> bool {
@@ -762,6 +771,14 @@ mod tests {
             assert!(!broken.is_over(at("30T00:00")));
         }
         assert!(good.is_over(at("27T16:00")) && !good.is_over(at("27T15:59")));
+        assert!(good.moves_after(at("27T15:59")) && !good.moves_after(at("27T16:00")));
+        // A plan may end before all are let in: then nothing moves either.
+        let mut half = good.clone();
+        half.points.pop();
+        let last = half.points.last().unwrap().at;
+        assert!(!half.moves_after(last) && !half.is_over(last));
+        half.pause(at("26T00:00")).unwrap();
+        assert!(!half.moves_after(at("26T00:00")));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! `surefoot promote`: a release of one channel becomes one of another.
 
 use crate::{
-    desk::{self, ChangeArgs, PlanArgs, check_fits, refreshed, require},
+    desk::{ChangeArgs, Changed, PlanArgs, check_fits, refreshed, require},
     errors::Usage,
-    output::{Output, sanitize},
+    output::Output,
 };
 use anyhow::ensure;
 use serde_json::json;
@@ -22,6 +22,9 @@ pub(crate) struct PromoteArgs {
     /// The channel that gets it.
     #[arg(long, value_name = "CHANNEL")]
     to: Name,
+    /// Its name there. [default: the same]
+    #[arg(long = "release", value_name = "ID")]
+    name: Option<Name>,
     /// The other channel is a new one, and that is meant.
     #[arg(long)]
     new: bool,
@@ -40,7 +43,7 @@ pub(crate) struct PromoteArgs {
 /// Runs it.
 pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
-    let now = desk::now(desk.editor())?;
+    let now = args.change.clock.now(desk.editor())?;
     desk.channel_of(&args.release, Some(&args.from))?;
     let mut release = desk.release(&args.from, &args.release)?.clone();
     if let Some(recall) = &release.recalled {
@@ -55,13 +58,16 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
         ))
     );
     release.rollout = plan;
+    if let Some(name) = &args.name {
+        release.id.clone_from(name);
+    }
     release.created = now;
     release.step_back = args.step_back;
     require(&mut release)?;
     desk.has_channel(&args.to, args.new)?;
     if !args.step_back {
-        let newer: Vec<Release> = newer(desk.channel(&args.from)?, &release.id);
-        check_newest(&release, &newer, desk.channel(&args.to)?)?;
+        let newer: Vec<Release> = newer(desk.channel(&args.from)?, &args.release);
+        check_newest(&release, &args.release, &newer, desk.channel(&args.to)?)?;
     }
     let manifest: &mut Manifest = desk.manifest(&args.to)?;
     check_fits(&release, manifest)?;
@@ -70,15 +76,6 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
         .push(Listed::Known(Box::new(release.clone())));
     let versions = desk.save(&args.to, now, args.change.dry_run)?;
     desk.warn(&args.change.look.repo, now);
-    if output.is_json() {
-        return output.object(&json!({
-            "channel": args.to,
-            "release": release.id,
-            "rollout": release.rollout,
-            "dryRun": args.change.dry_run,
-            "versions": versions,
-        }));
-    }
     let models: Vec<String> = release.systems.keys().map(ToString::to_string).collect();
     let mut lines = vec![format!(
         "Release {} is in channel {}, for {}",
@@ -93,11 +90,13 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
         }
         None => lines.push("All robots may begin with it, at their next check.".into()),
     }
-    if args.change.dry_run {
-        lines.push("Nothing was signed: this was a dry run.".into());
-    }
-    let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
-    output.text(&lines.join("\n"))
+    let changed = Changed {
+        channel: &args.to,
+        release: &release.id,
+        versions,
+    };
+    let own = json!({ "rollout": release.rollout });
+    changed.report(&args.change, own, lines, output)
 }
 
 /// The releases of a channel that came after this one.
@@ -112,7 +111,12 @@ fn newer(manifest: &Manifest, release: &Name) -> Vec<Release> {
 
 /// Whether the other channel has no release already that came after this one where it comes from: robots
 /// would go back.
-fn check_newest(release: &Release, newer: &[Release], to: &Manifest) -> anyhow::Result<()> {
+fn check_newest(
+    release: &Release,
+    from: &Name,
+    newer: &[Release],
+    to: &Manifest,
+) -> anyhow::Result<()> {
     let has = |model: &Name, system: &Release| {
         let wanted = &system.systems[model].toplevel;
         to.releases.iter().any(|one| match one {
@@ -124,9 +128,9 @@ fn check_newest(release: &Release, newer: &[Release], to: &Manifest) -> anyhow::
         let after = newer.iter().filter(|one| one.systems.contains_key(model));
         if let Some(after) = after.clone().find(|one| has(model, one)) {
             anyhow::bail!(Usage(format!(
-                "channel '{}' has release {} for model '{model}', which came after {}; give --step-back if \
-                 robots are meant to go back",
-                to.channel, after.id, release.id
+                "channel '{}' has release {} for model '{model}', which came after {from}; give --step-back \
+                 if robots are meant to go back",
+                to.channel, after.id
             )));
         }
     }

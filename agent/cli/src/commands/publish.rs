@@ -1,7 +1,7 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
 use crate::{
-    desk::{self, Desk, PlanArgs, WaitArgs, check_fits, refreshed, require},
+    desk::{ClockArgs, Desk, PlanArgs, WaitArgs, check_fits, refreshed, require},
     errors::Usage,
     output::{Output, sanitize},
     web_servers::NetArgs,
@@ -102,6 +102,8 @@ pub(crate) struct PublishArgs {
     dry_run: bool,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
     /// Ask no Nix store; believe the cache's narinfos. This is also done where no Nix daemon is.
     #[arg(long)]
     no_store: bool,
@@ -139,14 +141,14 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = crate::keyring::keys_dir(&args.repo, args.keys_dir.as_deref());
     let keys = crate::keyring::keyring(&keys_dir)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
-    let mut desk = Desk::read(args.wait.open(&args.repo, keys)?)?;
-    let now = desk::now(desk.editor())?;
+    let mut desk = Desk::read(args.wait.open(&args.repo, keys)?);
+    let now = args.clock.now(desk.editor())?;
     desk.has_models(&args.model, args.new)?;
     desk.has_channel(&args.channel, args.new)?;
     let manifest = desk.channel(&args.channel)?;
     let id = match &args.release {
         Some(id) => id.clone(),
-        None => next_id(manifest, now)?,
+        None => next_id(desk.channels(), now)?,
     };
     let mut release = Release {
         id: id.clone(),
@@ -348,19 +350,14 @@ fn store_path(text: &str) -> anyhow::Result<StorePath> {
     Ok(StorePath::containing(&target)?)
 }
 
-/// Today's date in UTC, and the first number that is free.
-fn next_id(manifest: &Manifest, now: Timestamp) -> anyhow::Result<Name> {
-    let date = now.to_zoned(TimeZone::UTC).date();
-    let number = manifest
-        .releases
-        .iter()
-        .filter_map(|release| {
-            let rest = release.id().strip_prefix(&format!("{date}."))?;
-            rest.parse::<u32>().ok()
-        })
-        .max()
-        .unwrap_or(0);
-    Ok(format!("{date}.{}", u64::from(number) + 1).parse()?)
+/// Today's date in UTC, and the first number above those of all channels: a release that is promoted keeps
+/// its name.
+fn next_id(channels: &[Manifest], now: Timestamp) -> anyhow::Result<Name> {
+    let today = format!("{}.", now.to_zoned(TimeZone::UTC).date());
+    let names = channels.iter().flat_map(Manifest::names);
+    let numbers = names.filter_map(|name| name.strip_prefix(&today)?.parse::<u32>().ok());
+    let number = numbers.max().unwrap_or(0);
+    Ok(format!("{today}{}", u64::from(number) + 1).parse()?)
 }
 
 #[cfg(test)]
@@ -394,7 +391,12 @@ mod tests {
                 step_back: false,
                 recalled: None,
             })));
-            assert_eq!(next_id(&manifest, now).unwrap().as_str(), next);
+            assert_eq!(
+                next_id(std::slice::from_ref(&manifest), now)
+                    .unwrap()
+                    .as_str(),
+                next
+            );
         }
     }
 }

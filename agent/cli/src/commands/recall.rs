@@ -1,9 +1,9 @@
 //! `surefoot recall`: nobody tries a release any more.
 
 use crate::{
-    desk::{self, ChangeArgs, check_systems},
+    desk::{ChangeArgs, Changed, check_systems},
     errors::Usage,
-    output::{Output, sanitize},
+    output::Output,
 };
 use anyhow::{bail, ensure};
 use serde_json::json;
@@ -32,7 +32,7 @@ pub(crate) struct RecallArgs {
 pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
     let channel = desk.channel_of(&args.release, args.change.look.channel.as_ref())?;
-    let now = desk::now_whatever_was_signed(desk.editor())?;
+    let now = args.change.clock.now_whatever_was_signed(desk.editor())?;
     if let Some(to) = &args.to {
         check_way_back(desk.channel(&channel)?, &args.release, to)?;
     }
@@ -47,17 +47,6 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
     release.recalled = Some(recall.clone());
     let versions = desk.save(&channel, now, args.change.dry_run)?;
     desk.warn(&args.change.look.repo, now);
-    if output.is_json() {
-        return output.object(&json!({
-            "channel": channel,
-            "release": args.release,
-            "recalled": recall,
-            "again": again,
-            "stoneOf": dependents,
-            "dryRun": args.change.dry_run,
-            "versions": versions,
-        }));
-    }
     let mut lines = vec![format!(
         "Release {} in channel {channel} is recalled{}: {}",
         args.release,
@@ -84,11 +73,13 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
             dependents.join(", ")
         ));
     }
-    if args.change.dry_run {
-        lines.push("Nothing was signed: this was a dry run.".into());
-    }
-    let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
-    output.text(&lines.join("\n"))
+    let changed = Changed {
+        channel: &channel,
+        release: &args.release,
+        versions,
+    };
+    let own = json!({ "recalled": recall, "again": again, "stoneOf": dependents });
+    changed.report(&args.change, own, lines, output)
 }
 
 /// The releases that robots reach by way of this one.

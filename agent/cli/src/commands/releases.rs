@@ -9,10 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use surefoot_base::units::short_bytes;
-use surefoot_core::{
-    release::{Listed, Manifest, Release},
-    rollout,
-};
+use surefoot_core::release::{Listed, Manifest, Release};
 
 /// How long robots let time go on from when the repository was signed, unless they say otherwise.
 const FRESH: i64 = 15 * 60;
@@ -41,7 +38,11 @@ pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
                 json!({ "channel": manifest.channel, "releases": releases })
             })
             .collect();
-        return output.object(&json!({ "signed": signed, "channels": channels }));
+        let unreadable: serde_json::Map<String, Value> = (desk.unreadable().iter())
+            .map(|(channel, why)| (channel.clone(), why.as_str().into()))
+            .collect();
+        return output
+            .object(&json!({ "signed": signed, "channels": channels, "unreadable": unreadable }));
     }
     let mut text = String::new();
     for manifest in &channels {
@@ -53,7 +54,7 @@ pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
             let _ = writeln!(text, "  {}", sanitize(&line(listed, signed)));
         }
     }
-    if channels.is_empty() {
+    if channels.is_empty() && desk.unreadable().is_empty() {
         text.push_str("The repository has no channel yet\n");
     }
     if let Some(still) = standing(&channels, signed, now) {
@@ -74,11 +75,8 @@ fn standing(channels: &[&Manifest], signed: Option<Timestamp>, now: Timestamp) -
         .flat_map(|manifest| &manifest.releases)
         .any(|one| match one {
             Listed::Known(release) => {
-                let runs = |plan: &&rollout::Rollout| {
-                    plan.share.is_none() && plan.paused.is_none() && !plan.is_over(signed)
-                };
-                release.recalled.is_none()
-                    && release.rollout.as_ref().is_some_and(|plan| runs(&plan))
+                let plan = release.rollout.as_ref();
+                release.recalled.is_none() && plan.is_some_and(|plan| plan.moves_after(signed))
             }
             Listed::Other(_) => false,
         });
@@ -146,4 +144,31 @@ pub(super) fn as_json(listed: &Listed, signed: Option<Timestamp>) -> Value {
         }
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_time_moves_stands_still_without_a_signature() {
+        let at = |minutes: i64| Timestamp::from_second(1_800_000_000 + minutes * 60).unwrap();
+        let channel = |rollout: Value| -> Manifest {
+            let release = json!({
+                "id": "1", "created": at(0), "systems": {}, "needs": ["rollouts"], "rollout": rollout,
+            });
+            let manifest = json!({ "spec": 1, "channel": "stable", "releases": [release] });
+            Manifest::parse(manifest.to_string().as_bytes(), &"stable".parse().unwrap()).unwrap()
+        };
+        let half = channel(json!({ "points": [
+            { "at": at(0), "share": 10_000 }, { "at": at(60), "share": 500_000 },
+        ] }));
+        let stands = |manifest: &Manifest, signed: i64, now: i64| {
+            standing(&[manifest], Some(at(signed)), at(now)).is_some()
+        };
+        assert!(stands(&half, 30, 46) && !stands(&half, 30, 45));
+        // It ends at a half, and was signed after that: there is nothing left to wait for.
+        assert!(!stands(&half, 60, 6000));
+        assert!(!stands(&channel(json!({ "share": 500_000 })), 30, 6000));
+    }
 }

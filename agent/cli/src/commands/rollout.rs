@@ -1,9 +1,9 @@
 //! `surefoot rollout`: how a release goes out from now on.
 
 use crate::{
-    desk::{self, ChangeArgs, PlanArgs, refreshed, require},
+    desk::{ChangeArgs, Changed, PlanArgs, refreshed, require},
     errors::Usage,
-    output::{Output, sanitize},
+    output::Output,
 };
 use anyhow::{bail, ensure};
 use serde_json::json;
@@ -43,7 +43,7 @@ enum Step {
 pub(super) fn run(args: &RolloutArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
     let channel = desk.channel_of(&args.release, args.change.look.channel.as_ref())?;
-    let now = desk::now_whatever_was_signed(desk.editor())?;
+    let now = args.change.clock.now_whatever_was_signed(desk.editor())?;
     let release = desk.release(&channel, &args.release)?;
     if let Some(recall) = &release.recalled {
         bail!(
@@ -59,33 +59,19 @@ pub(super) fn run(args: &RolloutArgs, output: Output) -> anyhow::Result<()> {
     let plan = release.rollout.clone().unwrap_or_default();
     let versions = desk.save(&channel, now, args.change.dry_run)?;
     desk.warn(&args.change.look.repo, now);
-    if output.is_json() {
-        return output.object(&json!({
-            "channel": channel,
-            "release": release.id,
-            "rollout": plan,
-            "open": plan.open_at(now),
-            "before": before,
-            "dryRun": args.change.dry_run,
-            "versions": versions,
-        }));
-    }
     let mut lines = vec![format!(
         "Release {} in channel {channel}: {plan}",
         release.id
     )];
     lines.push(robots(&release, before.as_ref(), now));
     lines.extend(refreshed(&plan, &args.change.look.repo, now));
-    if args.change.dry_run {
-        lines.push("Nothing was signed: this was a dry run.".into());
-    }
-    output.text(&sanitize_lines(&lines))
-}
-
-/// Text from elsewhere, each line safe to show.
-fn sanitize_lines(lines: &[String]) -> String {
-    let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
-    lines.join("\n")
+    let changed = Changed {
+        channel: &channel,
+        release: &release.id,
+        versions,
+    };
+    let own = json!({ "rollout": plan, "open": plan.open_at(now), "before": before });
+    changed.report(&args.change, own, lines, output)
 }
 
 fn change(release: &mut Release, args: &RolloutArgs, now: jiff::Timestamp) -> anyhow::Result<()> {

@@ -1,13 +1,17 @@
 //! The fleet admin's desk: a repository whose releases are listed and changed.
 
 mod checks;
+mod clock;
 mod expiry;
 mod plan;
+mod report;
 mod wait;
 
 pub(crate) use checks::{check_fits, check_systems};
+pub(crate) use clock::{ClockArgs, first_time};
 pub(crate) use expiry::{Left, left, warnings};
 pub(crate) use plan::{PlanArgs, refreshed, require};
+pub(crate) use report::Changed;
 pub(crate) use wait::WaitArgs;
 
 use crate::{
@@ -54,6 +58,8 @@ pub(crate) struct ChangeArgs {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    pub(crate) clock: ClockArgs,
 }
 
 /// A repository, open to be looked at or changed.
@@ -61,12 +67,14 @@ pub(crate) struct Desk {
     editor: Editor,
     /// The manifests, by channel.
     channels: Vec<Manifest>,
+    /// Channels whose manifest is signed and cannot be read, and why. The others go on without them.
+    unreadable: Vec<(String, String)>,
 }
 
 impl LookArgs {
     /// Opens it to look: needs no keys, and waits for nobody.
     pub(crate) fn open(&self) -> anyhow::Result<Desk> {
-        let desk = Desk::read(Editor::look(&self.repo)?)?;
+        let desk = Desk::read(Editor::look(&self.repo)?);
         if let Some(channel) = &self.channel {
             desk.channel(channel)?;
         }
@@ -82,26 +90,50 @@ impl ChangeArgs {
         }
         let dir = &self.look.repo;
         let keys = keyring(&keys_dir(dir, self.keys_dir.as_deref()))?;
-        Desk::read(self.wait.open(dir, keys)?)
+        Ok(Desk::read(self.wait.open(dir, keys)?))
     }
 }
 
 impl Desk {
-    /// Reads all manifests of what is open.
-    pub(crate) fn read(editor: Editor) -> anyhow::Result<Self> {
-        let mut channels = Vec::new();
-        for target in editor.target_names() {
+    /// Reads all manifests of what is open. Who asks about a channel that cannot be read is told so; nobody
+    /// else is kept from anything by it.
+    pub(crate) fn read(editor: Editor) -> Self {
+        let mut desk = Self {
+            editor,
+            channels: Vec::new(),
+            unreadable: Vec::new(),
+        };
+        for target in desk.editor.target_names() {
             let name = target.strip_prefix(MANIFEST.0);
             let Some(name) = name.and_then(|name| name.strip_suffix(MANIFEST.1)) else {
                 continue;
             };
-            let channel: Name = name.parse().with_context(|| target.clone())?;
-            if let Some(bytes) = editor.read_target(&target)? {
-                let manifest = Manifest::parse_to_edit(&bytes, &channel);
-                channels.push(manifest.with_context(|| target.clone())?);
+            match desk.read_channel(&target, name) {
+                Ok(manifest) => desk.channels.extend(manifest),
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    output::notice(&format!(
+                        "warning: channel '{}' cannot be read: {why}",
+                        output::sanitize(name)
+                    ));
+                    desk.unreadable.push((name.to_owned(), why));
+                }
             }
         }
-        Ok(Self { editor, channels })
+        desk
+    }
+
+    fn read_channel(&self, target: &str, name: &str) -> anyhow::Result<Option<Manifest>> {
+        let channel: Name = name.parse()?;
+        let bytes = self.editor.read_target(target)?;
+        Ok(bytes
+            .map(|bytes| Manifest::parse_to_edit(&bytes, &channel))
+            .transpose()?)
+    }
+
+    /// Channels that cannot be read, and why.
+    pub(crate) fn unreadable(&self) -> &[(String, String)] {
+        &self.unreadable
     }
 
     /// All channels, by name.
@@ -111,6 +143,7 @@ impl Desk {
 
     /// One channel.
     pub(crate) fn channel(&self, name: &Name) -> anyhow::Result<&Manifest> {
+        self.check_readable(name)?;
         let found = self.channels.iter().find(|one| one.channel == *name);
         found.with_context(|| {
             let known: Vec<&str> = (self.channels.iter().map(|one| one.channel.as_str())).collect();
@@ -122,6 +155,13 @@ impl Desk {
                 ),
             }
         })
+    }
+
+    fn check_readable(&self, name: &Name) -> anyhow::Result<()> {
+        match self.unreadable.iter().find(|(one, _)| one == name.as_str()) {
+            Some((_, why)) => bail!("channel '{name}' cannot be read: {why}"),
+            None => Ok(()),
+        }
     }
 
     /// The channel that has a release: the one that was said, or the only one.
@@ -161,6 +201,8 @@ impl Desk {
     /// Makes sure of a channel that gets a release: a name that the repository does not have has to be
     /// meant. The first one always is.
     pub(crate) fn has_channel(&mut self, name: &Name, new: bool) -> anyhow::Result<()> {
+        // A new one would replace what only cannot be read.
+        self.check_readable(name)?;
         if self.channels.iter().any(|one| one.channel == *name) {
             return Ok(());
         }
@@ -281,39 +323,4 @@ fn unknown(release: &Name, channels: &[&Manifest]) -> String {
             newest.join(", ")
         ),
     }
-}
-
-/// What is signed now by what may stop a rollout: whole seconds. Where the repository was signed by a
-/// clock that ran ahead nobody has to wait until that time is over: robots count from the newest signature,
-/// so the true time closes what the wrong one had opened.
-pub(crate) fn now_whatever_was_signed(editor: &Editor) -> anyhow::Result<Timestamp> {
-    let (now, ahead) = clock(editor)?;
-    if let Some(signed) = ahead {
-        eprintln!(
-            "surefoot: warning: the repository was signed at {signed}, and the clock of this machine reads \
-             {now}: one of the two clocks is wrong. From now on it is signed at {now}"
-        );
-    }
-    Ok(now)
-}
-
-/// What is signed now: for people, whole seconds.
-///
-/// # Errors
-/// This machine's clock reads before the time at which the repository was signed: what robots count
-/// from would go back.
-pub(crate) fn now(editor: &Editor) -> anyhow::Result<Timestamp> {
-    let (now, ahead) = clock(editor)?;
-    if let Some(signed) = ahead {
-        bail!(
-            "the clock of this machine reads {now}, but the repository was signed at {signed}; set the clock"
-        );
-    }
-    Ok(now)
-}
-
-/// This machine's time, and when the repository was signed if that is later.
-fn clock(editor: &Editor) -> anyhow::Result<(Timestamp, Option<Timestamp>)> {
-    let now = Timestamp::from_second(Timestamp::now().as_second())?;
-    Ok((now, editor.signed().filter(|signed| *signed > now)))
 }

@@ -87,7 +87,7 @@ pub(crate) fn require(release: &mut Release) -> anyhow::Result<()> {
 
 /// What has to happen while a plan by time runs, if it is one: a sentence for the admin.
 pub(crate) fn refreshed(plan: &Rollout, repository: &Path, now: Timestamp) -> Option<String> {
-    (plan.share.is_none() && !plan.is_over(now)).then(|| {
+    plan.moves_after(now).then(|| {
         format!(
             "While it runs the repository has to be signed again every 15 minutes, or the rollout stands \
              still: surefoot repo refresh {}",

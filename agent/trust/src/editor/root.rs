@@ -9,8 +9,9 @@ use super::{
     repository::{Editor, Files},
 };
 use crate::{
-    Error, Keyring, canonical_json,
+    Error, Keyring, canonical_json, file_names, files,
     keys::key_id,
+    limits::Limits,
     metadata::{Envelope, Key, KeyId, Root, TOP_LEVEL},
     verify,
 };
@@ -241,7 +242,7 @@ impl Editor {
         let path = self
             .dir
             .join("metadata")
-            .join(crate::file_names::metadata("root", Some(version)));
+            .join(file_names::metadata("root", Some(version)));
         let root = (path, next.root_file.to_bytes()?);
         if self.old_keys_signed(&files)? {
             files.push(root);
@@ -254,16 +255,53 @@ impl Editor {
     /// Whether robots that do not know the new root yet believe these files too.
     fn old_keys_signed(&self, files: &Files) -> Result<bool, Error> {
         for (_, bytes) in files {
-            let envelope = Envelope::parse("a new file", bytes)?;
-            let kind = envelope.signed.get("_type").and_then(Value::as_str);
-            let speaking = kind.and_then(|kind| self.now.root.roles.get(kind));
-            let believed = speaking.is_some_and(|speaking| {
-                verify::threshold("", &envelope, &self.now.root.keys, speaking, "").is_ok()
-            });
-            if !believed {
+            if !believes(&self.now.root, bytes)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
+
+    /// Whether robots believe the timestamp, the snapshot and the top-level targets in force by each root
+    /// from this version on. Where they do, the newer roots may come to them last.
+    ///
+    /// # Errors
+    /// A file of the repository cannot be read.
+    pub fn is_believed_since(&self, root: u64) -> Result<bool, Error> {
+        let (metadata, limits) = (self.dir.join("metadata"), Limits::default());
+        let read = |file: &str, limit: u64| -> Result<Vec<u8>, Error> {
+            let path = metadata.join(file);
+            files::read(&path, limit)?.ok_or_else(|| Error::NotFound {
+                url: path.display().to_string(),
+            })
+        };
+        let consistent = self.now.root.consistent_snapshot;
+        let versions = self.versions();
+        let name =
+            |role: &str, version: u64| file_names::metadata(role, consistent.then_some(version));
+        let in_force = [
+            read("timestamp.json", limits.timestamp)?,
+            read(&name("snapshot", versions.snapshot), limits.snapshot)?,
+            read(&name("targets", versions.targets), limits.targets)?,
+        ];
+        for version in root..versions.root {
+            let file = file_names::metadata("root", Some(version));
+            let older: Root = Envelope::parse(&file, &read(&file, limits.root)?)?.read(&file)?;
+            for bytes in &in_force {
+                if !believes(&older, bytes)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Whether a root's keys signed a file of one of its roles.
+fn believes(root: &Root, bytes: &[u8]) -> Result<bool, Error> {
+    let envelope = Envelope::parse("a file", bytes)?;
+    let kind = envelope.signed.get("_type").and_then(Value::as_str);
+    let speaking = kind.and_then(|kind| root.roles.get(kind));
+    Ok(speaking
+        .is_some_and(|speaking| verify::threshold("", &envelope, &root.keys, speaking, "").is_ok()))
 }

@@ -228,6 +228,7 @@ async fn keys_change_under_the_eyes_of_robots_and_power_cuts() {
     }
     editor.change_root(&draft, time(NOW)).unwrap();
     assert_eq!(editor.versions().root, 2);
+    assert!(editor.is_believed_since(1).unwrap());
     let error = editor.change_root(&draft, time(NOW)).unwrap_err();
     assert!(error.to_string().contains("draft it anew"), "{error}");
 }
@@ -258,6 +259,8 @@ fn a_lost_key_is_replaced_and_what_it_left_is_repaired() {
     drop(editor);
     let mut editor = Editor::open(dir.path(), keys).unwrap();
     editor.refresh(time(NOW)).unwrap();
+    // Who knows the first root alone does not believe the new timestamp.
+    assert!(!editor.is_believed_since(1).unwrap() && editor.is_believed_since(2).unwrap());
     let anchor = fs::read(dir.path().join("metadata/1.root.json")).unwrap();
     let audit = audit(dir.path(), &anchor, time(NOW)).unwrap();
     assert_eq!(audit.set.root().role.common.version, 2);

@@ -5,10 +5,10 @@ use super::{
     values::Lifetime,
 };
 use crate::{
+    desk::{ClockArgs, WaitArgs},
     keyring::{Writer, keyring, keys_dir},
     output::Output,
 };
-use jiff::Timestamp;
 use serde_json::json;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_core::release::{Name, manifest_target};
@@ -46,6 +46,10 @@ pub(crate) struct DelegateArgs {
     expires: Lifetime,
     #[command(flatten)]
     new_keys: NewKeys,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Runs it.
@@ -55,10 +59,11 @@ pub(crate) struct DelegateArgs {
 pub(super) fn run(args: &DelegateArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
     let mut writer = Writer::new(keys_dir.clone(), args.new_keys.encrypt)?;
-    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
+    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let now = args.clock.now_whatever_was_signed(&editor)?;
     let mut work = || -> anyhow::Result<Delegation> {
         let delegation = delegation(args, &mut editor, &mut writer)?;
-        editor.delegate(&delegation, Timestamp::now())?;
+        editor.delegate(&delegation, now)?;
         Ok(delegation)
     };
     let result = work();

@@ -5,12 +5,12 @@ use super::{
     values::{Lifetime, assignment},
 };
 use crate::{
+    desk::first_time,
     errors::Usage,
     keyring::{self, keys_dir},
     output::Output,
 };
 use anyhow::ensure;
-use jiff::Timestamp;
 use serde_json::json;
 use std::{path::PathBuf, sync::Arc};
 use surefoot_trust::{
@@ -55,6 +55,7 @@ pub(super) fn run(args: &InitArgs, output: Output) -> anyhow::Result<()> {
         !args.dir.join("metadata").join("1.root.json").exists(),
         surefoot_trust::Error::Exists(args.dir.clone())
     );
+    let now = first_time()?;
     let mut ring = Keyring::new();
     let mut writer = keyring::Writer::new(keys_dir.clone(), args.new_keys.encrypt)?;
     let mut role = |name: &str, threshold: u64, days: u64| -> anyhow::Result<_> {
@@ -84,7 +85,7 @@ pub(super) fn run(args: &InitArgs, output: Output) -> anyhow::Result<()> {
         snapshot: role("snapshot", 1, 30)?,
         timestamp: role("timestamp", 1, 7)?,
     };
-    let editor = Editor::init(&args.dir, &plan, ring, Timestamp::now())?;
+    let editor = Editor::init(&args.dir, &plan, ring, now)?;
     let anchor = args.dir.join("metadata").join("1.root.json");
     if output.is_json() {
         return output.object(&json!({

@@ -1,11 +1,13 @@
 //! `surefoot repo prune`: what no robot needs any more goes.
 
 use super::values::Lifetime;
-use crate::output::Output;
-use jiff::Timestamp;
+use crate::{
+    desk::{ClockArgs, WaitArgs},
+    output::Output,
+};
 use serde_json::json;
 use std::path::PathBuf;
-use surefoot_trust::{Editor, Keyring};
+use surefoot_trust::Keyring;
 
 /// Arguments of `surefoot repo prune`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +20,10 @@ pub(crate) struct PruneArgs {
     /// Say what would go, and leave it.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Runs it.
@@ -25,8 +31,9 @@ pub(crate) struct PruneArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &PruneArgs, output: Output) -> anyhow::Result<()> {
-    let editor = Editor::open(&args.dir, Keyring::new())?;
-    let pruned = editor.prune(args.keep.0, Timestamp::now(), args.dry_run)?;
+    let editor = args.wait.open(&args.dir, Keyring::new())?;
+    let now = args.clock.now_whatever_was_signed(&editor)?;
+    let pruned = editor.prune(args.keep.0, now, args.dry_run)?;
     if output.is_json() {
         return output.object(&json!({ "pruned": pruned, "dryRun": args.dry_run }));
     }

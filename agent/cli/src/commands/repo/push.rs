@@ -52,7 +52,11 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
         is_behind(&source, destination)
             .with_context(|| format!("nothing was written to {}", args.destination.display()))?;
     }
-    let files = files_of(&args.dir)?;
+    let roots_last = match &destination {
+        Some(there) => source.is_believed_since(there.versions().root)?,
+        None => true,
+    };
+    let files = in_order(files_of(&args.dir)?, roots_last);
     let missing = missing(&files, args)?;
     let mut bytes = 0;
     for name in &missing {
@@ -126,13 +130,40 @@ fn is_behind(source: &Editor, destination: &Editor) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The files of a repository, in the order in which they may appear: targets, what lists them, and last
-/// of all the timestamp.
+/// The order in which files may appear: targets, what lists them, then the timestamp.
+///
+/// A new root may have other keys for the timestamp. Where those of the root before have signed the new
+/// files too, the root comes after them, and robots believe what they see at each moment. Where they have
+/// not, no order helps: the root comes right before the timestamp, and a robot that asks in between sees an
+/// error and asks again.
+fn in_order(mut files: Vec<PathBuf>, roots_last: bool) -> Vec<PathBuf> {
+    let rank = |name: &PathBuf| {
+        let text = name.to_string_lossy();
+        match &*text {
+            NEWEST => (3, 0),
+            text if text.starts_with("targets/") => (0, 0),
+            text => match root_version(text) {
+                Some(version) if roots_last => (4, version),
+                Some(version) => (2, version),
+                None => (1, 0),
+            },
+        }
+    };
+    files.sort_by_cached_key(|name| (rank(name), name.clone()));
+    files
+}
+
+/// The version of a file of a root.
+fn root_version(name: &str) -> Option<u64> {
+    let name = name.strip_prefix("metadata/")?;
+    name.strip_suffix(".root.json")?.parse().ok()
+}
+
+/// The files of a repository.
 fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for part in ["targets", "metadata"] {
         let mut waiting = vec![PathBuf::from(part)];
-        let mut found = Vec::new();
         while let Some(at) = waiting.pop() {
             let entries = match fs::read_dir(dir.join(&at)) {
                 Ok(entries) => entries,
@@ -153,15 +184,12 @@ fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
                     .with_context(|| name.display().to_string())?;
                 if kind.is_dir() {
                     waiting.push(name);
-                } else if kind.is_file() && !unfinished && name != Path::new(NEWEST) {
-                    found.push(name);
+                } else if kind.is_file() && !unfinished {
+                    files.push(name);
                 }
             }
         }
-        found.sort();
-        files.extend(found);
     }
-    files.push(PathBuf::from(NEWEST));
     Ok(files)
 }
 
@@ -190,4 +218,49 @@ fn missing(files: &[PathBuf], args: &PushArgs) -> anyhow::Result<Vec<PathBuf>> {
         missing.push(name.clone());
     }
     Ok(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_appears_before_what_it_speaks_of() {
+        let files = || -> Vec<PathBuf> {
+            [
+                "metadata/10.root.json",
+                "metadata/9.root.json",
+                "metadata/12.snapshot.json",
+                NEWEST,
+                "targets/x/1.json",
+            ]
+            .map(PathBuf::from)
+            .into()
+        };
+        let order = |roots_last| -> Vec<String> {
+            let files = in_order(files(), roots_last).into_iter();
+            files.map(|name| name.display().to_string()).collect()
+        };
+        let (nine, ten) = ("metadata/9.root.json", "metadata/10.root.json");
+        assert_eq!(
+            order(true),
+            [
+                "targets/x/1.json",
+                "metadata/12.snapshot.json",
+                NEWEST,
+                nine,
+                ten
+            ]
+        );
+        assert_eq!(
+            order(false),
+            [
+                "targets/x/1.json",
+                "metadata/12.snapshot.json",
+                nine,
+                ten,
+                NEWEST
+            ]
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! `surefoot repo refresh`: what lives short is signed again.
 
 use crate::{
-    desk::{self, Left, WaitArgs, left, warnings},
+    desk::{ClockArgs, Left, WaitArgs, left, warnings},
     errors::AlreadyPrinted,
     keyring::{keyring, keys_dir},
     output::{self, Output},
@@ -21,6 +21,8 @@ pub(crate) struct RefreshArgs {
     keys_dir: Option<PathBuf>,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Runs it.
@@ -30,7 +32,7 @@ pub(crate) struct RefreshArgs {
 pub(super) fn run(args: &RefreshArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
     let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
-    let now = desk::now_whatever_was_signed(&editor)?;
+    let now = args.clock.now_whatever_was_signed(&editor)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;
     let expiries = editor.expiries();

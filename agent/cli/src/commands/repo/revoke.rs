@@ -1,13 +1,12 @@
 //! `surefoot repo revoke`: what was delegated is taken back.
 
 use crate::{
+    desk::{ClockArgs, WaitArgs},
     keyring::{keyring, keys_dir},
     output::Output,
 };
-use jiff::Timestamp;
 use serde_json::json;
 use std::path::PathBuf;
-use surefoot_trust::Editor;
 
 /// Arguments of `surefoot repo revoke`.
 #[derive(Debug, clap::Args)]
@@ -19,6 +18,10 @@ pub(crate) struct RevokeArgs {
     /// Where the private keys are. [default: DIR with -keys behind it]
     #[arg(long, value_name = "DIR")]
     keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Runs it.
@@ -27,8 +30,9 @@ pub(crate) struct RevokeArgs {
 /// It did not end well.
 pub(super) fn run(args: &RevokeArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
-    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
-    editor.revoke(&args.name, Timestamp::now())?;
+    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let now = args.clock.now_whatever_was_signed(&editor)?;
+    editor.revoke(&args.name, now)?;
     if output.is_json() {
         output.object(&json!({ "versions": editor.versions() }))?;
     } else {

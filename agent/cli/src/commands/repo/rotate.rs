@@ -5,6 +5,7 @@ use super::{
     new_keys::{NewKeys, print_files, read_public},
 };
 use crate::{
+    desk::{ClockArgs, WaitArgs},
     keyring::{Writer, folder, keyring, keys_dir},
     output::Output,
 };
@@ -51,6 +52,10 @@ pub(crate) struct RotateArgs {
     finish: Option<PathBuf>,
     #[command(flatten)]
     new_keys: NewKeys,
+    #[command(flatten)]
+    wait: WaitArgs,
+    #[command(flatten)]
+    clock: ClockArgs,
 }
 
 /// Runs it.
@@ -59,8 +64,8 @@ pub(crate) struct RotateArgs {
 /// It did not end well.
 pub(super) fn run(args: &RotateArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
-    let mut editor = Editor::open(&args.dir, keyring(&keys_dir)?)?;
-    let now = Timestamp::now();
+    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let now = args.clock.now_whatever_was_signed(&editor)?;
     if let Some(file) = &args.finish {
         let draft = draft::read(file)?;
         editor.change_root(&draft, now)?;
