@@ -3,9 +3,9 @@
 
 use crate::{
     StorePath,
-    journal::{Blocked, Journal, MAX_BLOCKED},
+    journal::{Blocked, Journal, Loss, MAX_BLOCKED},
     machine::state::{Evidence, Generation},
-    spec,
+    spec::{self, Unreadable},
 };
 use serde::{Deserialize, Serialize};
 use surefoot_base::text;
@@ -56,13 +56,13 @@ impl Essentials {
     /// Reads what [`Self::to_bytes`] wrote, or a later version.
     ///
     /// # Errors
-    /// Why it cannot be used, in words.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// Why it cannot be used.
+    pub fn parse(bytes: &[u8]) -> Result<Self, EssentialsError> {
         let mut read: Self =
             spec::read(bytes, MAX_BYTES as u64, SPEC).map_err(|why| match why {
-                spec::Unreadable::TooLarge(bytes) => format!("it has {bytes} bytes"),
-                spec::Unreadable::Json(error) => format!("it cannot be read: {error}"),
-                spec::Unreadable::Spec(spec) => format!("it has format {spec}"),
+                Unreadable::TooLarge(bytes) => EssentialsError::TooLarge(bytes),
+                Unreadable::Json(error) => EssentialsError::Broken(error),
+                Unreadable::Spec(spec) => EssentialsError::Spec(spec),
             })?;
         let surplus = read.blocked.len().saturating_sub(MAX_BLOCKED);
         read.blocked.drain(..surplus);
@@ -79,22 +79,67 @@ impl Essentials {
         Ok(bytes)
     }
 
-    /// Puts back into a journal that was lost what is known here: what failed stays blocked, and what was
-    /// confirmed is the first of the fallbacks, if it `is_there` still.
-    pub fn restore(self, journal: &mut Journal, is_there: impl Fn(&StorePath) -> bool) {
-        if let Some(confirmed) = self.confirmed.filter(|known| is_there(&known.system)) {
-            let fallbacks = &mut journal.fallbacks;
-            fallbacks.retain(|fallback| fallback.system != confirmed.system);
-            fallbacks.insert(0, confirmed);
-        }
-        if let Some(loss) = &mut journal.lost {
+    /// These without a confirmed system that is gone.
+    #[must_use]
+    pub fn with_what_is_there(mut self, is_there: impl Fn(&StorePath) -> bool) -> Self {
+        self.confirmed = self.confirmed.filter(|known| is_there(&known.system));
+        self
+    }
+
+    /// Puts back into a journal that does not go on from these what is known here: what failed stays
+    /// blocked, and what was confirmed is the first of the fallbacks. That there are any shows that a
+    /// journal without a release of its own is one after a loss.
+    fn restore(self, journal: &mut Journal) {
+        let confirmed = journal.confirmed.as_ref();
+        if confirmed.is_none_or(|confirmed| confirmed.release.is_none()) {
+            let loss = journal
+                .lost
+                .get_or_insert_with(|| Loss::because("there is none"));
             loss.why += &format!(
                 "; a copy of its essentials was found, and releases that failed in it: {}",
                 self.blocked.len()
             );
         }
-        journal.blocked = self.blocked;
+        if let Some(known) = self.confirmed
+            && confirmed.is_none_or(|confirmed| confirmed.system != known.system)
+        {
+            let fallbacks = &mut journal.fallbacks;
+            fallbacks.retain(|fallback| fallback.system != known.system);
+            fallbacks.insert(0, known);
+        }
+        let mut blocked = self.blocked;
+        blocked.retain(|old| {
+            let same = |new: &Blocked| new.release == old.release && new.system == old.system;
+            !journal.blocked.iter().any(same)
+        });
+        blocked.append(&mut journal.blocked);
+        blocked.drain(..blocked.len().saturating_sub(MAX_BLOCKED));
+        journal.blocked = blocked;
     }
+}
+
+impl Journal {
+    /// Takes over what was found where the essentials of the memory before this one would lie.
+    pub fn recall(&mut self, found: Option<Essentials>) {
+        self.copy_unread = false;
+        if let Some(essentials) = found {
+            essentials.restore(self);
+        }
+    }
+}
+
+/// Why essentials are not used.
+#[derive(Debug, thiserror::Error)]
+pub enum EssentialsError {
+    /// Larger than allowed.
+    #[error("it has {0} bytes")]
+    TooLarge(usize),
+    /// Not JSON, or not these.
+    #[error("it cannot be read: {0}")]
+    Broken(serde_json::Error),
+    /// Written by an agent with another format.
+    #[error("it has format {0}, which this agent does not know")]
+    Spec(u32),
 }
 
 /// What is kept of a release that failed.
@@ -173,7 +218,7 @@ mod tests {
         for is_there in [true, false] {
             let mut after = lost();
             let essentials = Essentials::parse(&bytes).unwrap();
-            essentials.restore(&mut after, |_| is_there);
+            after.recall(Some(essentials.with_what_is_there(|_| is_there)));
             let fallbacks: Vec<_> = after.fallbacks.iter().map(|g| g.system.clone()).collect();
             let expected = if is_there { [1, 3] } else { [3, 1] };
             assert_eq!(fallbacks, expected.map(system));
@@ -183,6 +228,50 @@ mod tests {
             assert!(after.lost.unwrap().why.ends_with("failed in it: 2"));
             assert_eq!(after.confirmed, None);
         }
+    }
+
+    #[test]
+    fn a_copy_that_is_read_late_adds_to_what_is_known_by_then() {
+        let copy = Essentials::of(&journal(MAX_BLOCKED, "x"));
+        // A first start, as it seemed: the system that runs is the one that was confirmed, or another.
+        for runs in [1, 2] {
+            let mut after = Journal {
+                confirmed: Some(Generation {
+                    release: None,
+                    ..generation(runs)
+                }),
+                blocked: vec![blocked(5, "new"), blocked(99, "new")],
+                copy_unread: true,
+                ..Journal::default()
+            };
+            after.recall(Some(copy.clone()));
+            assert!(!after.copy_unread);
+            assert!(after.lost.is_some());
+            assert_eq!(after.fallbacks.len(), usize::from(runs == 2));
+            assert_eq!(after.blocked.len(), MAX_BLOCKED);
+            let newest: Vec<_> = after.blocked.iter().rev().take(2).collect();
+            assert_eq!(*newest[0], blocked(99, "new"));
+            assert_eq!(*newest[1], blocked(5, "new"));
+            let fives = after.blocked.iter().filter(|b| b.system == system(5));
+            assert_eq!(fives.count(), 1);
+        }
+        // One that has proven a release since is no less sure of it, and knows more.
+        let mut after = Journal {
+            confirmed: Some(generation(2)),
+            copy_unread: true,
+            ..Journal::default()
+        };
+        after.recall(Some(copy));
+        assert_eq!(
+            (after.lost.is_some(), after.blocked.len()),
+            (false, MAX_BLOCKED)
+        );
+        let mut nothing = Journal {
+            copy_unread: true,
+            ..Journal::default()
+        };
+        nothing.recall(None);
+        assert_eq!(nothing, Journal::default());
     }
 
     #[test]
@@ -210,11 +299,10 @@ mod tests {
         let read = Essentials::parse(newer.as_bytes()).unwrap();
         assert!(read.blocked[0].evidence.is_verdict());
         let newer = text.replace("\"spec\":1", "\"spec\":2");
-        assert!(
-            Essentials::parse(newer.as_bytes())
-                .unwrap_err()
-                .contains("format 2")
-        );
+        assert!(matches!(
+            Essentials::parse(newer.as_bytes()),
+            Err(EssentialsError::Spec(2))
+        ));
     }
 
     proptest! {

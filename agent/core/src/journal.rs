@@ -95,6 +95,10 @@ pub struct Journal {
     /// That all this was lost once, and is not yet known anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Loss>,
+    /// Whether the boot partition may have a copy of a memory from before this one that was not read:
+    /// nothing is written over it until it was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy_unread: bool,
     /// Numbers the transient units.
     #[serde(default)]
     pub units: u64,
@@ -256,6 +260,7 @@ impl Default for Journal {
             kept: Vec::new(),
             history: Vec::new(),
             lost: None,
+            copy_unread: false,
             units: 0,
             foreign: Foreign::default(),
         }

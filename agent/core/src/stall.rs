@@ -103,6 +103,7 @@ impl Waits {
             | Event::HolderLost(_)
             | Event::Pruned { .. }
             | Event::Installed(_)
+            | Event::Recalled(_)
             | Event::Asked(_) => return,
         };
         self.end(task);

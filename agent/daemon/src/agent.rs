@@ -137,14 +137,20 @@ impl Agent {
             (None, None) => None,
         };
         let still = still.map(|(because, why)| Still::new(because, why, journal.state.clone()));
-        let lost = journal.lost.is_some() && journal.confirmed.is_none();
-        if still.is_some() || lost {
+        let is_new = journal.confirmed.is_none();
+        if still.is_some() || (is_new && journal.lost.is_some()) {
             journal = still::at_rest(journal, clock::since_boot());
         }
-        if lost {
-            journal.fallbacks = roots::remembered(gc_roots, Path::new(PROFILES));
-            if let Some(essentials) = boot::recall(&boot::Settings::new(&config)).await {
-                essentials.restore(&mut journal, nixos::is_there);
+        if is_new {
+            // What looks like a first start may be one after a loss: the copy tells.
+            boot::recall(&mut journal, &boot::Settings::new(&config)).await;
+        }
+        if is_new && journal.lost.is_some() {
+            for known in roots::remembered(gc_roots, Path::new(PROFILES)) {
+                let mut fallbacks = journal.fallbacks.iter();
+                if fallbacks.all(|fallback| fallback.system != known.system) {
+                    journal.fallbacks.push(known);
+                }
             }
             if let Some(loss) = &mut journal.lost {
                 loss.seen = repository::seen(&config, &state.path());
@@ -676,16 +682,23 @@ impl Agent {
         Ok(())
     }
 
-    /// Takes the reserve again where it is missing, and says what has become of it. Has the journal copied.
-    fn tend_memory(&self) {
+    /// Takes the reserve again where it is missing, and says what has become of it. Has the journal copied,
+    /// once the copy before it was read.
+    fn tend_memory(&mut self) {
         if self.still.is_some() {
             return;
+        }
+        let settings = boot::Settings::new(&self.config);
+        let now = clock::since_boot();
+        if self.trouble.is_none()
+            && let Some(found) = self.copy.recall(self.machine.journal(), &settings, now)
+        {
+            self.happened(Event::Recalled(found));
         }
         let journal = self.machine.journal();
         self.state.tend(&journal.state);
         if self.trouble.is_none() {
-            let settings = boot::Settings::new(&self.config);
-            self.copy.tend(journal, &settings, clock::since_boot());
+            self.copy.tend(journal, &settings, now);
         }
         if self.published.borrow().status.no_reserve != self.state.reserve.lacking() {
             self.publish();

@@ -6,6 +6,7 @@ use reqwest::header::{
     LAST_MODIFIED, RETRY_AFTER,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::time::Duration;
 
 /// Where the bytes that come begin, and how many the whole has, in a `Content-Range`:
@@ -40,6 +41,9 @@ pub struct Validators {
     /// `Last-Modified`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
+    /// What another version kept of the same answer.
+    #[serde(flatten)]
+    pub foreign: Map<String, Value>,
 }
 
 impl Validators {
@@ -58,6 +62,7 @@ impl Validators {
         Self {
             etag,
             last_modified,
+            foreign: Map::new(),
         }
     }
 

@@ -201,6 +201,7 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::SwitchEnded { .. } => "SwitchEnded",
         Event::Pruned { .. } => "Pruned",
         Event::Installed(_) => "Installed",
+        Event::Recalled(_) => "Recalled",
         Event::Probed(_) => "Probed",
         Event::HolderLost(_) => "HolderLost",
         Event::Asked(Request::Update) => "Asked(Update)",

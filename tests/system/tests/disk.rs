@@ -123,20 +123,114 @@ fn what_failed_stays_blocked_over_a_loss_where_the_boot_partition_knows_it() -> 
         "surefoot doctor --json >/tmp/doctor; grep -q 'releases that failed in it: 1' /tmp/doctor",
     )?;
     // Somebody says go: what failed is not tried for that, and what was lost is known anew.
-    let trials = "journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l";
-    let before = robot.sh(trials)?;
+    let before = trials(&robot)?;
     robot.sh("cksum /boot/surefoot/* | cmp - /tmp/copy")?;
     let last = robot.status()?["lastCheck"]["when"].clone();
     robot.call("Update", &serde_json::json!({}))?;
     robot.until_status("another check", |status| {
         status["lastCheck"]["when"] != last && status["state"] == "idle"
     })?;
-    assert_eq!(robot.sh(trials)?, before);
+    assert_eq!(trials(&robot)?, before);
     let good = fleet.release(&fleet.toplevel("good"))?;
     robot.until_confirmed(&good)?;
     // A boot partition that takes nothing costs the copy alone.
     robot.sh("mount -o remount,ro /boot && surefoot status")?;
     robot.stands_on(&good)?;
+    Ok(())
+}
+
+/// A boot partition of the robot's own, `/run/esp`, which is mounted, and a release that failed here, which is
+/// known there.
+fn with_a_copy(fleet: &Fleet, robot: &Robot, first: &str) -> Result<()> {
+    robot.sh(
+        "systemctl stop surefootd.service
+         mkdir /run/esp && mount -t tmpfs -o size=64M,mode=755 tmpfs /run/esp && cp -a /boot/. /run/esp
+         mount --bind /run/esp /boot
+         systemctl start surefootd.service",
+    )?;
+    robot.until_confirmed(first)?;
+    fleet.release(&fleet.toplevel("bad").service("fails"))?;
+    robot.until_blocked("bad", first)?;
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until("grep -q '\"bad\"' /boot/surefoot/essentials.*")?;
+    robot.sh("cksum /run/esp/surefoot/* >/tmp/copy")?;
+    Ok(())
+}
+
+/// All that the agent ever wrote is gone, but what lies on the boot partition.
+fn wipe(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "systemctl stop surefootd.service
+         rm -rf {STATE}/* /nix/var/nix/gcroots/surefoot"
+    ))?;
+    Ok(())
+}
+
+fn trials(robot: &Robot) -> Result<String> {
+    robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")
+}
+
+#[test]
+fn a_state_directory_that_was_wiped_is_a_loss_and_never_costs_the_copy() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    with_a_copy(&fleet, &robot, &first)?;
+    let before = trials(&robot)?;
+    wipe(&robot)?;
+    robot.sh("systemctl start surefootd.service")?;
+    robot.until_blocked("bad", &first)?;
+    robot.sh(
+        "surefoot doctor --json >/tmp/doctor; grep -q 'releases that failed in it: 1' /tmp/doctor",
+    )?;
+    for _ in 0..2 {
+        robot.sh("systemctl restart surefootd.service")?;
+        robot.until_blocked("bad", &first)?;
+    }
+    robot.sh("cksum /run/esp/surefoot/* | cmp - /tmp/copy")?;
+    assert_eq!(trials(&robot)?, before);
+    let good = fleet.release(&fleet.toplevel("good"))?;
+    robot.until_confirmed(&good)?;
+    // What is known by then is all that was, and goes there.
+    robot.until_blocked("bad", &good)?;
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until(&format!("grep -q '{good}' /boot/surefoot/essentials.*"))?;
+    robot
+        .sh("newest=$(ls -t /boot/surefoot/essentials.* | head -n 1); grep -q '\"bad\"' $newest")?;
+    // One that cannot be kept up to date is said.
+    robot.sh("mount -o remount,bind,ro /boot && systemctl restart surefootd.service")?;
+    robot.until(
+        "surefoot doctor --json >/tmp/doctor; grep -q 'is not kept up to date' /tmp/doctor",
+    )?;
+    Ok(())
+}
+
+#[test]
+fn a_boot_partition_that_comes_late_is_read_before_it_is_written() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    with_a_copy(&fleet, &robot, &first)?;
+    wipe(&robot)?;
+    // Nothing is offered meanwhile.
+    let (repository, aside) = (
+        fleet.repository(),
+        fleet.repository().with_extension("aside"),
+    );
+    std::fs::rename(&repository, &aside)?;
+    robot.sh("umount /boot && systemctl start surefootd.service")?;
+    robot.until_status("a first start, as it seems", |status| {
+        status["confirmed"]["system"] == first.as_str()
+            && status["blocked"] == serde_json::json!([])
+    })?;
+    robot.sh("mount --bind /run/esp /boot && systemctl restart surefootd.service")?;
+    robot.until_blocked("bad", &first)?;
+    let before = trials(&robot)?;
+    std::fs::rename(&aside, &repository)?;
+    robot.until_status("a good check", |status| {
+        status["lastCheck"]["result"] != "failed" && !status["lastCheck"].is_null()
+    })?;
+    assert_eq!(trials(&robot)?, before);
+    robot.sh("cksum /run/esp/surefoot/* | cmp - /tmp/copy")?;
+    robot.sh(
+        "surefoot doctor --json >/tmp/doctor; grep -q 'releases that failed in it: 1' /tmp/doctor",
+    )?;
     Ok(())
 }
 

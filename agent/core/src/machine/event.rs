@@ -3,6 +3,7 @@
 use crate::{
     RollbackTo, StorePath,
     baseline::Baseline,
+    essentials::Essentials,
     gate::{Closed, Stage},
     health::{Failure, Report},
     lease::{Ender, Holder, Owner},
@@ -99,6 +100,9 @@ pub enum Event {
     },
     /// An installer of the agent has run, and the profile has these generations now.
     Installed(Vec<Link>),
+    /// The copy on the boot partition, which nobody had read since this memory began, was read: this is
+    /// what it has, if anything.
+    Recalled(Option<Essentials>),
     /// A round of health checks is done.
     Probed(Report),
     /// A connection that may have held leases has ended.

@@ -350,6 +350,7 @@ impl Decision<'_> {
                 links,
             } => self.on_pruned(system, gone, &links),
             Event::Installed(links) => self.journal.profile.installed(&links),
+            Event::Recalled(found) => self.on_recalled(found),
             Event::Probed(report) => self.on_probed(report),
             Event::HolderLost(holder) => self.on_holder_lost(holder),
             Event::Asked(request) => return Some(self.on_asked(request)),

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     StorePath,
+    essentials::Essentials,
     journal::What,
     machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State, Trial},
     resolver::{Resolution, World, resolve},
@@ -20,10 +21,11 @@ impl Decision<'_> {
         for hold in &mut self.journal.holds {
             hold.rebase(boot, now);
         }
-        // Who lost the memory, or does not know the state, does not know what a guard is for: one that
-        // is armed stays armed and may fire.
-        let knows_guards =
-            self.journal.lost.is_none() && !matches!(self.journal.state, State::Unknown(_));
+        // Who lost the memory, never had one, or does not know the state, does not know what a guard is
+        // for: one that is armed stays armed and may fire.
+        let knows_guards = self.journal.lost.is_none()
+            && self.journal.confirmed.is_some()
+            && !matches!(self.journal.state, State::Unknown(_));
         self.look_at(world);
         if matches!(
             self.journal.state,
@@ -35,6 +37,13 @@ impl Decision<'_> {
             }
             self.look_back();
             self.poll();
+        }
+    }
+
+    /// What is under way knows more than the copy: that is read when the robot rests.
+    pub(super) fn on_recalled(&mut self, found: Option<Essentials>) {
+        if self.journal.state == State::Idle {
+            self.journal.recall(found);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use super::{aim, settings::Settings};
 use crate::{robot::nixos, state::journal};
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use nix::unistd::{AccessFlags, access};
 use std::{
     fs,
@@ -20,7 +20,11 @@ use surefoot_base::{
     slots::{Found, Names, RealDisk, Slots},
     space,
 };
-use surefoot_core::{essentials::Essentials, journal::Journal, machine::state::State};
+use surefoot_core::{
+    essentials::{Essentials, EssentialsError},
+    journal::Journal,
+    machine::state::State,
+};
 
 /// The directory, at the root of the boot partition.
 const DIR: &str = "surefoot";
@@ -37,6 +41,8 @@ const MAX_SLOT_BYTES: u64 = 64 << 10;
 
 /// What is left free on the boot partition, bytes: entries and kernels come first.
 const ROOM: u64 = 4 << 20;
+
+const NO_PLACE: &str = "no partition but the state directory's has the kernels";
 
 /// Where the copy lies; `None` where no file system but the state directory's has the kernels.
 pub(super) fn place(settings: &Settings) -> Option<PathBuf> {
@@ -61,21 +67,39 @@ fn on_another_disk(kernels: &Path, state_dir: &Path) -> Option<PathBuf> {
     Some(root.join(DIR))
 }
 
-fn open(dir: &Path) -> anyhow::Result<(Slots<RealDisk>, Found<Essentials>)> {
+/// What lies there: essentials, or ones that only a newer agent reads.
+type Copy = Result<Essentials, EssentialsError>;
+
+fn open(dir: &Path) -> anyhow::Result<(Slots<RealDisk>, Found<Copy>)> {
+    let decode = |body: &[u8]| match Essentials::parse(body) {
+        newer @ Err(EssentialsError::Spec(_)) => Ok(newer),
+        Err(error) => Err(error.to_string()),
+        read => Ok(read),
+    };
     let disk = RealDisk {
         dir: dir.to_owned(),
         limit: MAX_SLOT_BYTES,
         mode: 0o600,
         renames: false,
     };
-    Slots::open(disk, NAMES, Essentials::parse)
-        .with_context(|| format!("cannot read {}", dir.display()))
+    Slots::open(disk, NAMES, decode).with_context(|| format!("cannot read {}", dir.display()))
 }
 
-/// What was kept there, if it can be read.
-pub(super) fn read(settings: &Settings) -> Option<Essentials> {
-    let (_, found) = open(&place(settings)?).ok()?;
-    found.content
+/// What was kept there; `None` if nothing was, or nothing is left of it.
+///
+/// # Errors
+/// There is no place, or nobody can tell yet what it has: the disk says no, or a newer agent wrote it.
+pub(super) fn read(settings: &Settings) -> anyhow::Result<Option<Essentials>> {
+    let dir = place(settings).context(NO_PLACE)?;
+    read_in(&dir).with_context(|| dir.display().to_string())
+}
+
+fn read_in(dir: &Path) -> anyhow::Result<Option<Essentials>> {
+    let (_, found) = open(dir)?;
+    match (found.content, found.damage) {
+        (None, Some(why)) if found.unreadable => Err(anyhow!(why)),
+        (content, _) => Ok(content.transpose()?),
+    }
 }
 
 /// Copies what the journal says now, and prints it. What is there already is not written again.
@@ -86,7 +110,7 @@ pub(super) fn remember(settings: &Settings) -> anyhow::Result<()> {
     // Whoever switches may be writing there, checking that file system or mounting it.
     drop(nixos::lock_switches().context("another switch runs")?);
     ensure!(!aim::is_recorded(settings), "a boot on trial is under way");
-    let dir = place(settings).context("no partition but the state directory's has the kernels")?;
+    let dir = place(settings).context(NO_PLACE)?;
     let journal = journal::read(&settings.state_dir, true)?;
     ensure!(rests(&journal), "the robot does not rest");
     let essentials = Essentials::of(&journal);
@@ -97,8 +121,10 @@ pub(super) fn remember(settings: &Settings) -> anyhow::Result<()> {
 
 fn write(dir: &Path, essentials: &Essentials) -> anyhow::Result<()> {
     let (mut slots, found) = open(dir)?;
-    if found.damage.is_none() && found.content.as_ref() == Some(essentials) {
-        return Ok(());
+    match found.content {
+        Some(Err(newer)) => bail!(newer),
+        Some(Ok(copy)) if found.damage.is_none() && copy == *essentials => return Ok(()),
+        _ => {}
     }
     if NAMES.slots.iter().any(|slot| !dir.join(slot).exists()) {
         let free = space::free(space::existing(dir))?;
@@ -113,11 +139,16 @@ fn write(dir: &Path, essentials: &Essentials) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the journal is one to be copied: nothing is under way, and it is not itself a loss that the
-/// copy is to help with.
+/// Whether the journal is one to be copied: nothing is under way, it is not itself a loss that the copy is
+/// to help with, and it knows all that the copy before it knew.
 pub(super) fn rests(journal: &Journal) -> bool {
-    journal.state == State::Idle && journal.lost.is_none() && journal.confirmed.is_some()
+    let is_whole = journal.lost.is_none() && !journal.copy_unread;
+    journal.state == State::Idle && is_whole && journal.confirmed.is_some()
 }
+
+/// What to do about a copy that is not made.
+const MEND: &str = "see to it that the boot partition is mounted read-write and has room; the agent makes the copy when \
+                    it rests";
 
 /// What there is to say of the copy.
 pub(super) fn finding(settings: &Settings) -> Finding {
@@ -127,8 +158,7 @@ pub(super) fn finding(settings: &Settings) -> Finding {
             Subject::Agent,
             what,
             format!("there is none in {}: {why}", dir.display()),
-            "see to it that the boot partition is mounted read-write and has room; the agent makes the copy \
-             when it rests",
+            MEND,
         )
     };
     let Some(dir) = place(settings) else {
@@ -140,20 +170,41 @@ pub(super) fn finding(settings: &Settings) -> Finding {
         );
     };
     let mounted = space::existing(&dir);
+    let fixed = access(mounted, AccessFlags::W_OK).err();
     match open(&dir) {
         Ok((
             _,
             Found {
-                content: Some(_), ..
+                content: Some(Err(newer)),
+                ..
             },
-        )) => Finding::ok(
-            Subject::Agent,
-            what,
-            format!(
-                "what is confirmed and what failed is kept in {} too",
-                dir.display()
+        )) => warn(&dir, &newer.to_string()),
+        Ok((
+            _,
+            Found {
+                content: Some(Ok(_)),
+                ..
+            },
+        )) => match fixed {
+            Some(error) => Finding::warn(
+                Subject::Agent,
+                what,
+                format!(
+                    "the one in {} is not kept up to date: {}",
+                    dir.display(),
+                    error.desc()
+                ),
+                MEND,
             ),
-        ),
+            None => Finding::ok(
+                Subject::Agent,
+                what,
+                format!(
+                    "what is confirmed and what failed is kept in {} too",
+                    dir.display()
+                ),
+            ),
+        },
         Ok((
             _,
             Found {
@@ -161,8 +212,8 @@ pub(super) fn finding(settings: &Settings) -> Finding {
             },
         )) => warn(&dir, &why),
         Err(error) => warn(&dir, &format!("{error:#}")),
-        Ok(_) => match (access(mounted, AccessFlags::W_OK), space::free(mounted)) {
-            (Err(error), _) => warn(&dir, error.desc()),
+        Ok(_) => match (fixed, space::free(mounted)) {
+            (Some(error), _) => warn(&dir, error.desc()),
             (_, Ok(free)) if free < ROOM => warn(&dir, &format!("{free} bytes are free")),
             _ => Finding::ok(
                 Subject::Agent,
@@ -218,7 +269,7 @@ mod tests {
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 2);
         // Damage is mended in its place, too, though nothing has changed.
         let (_, found) = open(&dir).unwrap();
-        let newest = found.content.unwrap();
+        let newest = found.content.unwrap().unwrap();
         assert_eq!(newest, Essentials::of(&journal("c")));
         for slot in NAMES.slots {
             let mut bytes = fs::read(dir.join(slot)).unwrap();
@@ -226,10 +277,8 @@ mod tests {
             fs::write(dir.join(slot), bytes).unwrap();
             copy("c");
             let (_, found) = open(&dir).unwrap();
-            assert_eq!(
-                (found.content.as_ref(), found.damage),
-                (Some(&newest), None)
-            );
+            assert_eq!(found.content.unwrap().unwrap(), newest);
+            assert_eq!(found.damage, None);
         }
     }
 
@@ -242,6 +291,38 @@ mod tests {
             ..journal("a")
         };
         assert!(!rests(&lost));
+        let unread = Journal {
+            copy_unread: true,
+            ..journal("a")
+        };
+        assert!(!rests(&unread));
+    }
+
+    #[test]
+    fn what_a_newer_agent_wrote_is_neither_taken_for_nothing_nor_written_over() {
+        let boot = tempfile::tempdir().unwrap();
+        let dir = boot.path().join(DIR);
+        assert!(read_in(&dir).unwrap().is_none());
+        let (old, new) = (journal("a"), journal("b"));
+        write(&dir, &Essentials::of(&old)).unwrap();
+        let (mut slots, _) = open(&dir).unwrap();
+        slots.save(br#"{"spec":2,"blocked":"all"}"#).unwrap();
+        let before = NAMES.slots.map(|slot| fs::read(dir.join(slot)).unwrap());
+        for error in [
+            read_in(&dir).unwrap_err(),
+            write(&dir, &Essentials::of(&new)).unwrap_err(),
+        ] {
+            assert!(format!("{error:#}").contains("format 2"), "{error:#}");
+        }
+        let after = NAMES.slots.map(|slot| fs::read(dir.join(slot)).unwrap());
+        assert_eq!(after, before);
+        // A slot that is damaged leaves what the other one has.
+        fs::write(dir.join(NAMES.slots[1]), "rust").unwrap();
+        assert_eq!(read_in(&dir).unwrap(), Some(Essentials::of(&old)));
+        fs::write(dir.join(NAMES.slots[0]), "rust").unwrap();
+        assert_eq!(read_in(&dir).unwrap(), None);
+        write(&dir, &Essentials::of(&new)).unwrap();
+        assert_eq!(read_in(&dir).unwrap(), Some(Essentials::of(&new)));
     }
 
     #[test]

@@ -1,16 +1,19 @@
-//! When the copy on the boot partition is made: see [`copy`].
+//! When the copy on the boot partition is made, and when it is read: see [`copy`].
 
 use super::{
     aim,
     copy::{self, rests},
     settings::Settings,
     step::Task,
+    still_there,
 };
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use surefoot_core::{essentials::Essentials, journal::Journal, time::Instant};
+use surefoot_core::{
+    essentials::Essentials, journal::Journal, machine::state::State, time::Instant,
+};
 
 /// Between two copies, and after one that failed.
 const PACE: Duration = Duration::from_secs(60);
@@ -65,6 +68,29 @@ impl Keeper {
                 }
             }
         });
+    }
+}
+
+impl Keeper {
+    /// The copy of the memory before this one, as soon as it can be read: the boot partition was not mounted
+    /// when this memory began, say. `Some(None)` where there is none.
+    pub(crate) fn recall(
+        &self,
+        journal: &Journal,
+        settings: &Settings,
+        now: Instant,
+    ) -> Option<Option<Essentials>> {
+        if !journal.copy_unread || journal.state != State::Idle {
+            return None;
+        }
+        let kept = &mut *lock(&self.0);
+        if kept.is_waiting(now) {
+            return None;
+        }
+        kept.next = now + PACE;
+        copy::read(settings)
+            .ok()
+            .map(|found| found.map(still_there))
     }
 }
 

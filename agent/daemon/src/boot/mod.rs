@@ -20,7 +20,7 @@ mod settings;
 mod step;
 mod trace;
 
-use crate::state::journal;
+use crate::{robot::nixos, state::journal};
 use anyhow::Context as _;
 use loader::AnyLoader;
 use std::time::Duration;
@@ -30,6 +30,7 @@ use surefoot_core::{
     StorePath,
     essentials::Essentials,
     gate::{self, Closed},
+    journal::Journal,
     machine::{
         Guards,
         state::{Mode, State, Trial},
@@ -86,12 +87,23 @@ pub(crate) async fn obstacles(settings: Settings, booting: bool) -> anyhow::Resu
     look().await
 }
 
-/// What the boot partition still knows of a journal that was lost.
-pub(crate) async fn recall(settings: &Settings) -> Option<Essentials> {
+/// Has a journal that may not be the first of this robot know what the boot partition still knows of the
+/// one before. Where that cannot be read now, it is left as it is until it was ([`CopyKeeper::recall`]).
+pub(crate) async fn recall(journal: &mut Journal, settings: &Settings) {
     if let Err(error) = mounts::restore().await {
         tracing::warn!("{error:#}");
     }
-    copy::read(settings)
+    match copy::read(settings) {
+        Ok(found) => journal.recall(found.map(still_there)),
+        Err(error) => {
+            tracing::info!("no copy of an earlier memory was read: {error:#}");
+            journal.copy_unread = true;
+        }
+    }
+}
+
+fn still_there(found: Essentials) -> Essentials {
+    found.with_what_is_there(nixos::is_there)
 }
 
 /// The system that the loader starts by default, if that can be told.

@@ -1,5 +1,8 @@
 //! What a client keeps in its state directory.
 
+#[cfg(test)]
+#[path = "../../../../tests/recorded/next.rs"]
+mod next;
 mod slots;
 mod target_cache;
 
