@@ -29,12 +29,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// Nobody answers at the socket.
-    #[error("no agent answers at {}: {source}; start it with: systemctl start surefootd", .socket.display())]
+    #[error("no agent answers at {}: {why}; start it with: systemctl start surefootd", .socket.display())]
     NotThere {
         /// The socket.
         socket: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// The agent was there and is not any more, or is silent.
     #[error("the agent at {} does not answer: {why}; look at its journal: journalctl -u surefootd", .socket.display())]
@@ -85,9 +85,9 @@ impl Client {
     /// [`SOCKET`]: crate::SOCKET
     pub fn connect(socket: impl AsRef<Path>) -> Result<Self, CallError> {
         let socket = socket.as_ref();
-        let fail = |source| CallError::NotThere {
+        let fail = |why| CallError::NotThere {
             socket: socket.to_owned(),
-            source,
+            why,
         };
         let stream = connect_within(socket, CONNECT).map_err(fail)?;
         stream.set_read_timeout(Some(ANSWER)).map_err(fail)?;

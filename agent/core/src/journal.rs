@@ -331,7 +331,7 @@ pub enum JournalError {
     TooLarge(usize),
     /// Not JSON, or of another shape.
     #[error("it cannot be read: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(serde_json::Error),
     /// A format of the future.
     #[error(
         "it has format {0}, this program reads format {SPEC}; start the Surefoot that wrote it"

@@ -11,16 +11,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The base cannot be read.
     #[error("cannot read the base of the delta: {0}")]
-    Base(#[source] io::Error),
+    Base(io::Error),
     /// The delta cannot be read.
     #[error("cannot read the delta: {0}")]
-    Delta(#[source] io::Error),
+    Delta(io::Error),
     /// The new file cannot be read; only when a delta is made.
     #[error("cannot read what the delta should make: {0}")]
-    New(#[source] io::Error),
+    New(io::Error),
     /// What comes out, or the delta that is made, cannot be written.
     #[error("cannot write: {0}")]
-    Output(#[source] io::Error),
+    Output(io::Error),
     /// It does not begin as a delta does.
     #[error("this is not a delta")]
     NotADelta,

@@ -126,12 +126,12 @@ pub enum Error {
         url: String,
     },
     /// A file on this machine.
-    #[error("{}: {}", shown(.path.display()), shown(.source))]
+    #[error("{}: {}", shown(.path.display()), shown(.why))]
     Io {
         /// The file.
         path: PathBuf,
         /// What happened.
-        source: io::Error,
+        why: io::Error,
     },
     /// A private key that is of no use.
     #[error("the key {} {}", shown(.name), shown(.why))]
@@ -183,7 +183,7 @@ impl Error {
 
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { path, source }
+        move |why| Self::Io { path, why }
     }
 
     /// How long the server asks to be left alone, if it does.
@@ -294,7 +294,7 @@ mod tests {
             Error::Url { url: text() },
             Error::Io {
                 path: text().into(),
-                source: io::Error::other(text()),
+                why: io::Error::other(text()),
             },
             Error::Key {
                 name: text(),

@@ -1,6 +1,6 @@
 //! The book's pages are all in its table of contents, and its links lead somewhere.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -152,5 +152,36 @@ fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
         let missing: Vec<_> = named.iter().filter(|name| !there.contains(*name)).collect();
         assert!(missing.is_empty(), "no tests: {missing:?}");
     }
+    Ok(())
+}
+
+/// An error's text is whole: it says its cause, or leaves that to `source()` alone. What does both is
+/// read twice by whoever is shown the whole chain, as every program of ours shows it.
+#[test]
+fn no_error_says_its_cause_twice() -> Result<()> {
+    let mut sources = BTreeSet::new();
+    files(&rig::source().join("agent"), "rs", &mut sources)?;
+    let (mut errors, mut twice) = (0, Vec::new());
+    for file in sources {
+        let code = std::fs::read_to_string(&file)?;
+        for variant in code.split("#[error(").skip(1) {
+            let Some((text, fields)) = variant.split_once(")]\n") else {
+                continue;
+            };
+            errors += 1;
+            let fields = fields.split("\n}").next().unwrap_or_default();
+            let has_source = ["#[source]", "#[from]", " source:"]
+                .iter()
+                .any(|source| fields.contains(source));
+            let says = ["{0", "{source", ".source", ".0"]
+                .iter()
+                .any(|cause| text.contains(cause));
+            if text.trim() != "transparent" && has_source && says {
+                twice.push(format!("{}: {text}", file.display()));
+            }
+        }
+    }
+    ensure!(errors > 50, "only {errors} error texts were found");
+    ensure!(twice.is_empty(), "{}", twice.join("\n"));
     Ok(())
 }

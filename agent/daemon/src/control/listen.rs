@@ -39,7 +39,7 @@ pub(crate) struct Listening {
 pub(crate) enum ListenError {
     /// What systemd passed is of no use.
     #[error("what systemd kept of the daemon before cannot be taken over: {0}")]
-    Passed(#[source] io::Error),
+    Passed(io::Error),
     /// Something else answers there.
     #[error("{}: somebody already answers there; only one surefootd can run", .0.display())]
     Taken(PathBuf),
@@ -47,12 +47,12 @@ pub(crate) enum ListenError {
     #[error("{}: something that is not a socket lies there; remove it", .0.display())]
     NotASocket(PathBuf),
     /// It cannot be made.
-    #[error("{}: the control socket cannot be made: {source}", .path.display())]
+    #[error("{}: the control socket cannot be made: {why}", .path.display())]
     Bind {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
 }
 
@@ -78,9 +78,9 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
             listener
         }
     };
-    let fail = |source| ListenError::Bind {
+    let fail = |why| ListenError::Bind {
         path: path.to_owned(),
-        source,
+        why,
     };
     listener.set_nonblocking(true).map_err(fail)?;
     let waited = waited(&listener);
@@ -130,9 +130,9 @@ fn adopt(fd: RawFd, path: &Path) -> Option<StdListener> {
 }
 
 fn bind(path: &Path) -> Result<StdListener, ListenError> {
-    let fail = |source| ListenError::Bind {
+    let fail = |why| ListenError::Bind {
         path: path.to_owned(),
-        source,
+        why,
     };
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(fail)?;
