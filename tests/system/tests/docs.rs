@@ -78,8 +78,15 @@ fn pages_are_in_the_book_and_links_lead_somewhere() -> Result<()> {
         "pages on the left, docs/src/SUMMARY.md on the right"
     );
 
-    pages.insert(rig::source().join("README.md"));
-    pages.insert(rig::source().join("tests/rig/README.md"));
+    for page in [
+        "README.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "tests/rig/README.md",
+    ] {
+        pages.insert(rig::source().join(page));
+    }
     let mut broken = Vec::new();
     for page in &pages {
         broken.extend(check(page, &std::fs::read_to_string(page)?, &docs)?);
@@ -183,5 +190,36 @@ fn no_error_says_its_cause_twice() -> Result<()> {
     }
     ensure!(errors > 50, "only {errors} error texts were found");
     ensure!(twice.is_empty(), "{}", twice.join("\n"));
+    Ok(())
+}
+
+/// Whoever looks a message up in the page finds the words that the programs really print.
+#[test]
+fn troubleshooting_quotes_what_the_programs_say() -> Result<()> {
+    let mut sources = BTreeSet::new();
+    files(&rig::source().join("agent"), "rs", &mut sources)?;
+    let mut code = String::new();
+    for file in sources {
+        // A string that goes over lines, as the compiler reads it.
+        for line in std::fs::read_to_string(file)?.lines() {
+            match line.trim_start().strip_suffix('\\') {
+                Some(begun) => code.push_str(begun),
+                None => code.extend([line.trim_start(), "\n"]),
+            }
+        }
+    }
+    let page = std::fs::read_to_string(rig::source().join("docs/src/troubleshooting.md"))?;
+    let (mut quoted, mut unknown) = (0, Vec::new());
+    let first_cells = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    for message in first_cells.filter_map(|row| row.split(" | ").next()) {
+        for text in message.split("`, `").map(|text| text.trim_end_matches('`')) {
+            quoted += 1;
+            let parts = text.split('…').map(str::trim);
+            let lacking = parts.filter(|part| part.len() > 3 && !code.contains(part));
+            unknown.extend(lacking.map(|part| format!("{text}: nothing says '{part}'")));
+        }
+    }
+    ensure!(quoted > 20, "only {quoted} messages were found in the page");
+    ensure!(unknown.is_empty(), "{}", unknown.join("\n"));
     Ok(())
 }
