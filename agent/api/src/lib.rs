@@ -4,7 +4,7 @@
 //! that `varlinkctl introspect` shows it. The types here have its names; what is not explained here
 //! is explained there.
 //!
-//! * what the agent says: [`StatusInfo`], [`HistoryEntry`], [`finding::Finding`];
+//! * what the agent says: [`StatusInfo`], [`HistoryEntry`], [`SystemInfo`], [`finding::Finding`];
 //! * what it can be asked: [`method`], each method with its parameters and its answer;
 //! * who asks: [`Client`], which waits for each answer and needs no runtime;
 //! * who answers: [`message`] and [`service`], the protocol without a socket, for any runtime.
@@ -54,6 +54,7 @@ mod parameters;
 pub mod samples;
 pub mod service;
 mod status;
+mod systems;
 #[cfg(test)]
 mod tests;
 
@@ -69,8 +70,9 @@ pub use status::{
     BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, Health, HoldInfo, KeptInfo,
     Knowledge, LeaseInfo, Progress, Stall, State, StatusInfo, System, Traffic,
 };
+pub use systems::SystemInfo;
 // The words of the journal that are the interface's, too.
 pub use surefoot_core::{
-    RollbackTo, StorePath, gate::Stage, journal::What, machine::state::Cause, made::Made,
-    release::Name, word::Word,
+    RollbackTo, StorePath, comparison::Difference, gate::Stage, generations::Part, journal::What,
+    machine::state::Cause, made::Made, release::Name, word::Word,
 };

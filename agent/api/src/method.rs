@@ -10,11 +10,12 @@ use crate::{
     input::{Why, hold_time, lease_time},
     parameters::Unread,
     status::StatusInfo,
+    systems::SystemInfo,
 };
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::time::Duration;
-use surefoot_core::{RollbackTo, made::Made, release::Name};
+use surefoot_core::{RollbackTo, comparison::Difference, made::Made, release::Name};
 
 /// What a caller may do; each may do what those before it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,6 +105,10 @@ methods! {
     History(Anyone) -> HistoryReply;
     /// Looks the robot over.
     Doctor(Anyone) -> DoctorReply;
+    /// Lists the systems that are on the robot.
+    Systems(Anyone) -> SystemsReply;
+    /// Says what differs between two of them.
+    Compare(Anyone) -> CompareReply;
     /// Keeps the robot from switching.
     Hold(App) -> Done;
     /// Ends holds: the robot's software its own, technicians all of them.
@@ -148,6 +153,19 @@ pub struct History {
 /// Looks the robot over. Who asks again within ten seconds gets the same answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Doctor {}
+
+/// Lists the systems that are on the robot. Who asks again within ten seconds gets the same answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Systems {}
+
+/// Says what differs between two systems that are on the robot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Compare {
+    /// Before: a release, a store path, or the number of a generation; `None` for what runs.
+    pub from: Option<RollbackTo>,
+    /// After.
+    pub to: RollbackTo,
+}
 
 /// Keeps the robot from switching. A hold of the same owner is replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -252,6 +270,21 @@ impl Doctor {
     }
 }
 
+impl Systems {
+    fn read(_: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {})
+    }
+}
+
+impl Compare {
+    fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {
+            from: unread.parsed("from")?,
+            to: unread.required("to")?,
+        })
+    }
+}
+
 impl Hold {
     fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
         Ok(Self {
@@ -345,6 +378,20 @@ pub struct HistoryReply {
 pub struct DoctorReply {
     /// In the order of their subjects.
     pub findings: Vec<Finding>,
+}
+
+/// The answer to [`Systems`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemsReply {
+    /// Newest first.
+    pub systems: Vec<SystemInfo>,
+}
+
+/// The answer to [`Compare`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompareReply {
+    /// What differs.
+    pub difference: Difference,
 }
 
 /// The answer to what changes something.

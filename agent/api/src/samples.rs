@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use crate::{
-    BlockedRelease, Cause, Check, CheckResult, ClockState, Failure, Gate, Health, HistoryEntry,
-    HoldInfo, KeptInfo, Knowledge, LeaseInfo, Progress, Stage, Stall, State, StatusInfo, StorePath,
-    System, Traffic, What,
+    BlockedRelease, Cause, Check, CheckResult, ClockState, Difference, Failure, Gate, Health,
+    HistoryEntry, HoldInfo, KeptInfo, Knowledge, LeaseInfo, Part, Progress, Stage, Stall, State,
+    StatusInfo, StorePath, System, SystemInfo, Traffic, What,
     finding::{Finding, Subject},
 };
 use jiff::Timestamp;
+use surefoot_core::{
+    comparison::{Change, Names},
+    package::{Package, PackageChange},
+};
 
 /// A store path with this name.
 pub fn path(name: &str) -> StorePath {
@@ -148,4 +152,82 @@ pub fn history() -> Vec<HistoryEntry> {
         entry(What::Tried, "2"),
         entry(What::Adopted, "1"),
     ]
+}
+
+/// The system that runs, and one with everything that can be said.
+pub fn systems() -> Vec<SystemInfo> {
+    let info = |release: &str, parts: &[Part]| SystemInfo {
+        system: path(release),
+        release: Some(release.parse().unwrap()),
+        generations: vec![release.parse().unwrap()],
+        parts: parts.iter().map(|part| (*part).into()).collect(),
+        proven: true,
+        since: Some(Timestamp::UNIX_EPOCH),
+        nixos: Some("26.05.20260601.abcdef0".into()),
+        kernel: Some("6.12.9".into()),
+        agent: true,
+        size: Some(3 << 30),
+        own_size: Some(120 << 20),
+        differs: String::new(),
+        reboot: Vec::new(),
+        lost_on: None,
+    };
+    vec![
+        info(
+            "3",
+            &[Part::Running, Part::Booted, Part::Confirmed, Part::Default],
+        ),
+        SystemInfo {
+            kernel: Some("6.12.4".into()),
+            differs: "kernel 6.12.9 → 6.12.4, ros-nav2 1.3.4 → 1.3.2, 3 packages less".into(),
+            reboot: vec!["another kernel".into()],
+            lost_on: Some("it cannot read format 2 of the journal".into()),
+            ..info("2", &[Part::Fallback, Part::Kept, Part::Next])
+        },
+    ]
+}
+
+/// Everything differs.
+pub fn difference() -> Difference {
+    let change = |before: &str, after: &str| {
+        Some(Change {
+            before: Some(before.into()),
+            after: Some(after.into()),
+        })
+    };
+    let names = |name: &str| Names {
+        added: vec![format!("new-{name}")],
+        removed: vec![format!("old-{name}")],
+        changed: vec![name.into()],
+    };
+    let package = |version: &str, size| {
+        Some(Package {
+            versions: [version.to_owned()].into(),
+            size,
+        })
+    };
+    let packages = [
+        ("less", package("1", 10), None),
+        ("linux", package("6.12.9", 1000), package("6.12.4", 900)),
+        ("zsh", None, package("5", 20)),
+    ];
+    Difference {
+        nixos: change("26.05.2", "26.05.1"),
+        kernel: change("6.12.9", "6.12.4"),
+        params: Names {
+            added: vec!["quiet".into()],
+            ..Names::default()
+        },
+        packages: Some(
+            packages
+                .map(|(name, before, after)| PackageChange {
+                    name: name.into(),
+                    before,
+                    after,
+                })
+                .into(),
+        ),
+        units: names("arm.service"),
+        etc: names("hosts"),
+    }
 }

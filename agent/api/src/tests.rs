@@ -2,12 +2,13 @@
 //! described, every field that is described as always there is there, every choice is the same.
 
 use crate::{
-    Cause, CheckResult, ClockState, ErrorReply, HistoryEntry, INTERFACE, INTERFACE_NAME, Made,
-    Stage, State, StatusInfo, What,
+    Cause, CheckResult, ClockState, Difference, ErrorReply, HistoryEntry, INTERFACE,
+    INTERFACE_NAME, Made, Part, Stage, State, StatusInfo, What,
     finding::{Level, Subject},
     method::{
-        Call, Doctor, DoctorReply, Done, EndLease, History, HistoryReply, Hold, Keep, Lease,
-        Method, Resume, Role, Rollback, Status, StatusReply, Update, Watch,
+        Call, Compare, CompareReply, Doctor, DoctorReply, Done, EndLease, History, HistoryReply,
+        Hold, Keep, Lease, Method, Resume, Role, Rollback, Status, StatusReply, Systems,
+        SystemsReply, Update, Watch,
     },
     next, samples,
 };
@@ -92,6 +93,11 @@ fn call(method: Method) -> Call {
         Method::Watch => Call::Watch(Watch {}),
         Method::History => Call::History(History { limit: Some(2) }),
         Method::Doctor => Call::Doctor(Doctor {}),
+        Method::Systems => Call::Systems(Systems {}),
+        Method::Compare => Call::Compare(Compare {
+            from: Some("1".parse().unwrap()),
+            to: "2".parse().unwrap(),
+        }),
         Method::Hold => Call::Hold(Hold {
             why: why(),
             length: Some(Duration::from_secs(60)),
@@ -137,6 +143,12 @@ fn reply(method: Method) -> Value {
         }),
         Method::Doctor => json!(DoctorReply {
             findings: samples::findings(),
+        }),
+        Method::Systems => json!(SystemsReply {
+            systems: samples::systems(),
+        }),
+        Method::Compare => json!(CompareReply {
+            difference: samples::difference(),
         }),
         Method::Hold
         | Method::Resume
@@ -186,6 +198,18 @@ fn the_values_are_what_it_says() {
         &outputs("Doctor"),
     );
 
+    for system in samples::systems() {
+        let least = json!({ "system": system.system, "generations": [], "parts": [], "proven": false,
+            "agent": false, "differs": "", "reboot": [] });
+        for systems in [json!([system]), json!([least])] {
+            types.judge("systems", &systems, &outputs("Systems"));
+        }
+    }
+    for difference in [samples::difference(), Difference::default()] {
+        types.judge("difference", &json!(difference), &outputs("Compare"));
+    }
+
+    types.same_choices::<Part>("Part");
     types.same_choices::<Level>("Level");
     types.same_choices::<Subject>("Subject");
     types.same_choices::<State>("State");

@@ -3,6 +3,7 @@
 mod agent;
 mod commands;
 mod desk;
+mod differences;
 mod errors;
 mod files;
 mod keyring;

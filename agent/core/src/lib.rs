@@ -14,12 +14,14 @@
 //!   comes of), [`scrub`] (what of the store is read again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
+//! * what is there: [`generations`] (the systems on a robot), [`comparison`] and [`package`] (what differs between two);
 //! * what makes room: [`profile`] (which generations the agent made), [`prune`] (which of them may go), [`keep`];
 //! * what is remembered: [`journal`] (what other versions wrote in it: [`foreign`], [`word`]; what they read: [`formats`]; what is kept a second time: [`essentials`]), and what a look at the robot gave: [`health`],
 //!   judged by what was before: [`baseline`].
 
 pub mod baseline;
 pub mod closure;
+pub mod comparison;
 pub mod distrust;
 pub mod disturbance;
 pub mod essentials;
@@ -27,6 +29,7 @@ pub mod events;
 pub mod foreign;
 pub mod formats;
 pub mod gate;
+pub mod generations;
 pub mod hash;
 pub mod health;
 pub mod hold;
@@ -38,6 +41,7 @@ pub mod machine;
 pub mod made;
 mod name;
 pub mod offers;
+pub mod package;
 pub mod profile;
 pub mod prune;
 pub mod reboot;

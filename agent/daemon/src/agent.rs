@@ -16,6 +16,7 @@ use crate::{
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
     still::{self, Because, Still},
+    systems::Systems,
     trouble::{Lost, Trouble},
     worker::{Work, Worker, look},
 };
@@ -241,6 +242,7 @@ impl Agent {
             published: self.published.subscribe(),
             roles: self.roles.subscribe(),
             doctor: Doctor::new(self.inputs.subscribe()),
+            systems: Systems::new(self.inputs.subscribe()),
         }
     }
 

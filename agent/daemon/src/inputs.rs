@@ -3,7 +3,9 @@
 use crate::{config::Config, robot::clock};
 use std::{collections::BTreeMap, sync::Arc};
 use surefoot_api::StatusInfo;
-use surefoot_core::{StorePath, journal::Journal, machine::Policy, prune::Prune};
+use surefoot_core::{
+    StorePath, generations::Remembered, journal::Journal, machine::Policy, prune::Prune,
+};
 
 /// What has to be known to look a robot over.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub(crate) struct Inputs {
     pub(crate) refused: Option<String>,
     /// The systems that must be kept.
     pub(crate) roots: BTreeMap<String, StorePath>,
+    /// What is remembered of the systems that are there.
+    pub(crate) systems: Remembered,
     /// Which generations may go so that there is room.
     pub(crate) prune: Prune,
     /// That its memory was lost, in a sentence, if so.
@@ -45,6 +49,7 @@ impl Inputs {
             config,
             refused,
             roots: journal.roots(),
+            systems: Remembered::of(journal),
             prune,
             lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),

@@ -9,7 +9,7 @@
 //! - [`switch`] and [`boot`]: what is done, to the running system and to the boot loader.
 //! - [`prove`]: what is asked of this program before it may stay.
 //! - [`worker`]: carries out what was decided, by these, by [`fetching`], [`repository`] and [`gates`].
-//! - [`control`], [`status`], [`doctor`]: what people and programs are told.
+//! - [`control`], [`status`], [`doctor`], [`systems`]: what people and programs are told.
 //! - [`config`]: what it was told.
 
 mod agent;
@@ -33,6 +33,7 @@ mod state;
 mod status;
 mod still;
 mod switch;
+mod systems;
 mod trouble;
 mod worker;
 
@@ -81,6 +82,14 @@ struct Cli {
     /// Look the robot over and print what was found as JSON, without a daemon: as `surefoot doctor`
     #[arg(long, conflicts_with_all = ["rollback", "config_only"])]
     doctor: bool,
+
+    /// List the systems that are on the robot as JSON, without a daemon: as `surefoot systems`
+    #[arg(long, conflicts_with_all = ["rollback", "doctor", "config_only"])]
+    systems: bool,
+
+    /// Say what differs between two of them instead, or from what runs
+    #[arg(long, value_names = ["A", "B"], num_args = 1..=2, requires = "systems")]
+    diff: Vec<RollbackTo>,
 
     /// Say whether this agent, as it stands here, could bring the robot the release after this system,
     /// which is on trial
@@ -183,6 +192,9 @@ async fn run(
     }
     if cli.doctor {
         return doctor::without_agent(config, refused).await;
+    }
+    if cli.systems {
+        return systems::without_agent(config, &cli.diff).await;
     }
     let state = StateDir::open(&config.state_dir, config.state_reserve.0)?;
     robot::transient::end_all().await;

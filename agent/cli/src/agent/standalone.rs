@@ -5,9 +5,14 @@ use crate::{
     output::{Output, notice, sanitize},
 };
 use anyhow::{Context as _, bail};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::{path::PathBuf, process::Stdio};
-use surefoot_api::{CallError, finding::Finding, method::Rollback};
+use surefoot_api::{
+    CallError, Difference, SystemInfo,
+    finding::Finding,
+    method::{Compare, Rollback},
+};
 use surefoot_base::environment;
 
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
@@ -63,14 +68,37 @@ pub(crate) fn rollback(
 ///
 /// `silence` is why nobody answered.
 pub(crate) fn doctor(silence: CallError) -> anyhow::Result<Vec<Finding>> {
+    without(silence, "doctor")?;
+    look(&["--doctor"])
+}
+
+/// Has the daemon's own program list the systems, without the daemon.
+pub(crate) fn systems(silence: CallError) -> anyhow::Result<Vec<SystemInfo>> {
+    without(silence, "systems")?;
+    look(&["--systems"])
+}
+
+/// Has the daemon's own program compare two systems, without the daemon.
+pub(crate) fn compare(compare: &Compare, silence: CallError) -> anyhow::Result<Difference> {
+    without(silence, "systems")?;
+    let from = compare.from.as_ref().map(ToString::to_string);
+    let to = compare.to.to_string();
+    let mut how = vec!["--systems", "--diff"];
+    how.extend(from.as_deref());
+    how.push(&to);
+    look(&how)
+}
+
+/// Whether a look without the daemon is allowed to this user; says that it is one.
+fn without(silence: CallError, command: &str) -> anyhow::Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(anyhow::Error::from(silence).context(
-            "root can have the robot looked over without the agent: sudo surefoot doctor",
-        ));
+        return Err(anyhow::Error::from(silence).context(format!(
+            "root can look without the agent: sudo surefoot {command}"
+        )));
     }
     notice(&silence.to_string());
     notice("looking without it");
-    look(&["--doctor"])
+    Ok(())
 }
 
 /// Has the daemon's own program read the store.
@@ -82,7 +110,7 @@ pub(crate) fn deep_doctor() -> anyhow::Result<Vec<Finding>> {
     look(&["--doctor", "--deep"])
 }
 
-fn look(how: &[&str]) -> anyhow::Result<Vec<Finding>> {
+fn look<T: DeserializeOwned>(how: &[&str]) -> anyhow::Result<T> {
     let program = program();
     let output = environment::command(&program)
         .args(how)

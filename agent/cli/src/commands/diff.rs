@@ -2,18 +2,17 @@
 
 use crate::{
     desk::{Desk, LookArgs},
+    differences,
     errors::Usage,
-    output::{Output, Style, sanitize},
+    output::{Output, Style},
 };
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use surefoot_base::units::short_bytes;
 use surefoot_core::{
-    closure::{ClosureIndex, PathInfo},
+    closure::ClosureIndex,
+    package::{self, Package, PackageChange},
     release::{Listed, Name, Release},
 };
 use surefoot_store::index;
@@ -35,17 +34,8 @@ pub(crate) struct DiffArgs {
     look: LookArgs,
 }
 
-/// A package of a system, in all its paths.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Package {
-    versions: BTreeSet<String>,
-    /// Bytes in the store.
-    size: u64,
-}
-
 /// What differs.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Difference {
     added: BTreeMap<String, Package>,
@@ -108,133 +98,74 @@ fn read(desk: &Desk, release: &Release, model: &Name) -> anyhow::Result<ClosureI
 
 impl Difference {
     fn between(old: &ClosureIndex, new: &ClosureIndex) -> Self {
-        let (before, after) = (packages(old), packages(new));
-        let missing = |from: &BTreeMap<String, Package>, in_: &BTreeMap<String, Package>| {
-            let mut missing = from.clone();
-            missing.retain(|name, _| !in_.contains_key(name));
-            missing
-        };
         let had: BTreeSet<_> = old.paths.iter().map(|info| &info.path).collect();
         let new_paths = new.paths.iter().filter(|info| !had.contains(&info.path));
-        Self {
-            added: missing(&after, &before),
-            removed: missing(&before, &after),
-            changed: (before.iter())
-                .filter_map(|(name, package)| {
-                    let now = after.get(name).filter(|now| *now != package)?;
-                    Some((name.clone(), (package.clone(), now.clone())))
-                })
-                .collect(),
+        let mut difference = Self {
             download: new_paths
                 .map(|info| info.download.size(info.nar_size))
                 .sum(),
             size: (old.nar_size(), new.nar_size()),
+            ..Self::default()
+        };
+        for change in package::changes(&packages(old), &packages(new)) {
+            let PackageChange {
+                name,
+                before,
+                after,
+            } = change;
+            match (before, after) {
+                (Some(before), Some(after)) => {
+                    difference.changed.insert(name, (before, after));
+                }
+                (Some(before), None) => {
+                    difference.removed.insert(name, before);
+                }
+                (None, after) => {
+                    difference.added.extend(after.map(|after| (name, after)));
+                }
+            }
         }
+        difference
+    }
+
+    /// Added, removed, changed: as people read it.
+    fn packages(&self) -> Vec<PackageChange> {
+        let change =
+            |name: &String, before: Option<&Package>, after: Option<&Package>| PackageChange {
+                name: name.clone(),
+                before: before.cloned(),
+                after: after.cloned(),
+            };
+        let added = self.added.iter();
+        let removed = self.removed.iter();
+        let changed = self.changed.iter();
+        (added.map(|(name, after)| change(name, None, Some(after))))
+            .chain(removed.map(|(name, before)| change(name, Some(before), None)))
+            .chain(changed.map(|(name, (before, after))| change(name, Some(before), Some(after))))
+            .collect()
     }
 }
 
-/// The packages of a closure, by name.
 fn packages(index: &ClosureIndex) -> BTreeMap<String, Package> {
-    let mut packages: BTreeMap<String, Package> = BTreeMap::new();
-    for PathInfo { path, nar_size, .. } in &index.paths {
-        let (name, version) = split(path.name());
-        let package = packages.entry(name.to_owned()).or_default();
-        package.size += nar_size;
-        if !version.is_empty() {
-            package.versions.insert(version.to_owned());
-        }
-    }
-    packages
-}
-
-/// A name and a version: the version begins behind the first `-` that no letter follows, as Nix splits
-/// names of derivations (`src/libstore/names.cc`).
-fn split(name: &str) -> (&str, &str) {
-    let dashes = name.match_indices('-').map(|(at, _)| at);
-    let mut starts = dashes.filter(|at| {
-        let next = name[at + 1..].chars().next();
-        next.is_some_and(|c| !c.is_ascii_alphabetic())
-    });
-    match starts.next() {
-        Some(at) => (&name[..at], &name[at + 1..]),
-        None => (name, ""),
-    }
+    let paths = index.paths.iter();
+    package::packages(paths.map(|info| (&info.path, info.nar_size)))
 }
 
 fn describe(difference: &Difference, style: Style) -> String {
-    let mut text = String::new();
-    let words = |package: &Package| {
-        let versions: Vec<&str> = package.versions.iter().map(String::as_str).collect();
-        sanitize(&versions.join(", "))
-    };
-    for (name, package) in &difference.added {
-        let line = format!("+ {} {}", sanitize(name), words(package));
-        let _ = writeln!(
-            text,
-            "{} {}",
-            style.good(line.trim_end()),
-            short_bytes(package.size)
-        );
-    }
-    for (name, package) in &difference.removed {
-        let line = format!("- {} {}", sanitize(name), words(package));
-        let _ = writeln!(
-            text,
-            "{} {}",
-            style.bad(line.trim_end()),
-            short_bytes(package.size)
-        );
-    }
-    for (name, (before, after)) in &difference.changed {
-        let versions = if before.versions == after.versions {
-            words(after)
-        } else {
-            format!("{} → {}", words(before), words(after))
-        };
-        let size = change(before.size, after.size);
-        let _ = writeln!(text, "  {} {versions} {size}", sanitize(name));
-    }
+    let mut lines = differences::packages(&difference.packages(), style);
     let (before, after) = difference.size;
-    let _ = write!(
-        text,
+    lines.push(format!(
         "{} in the store ({}); a robot that has the old one downloads {}",
         short_bytes(after),
-        change(before, after),
+        differences::size(before, after),
         short_bytes(difference.download)
-    );
-    text
-}
-
-/// How a size changed.
-fn change(before: u64, after: u64) -> String {
-    match after.cmp(&before) {
-        std::cmp::Ordering::Equal => "the same size".to_owned(),
-        std::cmp::Ordering::Greater => format!("+{}", short_bytes(after - before)),
-        std::cmp::Ordering::Less => format!("-{}", short_bytes(before - after)),
-    }
+    ));
+    lines.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_and_versions_are_split_as_nix_does() {
-        for (name, parts) in [
-            ("linux-6.12.9", ("linux", "6.12.9")),
-            ("python3.12-numpy-2.1.0", ("python3.12-numpy", "2.1.0")),
-            ("glibc-2.40-66-bin", ("glibc", "2.40-66-bin")),
-            (
-                "nixos-system-picker-25.05",
-                ("nixos-system-picker", "25.05"),
-            ),
-            ("unit-surefootd.service", ("unit-surefootd.service", "")),
-            ("etc", ("etc", "")),
-            ("a-", ("a-", "")),
-        ] {
-            assert_eq!(split(name), parts);
-        }
-    }
 
     #[test]
     fn what_is_added_removed_and_changed_is_said() {

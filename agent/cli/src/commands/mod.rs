@@ -20,6 +20,7 @@ mod rollback;
 mod rollout;
 mod show;
 mod status;
+mod systems;
 mod update;
 mod watch;
 
@@ -30,6 +31,7 @@ use crate::output::Output;
 pub(crate) enum Command {
     Status(status::StatusArgs),
     Watch(watch::WatchArgs),
+    Systems(systems::SystemsArgs),
     Update(update::UpdateArgs),
     Rollback(rollback::RollbackArgs),
     Hold(hold::HoldArgs),
@@ -69,6 +71,7 @@ pub(crate) fn run(
     match command {
         Command::Status(args) => status::run(&args, output),
         Command::Watch(args) => watch::run(&args, output),
+        Command::Systems(args) => systems::run(&args, output),
         Command::Update(args) => update::run(&args, output),
         Command::Rollback(args) => rollback::run(args, output),
         Command::Hold(args) => hold::run(args, output),

@@ -12,7 +12,10 @@ use super::{
 use surefoot_api::{
     ErrorReply, Made, Why,
     message::{self, IncomingCall},
-    method::{Call, DoctorReply, Done, HistoryReply, Method, Parameters, Role, StatusReply, Watch},
+    method::{
+        Call, CompareReply, DoctorReply, Done, HistoryReply, Method, Parameters, Role, StatusReply,
+        SystemsReply, Watch,
+    },
     service::{ServiceInfo, Target},
 };
 use surefoot_core::{
@@ -114,11 +117,24 @@ async fn granted(
         Call::Doctor(call) => {
             let findings = tokio::time::timeout(ANSWER, agent.doctor.findings())
                 .await
-                .map_err(|_| ErrorReply::Failed {
-                    why: "the robot does not let itself be looked at".into(),
-                })?
+                .map_err(|_| slow())?
                 .to_vec();
             reply(&call, &DoctorReply { findings })
+        }
+        Call::Systems(call) => {
+            let systems = tokio::time::timeout(ANSWER, agent.systems.list())
+                .await
+                .map_err(|_| slow())?
+                .to_vec();
+            reply(&call, &SystemsReply { systems })
+        }
+        Call::Compare(call) => {
+            let compared = agent.systems.compare(call.from.clone(), call.to.clone());
+            let difference = tokio::time::timeout(ANSWER, compared)
+                .await
+                .map_err(|_| slow())?
+                .map_err(RequestError::from)?;
+            reply(&call, &CompareReply { difference })
         }
         Call::Hold(call) => {
             let request = Request::Hold {
@@ -194,6 +210,12 @@ async fn granted(
             };
             done(&call, request, way, caller, agent).await
         }
+    }
+}
+
+fn slow() -> ErrorReply {
+    ErrorReply::Failed {
+        why: "the robot does not let itself be looked at".into(),
     }
 }
 

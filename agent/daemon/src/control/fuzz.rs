@@ -9,7 +9,7 @@ use super::{
     roles::Roles,
     users::User,
 };
-use crate::doctor::Doctor;
+use crate::{doctor::Doctor, systems::Systems};
 use serde_json::Value;
 use std::{cell::RefCell, sync::Arc};
 use surefoot_api::StatusInfo;
@@ -59,6 +59,7 @@ impl Agent {
                 published,
                 roles,
                 doctor: Doctor::new(watch::Sender::new(None).subscribe()),
+                systems: Systems::new(watch::Sender::new(None).subscribe()),
             },
             asked,
             _speaks: (publish, decide),

@@ -1,7 +1,7 @@
 //! The ways between the server and the agent: what is asked goes there, what is published comes back.
 
 use super::{caller::Caller, line::Line, roles::Roles};
-use crate::doctor::Doctor;
+use crate::{doctor::Doctor, systems::Systems};
 use std::sync::Arc;
 use surefoot_api::{HistoryEntry, StatusInfo, method::Role};
 use surefoot_core::{lease::Holder, machine, made::Way};
@@ -74,6 +74,8 @@ pub(crate) struct AgentHandle {
     pub(crate) roles: watch::Receiver<Roles>,
     /// Who looks the robot over.
     pub(crate) doctor: Doctor,
+    /// Who knows the systems that are there.
+    pub(crate) systems: Systems,
 }
 
 impl AgentHandle {

@@ -6,7 +6,7 @@ use super::{
     listen::Listening,
     server,
 };
-use crate::doctor::Doctor;
+use crate::{doctor::Doctor, systems::Systems};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use std::{
@@ -73,6 +73,7 @@ fn house() -> House {
         published: reading,
         roles: roles_reading,
         doctor: Doctor::having_seen(findings()),
+        systems: Systems::having_seen(surefoot_api::samples::systems()),
     };
     House {
         path,
@@ -449,6 +450,7 @@ async fn a_rollback_that_waited_for_the_agent_says_so_once() {
         published: house.published.subscribe(),
         roles: house._roles.subscribe(),
         doctor: Doctor::having_seen(findings()),
+        systems: Systems::having_seen(surefoot_api::samples::systems()),
     };
     let waited = VecDeque::from([server]);
     house.server = tokio::spawn(server::serve(Listening { listener, waited }, handle));
@@ -537,6 +539,29 @@ async fn anyone_may_have_the_robot_looked_over() {
     assert_eq!(findings[0]["advice"], Value::Null);
     assert_eq!(findings[1]["level"], "warn");
     assert_eq!(findings[1]["advice"], "get one");
+}
+
+#[tokio::test]
+async fn anyone_may_see_which_systems_are_there() {
+    let house = house();
+    let reply = house.call("Systems", json!({})).await;
+    let systems = reply["parameters"]["systems"].as_array().unwrap();
+    assert_eq!(systems.len(), 2);
+    assert_eq!(systems[1]["reboot"], json!(["another kernel"]));
+    let reply = house.call("Compare", json!({ "to": "99" })).await;
+    let (error, parameters) = error(&reply);
+    assert_eq!(error, "io.surefoot.Agent.NothingToDo");
+    assert!(
+        parameters["why"]
+            .as_str()
+            .unwrap()
+            .contains("surefoot systems")
+    );
+    let reply = house.call("Compare", json!({ "to": "a b" })).await;
+    assert_eq!(
+        self::error(&reply).0,
+        "org.varlink.service.InvalidParameter"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! systemd by name.
 
 pub(crate) mod clock;
+pub(crate) mod contents;
 pub(crate) mod health;
 pub(crate) mod identity;
 pub(crate) mod network;

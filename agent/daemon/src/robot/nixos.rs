@@ -162,7 +162,7 @@ fn exists(path: &Path) -> anyhow::Result<bool> {
 ///
 /// # Errors
 /// The disk says no.
-fn lost_on(toplevel: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn lost_on(toplevel: &Path) -> anyhow::Result<Option<String>> {
     let path = toplevel.join(formats::FILE);
     let said = match file::read_if_there(&path, formats::MAX_BYTES) {
         Ok(None) => Ok(Formats::default()),

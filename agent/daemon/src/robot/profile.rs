@@ -61,7 +61,8 @@ pub(crate) fn remove(profiles: &Path, links: &[Link]) -> anyhow::Result<()> {
     file::sync_dir(profiles).context("cannot write the profile's directory")
 }
 
-fn place(profiles: &Path, number: u64) -> PathBuf {
+/// Where the link of a generation lies.
+pub(crate) fn place(profiles: &Path, number: u64) -> PathBuf {
     profiles.join(format!("{SYSTEM}-{number}-link"))
 }
 
