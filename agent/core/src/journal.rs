@@ -239,6 +239,14 @@ pub enum What {
     Started,
     /// A generation of a system left the profile, so that there is room.
     Pruned,
+    /// Paths of the store are not what they should be.
+    Damaged,
+    /// Damaged paths of the store were brought anew.
+    Repaired,
+    /// Nothing came of something that the agent waited for.
+    Stalled,
+    /// Paths that nothing kept left the store, so that there is room.
+    Collected,
 }
 
 impl Default for Journal {

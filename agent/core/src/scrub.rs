@@ -70,6 +70,14 @@ impl Scrub {
         };
     }
 
+    /// What is damaged stays so for now, and why.
+    pub fn stays(&mut self, path: &StorePath, why: &str) {
+        if let Some(found) = self.damaged.get_mut(path) {
+            let what = found.split("; it stays so: ").next().unwrap_or_default();
+            *found = format!("{what}; it stays so: {why}");
+        }
+    }
+
     /// The round has ended. What is not kept any more is not damaged either.
     pub fn end(&mut self, paths: &BTreeSet<StorePath>, now: Timestamp) {
         self.at = None;
@@ -133,6 +141,14 @@ mod tests {
         scrub.read(a, Some("it is empty".into()));
         scrub.read(b, Some("it is empty".into()));
         scrub.look(a, None);
+        for why in ["no cache has it", "what runs uses it"] {
+            scrub.stays(b, why);
+            scrub.stays(a, why);
+        }
+        assert_eq!(
+            scrub.damaged[b],
+            "it is empty; it stays so: what runs uses it"
+        );
         scrub.end(&all, at(0));
         assert_eq!(scrub.damaged.keys().collect::<Vec<_>>(), [b]);
         scrub.end(&paths(&["a"]), at(1));

@@ -104,6 +104,9 @@ impl Waits {
             | Event::Pruned { .. }
             | Event::Installed(_)
             | Event::Recalled(_)
+            | Event::Scrubbed { .. }
+            | Event::Stalled { .. }
+            | Event::Collected { .. }
             | Event::Asked(_) => return,
         };
         self.end(task);

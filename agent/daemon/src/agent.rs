@@ -22,8 +22,8 @@ use crate::{
 };
 use anyhow::Context as _;
 use sd_notify::NotifyState;
-use std::{borrow::Cow, path::Path, sync::Arc, time::Duration};
-use surefoot_api::{Knowledge, StatusInfo};
+use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc, time::Duration};
+use surefoot_api::{Knowledge, Stall, StatusInfo};
 use surefoot_core::{
     journal::Journal,
     lease::Holder,
@@ -258,8 +258,10 @@ impl Agent {
     ) -> anyhow::Result<End> {
         let (found, damaged) = watch::channel(Vec::new());
         self.damaged = damaged;
+        let (say, mut told) = mpsc::unbounded_channel();
         let (inputs, verified) = (self.inputs.subscribe(), self.verified.clone());
-        tokio::spawn(scrub::run(inputs, verified, found));
+        tokio::spawn(scrub::run(inputs, verified, scrub::Found { found, say }));
+        let mut stalled = BTreeSet::new();
         let pulse = sd_notify::watchdog_enabled()
             .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
         loop {
@@ -292,7 +294,8 @@ impl Agent {
                 Some(holder) = self.lost.1.recv() => self.holder_lost(holder),
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
-                Ok(()) = self.stalls.found.changed() => self.publish(),
+                Ok(()) = self.stalls.found.changed() => self.note_stalls(&mut stalled),
+                Some(event) = told.recv() => self.happened(event),
                 Ok(()) = self.damaged.changed() => self.publish(),
                 () = tokio::time::sleep(sleep) => {
                     if self.can_work(config_path) {
@@ -716,6 +719,20 @@ impl Agent {
         if self.meter.take(&status, clock::since_boot()) {
             self.count();
         }
+    }
+
+    /// Something has stalled, or does not any more: says so, and remembers what is news.
+    fn note_stalls(&mut self, before: &mut BTreeSet<String>) {
+        let stalls = self.stalls.found.borrow_and_update().clone();
+        let news: Vec<Stall> = (stalls.iter())
+            .filter(|stall| !before.contains(&stall.what))
+            .cloned()
+            .collect();
+        *before = stalls.into_iter().map(|stall| stall.what).collect();
+        for Stall { what, why, .. } in news {
+            self.happened(Event::Stalled { what, why });
+        }
+        self.publish();
     }
 
     /// Why nothing is decided, if so.

@@ -5,8 +5,18 @@ use crate::{
     robot::nixos,
 };
 use jiff::{Timestamp, Zoned, civil::DateTime};
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use surefoot_core::{StorePath, closure::ClosureIndex, gate::in_window, release::Name};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use surefoot_base::file;
+use surefoot_core::{
+    StorePath,
+    closure::{self, ClosureIndex},
+    gate::in_window,
+    release::Name,
+};
 use surefoot_http::{
     Options,
     access::{Access, By},
@@ -37,6 +47,7 @@ pub(crate) async fn run(
     known_time: Option<Timestamp>,
     progress: &dyn Progress,
 ) -> Result<FetchReport, Error> {
+    remember_caches(&config.state_dir, &index.caches);
     let mut request = request(config, index, staging);
     request.wrongs = wrongs.clone();
     request.verify = config.verify.before_trial.then(|| Verification {
@@ -51,6 +62,45 @@ pub(crate) async fn run(
     }
 }
 
+/// Where the caches stand that the last index named, in the state directory.
+const CACHES: &str = "caches.json";
+/// Bytes of that file that are read or written.
+const MAX_CACHES: u64 = 64 << 10;
+
+/// What is damaged later comes from the same caches. Nothing depends on that.
+fn remember_caches(state_dir: &Path, caches: &[String]) {
+    let place = state_dir.join(CACHES);
+    let Ok(bytes) = serde_json::to_vec(caches) else {
+        return;
+    };
+    let there = file::read_if_there(&place, MAX_CACHES).ok().flatten();
+    if there.as_ref() != Some(&bytes)
+        && bytes.len() as u64 <= MAX_CACHES
+        && let Err(error) = file::replace(&place, &bytes, 0o600)
+    {
+        tracing::warn!("cannot write {}: {error}", place.display());
+    }
+}
+
+/// How what nobody signed an index for is brought: from the caches of the last fetch.
+pub(crate) fn request_from_caches(
+    config: &Config,
+    system: StorePath,
+    staging: PathBuf,
+) -> FetchRequest {
+    let caches = file::read_if_there(&config.state_dir.join(CACHES), MAX_CACHES);
+    let caches = caches.ok().flatten();
+    let caches = caches.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let index = ClosureIndex {
+        spec: closure::SPEC,
+        toplevel: system,
+        caches: caches.unwrap_or_default(),
+        paths: Vec::new(),
+    };
+    request(config, index, staging)
+}
+
+/// How a closure is brought.
 fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchRequest {
     let fetch = &config.fetch;
     let mut caches: Vec<String> = fetch.caches.iter().map(ToString::to_string).collect();

@@ -212,11 +212,7 @@ impl Repository {
 
     /// A time that is known to have passed, where the clock cannot be trusted.
     pub(crate) fn known_time(&self) -> Option<Timestamp> {
-        let knowledge = self.knowledge.borrow();
-        let knowledge = knowledge.as_ref()?;
-        knowledge
-            .signed
-            .filter(|_| knowledge.clock != ClockState::Trusted)
+        self.knowledge.borrow().as_ref().and_then(known_time)
     }
 
     /// Whether the repository can still be read.
@@ -272,6 +268,13 @@ impl Repository {
         give_memory_back();
         result
     }
+}
+
+/// A time that is known to have passed, where the clock cannot be trusted.
+pub(crate) fn known_time(knowledge: &Knowledge) -> Option<Timestamp> {
+    knowledge
+        .signed
+        .filter(|_| knowledge.clock != ClockState::Trusted)
 }
 
 /// Brings what is trusted up to date, and notes what time it is by that.

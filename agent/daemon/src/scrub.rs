@@ -1,6 +1,7 @@
-//! Reads over the confirmed system and those to fall back to, while the robot has nothing else to do.
+//! Reads over the confirmed system and those to fall back to, while the robot has nothing else to do, and
+//! brings anew what is damaged.
 
-use crate::{config::Config, inputs::Inputs};
+use crate::{config::Config, fetching, gates, inputs::Inputs, repository, robot::nixos};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{
@@ -12,15 +13,22 @@ use surefoot_api::State;
 use surefoot_base::file;
 use surefoot_core::{
     StorePath,
+    gate::Stage,
+    machine::Event,
     scrub::{Next, Scrub},
     store_path::STORE_DIR,
 };
 use surefoot_http::pace::Bandwidth;
 use surefoot_store::{
+    Wrongs,
     nix_daemon::{Connection, ValidPath},
+    repair::{self, Outcome},
     verify::{self, Damage, Reader, Verified},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
 /// A start of the robot is left alone for so long, and so is what could not be read.
 const SETTLE: Duration = Duration::from_secs(600);
@@ -59,6 +67,12 @@ impl Kept {
         })
     }
 
+    /// The same, read when nobody else reads.
+    fn idle(self) -> Self {
+        let reader = self.reader.idle();
+        Self { reader, ..self }
+    }
+
     /// What is wrong with one of them, if anything.
     ///
     /// # Errors
@@ -94,12 +108,29 @@ fn save(state_dir: &Path, scrub: &Scrub) -> anyhow::Result<()> {
     file::replace(&file, &bytes, 0o600).with_context(|| format!("cannot write {}", file.display()))
 }
 
+/// Whom it is told.
+pub(crate) struct Found {
+    /// What is damaged now.
+    pub(crate) found: watch::Sender<Vec<String>>,
+    /// What happened.
+    pub(crate) say: mpsc::UnboundedSender<Event>,
+}
+
+/// What a stretch of reading found, for the history.
+#[derive(Default)]
+struct News {
+    damaged: Vec<String>,
+    repaired: Vec<String>,
+}
+
 /// Reads as long as the agent lives, and says what is damaged.
 pub(crate) async fn run(
     mut inputs: watch::Receiver<Option<Inputs>>,
     verified: Verified,
-    found: watch::Sender<Vec<String>>,
+    found: Found,
 ) {
+    // What came wrong once is not fetched again before it has changed.
+    let wrongs = Wrongs::default();
     let mut wait = SETTLE;
     loop {
         let Some(look) = inputs.borrow_and_update().clone() else {
@@ -110,7 +141,7 @@ pub(crate) async fn run(
         };
         let interval = look.config.verify.interval;
         if interval.is_zero() {
-            found.send_if_modified(|found| !std::mem::take(found).is_empty());
+            (found.found).send_if_modified(|found| !std::mem::take(found).is_empty());
             if inputs.changed().await.is_err() {
                 return;
             }
@@ -128,13 +159,17 @@ pub(crate) async fn run(
                 Err(_) => return,
             }
         }
-        wait = match read_on(&mut inputs, &verified, &found).await {
-            Ok(wait) => wait,
-            Err(error) => {
-                tracing::warn!("cannot read over the store: {error:#}");
-                SETTLE
-            }
-        };
+        let mut news = News::default();
+        let read = read_on(&mut inputs, &verified, &wrongs, &found, &mut news).await;
+        wait = read.unwrap_or_else(|error| {
+            tracing::warn!("cannot read over the store: {error:#}");
+            SETTLE
+        });
+        let News { damaged, repaired } = news;
+        if !damaged.is_empty() || !repaired.is_empty() {
+            // The agent may have ended; then nobody needs to know.
+            let _ = found.say.send(Event::Scrubbed { damaged, repaired });
+        }
     }
 }
 
@@ -142,7 +177,9 @@ pub(crate) async fn run(
 async fn read_on(
     inputs: &mut watch::Receiver<Option<Inputs>>,
     verified: &Verified,
-    found: &watch::Sender<Vec<String>>,
+    wrongs: &Wrongs,
+    found: &Found,
+    news: &mut News,
 ) -> anyhow::Result<Duration> {
     let Some(look) = inputs.borrow_and_update().clone().filter(is_idle) else {
         return Ok(SETTLE);
@@ -152,20 +189,20 @@ async fn read_on(
         tracing::warn!("the reading of the store begins anew: {error:#}");
         Scrub::default()
     });
-    let mut kept = Kept::of(config, look.kept()).await?;
+    let mut kept = Kept::of(config, look.kept()).await?.idle();
     let paths: BTreeSet<StorePath> = kept.paths.keys().cloned().collect();
     let mut saved = Instant::now();
     let again: Vec<StorePath> = scrub.damaged.keys().cloned().collect();
     let mut again = again.into_iter();
     let wait = loop {
-        tell(&scrub, found);
+        tell(&scrub, &found.found);
         let beside = again.next();
         let path = match (
             &beside,
             scrub.next(&paths, config.verify.interval, Timestamp::now()),
         ) {
-            (Some(path), _) => path,
-            (None, Next::Read(path)) => path,
+            (Some(path), _) => path.clone(),
+            (None, Next::Read(path)) => path.clone(),
             (None, Next::Wait(wait)) => break wait,
             (None, Next::End) => {
                 scrub.end(&paths, Timestamp::now());
@@ -182,31 +219,97 @@ async fn read_on(
             }
         };
         let damage = tokio::select! {
-            damage = kept.damage(path, |_| ()) => damage?,
+            damage = kept.damage(&path, |_| ()) => damage?,
             () = until_busy(inputs) => break SETTLE,
         };
+        let known = scrub.damaged.contains_key(&path);
         if let Some(damage) = &damage {
-            verified.forget(path);
-            if !scrub.damaged.contains_key(path) {
+            verified.forget(&path);
+            if !known {
                 tracing::error!("{damage}");
+                news.damaged.push(damage.to_string());
             }
         } else {
             verified.add(path.clone());
+            if known {
+                news.repaired.push(path.to_string());
+            }
         }
+        let damaged = damage.is_some();
         let damage = damage.map(|damage| damage.found);
         if beside.is_some() {
-            scrub.look(path, damage);
+            scrub.look(&path, damage);
         } else {
-            scrub.read(path, damage);
+            scrub.read(&path, damage);
         }
-        if saved.elapsed() >= SAVE_EVERY {
+        if damaged || saved.elapsed() >= SAVE_EVERY {
+            // What is damaged is remembered before it is touched.
             save(&config.state_dir, &scrub)?;
             saved = Instant::now();
         }
+        if damaged && let Some(known) = kept.paths.get(&path) {
+            match mend(&look, inputs, (&path, known), wrongs, &found.say).await {
+                Ok(Outcome::Stopped) => break SETTLE,
+                Ok(Outcome::Repaired) => {
+                    tracing::info!("{path} was damaged and has come anew");
+                    verified.add(path.clone());
+                    news.repaired.push(path.to_string());
+                    scrub.look(&path, None);
+                    save(&config.state_dir, &scrub)?;
+                }
+                Ok(Outcome::InUse) => scrub.stays(&path, "what runs uses it"),
+                Ok(Outcome::Nowhere) => scrub.stays(&path, "no cache that is known here has it"),
+                Err(error) => scrub.stays(&path, &format!("it cannot be brought now: {error:#}")),
+            }
+        }
     };
     save(&config.state_dir, &scrub)?;
-    let again = (!scrub.damaged.is_empty()).then_some(LOOK_AGAIN);
+    tell(&scrub, &found.found);
+    let again = (!scrub.damaged.is_empty()).then_some(LOOK_AGAIN.min(config.verify.interval));
     Ok(again.map_or(wait, |again| wait.min(again)))
+}
+
+/// Brings a damaged path anew, unless the robot has something to do meanwhile.
+///
+/// # Errors
+/// Why it is not brought now.
+async fn mend(
+    look: &Inputs,
+    inputs: &mut watch::Receiver<Option<Inputs>>,
+    path: (&StorePath, &ValidPath),
+    wrongs: &Wrongs,
+    say: &mpsc::UnboundedSender<Event>,
+) -> anyhow::Result<Outcome> {
+    let config = &look.config;
+    anyhow::ensure!(config.verify.repair, "verify.repair is off");
+    let status = look.status.as_deref();
+    let traffic = status.and_then(|status| status.traffic.as_ref());
+    if let Some(traffic) = traffic
+        && let Some(limit) = traffic.limit_bytes
+    {
+        anyhow::ensure!(
+            traffic.bytes < limit,
+            "what may be fetched in a day is used up (fetch.daily_limit)"
+        );
+    }
+    if let Some(closed) = gates::closed(config, Stage::Download).await.first() {
+        anyhow::bail!("a gate is closed: {closed}");
+    }
+    let staging = config.state_dir.join("staging");
+    let mut request = fetching::request_from_caches(config, path.0.clone(), staging);
+    request.wrongs = wrongs.clone();
+    let knowledge = status.and_then(|status| status.knowledge.as_ref());
+    request.http.known_time = knowledge.and_then(repository::known_time);
+    let running = [nixos::CURRENT, nixos::BOOTED].map(PathBuf::from);
+    let done = repair::run(&request, path, &running, until_busy(inputs)).await?;
+    if done.wire_bytes > 0 {
+        let _ = say.send(Event::Moved {
+            bytes: done.wire_bytes,
+            wasted: done.wasted_bytes,
+            more: false,
+        });
+    }
+    Ok(done.outcome)
 }
 
 fn tell(scrub: &Scrub, found: &watch::Sender<Vec<String>>) {

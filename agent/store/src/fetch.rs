@@ -353,7 +353,7 @@ async fn make_plan(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result
 }
 
 /// Downloads and imports what is missing.
-async fn download_and_import(
+pub(crate) async fn download_and_import(
     request: &FetchRequest,
     caches: Vec<Cache>,
     repair: HashSet<StorePath>,

@@ -11,7 +11,7 @@
 //!   is left alone; [`narinfo`], [`signature`], [`nar`]: what lies in it;
 //! * [`nix_daemon`]: the client of the Nix daemon; [`locks`]: whom it waits for; [`gc_root`]: what keeps a
 //!   closure in the store;
-//! * [`verify`]: whether what lies in the store is still what came there;
+//! * [`verify`]: whether what lies in the store is still what came there; [`repair`]: bringing anew what is not;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form.
 //!
@@ -57,6 +57,7 @@ pub mod narinfo;
 pub mod nix_daemon;
 pub mod plan;
 pub mod progress;
+pub mod repair;
 pub mod request;
 pub mod signature;
 pub mod staging;

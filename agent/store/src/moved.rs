@@ -9,7 +9,10 @@ use crate::{
     staging::{Found, Staging, StagingKey},
 };
 use futures_util::{StreamExt, stream};
-use surefoot_core::closure::{ClosureIndex, Download, PathInfo};
+use surefoot_core::{
+    Sha256, StorePath,
+    closure::{ClosureIndex, Download, PathInfo},
+};
 use surefoot_http::Http;
 
 /// The closure with the files that the caches name now for the paths that are missing, if they name
@@ -52,17 +55,28 @@ pub(crate) async fn find(request: &FetchRequest) -> Result<Option<ClosureIndex>>
 
 /// Where the first cache that knows a path says that its NAR lies, if that is elsewhere.
 async fn elsewhere(http: &Http, caches: &[Cache], info: &PathInfo) -> Option<Download> {
+    let now = place(http, caches, &info.path, (info.nar_hash, info.nar_size)).await;
+    now.filter(|now| now.url != info.download.url)
+}
+
+/// Where the first cache that has this NAR of a path, by its digest and its size in bytes, says that it
+/// lies.
+pub(crate) async fn place(
+    http: &Http,
+    caches: &[Cache],
+    path: &StorePath,
+    nar: (Sha256, u64),
+) -> Option<Download> {
     for cache in caches {
-        let Ok(Some(now)) = cache.narinfo(http, &info.path).await else {
+        let Ok(Some(now)) = cache.narinfo(http, path).await else {
             continue;
         };
-        let now = now.0;
-        if (now.nar_hash, now.nar_size) == (info.nar_hash, info.nar_size) {
-            return (now.download.url != info.download.url).then_some(Download {
+        if (now.0.nar_hash, now.0.nar_size) == nar {
+            return Some(Download {
                 // Nobody signed these.
                 file_hash: None,
                 file_size: None,
-                ..now.download
+                ..now.0.download
             });
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     nar,
     nix_daemon::{Connection, ValidPath},
 };
+use ioprio::{Class, Pid, Priority, Target};
 use sha2::Digest;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -96,6 +97,7 @@ pub struct Reader {
     /// The directory of the store: `/nix/store`.
     store: PathBuf,
     limiter: Arc<Limiter>,
+    idle: bool,
 }
 
 impl Reader {
@@ -105,7 +107,16 @@ impl Reader {
         Self {
             store,
             limiter: Arc::new(Limiter::new(pace)),
+            idle: false,
         }
+    }
+
+    /// The same, whose reads let those of all others go first: the disk's class "idle", where the
+    /// scheduler of the disk knows classes (`ioprio_set(2)`).
+    #[must_use]
+    pub const fn idle(mut self) -> Self {
+        self.idle = true;
+        self
     }
 
     /// What the NAR of a path hashes to now; `read` is told of bytes. Why it cannot be read, otherwise.
@@ -123,7 +134,9 @@ impl Reader {
         let waits = Arc::new(());
         let left = Arc::downgrade(&waits);
         let handle = Handle::current();
+        let idle = self.idle;
         let hash = blocking(move || {
+            let _class = idle.then(Idle::begin);
             let mut to = Hashing {
                 digest: sha2::Sha256::new(),
                 pay: |bytes| {
@@ -170,6 +183,31 @@ impl Reader {
         };
         let path = path.clone();
         Ok(Some(Damage { path, found }))
+    }
+}
+
+/// As long as it is there, what this thread reads from disks goes after what all others read.
+struct Idle;
+
+impl Idle {
+    fn begin() -> Self {
+        set_class(Priority::new(Class::Idle));
+        Self
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        // The thread has other work after that.
+        set_class(Priority::standard());
+    }
+}
+
+fn set_class(class: Priority) {
+    // Zero is the thread that asks. It reads as all others do where that is refused.
+    let this = Target::Process(Pid::from_raw(0));
+    if let Err(error) = ioprio::set_priority(this, class) {
+        tracing::debug!("the class of reads cannot be set: {error}");
     }
 }
 
@@ -241,6 +279,19 @@ mod tests {
         assert!(!Verified::load(file.clone(), "the next").has(&path("a")));
         fs::write(&file, b"this boot\n\xff\nnonsense\n").unwrap();
         assert!(!Verified::load(file, "this boot").has(&path("a")));
+    }
+
+    #[test]
+    fn what_is_read_over_goes_after_everybody_else() {
+        let this = Target::Process(Pid::from_raw(0));
+        let before = ioprio::get_priority(this).unwrap();
+        let idle = Idle::begin();
+        assert_eq!(
+            ioprio::get_priority(this).unwrap().class(),
+            Some(Class::Idle)
+        );
+        drop(idle);
+        assert_eq!(ioprio::get_priority(this), Ok(before));
     }
 
     #[tokio::test]

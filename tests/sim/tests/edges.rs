@@ -1270,3 +1270,65 @@ fn what_is_in_the_way_of_every_system_keeps_no_robot_from_going_back() {
     });
     assert!(matches!(robot.state(), State::Reverting(_)));
 }
+
+#[test]
+fn damage_and_stalls_stand_in_the_history_and_push_out_nothing_else() {
+    let mut robot = robot();
+    let records = |robot: &Robot| {
+        let history = &robot.machine.as_ref().unwrap().journal().history;
+        let of = |what| history.iter().filter(|record| record.what == what).count();
+        (of(What::Stalled), of(What::Damaged), of(What::Repaired))
+    };
+    let stall = |what: &str, pid: u32| Event::Stalled {
+        what: what.to_owned(),
+        why: Some(format!("flock (process {pid}) holds x.lock")),
+    };
+    // A fetch that is tried again and again.
+    for pid in 0..300 {
+        robot.feed(stall("the fetch", pid));
+        robot.feed(stall("the look at the gates", pid));
+    }
+    assert_eq!(records(&robot), (2, 0, 0));
+    robot.feed(Event::Scrubbed {
+        damaged: (0..300)
+            .map(|n| format!("/nix/store/{n} is empty"))
+            .collect(),
+        repaired: vec!["/nix/store/1".to_owned()],
+    });
+    assert_eq!(records(&robot), (2, 1, 1));
+    robot.feed(stall("the fetch", 1));
+    assert_eq!(
+        records(&robot),
+        (3, 1, 1),
+        "something else happened meanwhile"
+    );
+    let history = &robot.machine.as_ref().unwrap().journal().history;
+    let damaged = history.iter().find(|record| record.what == What::Damaged);
+    let why = damaged.and_then(|record| record.why.clone()).unwrap();
+    assert!(
+        why.ends_with("/nix/store/2 is empty; and 297 more"),
+        "{why}"
+    );
+    robot.feed(Event::Scrubbed {
+        damaged: vec![],
+        repaired: vec![],
+    });
+    robot.feed(Event::Collected {
+        paths: 3,
+        bytes: 1 << 20,
+    });
+    let last = robot
+        .machine
+        .as_ref()
+        .unwrap()
+        .journal()
+        .history
+        .last()
+        .cloned()
+        .unwrap();
+    assert_eq!(last.what, What::Collected);
+    assert_eq!(
+        last.why.as_deref(),
+        Some("1.00 MiB of 3 paths that nothing kept were freed")
+    );
+}

@@ -65,3 +65,33 @@ fn what_runs_is_read_over_and_its_damage_told_until_it_is_gone() -> Result<()> {
     })?;
     Ok(())
 }
+
+#[test]
+fn what_only_a_fallback_uses_is_brought_anew_by_itself() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("[verify]\ninterval = \"1s\"\nrate = \"0B\"\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1").padding(1 << 20))?;
+    robot.until_confirmed(&second)?;
+    let third = fleet.release(&fleet.toplevel("1.2"))?;
+    robot.until_confirmed(&third)?;
+    let file = robot.sh(&format!(
+        "nix-store --query --requisites {second} | grep -e -padding$"
+    ))?;
+    let before = robot.sh(&format!("sha256sum {file}"))?;
+    robot.sh(&format!(
+        "chmod u+w {file} && : >{file} && chmod u-w {file}"
+    ))?;
+    robot.until("surefoot history | grep repaired")?;
+    assert_eq!(robot.sh(&format!("sha256sum {file}"))?, before);
+    let history = robot.sh("surefoot history")?;
+    for word in ["damaged", "repaired"] {
+        let line = history.lines().find(|line| line.contains(word));
+        assert!(line.is_some_and(|line| line.contains(&file)), "{history}");
+    }
+    robot.until_status("the damage to be gone", |status| {
+        status["damaged"].is_null() || status["damaged"] == json!([])
+    })?;
+    // And it can be gone back to.
+    robot.sh("surefoot rollback --wait --why 'it drops things'")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}

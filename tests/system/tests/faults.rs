@@ -156,6 +156,12 @@ fn a_fetch_that_waits_for_a_lock_says_whose() -> Result<()> {
             .journal()
             .contains("nothing has come of the fetch for")
     );
+    let history = robot.sh("surefoot history")?;
+    let stalls: Vec<&str> = (history.lines())
+        .filter(|line| line.contains("stalled"))
+        .collect();
+    assert_eq!(stalls.len(), 1, "{history}");
+    assert!(stalls[0].contains("the fetch brought nothing"), "{history}");
     robot.stands_on(&first)?;
     robot.sh("systemctl stop holder.service")?;
     robot.until_confirmed(&second)?;

@@ -81,6 +81,10 @@ fn what_word(what: &Word<What>) -> String {
         Word::Known(What::Worse) => "worse",
         Word::Known(What::Started) => "started",
         Word::Known(What::Pruned) => "pruned",
+        Word::Known(What::Damaged) => "damaged",
+        Word::Known(What::Repaired) => "repaired",
+        Word::Known(What::Stalled) => "stalled",
+        Word::Known(What::Collected) => "collected",
     };
     known.to_owned()
 }

@@ -103,6 +103,27 @@ pub enum Event {
     /// The copy on the boot partition, which nobody had read since this memory began, was read: this is
     /// what it has, if anything.
     Recalled(Option<Essentials>),
+    /// The store was read over for a while.
+    Scrubbed {
+        /// Paths that are damaged and were not before, each with what was found.
+        damaged: Vec<String>,
+        /// Paths that were damaged and are whole again.
+        repaired: Vec<String>,
+    },
+    /// Nothing has come of something that is waited for.
+    Stalled {
+        /// What, in words: "the fetch".
+        what: String,
+        /// Whom it may wait for itself.
+        why: Option<String>,
+    },
+    /// Paths that nothing kept were removed so that a fetch has room.
+    Collected {
+        /// How many.
+        paths: u64,
+        /// What was freed, bytes.
+        bytes: u64,
+    },
     /// A round of health checks is done.
     Probed(Report),
     /// A connection that may have held leases has ended.

@@ -41,6 +41,7 @@ mod start;
 pub mod state;
 mod trial;
 mod unknown;
+mod upkeep;
 
 pub use context::{
     AfterLoss, Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE,
@@ -351,6 +352,9 @@ impl Decision<'_> {
             } => self.on_pruned(system, gone, &links),
             Event::Installed(links) => self.journal.profile.installed(&links),
             Event::Recalled(found) => self.on_recalled(found),
+            Event::Scrubbed { damaged, repaired } => self.on_scrubbed(damaged, repaired),
+            Event::Stalled { what, why } => self.on_stalled(&what, why),
+            Event::Collected { paths, bytes } => self.on_collected(paths, bytes),
             Event::Probed(report) => self.on_probed(report),
             Event::HolderLost(holder) => self.on_holder_lost(holder),
             Event::Asked(request) => return Some(self.on_asked(request)),

@@ -217,6 +217,10 @@ settings! {
         /// Time from the end of one round over the confirmed system and those to fall back to until the next.
         /// They are read while the robot has no update under way and no lease says "busy"; `"0s"`: never.
         interval: Duration = "7d" in "0s" to "365d";
+        /// Whether what is damaged is brought anew while the robot has nothing to do, from the caches of the
+        /// last fetch and `fetch.caches`, where the gates for downloads are open. What anything that runs uses
+        /// is left alone: Nix removes a path before it writes it anew.
+        repair: bool = true;
     }
 }
 

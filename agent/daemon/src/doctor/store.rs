@@ -102,8 +102,8 @@ fn damaged(damage: &str) -> Finding {
         STORE,
         "damage",
         damage,
-        "while the robot stands still: nix-store --repair-path PATH --option substituters CACHE; where nothing \
-         that runs uses it, the next release that has it brings it anew",
+        "where nothing that runs uses it, it is brought anew by itself (verify.repair); else, while the robot \
+         stands still: nix-store --repair-path PATH --option substituters CACHE",
     )
 }
 

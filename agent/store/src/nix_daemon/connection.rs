@@ -42,6 +42,7 @@ const PROTOCOL: u64 = 1 << 8 | 35;
 mod op {
     pub(super) const ADD_TEMP_ROOT: u64 = 11;
     pub(super) const ADD_INDIRECT_ROOT: u64 = 12;
+    pub(super) const FIND_ROOTS: u64 = 14;
     pub(super) const QUERY_PATH_INFO: u64 = 26;
     pub(super) const QUERY_VALID_PATHS: u64 = 31;
     pub(super) const ADD_MULTIPLE_TO_STORE: u64 = 44;
@@ -258,6 +259,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             self.drain().await?;
             wire::number(&mut self.reader).await?;
             Ok(())
+        })
+        .await;
+        self.finish(outcome)
+    }
+
+    /// What keeps paths of the store: links and what running processes use, each with its path. One is
+    /// named by its file, or in braces by what uses it (Nix `src/libstore/gc.cc`, `findRuntimeRoots`); the
+    /// daemon says `{censored}` to those whom it does not trust.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn roots(&mut self) -> Result<Vec<(String, StorePath)>> {
+        let mut request = Writer::default();
+        request.number(op::FIND_ROOTS);
+        let outcome = within(self.patience, async {
+            self.start(&request).await?;
+            self.drain().await?;
+            let mut roots = Vec::new();
+            for _ in 0..wire::count(&mut self.reader).await? {
+                let name = wire::text(&mut self.reader).await?;
+                roots.push((name, store_path(&wire::text(&mut self.reader).await?)?));
+            }
+            Ok(roots)
         })
         .await;
         self.finish(outcome)

@@ -6,7 +6,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Mutex};
 use surefoot_core::Sha256;
 use surefoot_store::{
     Error, Kind, fetch,
+    nix_daemon::{Connection, PATIENCE, ValidPath},
     progress::{Progress, Status},
+    repair::{self, Outcome, Repair},
     request::{FetchRequest, Verification},
     verify::Verified,
 };
@@ -102,5 +104,90 @@ fn another_build_of_the_same_path_is_no_damage() -> Result<()> {
     });
     request.verify = verification();
     assert_eq!(run(&request)?.fetched, 0);
+    Ok(())
+}
+
+/// What the store knows of the big path, and what a repair of it does.
+fn repair(
+    lab: &Lab,
+    request: &FetchRequest,
+    running: &[PathBuf],
+    stop: impl Future<Output = ()>,
+) -> Result<Repair> {
+    let big = &lab.index.paths[lab.big()].path;
+    block_on(async {
+        let mut daemon = Connection::open(&request.daemon_socket, PATIENCE).await?;
+        let known: ValidPath = daemon.path_info(big).await?.expect("it is valid");
+        repair::run(request, (big, &known), running, stop).await
+    })
+    .map_err(Into::into)
+}
+
+#[test]
+fn a_damaged_path_that_nothing_uses_is_written_anew() -> Result<()> {
+    let lab = Lab::new("xz")?;
+    let request = lab.request(&format!("file://{}", lab.cache.display()));
+    run(&request)?;
+    let file = damage(&lab, &request)?;
+    let root = fs::read_link(&request.gc_root)?;
+    let done = repair(&lab, &request, &[], std::future::pending())?;
+    assert_eq!(done.outcome, Outcome::Repaired);
+    assert!(done.wire_bytes > 0 && done.wasted_bytes == 0, "{done:?}");
+    assert_eq!(fs::metadata(&file)?.len(), BIG as u64);
+    assert_eq!(fs::read_link(&request.gc_root)?, root, "no root is touched");
+    lab.check_fetched(&request)
+}
+
+#[test]
+fn what_runs_or_what_no_cache_has_is_not_written_anew() -> Result<()> {
+    let lab = Lab::new("none")?;
+    let cache = format!("file://{}", lab.cache.display());
+    let request = lab.request(&cache);
+    run(&request)?;
+    let file = damage(&lab, &request)?;
+    let never = std::future::pending;
+    let running = [request.gc_root.clone()];
+    let done = repair(&lab, &request, &running, never())?;
+    assert_eq!(done.outcome, Outcome::InUse);
+    let empty = tempfile::tempdir()?;
+    let nowhere = lab.request(&format!("file://{}", empty.path().display()));
+    let done = repair(&lab, &nowhere, &[], never())?;
+    assert_eq!((done.outcome, done.wire_bytes), (Outcome::Nowhere, 0));
+    let done = repair(&lab, &request, &[], std::future::ready(()))?;
+    assert_eq!(done.outcome, Outcome::Stopped);
+    assert_eq!(fs::metadata(&file)?.len(), 0, "nothing was written");
+    // What the cache has for it is not what came once.
+    let path = &lab.index.paths[lab.big()].path;
+    let info = lab.cache.join(format!("{}.narinfo", path.hash_part()));
+    let text = fs::read_to_string(&info)?;
+    fs::write(&info, text.replace("NarSize: 3", "NarSize: 4"))?;
+    let done = repair(&lab, &request, &[], never())?;
+    assert_eq!(done.outcome, Outcome::Nowhere);
+    assert_eq!(fs::metadata(&file)?.len(), 0);
+    Ok(())
+}
+
+#[test]
+fn what_a_process_uses_is_in_use() -> Result<()> {
+    let lab = Lab::new("none")?;
+    let request = lab.request(&format!("file://{}", lab.cache.display()));
+    run(&request)?;
+    let big = &lab.index.paths[lab.big()].path;
+    let used = || {
+        block_on(async {
+            let mut daemon = Connection::open(&request.daemon_socket, PATIENCE).await?;
+            repair::in_use(&[], &mut daemon).await
+        })
+    };
+    assert!(!used()?.contains(big), "its root alone is no use");
+    // A process that names it in its environment counts for Nix.
+    let mut user = std::process::Command::new("sleep")
+        .arg("1000")
+        .env("USES", big.to_string())
+        .spawn()?;
+    let found = used();
+    user.kill()?;
+    user.wait()?;
+    assert!(found?.contains(big));
     Ok(())
 }
