@@ -156,6 +156,10 @@ fn brief(blocked: &Blocked) -> Blocked {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/recorded/next.rs"]
+mod next;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
@@ -227,6 +231,28 @@ mod tests {
             assert_eq!(after.blocked[0].evidence.cause, Cause::Unhealthy);
             assert!(after.lost.unwrap().why.ends_with("failed in it: 2"));
             assert_eq!(after.confirmed, None);
+        }
+    }
+
+    #[test]
+    fn a_recorded_copy_is_read_and_nothing_that_a_later_version_adds_has_a_release_tried_again() {
+        let recorded = include_bytes!("../../../tests/recorded/0.2/essentials.json");
+        let before = Essentials::parse(recorded).unwrap();
+        assert_eq!(before.to_bytes().unwrap(), recorded);
+        let text = serde_json::from_slice(recorded).unwrap();
+        let later = next::versions(&text, &["cause"]);
+        assert!(later.len() > 3 * before.blocked.len());
+        for (at, text) in later {
+            let after = Essentials::parse(text.to_string().as_bytes()).unwrap();
+            assert_eq!(after.confirmed, before.confirmed, "{at}");
+            for (before, after) in before.blocked.iter().zip(&after.blocked) {
+                assert_eq!(
+                    (&after.release, &after.system, &after.evidence.message),
+                    (&before.release, &before.system, &before.evidence.message),
+                    "{at}"
+                );
+            }
+            assert_eq!(after.blocked.len(), before.blocked.len(), "{at}");
         }
     }
 
