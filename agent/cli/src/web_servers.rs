@@ -42,6 +42,15 @@ pub(crate) struct NetArgs {
     s3_region: String,
 }
 
+/// Runs what waits for web servers, on this thread.
+///
+/// # Errors
+/// Its own; no runtime can be made.
+pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build()?.block_on(work)
+}
+
 impl NetArgs {
     /// As the fetcher takes them.
     pub(crate) fn options(&self) -> Options {

@@ -5,6 +5,7 @@
 
 use assert_cmd::{Command, assert::Assert};
 use serde_json::Value;
+use sha2::Digest as _;
 use std::{fs, path::PathBuf};
 use surefoot_core::release::{Listed, Manifest, Release};
 use tempfile::TempDir;
@@ -21,16 +22,36 @@ impl Desk {
         fs::create_dir(&cache).unwrap();
         fs::write(cache.join("nix-cache-info"), "StoreDir: /nix/store\n").unwrap();
         for c in ['a', 'b', 'c', 'd'] {
-            let hash = c.to_string().repeat(32);
-            let info = format!(
-                "StorePath: {}\nURL: nar/{c}.nar\nCompression: none\nNarHash: sha256:{}\n\
-                 NarSize: 1000\nReferences: \n",
-                system(c),
-                "0".repeat(52),
+            desk.caches(
+                c,
+                &format!("nar/{c}.nar"),
+                &["bin/switch-to-configuration", "nixos-version"],
             );
-            fs::write(cache.join(format!("{hash}.narinfo")), info).unwrap();
         }
         desk
+    }
+
+    /// Puts a system into the cache that has these files, as this file of the cache.
+    fn caches(&self, c: char, url: &str, files: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, c.to_string()).unwrap();
+        }
+        let mut nar = Vec::new();
+        surefoot_store::nar::write(dir.path(), &mut nar).unwrap();
+        let info = format!(
+            "StorePath: {}\nURL: {url}\nCompression: none\nNarHash: {}\nNarSize: {}\nReferences: \n",
+            system(c),
+            surefoot_core::Sha256(sha2::Sha256::digest(&nar).into()),
+            nar.len(),
+        );
+        let cache = self.path("cache");
+        fs::create_dir_all(cache.join("nar")).unwrap();
+        fs::write(cache.join(url), nar).unwrap();
+        let hash = c.to_string().repeat(32);
+        fs::write(cache.join(format!("{hash}.narinfo")), info).unwrap();
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -580,11 +601,115 @@ fn two_releases_are_compared_by_what_is_signed_alone() {
     desk.publishes("2", 'b', &[]);
     fs::remove_dir_all(desk.path("cache")).unwrap();
     let said = desk.does_at(&["diff", "1", "2"]);
-    assert_eq!(said["download"], 1000);
-    assert_eq!(said["size"], serde_json::json!([1000, 1000]));
+    let size = said["size"][0].as_u64().unwrap();
+    assert_eq!(said["size"], serde_json::json!([size, size]));
+    assert_eq!(said["download"], size);
     assert!(desk.tells(&["diff", "1", "1"]).contains("downloads 0 B"));
     assert!(
         desk.fails(&["diff", "1", "9"])
             .contains("there is no release 9")
     );
+}
+
+#[test]
+fn what_robots_could_not_fetch_or_run_is_not_published() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    // Another path of the store: no system.
+    desk.caches('f', "nar/f.nar", &["bin/hello"]);
+    let error = desk.publish_fails("2", 'f', &[]);
+    assert!(error.contains("is not a NixOS system"), "{error}");
+    desk.publishes("2", 'f', &["--any-closure"]);
+    // Its NAR is other than its narinfo says: the key of the cache was stolen, or a disk forgot.
+    let nar = desk.path("cache/nar/b.nar");
+    let good = fs::read(&nar).unwrap();
+    let mut bad = good.clone();
+    let at = bad.len() / 2;
+    bad[at] ^= 1;
+    fs::write(&nar, bad).unwrap();
+    let error = desk.publish_fails("3", 'b', &[]);
+    assert!(error.contains("has digest"), "{error}");
+    fs::remove_file(&nar).unwrap();
+    let error = desk.publish_fails("3", 'b', &[]);
+    assert!(error.contains("nar/b.nar"), "{error}");
+    fs::write(&nar, good).unwrap();
+    let said = desk.publishes("3", 'b', &[]);
+    assert_eq!(said["systems"]["picker"]["hashes"], "read");
+}
+
+#[test]
+fn a_release_whose_files_were_pushed_again_gets_another_index() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &["--share", "10%"]);
+    let before = desk.release("stable", "1");
+    fs::remove_file(desk.path("cache/nar/a.nar")).unwrap();
+    desk.caches(
+        'a',
+        "nar/again.nar",
+        &["bin/switch-to-configuration", "nixos-version"],
+    );
+    let replace = |c: char| -> Vec<String> {
+        let mut words = desk.publish("1", c, &[]);
+        let at = words.iter().position(|word| word == "--release").unwrap();
+        words[at] = "--replace-index".into();
+        words
+    };
+    let words = replace('b');
+    let error = desk.fails(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(
+        error.contains("another system is another release"),
+        "{error}"
+    );
+    let words = replace('a');
+    desk.does_at(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let after = desk.release("stable", "1");
+    let model = "picker".parse().unwrap();
+    assert_ne!(before.systems[&model].index, after.systems[&model].index);
+    assert_eq!(
+        before.systems[&model].toplevel,
+        after.systems[&model].toplevel
+    );
+    assert_eq!(
+        (before.rollout, before.created),
+        (after.rollout, after.created)
+    );
+}
+
+#[test]
+fn old_releases_go_by_rule_and_their_names_are_never_used_again() {
+    let desk = Desk::new();
+    for (release, c) in [("1", 'a'), ("2", 'b'), ("3", 'c')] {
+        desk.publishes(release, c, &[]);
+    }
+    desk.publishes("4", 'd', &["--come-from", "2"]);
+    let retire = ["retire", "--channel", "stable", "--keep", "1"];
+    let said = desk.does_at(&[&retire[..], &["--dry-run"]].concat());
+    assert_eq!(
+        (&said["gone"][0], &said["gone"][1]),
+        (&"1".into(), &"3".into())
+    );
+    assert!(desk.tells(&["releases"]).contains("  3  "));
+    desk.does_at(&retire);
+    let listed = desk.tells(&["releases"]);
+    assert!(
+        !listed.contains("  3  ") && listed.contains("  2  "),
+        "{listed}"
+    );
+    let error = desk.publish_fails("3", 'a', &[]);
+    assert!(error.contains("had a release 3 once"), "{error}");
+    assert_eq!(desk.does_at(&retire)["gone"], serde_json::json!([]));
+}
+
+#[test]
+fn a_channel_that_is_made_again_has_none_of_its_old_names() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    desk.does(&["repo", "delegate", "fleet", "team", "--channel", "night"]);
+    desk.publishes("1", 'b', &["--channel", "night", "--new"]);
+    desk.does(&["repo", "revoke", "fleet", "team"]);
+    let error = desk.publish_fails("1", 'c', &["--channel", "night", "--new"]);
+    assert!(error.contains("had a release 1 once"), "{error}");
+    desk.publishes("2", 'c', &["--channel", "night", "--new"]);
+    let error = desk.publish_fails("1", 'd', &["--channel", "night"]);
+    assert!(error.contains("had a release 1 once"), "{error}");
 }

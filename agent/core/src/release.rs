@@ -58,6 +58,10 @@ pub struct Manifest {
     /// The releases, oldest first. The last one that is not recalled, has the robot's model and
     /// is for its labels counts.
     pub releases: Vec<Listed>,
+    /// Names of releases that were taken out: no other release gets them. Robots remember by name what
+    /// failed on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Name>,
     /// What other versions wrote and this one does not know.
     #[serde(skip)]
     pub foreign: Foreign,
@@ -276,13 +280,15 @@ impl Manifest {
             spec: SPEC,
             channel,
             releases: Vec::new(),
+            gone: Vec::new(),
             foreign: Foreign::default(),
         }
     }
 
-    /// The names that its releases have.
+    /// The names that its releases have, and had that were taken out.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.releases.iter().map(Listed::id)
+        let gone = self.gone.iter().map(Name::as_str);
+        self.releases.iter().map(Listed::id).chain(gone)
     }
 
     /// The text of the manifest, as [`Self::parse`] reads it, with what other versions wrote in it.
@@ -389,6 +395,7 @@ mod tests {
             ]
             .map(|release| Listed::Known(Box::new(release)))
             .into(),
+            gone: Vec::new(),
             foreign: Foreign::default(),
         }
     }

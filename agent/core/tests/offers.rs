@@ -77,6 +77,7 @@ fn choose(releases: &[Release], runs: Option<(&str, char)>) -> Choice {
         releases: (releases.iter().cloned())
             .map(|release| Listed::Known(Box::new(release)))
             .collect(),
+        gone: Vec::new(),
         foreign: Foreign::default(),
     };
     let confirmed = runs.map(|(release, c)| Generation {

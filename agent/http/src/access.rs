@@ -11,7 +11,7 @@ use crate::{
 use data_encoding::BASE64;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::{
-    Url,
+    Method, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName},
 };
 use std::{
@@ -102,8 +102,14 @@ impl Credentials {
         netrc::login(&self.logins, host)
     }
 
-    /// Adds to the headers of a GET request what its server wants to see.
-    pub(crate) fn show(&self, url: &Url, headers: &mut HeaderMap) -> Result<()> {
+    /// Adds to the headers of a request with this body what its server wants to see.
+    pub(crate) fn show(
+        &self,
+        method: &Method,
+        url: &Url,
+        body: &[u8],
+        headers: &mut HeaderMap,
+    ) -> Result<()> {
         let unfit = || Error::Client(format!("what {} wants is not a header", host(url)));
         match self.keys.iter().find(|(prefix, _)| covers(prefix, url)) {
             Some((_, Key::Headers(more))) => headers.extend(more.clone()),
@@ -111,7 +117,7 @@ impl Credentials {
                 let (now, skew) = (Timestamp::now(), self.skew.load(Relaxed));
                 // Years that no calendar here has are not worth an answer.
                 let theirs = now.checked_add(SignedDuration::from_secs(skew));
-                key.sign(url, region, theirs.unwrap_or(now), headers)
+                key.sign(method, url, body, region, theirs.unwrap_or(now), headers)
                     .ok_or_else(unfit)?;
             }
             // A login in the URL itself goes first.
@@ -187,7 +193,7 @@ pub fn fuzz(text: &str) {
         ..Credentials::default()
     };
     credentials.learn_time(&url, line);
-    let _ = credentials.show(&url, &mut HeaderMap::new());
+    let _ = credentials.show(&Method::GET, &url, b"", &mut HeaderMap::new());
 }
 
 #[cfg(test)]
@@ -210,7 +216,9 @@ mod tests {
             assert!(credentials.learn_time(&url, last), "{last}");
             // By the time of the next request this machine's clock may have gone on.
             credentials.skew.fetch_add(60, Relaxed);
-            credentials.show(&url, &mut HeaderMap::new()).unwrap();
+            credentials
+                .show(&Method::GET, &url, b"", &mut HeaderMap::new())
+                .unwrap();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use reqwest::{
-    ClientBuilder, NoProxy, Proxy, StatusCode, Url,
+    ClientBuilder, Method, NoProxy, Proxy, StatusCode, Url,
     header::{DATE, HeaderMap, LOCATION},
     redirect::Policy,
 };
@@ -71,10 +71,36 @@ impl Http {
     /// # Errors
     /// [`Error::Transfer`], [`Error::Stalled`]; what is configured cannot be used.
     pub async fn get(&self, url: Url, shown: &str, headers: &HeaderMap) -> Result<Response> {
+        self.send(&Method::GET, url, shown, headers, &Bytes::new())
+            .await
+    }
+
+    /// The same for what is there, without its bytes: a HEAD request.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn head(&self, url: Url, shown: &str) -> Result<Response> {
+        let headers = HeaderMap::new();
+        self.send(&Method::HEAD, url, shown, &headers, &Bytes::new())
+            .await
+    }
+
+    /// The same with another method and a body: PUT and DELETE, for stores of objects.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn send(
+        &self,
+        method: &Method,
+        url: Url,
+        shown: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response> {
         let credentials = self.credentials()?;
         let (mut url, mut redirections, mut again) = (url, 0, true);
         loop {
-            let answer = self.ask(url.clone(), shown, headers).await?;
+            let answer = (self.once(method, url.clone(), shown, headers, body)).await?;
             let response = &answer.response;
             let text = |name| response.headers().get(name)?.to_str().ok();
             let fail = |why: &str| Error::Transfer {
@@ -114,9 +140,25 @@ impl Http {
     /// # Errors
     /// As [`Self::get`].
     pub async fn ask(&self, url: Url, shown: &str, headers: &HeaderMap) -> Result<Response> {
+        self.once(&Method::GET, url, shown, headers, &Bytes::new())
+            .await
+    }
+
+    async fn once(
+        &self,
+        method: &Method,
+        url: Url,
+        shown: &str,
+        headers: &HeaderMap,
+        body: &Bytes,
+    ) -> Result<Response> {
         let mut all = headers.clone();
-        self.credentials()?.show(&url, &mut all)?;
-        let request = self.client(&url)?.get(url).headers(all);
+        self.credentials()?.show(method, &url, body, &mut all)?;
+        let client = self.client(&url)?;
+        let mut request = client.request(method.clone(), url).headers(all);
+        if !body.is_empty() {
+            request = request.body(body.clone());
+        }
         let response = patiently(self.options.stall_timeout, shown, request.send()).await?;
         Ok(Response {
             response,

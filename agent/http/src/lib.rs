@@ -24,7 +24,8 @@ mod sigv4;
 mod tls;
 
 pub use below::below;
+pub use bytes::Bytes;
 pub use client::{Http, Response};
 pub use error::{Error, Result};
 pub use options::Options;
-pub use reqwest::{StatusCode, Url, header};
+pub use reqwest::{Method, StatusCode, Url, header};

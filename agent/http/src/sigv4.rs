@@ -1,4 +1,4 @@
-//! AWS Signature Version 4 for reading from S3-compatible buckets.
+//! AWS Signature Version 4 for S3-compatible buckets.
 //!
 //! Source: Amazon S3 API reference, "Authenticating Requests: Using the Authorization Header
 //! (AWS Signature Version 4)".
@@ -8,7 +8,7 @@ use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use data_encoding::HEXLOWER;
 use jiff::{Timestamp, tz::TimeZone};
 use reqwest::{
-    Url,
+    Method, Url,
     header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue},
 };
 use sha2::{Digest as _, Sha256};
@@ -60,10 +60,13 @@ impl AccessKey {
         })
     }
 
-    /// Adds what signs a GET request, its `headers` included. `None` if one of them is not text.
+    /// Adds what signs a request with this body, its `headers` included. `None` if one of them is not
+    /// text.
     pub(crate) fn sign(
         &self,
+        method: &Method,
         url: &Url,
+        body: &[u8],
         region: &str,
         now: Timestamp,
         headers: &mut HeaderMap,
@@ -75,22 +78,22 @@ impl AccessKey {
         let now = now.to_zoned(TimeZone::UTC);
         let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let date = &time[..8];
-        let nothing = HEXLOWER.encode(&Sha256::digest(b""));
+        let body = HEXLOWER.encode(&Sha256::digest(body));
         headers.insert(HOST, host.parse().ok()?);
         headers.insert("x-amz-date", time.parse().ok()?);
-        headers.insert("x-amz-content-sha256", nothing.parse().ok()?);
+        headers.insert("x-amz-content-sha256", body.parse().ok()?);
         if let Some(token) = &self.session_token {
             headers.insert("x-amz-security-token", secret(token)?);
         }
         let mut sorted: Vec<(&HeaderName, &HeaderValue)> = headers.iter().collect();
         sorted.sort_by_key(|(name, _)| name.as_str());
-        let mut canonical = format!("GET\n{}\n\n", path(url));
+        let mut canonical = format!("{method}\n{}\n{}\n", path(url), query(url));
         for (name, value) in &sorted {
             let _ = writeln!(canonical, "{name}:{}", value.to_str().ok()?.trim());
         }
         let names: Vec<&str> = sorted.iter().map(|(name, _)| name.as_str()).collect();
         let names = names.join(";");
-        let _ = write!(canonical, "\n{names}\n{nothing}");
+        let _ = write!(canonical, "\n{names}\n{body}");
 
         let scope = format!("{date}/{region}/s3/aws4_request");
         let canonical = HEXLOWER.encode(&Sha256::digest(&canonical));
@@ -108,6 +111,30 @@ impl AccessKey {
         headers.insert(AUTHORIZATION, secret(&value)?);
         Some(())
     }
+}
+
+/// The query in order, each name with its value (AWS: "canonical query string").
+fn query(url: &Url) -> String {
+    let mut pairs: Vec<String> = (url.query_pairs())
+        .map(|(name, value)| format!("{}={}", encoded(&name), encoded(&value)))
+        .collect();
+    pairs.sort_unstable();
+    pairs.join("&")
+}
+
+/// Every byte percent-encoded but letters, digits and `-._~`.
+fn encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
+            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
+        }
+    }
+    out
 }
 
 /// The path, with every byte percent-encoded but letters, digits and `-._~/`.
@@ -148,7 +175,7 @@ mod tests {
         headers.insert("range", "bytes=0-9".parse().unwrap());
         let now = "2013-05-24T00:00:00Z".parse().unwrap();
         example()
-            .sign(&url, "us-east-1", now, &mut headers)
+            .sign(&Method::GET, &url, b"", "us-east-1", now, &mut headers)
             .unwrap();
         assert_eq!(
             headers[AUTHORIZATION],
@@ -157,6 +184,38 @@ mod tests {
              Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
         );
         assert!(headers[AUTHORIZATION].is_sensitive());
+    }
+
+    /// The "GET Bucket (List Objects)" and "PUT Object" examples of the same page.
+    #[test]
+    fn queries_and_bodies_are_signed_as_the_reference_does() {
+        let sign = |method: Method, url: &str, body: &[u8], more: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in more {
+                headers.insert(*name, value.parse().unwrap());
+            }
+            let (url, now) = (
+                Url::parse(url).unwrap(),
+                "2013-05-24T00:00:00Z".parse().unwrap(),
+            );
+            let signed = example().sign(&method, &url, body, "us-east-1", now, &mut headers);
+            signed.unwrap();
+            headers[AUTHORIZATION].to_str().unwrap().to_owned()
+        };
+        let list = "https://examplebucket.s3.amazonaws.com/?max-keys=2&prefix=J";
+        assert!(
+            sign(Method::GET, list, b"", &[])
+                .ends_with("34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+        );
+        let put = "https://examplebucket.s3.amazonaws.com/test$file.text";
+        let more = [
+            ("date", "Fri, 24 May 2013 00:00:00 GMT"),
+            ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
+        ];
+        assert!(
+            sign(Method::PUT, put, b"Welcome to Amazon S3.", &more)
+                .ends_with("98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd")
+        );
     }
 
     #[test]

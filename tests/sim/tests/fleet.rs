@@ -110,6 +110,7 @@ fn manifest(rollout: &Rollout, recalled: Option<Recall>) -> Manifest {
         releases: [release("1", 'a'), two]
             .map(|release| Listed::Known(Box::new(release)))
             .into(),
+        gone: Vec::new(),
         foreign: Foreign::default(),
     }
 }

@@ -16,6 +16,7 @@ mod recall;
 mod releases;
 mod repo;
 mod resume;
+mod retire;
 mod rollback;
 mod rollout;
 mod show;
@@ -48,6 +49,7 @@ pub(crate) enum Command {
     Rollout(Box<rollout::RolloutArgs>),
     Recall(Box<recall::RecallArgs>),
     Promote(Box<promote::PromoteArgs>),
+    Retire(Box<retire::RetireArgs>),
     /// Make and keep a signed repository: a directory of static files.
     #[command(subcommand)]
     Repo(repo::RepoCommand),
@@ -88,6 +90,7 @@ pub(crate) fn run(
         Command::Rollout(args) => rollout::run(&args, output),
         Command::Recall(args) => recall::run(&args, output),
         Command::Promote(args) => promote::run(&args, output),
+        Command::Retire(args) => retire::run(&args, output),
         Command::Repo(command) => repo::run(command, output),
         Command::Delta(command) => delta::run(command, output),
         Command::Completions(args) => completions::run(&args, root()),

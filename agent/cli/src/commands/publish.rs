@@ -4,7 +4,7 @@ use crate::{
     desk::{ClockArgs, Desk, PlanArgs, WaitArgs, check_fits, refreshed, require},
     errors::Usage,
     output::{Output, sanitize},
-    web_servers::NetArgs,
+    web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, ensure};
 use indicatif::BinaryBytes;
@@ -75,6 +75,14 @@ pub(crate) struct PublishArgs {
     /// place themselves: a stick, say. Without this it names the others only, and there has to be one.
     #[arg(long)]
     local_cache: bool,
+    /// Write another closure index for a release that is there, of the same systems: where the cache has
+    /// got other files for them since. Nothing else of the release changes.
+    #[arg(long, value_name = "RELEASE", conflicts_with_all = ["release", "waves", "share", "first", "only",
+        "come_from", "step_back", "needs", "notes", "reboot", "again", "moves", "new"])]
+    replace_index: Option<Name>,
+    /// It is not a NixOS system, and that is meant: no robot could run it, but `surefoot fetch` brings it.
+    #[arg(long)]
+    any_closure: bool,
     /// The release's name. [default: today's date and a number, such as 2026-11-22.1]
     #[arg(long, value_name = "ID")]
     release: Option<Name>,
@@ -104,11 +112,13 @@ pub(crate) struct PublishArgs {
     wait: WaitArgs,
     #[command(flatten)]
     clock: ClockArgs,
-    /// Ask no Nix store; believe the cache's narinfos. This is also done where no Nix daemon is.
+    /// Ask no Nix store. This is also done where no Nix daemon is. Then each NAR of the closure is
+    /// downloaded and hashed, for a narinfo is no more than the cache's word, unless
+    /// --trusted-public-key says whose word is believed.
     #[arg(long)]
     no_store: bool,
     /// Refuse a path that none of these keys signed; give those that robots have in their
-    /// trusted-public-keys.
+    /// trusted-public-keys. Without a Nix store it also means that what they signed is believed.
     #[arg(long, value_name = "NAME:BASE64")]
     trusted_public_key: Vec<PublicKey>,
     #[command(flatten)]
@@ -145,6 +155,9 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     let now = args.clock.now(desk.editor())?;
     desk.has_models(&args.model, args.new)?;
     desk.has_channel(&args.channel, args.new)?;
+    if let Some(release) = &args.replace_index {
+        return replace_index(&args, release, desk, now, output);
+    }
     let manifest = desk.channel(&args.channel)?;
     let id = match &args.release {
         Some(id) => id.clone(),
@@ -172,19 +185,9 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     // What can be wrong is said before the closure is looked at, which takes its time.
     check_fits(&release, manifest)?;
 
-    let closures = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(closures(&args))?;
-    for (model, closure) in args.model.iter().zip(&closures) {
-        let system = System {
-            toplevel: closure.index.toplevel.clone(),
-            index: closure.packed.target.clone(),
-            paths: closure.index.paths.len() as u64,
-            nar_size: closure.index.nar_size(),
-        };
-        let twice = release.systems.insert(model.clone(), system).is_some();
-        ensure!(!twice, Usage(format!("model '{model}' is given twice")));
+    let closures = web_servers::wait(closures(&args))?;
+    put_systems(&mut release, &args.model, &closures)?;
+    for closure in &closures {
         desk.put_index(&closure.packed.target, closure.packed.bytes.clone())?;
     }
     let manifest = desk.manifest(&args.channel)?;
@@ -223,11 +226,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             closure.index.paths.len(),
             BinaryBytes(closure.download_bytes()),
             BinaryBytes(closure.index.nar_size()),
-            if closure.compared {
-                "compared with the local store"
-            } else {
-                "as the cache says"
-            }
+            closure.hashes.words()
         ))?;
         if closure.unsigned > 0 {
             output.text(&format!("    {} paths have no signature: robots that check Nix' signatures will refuse them",
@@ -250,8 +249,8 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
 struct Closure {
     index: ClosureIndex,
     packed: Packed,
-    /// Whether a Nix store was asked, too.
-    compared: bool,
+    /// Whose word its hashes are.
+    hashes: Hashes,
     /// Paths with neither a signature nor a content address.
     unsigned: usize,
 }
@@ -270,10 +269,91 @@ impl Closure {
             "paths": self.index.paths.len(),
             "narSize": self.index.nar_size(),
             "downloadBytes": self.download_bytes(),
-            "comparedWithStore": self.compared,
+            "comparedWithStore": self.hashes == Hashes::Store,
+            "hashes": self.hashes,
             "unsigned": self.unsigned,
         })
     }
+}
+
+/// Whose word the hashes of a closure are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Hashes {
+    /// The local Nix store's.
+    Store,
+    /// That of keys which the publisher named.
+    Signatures,
+    /// Nobody's: each NAR was downloaded and hashed.
+    Read,
+}
+
+impl Hashes {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Store => "compared with the local store",
+            Self::Signatures => "as keys that were named have signed it",
+            Self::Read => "each NAR was read",
+        }
+    }
+}
+
+/// Puts the system of each model into a release.
+fn put_systems(release: &mut Release, models: &[Name], closures: &[Closure]) -> anyhow::Result<()> {
+    for (model, closure) in models.iter().zip(closures) {
+        let system = System {
+            toplevel: closure.index.toplevel.clone(),
+            index: closure.packed.target.clone(),
+            paths: closure.index.paths.len() as u64,
+            nar_size: closure.index.nar_size(),
+        };
+        let twice = release.systems.insert(model.clone(), system).is_some();
+        ensure!(!twice, Usage(format!("model '{model}' is given twice")));
+    }
+    Ok(())
+}
+
+/// Writes another index for systems that a release has.
+fn replace_index(
+    args: &PublishArgs,
+    id: &Name,
+    mut desk: Desk,
+    now: Timestamp,
+    output: Output,
+) -> anyhow::Result<()> {
+    let closures = web_servers::wait(closures(args))?;
+    let release = desk.release(&args.channel, id)?;
+    for (model, closure) in args.model.iter().zip(&closures) {
+        let has = release.systems.get(model).map(|system| &system.toplevel);
+        ensure!(
+            has == Some(&closure.index.toplevel),
+            Usage(format!(
+                "release {id} has {} for model '{model}', not {}; another system is another release",
+                has.map_or_else(|| "no system".to_owned(), ToString::to_string),
+                closure.index.toplevel
+            ))
+        );
+        release.systems.remove(model);
+    }
+    put_systems(release, &args.model, &closures)?;
+    for closure in &closures {
+        desk.put_index(&closure.packed.target, closure.packed.bytes.clone())?;
+    }
+    let versions = desk.save(&args.channel, now, args.dry_run)?;
+    desk.warn(&args.repo, now);
+    let object = json!({
+        "channel": args.channel,
+        "release": id,
+        "dryRun": args.dry_run,
+        "versions": versions,
+    });
+    output.result(&object, |_| {
+        format!(
+            "Release {id} {} another index. Robots that could not fetch it ask for it with their next check; \
+             who has its system does nothing.",
+            if args.dry_run { "would get" } else { "has" }
+        )
+    })
 }
 
 async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
@@ -309,8 +389,22 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
             None => index::from_cache(cache, &http, &toplevel).await,
         }?;
         index.caches.clone_from(&reached);
-        if !args.trusted_public_key.is_empty() {
+        let by_keys = !args.trusted_public_key.is_empty();
+        if by_keys {
             index::check_signatures(&index, &args.trusted_public_key)?;
+        }
+        let hashes = match daemon {
+            Some(_) => Hashes::Store,
+            None if by_keys => Hashes::Signatures,
+            None => Hashes::Read,
+        };
+        if hashes == Hashes::Read {
+            index::read_nars(&index, &caches, &http, tempfile::tempfile).await?;
+        } else {
+            index::check_nars(&index, &caches, &http).await?;
+        }
+        if !args.any_closure {
+            check_system(&index, &caches, &http).await?;
         }
         let bare = |info: &&surefoot_core::closure::PathInfo| {
             info.signatures.is_empty() && info.ca.is_none()
@@ -318,11 +412,33 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
         closures.push(Closure {
             packed: index::pack(&index)?,
             unsigned: index.paths.iter().filter(bare).count(),
-            compared: daemon.is_some(),
+            hashes,
             index,
         });
     }
     Ok(closures)
+}
+
+/// What each system of NixOS has, and robots look for before a trial.
+const PARTS: [&str; 2] = ["bin/switch-to-configuration", "nixos-version"];
+
+/// Whether the toplevel of a closure is a system of NixOS: by its own NAR, for it need not be in a store
+/// here.
+async fn check_system(index: &ClosureIndex, caches: &[Cache], http: &Http) -> anyhow::Result<()> {
+    let info = (index.paths.iter()).find(|info| info.path == index.toplevel);
+    let info = info.context("the index has no toplevel")?;
+    let names = index::list(info, caches, http, tempfile::tempfile).await?;
+    for part in PARTS {
+        ensure!(
+            names.iter().any(|name| name == part),
+            Usage(format!(
+                "{} has no {part}: it is not a NixOS system, and no robot could run it; give \
+                 config.system.build.toplevel, or --any-closure if it is not for robots to run",
+                index.toplevel
+            ))
+        );
+    }
+    Ok(())
 }
 
 /// The Nix daemon, where there is one.

@@ -11,10 +11,15 @@ use surefoot_core::release::{Listed, Manifest, Name, Release};
 /// so.
 pub(crate) fn check_fits(release: &Release, manifest: &Manifest) -> anyhow::Result<()> {
     let channel = &manifest.channel;
-    let taken = |listed: &Listed| listed.id() == release.id.as_str();
+    let has = |listed: &Listed| listed.id() == release.id.as_str();
     ensure!(
-        !manifest.releases.iter().any(taken),
+        !manifest.releases.iter().any(has),
         "channel '{channel}' has a release {} already; give another --release",
+        release.id
+    );
+    ensure!(
+        !manifest.gone.contains(&release.id),
+        "channel '{channel}' had a release {} once, and robots may remember it; give another --release",
         release.id
     );
     if let Some(stone) = &release.from {

@@ -3,6 +3,7 @@
 mod checks;
 mod clock;
 mod expiry;
+mod gone;
 mod plan;
 mod report;
 mod wait;
@@ -10,6 +11,7 @@ mod wait;
 pub(crate) use checks::{check_fits, check_systems};
 pub(crate) use clock::{ClockArgs, first_time};
 pub(crate) use expiry::{Left, left, warnings};
+pub(crate) use gone::remember;
 pub(crate) use plan::{PlanArgs, refreshed, require};
 pub(crate) use report::Changed;
 pub(crate) use wait::WaitArgs;
@@ -213,7 +215,9 @@ impl Desk {
                 error.unwrap_or_default()
             )));
         }
-        self.channels.push(Manifest::empty(name.clone()));
+        let mut manifest = Manifest::empty(name.clone());
+        manifest.gone = gone::read(&self.editor, name)?;
+        self.channels.push(manifest);
         Ok(())
     }
 
@@ -280,7 +284,7 @@ impl Desk {
         ensure!(
             bytes.len() as u64 <= MAX_MANIFEST_BYTES,
             "the manifest of channel '{channel}' would have {} bytes, robots read at most \
-             {MAX_MANIFEST_BYTES}; begin a new channel",
+             {MAX_MANIFEST_BYTES}; take old releases out: surefoot retire --channel {channel}",
             bytes.len()
         );
         if dry_run {
@@ -288,6 +292,11 @@ impl Desk {
         }
         self.editor.put_target(&manifest_target(channel), bytes)?;
         Ok(Some(self.editor.publish(now)?))
+    }
+
+    /// What signs, to change it otherwise.
+    pub(crate) const fn editor_mut(&mut self) -> &mut Editor {
+        &mut self.editor
     }
 
     /// What signs.

@@ -15,7 +15,10 @@ use body::{open_disk, open_web};
 use std::{fmt, path::PathBuf};
 use surefoot_base::relative;
 use surefoot_core::{StorePath, store_path::STORE_DIR};
-use surefoot_http::{Http, Url, below};
+use surefoot_http::{
+    Http, StatusCode, Url, below,
+    header::{CONTENT_LENGTH, HeaderMap},
+};
 
 pub use body::{Body, Resume};
 
@@ -154,12 +157,44 @@ impl Cache {
         }
     }
 
+    /// Whether the cache has a file, of this size if it says how large it is; nothing of it is read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn has(&self, http: &Http, name: &str, size: Option<u64>) -> Result<bool> {
+        let shown = self.shown(name);
+        let outside = |why| Error::Outside {
+            url: shown.clone(),
+            why,
+        };
+        relative::check(name).map_err(outside)?;
+        let as_said = |found: Option<u64>| size.is_none() || found.is_none() || found == size;
+        if let Base::Web(base) = &self.base {
+            let url = below(base, name)
+                .ok_or_else(|| outside("it has a character that does not belong in a URL"))?;
+            let answer = http.head(url, &shown).await?;
+            match answer.status() {
+                StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(false),
+                StatusCode::OK => return Ok(as_said(header_length(answer.headers()))),
+                // Some servers know nothing but GET.
+                _ => {}
+            }
+        }
+        let body = self.open(http, name, &Resume::default()).await?;
+        Ok(body.is_some_and(|body| as_said(body.total)))
+    }
+
     /// Where a file of the cache lies, without credentials.
     #[must_use]
     pub fn shown(&self, name: &str) -> String {
         // What follows a question mark may be a token.
         format!("{}/{}", self.shown, name.split('?').next().unwrap_or(name))
     }
+}
+
+/// The size that an answer without a body speaks of, bytes.
+fn header_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// What people give as a place, as a URL: a directory becomes a `file://` URL, everything else is

@@ -10,9 +10,11 @@ use surefoot_core::{
     word::Word,
 };
 
+mod list;
 mod window;
 mod write;
 
+pub use list::{MAX_LISTED, list};
 use window::window;
 pub use write::write;
 

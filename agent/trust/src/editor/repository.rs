@@ -202,6 +202,17 @@ impl Editor {
         names.into_iter().cloned().collect()
     }
 
+    /// The names of the targets that a delegated role lists.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if there is no such role.
+    pub fn targets_of(&self, role: &str) -> Result<BTreeSet<String>, Error> {
+        match self.now.targets.get(role) {
+            Some(targets) if role != "targets" => Ok(targets.targets.keys().cloned().collect()),
+            _ => Err(Error::Usage(format!("there is no delegated role '{role}'"))),
+        }
+    }
+
     /// Signs and writes what was changed. Without changes nothing is written.
     ///
     /// # Errors

@@ -128,7 +128,14 @@ fn what_is_published_can_be_fetched() -> Result<()> {
     cli.run(&lab, &["repo", "init", "repo"])?;
     let publish = |more: &[&str]| {
         let mut arguments = vec!["publish", "--repo", "repo", "--channel", "stable"];
-        arguments.extend(["--model", "picker", "--cache", &cache, "--local-cache"]);
+        arguments.extend([
+            "--model",
+            "picker",
+            "--cache",
+            &cache,
+            "--local-cache",
+            "--any-closure",
+        ]);
         arguments.push(&lab.toplevel);
         arguments.extend(more);
         cli.run(&lab, &arguments)

@@ -1,12 +1,13 @@
 //! `surefoot repo revoke`: what was delegated is taken back.
 
 use crate::{
-    desk::{ClockArgs, WaitArgs},
+    desk::{ClockArgs, Desk, WaitArgs, remember},
     keyring::{keyring, keys_dir},
     output::Output,
 };
 use serde_json::json;
 use std::path::PathBuf;
+use surefoot_core::release::{Manifest, manifest_target};
 
 /// Arguments of `surefoot repo revoke`.
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,16 @@ pub(crate) struct RevokeArgs {
 /// It did not end well.
 pub(super) fn run(args: &RevokeArgs, output: Output) -> anyhow::Result<()> {
     let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
-    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
-    let now = args.clock.now_whatever_was_signed(&editor)?;
+    let mut desk = Desk::read(args.wait.open(&args.dir, keyring(&keys_dir)?)?);
+    let now = args.clock.now_whatever_was_signed(desk.editor())?;
+    let theirs = desk.editor().targets_of(&args.name)?;
+    let of_theirs = |manifest: &&Manifest| theirs.contains(&manifest_target(&manifest.channel));
+    let channels: Vec<Manifest> = (desk.channels().iter().filter(of_theirs).cloned()).collect();
+    let editor = desk.editor_mut();
+    for manifest in &channels {
+        remember(editor, manifest)?;
+    }
+    editor.publish(now)?;
     editor.revoke(&args.name, now)?;
     if output.is_json() {
         output.object(&json!({ "versions": editor.versions() }))?;

@@ -1,0 +1,59 @@
+//! `surefoot retire`: old releases leave the manifest.
+
+use crate::{
+    desk::ChangeArgs,
+    output::{Output, sanitize},
+};
+use anyhow::Context as _;
+use serde_json::json;
+use surefoot_core::release::Name;
+
+/// Take releases out of a channel that no robot needs any more.
+///
+/// The newest of each model stay, and so does what leads to one that stays: stepping stones, and where a
+/// recall leads to. A robot that still runs what was taken out takes the newest release that is open to it.
+/// The names are never used again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RetireArgs {
+    /// How many releases of each model stay.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
+    keep: u16,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Runs it.
+pub(super) fn run(args: &RetireArgs, output: Output) -> anyhow::Result<()> {
+    let mut desk = args.change.open()?;
+    let channel = (args.change.look.channel.clone()).context("say which: --channel")?;
+    let now = args.change.clock.now(desk.editor())?;
+    let gone: Vec<Name> = desk.manifest(&channel)?.retire(args.keep.into());
+    let versions = if gone.is_empty() {
+        None
+    } else {
+        desk.save(&channel, now, args.change.dry_run)?
+    };
+    desk.warn(&args.change.look.repo, now);
+    let stay = desk.channel(&channel)?.releases.len();
+    let object = json!({
+        "channel": channel,
+        "gone": gone,
+        "stay": stay,
+        "dryRun": args.change.dry_run,
+        "versions": versions,
+    });
+    output.result(&object, |_| {
+        let names: Vec<&str> = gone.iter().map(Name::as_str).collect();
+        let said = match names.as_slice() {
+            [] => format!("All {stay} releases of channel {channel} stay."),
+            names => format!(
+                "{} {} out of channel {channel}, {stay} stay. A robot that runs one of them takes the newest \
+                 release that is open to it.{}",
+                names.join(", "),
+                if args.change.dry_run { "would go" } else { "went" },
+                if args.change.dry_run { " Nothing was signed: this was a dry run." } else { "" }
+            ),
+        };
+        sanitize(&said)
+    })
+}
