@@ -80,6 +80,10 @@ pub fn status() -> StatusInfo {
             excused: vec![failure()],
             started: vec!["sshd.service".into()],
         }),
+        room: Some(crate::Room {
+            free_bytes: 1,
+            reserved_bytes: 2,
+        }),
         damaged: vec!["/nix/store/x is not what was put into the store".into()],
         worse: Some("unit arm.service is dead".into()),
         changed: Some("the profile names another system".into()),

@@ -138,6 +138,16 @@ pub struct Traffic {
     pub seconds_left: u64,
 }
 
+/// Room on the file system of the Nix store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Room {
+    /// Bytes that are free.
+    pub free_bytes: u64,
+    /// Bytes of them that no fetch takes.
+    pub reserved_bytes: u64,
+}
+
 /// What the agent waits for, and nothing comes of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -513,6 +523,9 @@ pub struct StatusInfo {
     /// What fetches have moved within a day; nothing if they have moved nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// Room in the store; nothing if that cannot be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
     /// What the agent waits for, and nothing comes of.
     pub stalls: Vec<Stall>,
     /// What the last look at the health found, on trial or after a way back, compared with what was before.

@@ -35,7 +35,8 @@ use surefoot_store::{
 const LOOK: Duration = Duration::from_secs(20);
 
 /// Fetches a closure; its root is the one of the next system. `wrongs` is what came wrong in earlier
-/// fetches, `verified` what of the store was read in this boot, and `known_time` a time that has passed, where the clock cannot be trusted.
+/// fetches, `verified` what of the store was read in this boot, and `known_time` a time that has passed, where
+/// the clock cannot be trusted. With `collect`, what nothing keeps goes where there is no room.
 ///
 /// # Errors
 /// See [`fetch::run`].
@@ -45,11 +46,13 @@ pub(crate) async fn run(
     staging: PathBuf,
     (wrongs, verified): (&Wrongs, &Verified),
     known_time: Option<Timestamp>,
+    collect: bool,
     progress: &dyn Progress,
 ) -> Result<FetchReport, Error> {
     remember_caches(&config.state_dir, &index.caches);
     let mut request = request(config, index, staging);
     request.wrongs = wrongs.clone();
+    request.collect = collect;
     request.verify = config.verify.before_trial.then(|| Verification {
         verified: verified.clone(),
         pace: Bandwidth::new(config.verify.rate.0),

@@ -6,11 +6,12 @@ use crate::{
     state::logs,
 };
 use jiff::Timestamp;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use surefoot_api::{
-    BlockedRelease, Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, StatusInfo,
-    System, Traffic, Word,
+    BlockedRelease, Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, Room,
+    StatusInfo, System, Traffic, Word,
 };
+use surefoot_base::space;
 use surefoot_core::{
     StorePath,
     gate::{self, Closed, Stage},
@@ -20,6 +21,7 @@ use surefoot_core::{
         state::{Phase, State},
     },
     release::Name,
+    store_path::STORE_DIR,
     time::Instant,
 };
 use surefoot_store::progress;
@@ -190,6 +192,10 @@ pub(crate) fn of(
         knowledge,
         next_check_seconds: machine.next_poll().map(|at| at.since(now).as_secs()),
         evidence_withheld: None,
+        room: space::free(Path::new(STORE_DIR)).ok().map(|free| Room {
+            free_bytes: free,
+            reserved_bytes: config.fetch.reserve.0,
+        }),
         stalls: Vec::new(),
         damaged: Vec::new(),
         drift: machine

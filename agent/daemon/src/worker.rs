@@ -34,7 +34,7 @@ use surefoot_core::{
     resolver::{SwitchUnit, World},
     switch::{Action, Order},
 };
-use surefoot_store::{Wrongs, progress, verify::Verified};
+use surefoot_store::{Wrongs, collect::Dead, progress, verify::Verified};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::AbortHandle,
@@ -64,6 +64,22 @@ struct Tools {
     /// Which generations may go, by the journal as it is on the disk.
     prune: watch::Receiver<Prune>,
     events: mpsc::UnboundedSender<Event>,
+}
+
+/// Where a fetch says how far it is.
+struct Told<'a>(&'a Tools);
+
+impl progress::Progress for Told<'_> {
+    fn update(&self, status: &progress::Status) {
+        self.0.progress.update(status);
+    }
+
+    fn collected(&self, gone: Dead) {
+        self.0.say(Event::Collected {
+            paths: gone.paths,
+            bytes: gone.bytes,
+        });
+    }
 }
 
 /// Works off the queue.
@@ -446,13 +462,16 @@ impl Tools {
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
         let index = self.repository.index(target).await?;
+        // Whoever switches by hand may have built what nothing keeps yet.
+        let collect = self.config.space.collect && switch::in_the_way().await?.is_none();
         let report = fetching::run(
             &self.config,
             index,
             self.staging.clone(),
             (&self.wrongs, &self.verified),
             self.repository.known_time(),
-            &self.progress,
+            collect,
+            &Told(self),
         )
         .await?;
         tracing::info!(

@@ -7,6 +7,7 @@
 use crate::{
     blocking::blocking,
     cache::Cache,
+    collect,
     download::{
         Downloader, Substituter,
         budget::MemoryBudget,
@@ -90,7 +91,11 @@ pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
 /// # Errors
 /// [`Error::is_retryable`] says whether the same call may succeed later.
 pub async fn run(request: &FetchRequest, progress: &dyn Progress) -> Result<FetchReport> {
-    prepare(request).await?.run(progress).await
+    let prepared = match begin(request, Some(progress)).await {
+        Err(error) => return Err(explained(error, request).await),
+        Ok(prepared) => prepared,
+    };
+    prepared.run(progress).await
 }
 
 /// A fetch that has not moved a byte yet.
@@ -106,18 +111,21 @@ pub struct PreparedFetch<'a> {
     start: Instant,
 }
 
-/// Begins a fetch as [`run`] does, up to the point where its cost is known.
+/// Begins a fetch as [`run`] does, up to the point where its cost is known. Nothing is removed for it.
 ///
 /// # Errors
 /// As [`plan`].
 pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
-    match begin(request).await {
+    match begin(request, None).await {
         Err(error) => Err(explained(error, request).await),
         begun => begun,
     }
 }
 
-async fn begin(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
+async fn begin<'a>(
+    request: &'a FetchRequest,
+    collects: Option<&dyn Progress>,
+) -> Result<PreparedFetch<'a>> {
     let start = Instant::now();
     let index = &request.index;
     index.check()?;
@@ -132,10 +140,23 @@ async fn begin(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
     let present: Vec<&StorePath> = valid.iter().collect();
     daemon.add_temp_roots(&present).await?;
     let valid = daemon.valid_paths(&present).await?;
+    let plan = match (make_plan(request, &valid).await, collects) {
+        (Err(error), Some(progress)) if request.collect => {
+            let Some(bytes) = collect::lacking(&error, request) else {
+                return Err(error);
+            };
+            // What is there of the closure stays: it has temporary roots by now.
+            if let Err(why) = collect::make_room(request, bytes, progress).await {
+                tracing::warn!("no room could be made: {why}");
+            }
+            make_plan(request, &valid).await?
+        }
+        (plan, _) => plan?,
+    };
     Ok(PreparedFetch {
         request,
         caches,
-        plan: make_plan(request, &valid).await?,
+        plan,
         valid,
         daemon,
         start,
@@ -169,7 +190,7 @@ impl PreparedFetch<'_> {
             index: Arc::new(index),
             ..request.clone()
         };
-        let again = begin(&request).await?;
+        let again = begin(&request, None).await?;
         again.once(progress).await
     }
 

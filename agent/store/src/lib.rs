@@ -10,7 +10,7 @@
 //! * [`cache`]: a binary cache, on a web server or a disk; its `backoff` says how long one that failed
 //!   is left alone; [`narinfo`], [`signature`], [`nar`]: what lies in it;
 //! * [`nix_daemon`]: the client of the Nix daemon; [`locks`]: whom it waits for; [`gc_root`]: what keeps a
-//!   closure in the store;
+//!   closure in the store; [`collect`]: what nothing keeps, and its removal;
 //! * [`verify`]: whether what lies in the store is still what came there; [`repair`]: bringing anew what is not;
 //! * [`index`]: building closure indexes, from a Nix store and a binary cache or from the cache
 //!   alone, and their file form.
@@ -43,6 +43,7 @@
 
 mod blocking;
 pub mod cache;
+pub mod collect;
 mod damage;
 mod download;
 pub mod error;

@@ -1,6 +1,6 @@
 //! How far a fetch is: values, for whoever shows them.
 
-use crate::plan::FetchPlan;
+use crate::{collect::Dead, plan::FetchPlan};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How far a fetch is.
@@ -30,12 +30,17 @@ pub struct Status {
     pub verify_bytes: u64,
     /// Bytes of them that were read.
     pub verified: u64,
+    /// Bytes that were freed before, so that there is room.
+    pub freed: u64,
 }
 
 /// Somebody who wants to know. Called often, a few times per path or quarter megabyte: return soon.
 pub trait Progress: Send + Sync {
     /// Something moved.
     fn update(&self, status: &Status);
+
+    /// Paths that nothing kept were removed so that there is room.
+    fn collected(&self, _: Dead) {}
 }
 
 /// Nobody.

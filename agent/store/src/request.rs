@@ -44,6 +44,9 @@ pub struct FetchRequest {
     pub memory: u64,
     /// Bytes to leave free on the file systems of staging and store.
     pub reserve: u64,
+    /// Whether paths that nothing keeps are removed where the store has no room, as many as are needed
+    /// ([`collect`](crate::collect)).
+    pub collect: bool,
     /// Whose word makes a path good.
     pub signatures: SignaturePolicy,
     /// The symlink that will keep the closure in the store.
@@ -88,6 +91,7 @@ impl FetchRequest {
             staging_limit: 256 << 20,
             memory: 24 << 20,
             reserve: 0,
+            collect: false,
             signatures: SignaturePolicy::Nix,
             gc_root,
             daemon_socket: default_socket(),

@@ -314,3 +314,71 @@ fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() 
     assert_eq!(restarts(&robot)?, before);
     Ok(())
 }
+
+#[test]
+fn a_full_disk_in_the_proof_is_no_fault_of_the_release() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the trial", |status| status["state"] == "trial")?;
+    robot.until(&format!(
+        "test $(readlink -f /run/current-system) = {second}"
+    ))?;
+    let proof = |before: &str, after: &str| {
+        robot.sh(&format!(
+            "{before}
+             {{ surefootd --prove {second} 2>&1; echo \"ends with $?\"; }} || true
+             {after}"
+        ))
+    };
+    let full = "mount -t tmpfs -o size=64k tmpfs";
+    let fill = |at: &str| format!("dd if=/dev/zero of={at}/fill bs=4k 2>/dev/null");
+    assert!(proof("", "")?.ends_with("ends with 0"));
+    let copies = proof(
+        &format!(
+            "mkdir /tmp/full; {full} /tmp/full; {}; export TMPDIR=/tmp/full",
+            fill("/tmp/full")
+        ),
+        "umount /tmp/full",
+    )?;
+    assert!(
+        copies.contains("No space left") && copies.ends_with("ends with 2"),
+        "{copies}"
+    );
+    let nix = "/nix/var/nix";
+    let filled = proof(
+        &format!("{full} {nix}; {}", fill(nix)),
+        &format!("umount {nix}"),
+    )?;
+    assert!(
+        filled.contains("/nix/var/nix is full") && filled.ends_with("ends with 2"),
+        "{filled}"
+    );
+    // With room there it would be its own.
+    let empty = proof(
+        &format!("mount -t tmpfs tmpfs {nix}"),
+        &format!("umount {nix}"),
+    )?;
+    assert!(empty.ends_with("ends with 1"), "{empty}");
+    Ok(())
+}
+
+#[test]
+fn a_frozen_etc_without_a_free_block_closes_no_gate() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("")?;
+    robot.sh(
+        "mkdir /tmp/etc && mount -t tmpfs -o size=32M,mode=755 tmpfs /tmp/etc && cp -a /etc/. /tmp/etc
+         dd if=/dev/zero of=/tmp/etc/fill bs=4k 2>/dev/null
+         test $(stat -f -c %a /tmp/etc) = 0
+         mount --bind /tmp/etc /etc",
+    )?;
+    // Where it can be written and is full, the robot waits.
+    fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the full disk", |status| {
+        status["gates"].to_string().contains("/etc has")
+    })?;
+    robot.sh(
+        "mount -o remount,bind,ro /etc; mount -o remount,ro /tmp/etc; surefoot update || true",
+    )?;
+    robot.until("surefoot history | grep tried")?;
+    Ok(())
+}

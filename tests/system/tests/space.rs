@@ -66,3 +66,54 @@ fn nothing_goes_after_a_loss_of_memory() -> Result<()> {
     assert_eq!(generations(&robot)?, "1 2 3 4 5 6");
     Ok(())
 }
+
+#[test]
+fn a_store_without_room_gives_up_what_nothing_keeps_where_that_is_wished() -> Result<()> {
+    let configuration = "[fetch]\nkeep = 1\nreserve = \"1MiB\"\n[space]\ngenerations = 1\n";
+    let (fleet, robot, first) = Fleet::with_robot(configuration)?;
+    // A disk with room for four more systems.
+    robot.sh(
+        "systemctl stop surefootd.service nix-daemon.socket nix-daemon.service
+         size=$(($(du -s -B1 /nix | cut -f1) * 11 / 10 + (88 << 20)))
+         mkdir -p /tmp/nix && mount -t tmpfs -o size=$size,mode=755 tmpfs /tmp/nix
+         cp -a /nix/. /tmp/nix && mount --bind /tmp/nix /nix
+         systemctl start nix-daemon.socket surefootd.service",
+    )?;
+    robot.until_confirmed(&first)?;
+    let mut systems = Vec::new();
+    let mut waits = None;
+    for n in 1..=9 {
+        let release = format!("1.{n}");
+        let system = fleet.release(&fleet.toplevel(&release).padding(20 << 20))?;
+        let status = robot.until_status("the release or that it waits", |status| {
+            status["confirmed"]["release"] == release.as_str()
+                || status["doing"].to_string().contains("bytes free")
+        })?;
+        systems.push(system);
+        if status["confirmed"]["release"] != release.as_str() {
+            waits = Some(status);
+            break;
+        }
+    }
+    let status = waits.expect("the disk is full at last");
+    assert_eq!(status["room"]["reservedBytes"], 1 << 20, "{status:#}");
+    let last = systems.last().expect("there is one");
+    let confirmed = &systems[systems.len() - 2];
+    // Nothing has gone by itself.
+    robot.sh(&format!("nix-store --check-validity {}", systems[0]))?;
+    robot.sh("mkdir -p /etc/surefoot/config.d
+         printf '[space]\\ncollect = true\\n' >/etc/surefoot/config.d/60-collect.toml
+         systemctl reload surefootd; surefoot update || true")?;
+    robot.until_confirmed(last)?;
+    robot.sh(&format!("! nix-store --check-validity {}", systems[0]))?;
+    robot.sh(&format!("nix-store --check-validity {confirmed}"))?;
+    let history = robot.sh("surefoot history")?;
+    let line = history.lines().find(|line| line.contains("collected"));
+    assert!(line.is_some(), "{history}");
+    let journal = robot.journal();
+    assert!(
+        journal.contains("paths that nothing keeps take"),
+        "{journal}"
+    );
+    Ok(())
+}

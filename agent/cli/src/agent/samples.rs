@@ -95,6 +95,10 @@ pub(crate) fn busy() -> StatusInfo {
             seconds: 75,
             why: Some("nix-build (process 7) holds /nix/store/x.lock\u{1b}".into()),
         }],
+        room: Some(surefoot_api::Room {
+            free_bytes: 3 << 30,
+            reserved_bytes: 256 << 20,
+        }),
         traffic: Some(Traffic {
             bytes: 91_540_684,
             wasted_bytes: 5_242_880,

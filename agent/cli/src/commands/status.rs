@@ -62,6 +62,15 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(traffic) = &status.traffic {
         row("Traffic", self::traffic(traffic));
     }
+    if let Some(room) = &status.room {
+        let (free, kept) = (
+            short_bytes(room.free_bytes),
+            short_bytes(room.reserved_bytes),
+        );
+        let text = format!("{free} free in the store, of which {kept} stay reserved");
+        let short = room.free_bytes <= room.reserved_bytes;
+        row("Room", if short { style.bad(&text) } else { text });
+    }
     for damage in &status.damaged {
         row("Damaged", style.bad(&sanitize(damage)));
     }

@@ -74,17 +74,26 @@ pub(crate) async fn findings(
 /// # Errors
 /// systemd does not answer, or nothing could be looked at.
 pub(crate) async fn obstacles(settings: Settings, booting: bool) -> anyhow::Result<Vec<Closed>> {
-    let look = async || {
+    let look = || async {
         let said = Task::Obstacles { booting }.order(settings.clone()).await?;
         serde_json::from_str(&said).context("cannot understand what the look at the robot gave")
     };
-    let found: Vec<Closed> = look().await?;
+    mended_first(look(), try_secure(&settings, false), look()).await
+}
+
+/// What is in the way, once what can be mended of the boot partition was: a file system that an error made
+/// read-only, say. Nothing else would try, as nothing begins.
+async fn mended_first(
+    look: impl Future<Output = anyhow::Result<Vec<Closed>>>,
+    mend: impl Future<Output = ()>,
+    again: impl Future<Output = anyhow::Result<Vec<Closed>>>,
+) -> anyhow::Result<Vec<Closed>> {
+    let found = look.await?;
     if !found.iter().any(|closed| closed.gate == gate::LOADER) {
         return Ok(found);
     }
-    // A file system that an error made read-only may be mended: nothing else would try, as nothing begins.
-    try_secure(&settings, false).await;
-    look().await
+    mend.await;
+    again.await
 }
 
 /// Has a journal that may not be the first of this robot know what the boot partition still knows of the
@@ -260,4 +269,37 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
             None => Trace::default(),
         },
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[tokio::test]
+    async fn the_boot_partition_is_mended_before_its_gate_counts() {
+        let closed = |gate: &str| Closed {
+            gate: gate.to_owned(),
+            why: "it is read-only".to_owned(),
+        };
+        // What is found before and after, whether it is mended, and how often it is looked at.
+        for (before, after, mends) in [
+            (vec![], vec![], false),
+            (vec![gate::DISK], vec![gate::DISK], false),
+            (vec![gate::LOADER], vec![], true),
+            (vec![gate::LOADER, gate::DISK], vec![gate::DISK], true),
+            (vec![gate::LOADER], vec![gate::LOADER], true),
+        ] {
+            let (mended, looks) = (Cell::new(false), Cell::new(0));
+            let look = || async {
+                looks.set(looks.get() + 1);
+                let gates = if mended.get() { &after } else { &before };
+                Ok(gates.iter().map(|gate| closed(gate)).collect())
+            };
+            let found = mended_first(look(), async { mended.set(true) }, look());
+            let found: Vec<String> = found.await.unwrap().into_iter().map(|c| c.gate).collect();
+            assert_eq!(found, after);
+            assert_eq!((mended.get(), looks.get()), (mends, 1 + u32::from(mends)));
+        }
+    }
 }

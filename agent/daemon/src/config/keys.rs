@@ -336,6 +336,10 @@ settings! {
         /// How many generations that the agent made stay, the newest, besides those that are needed.
         /// Where the boot partition has no room for the next release, fewer do.
         generations: u32 = 5 in 1 to 1000;
+        /// Whether a fetch for which the store has no room removes paths that nothing keeps, as many as are
+        /// needed. If all of them would not be enough, none goes, and the release waits. What `nix.gc` would
+        /// remove one day goes then; a system goes once its generation has left the profile.
+        collect: bool = false;
     }
 }
 

@@ -14,13 +14,20 @@ use std::{
 };
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::{space, units::short_bytes};
-use surefoot_core::StorePath;
-use surefoot_store::{Error, nix_daemon::Connection};
+use surefoot_core::{StorePath, store_path::STORE_DIR};
+use surefoot_store::{
+    Error,
+    collect::{self, Dead},
+    nix_daemon::Connection,
+};
 
 const STORE: Subject = Subject::Store;
 
 /// How long the Nix daemon may take to answer a question, which it does from its database.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take to count what nothing keeps.
+const COUNT: Duration = Duration::from_secs(60);
 
 /// Looks at it.
 pub(super) async fn findings(inputs: &Inputs) -> Vec<Finding> {
@@ -28,7 +35,11 @@ pub(super) async fn findings(inputs: &Inputs) -> Vec<Finding> {
     let systems: Vec<&StorePath> = inputs.roots.values().collect();
     let mut findings = vec![
         daemon(&fetch.daemon_socket(), &systems, PATIENCE).await,
-        room(Path::new("/nix/store"), fetch.reserve.0),
+        room(Path::new(STORE_DIR), fetch.reserve.0, async {
+            let mut daemon = Connection::open(&fetch.daemon_socket(), COUNT).await?;
+            collect::look(&mut daemon).await
+        })
+        .await,
         kept(Path::new(roots::DIR), &inputs.roots),
     ];
     findings.extend(scrubbed(
@@ -131,7 +142,11 @@ async fn daemon(socket: &Path, systems: &[&StorePath], patience: Duration) -> Fi
     }
 }
 
-fn room(store: &Path, reserve: u64) -> Finding {
+async fn room(
+    store: &Path,
+    reserve: u64,
+    dead: impl Future<Output = surefoot_store::Result<Dead>>,
+) -> Finding {
     let what = "room";
     let free = match space::free(store) {
         Ok(free) => free,
@@ -148,11 +163,20 @@ fn room(store: &Path, reserve: u64) -> Finding {
     if free > reserve {
         Finding::ok(STORE, what, found)
     } else {
+        let dead = match dead.await {
+            Ok(dead) => format!(
+                "{} paths that nothing keeps take {}",
+                dead.paths,
+                short_bytes(dead.bytes)
+            ),
+            Err(error) => format!("what nothing keeps cannot be counted: {error}"),
+        };
         Finding::fail(
             STORE,
             what,
-            format!("{found}: nothing can be fetched"),
-            "nix-collect-garbage -d removes old generations",
+            format!("{found}: nothing can be fetched; {dead}"),
+            "nix-store --gc removes what nothing keeps, as space.collect does where a fetch needs it; \
+             nix-collect-garbage -d removes old generations as well",
         )
     }
 }
@@ -241,11 +265,25 @@ mod tests {
         assert!(finding.found.contains("has been silent"), "{finding}");
     }
 
-    #[test]
-    fn a_full_store_is_told() {
+    #[tokio::test]
+    async fn a_full_store_is_told_with_what_could_go() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(room(dir.path(), 0).level, Level::Ok);
-        assert_eq!(room(dir.path(), u64::MAX).level, Level::Fail);
-        assert_eq!(room(Path::new("/nowhere"), 0).level, Level::Fail);
+        let dead = || async {
+            Ok(Dead {
+                paths: 3,
+                bytes: 1 << 20,
+            })
+        };
+        assert_eq!(room(dir.path(), 0, dead()).await.level, Level::Ok);
+        let full = room(dir.path(), u64::MAX, dead()).await;
+        assert_eq!(full.level, Level::Fail);
+        assert!(
+            full.found
+                .contains("3 paths that nothing keeps take 1.00 MiB")
+        );
+        assert_eq!(
+            room(Path::new("/nowhere"), 0, dead()).await.level,
+            Level::Fail
+        );
     }
 }

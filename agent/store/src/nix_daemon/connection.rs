@@ -43,6 +43,7 @@ mod op {
     pub(super) const ADD_TEMP_ROOT: u64 = 11;
     pub(super) const ADD_INDIRECT_ROOT: u64 = 12;
     pub(super) const FIND_ROOTS: u64 = 14;
+    pub(super) const COLLECT_GARBAGE: u64 = 20;
     pub(super) const QUERY_PATH_INFO: u64 = 26;
     pub(super) const QUERY_VALID_PATHS: u64 = 31;
     pub(super) const ADD_MULTIPLE_TO_STORE: u64 = 44;
@@ -259,6 +260,53 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             self.drain().await?;
             wire::number(&mut self.reader).await?;
             Ok(())
+        })
+        .await;
+        self.finish(outcome)
+    }
+
+    /// The paths of the store that nothing keeps: what a collection may remove. Nothing is removed.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn dead_paths(&mut self) -> Result<Vec<StorePath>> {
+        /// `GCAction::gcReturnDead` (Nix `src/libstore/gc-store.hh`).
+        const RETURN_DEAD: u64 = 1;
+        let (paths, _) = self.collect(RETURN_DEAD, u64::MAX).await?;
+        // What lies there beside, a lock or what was left half-way, is no store path.
+        Ok(paths.iter().filter_map(|path| path.parse().ok()).collect())
+    }
+
+    /// Removes paths that nothing keeps, one after the other, until more than so many bytes are freed. Gives
+    /// how many were removed, and the bytes that this has freed.
+    ///
+    /// # Errors
+    /// The daemon's.
+    pub async fn delete_dead(&mut self, bytes: u64) -> Result<(u64, u64)> {
+        /// `GCAction::gcDeleteDead`.
+        const DELETE_DEAD: u64 = 2;
+        let (paths, freed) = self.collect(DELETE_DEAD, bytes).await?;
+        Ok((paths.len() as u64, freed))
+    }
+
+    async fn collect(&mut self, action: u64, max_freed: u64) -> Result<(Vec<String>, u64)> {
+        let mut request = Writer::default();
+        request
+            .number(op::COLLECT_GARBAGE)
+            .number(action)
+            // Of all paths, and only what nothing keeps.
+            .texts(std::iter::empty::<String>())
+            .flag(false)
+            .number(max_freed);
+        // Obsolete.
+        request.number(0).number(0).number(0);
+        let outcome = within(self.patience, async {
+            self.start(&request).await?;
+            self.drain().await?;
+            let paths = wire::texts(&mut self.reader).await?;
+            let freed = wire::number(&mut self.reader).await?;
+            let _obsolete = wire::number(&mut self.reader).await?;
+            Ok((paths, freed))
         })
         .await;
         self.finish(outcome)

@@ -7,5 +7,6 @@ mod fetch;
 mod kills;
 mod lab;
 mod publish;
+mod room;
 mod stalls;
 mod web;
