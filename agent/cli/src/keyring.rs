@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, bail, ensure};
 use std::{
+    collections::BTreeMap,
     fs,
     io::{IsTerminal as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
@@ -11,27 +12,47 @@ use std::{
 use surefoot_trust::{
     Error, Keyring, Passphrase,
     keys::{PrivateKey, Signer as _},
-    metadata::Key,
+    metadata::{Key, KeyId},
 };
 
 /// Names a file whose first line is the passphrase of encrypted keys.
 const FILE: &str = "SUREFOOT_PASSPHRASE_FILE";
 
-/// The directory of keys: as said, or beside the repository.
-pub(crate) fn keys_dir(repository: &Path, said: Option<&Path>) -> PathBuf {
-    said.map_or_else(
-        || {
+/// Where the private keys are.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct KeysArgs {
+    /// Where private keys are; may be given several times, for keys that lie in different places. New keys
+    /// go to the first. [default: DIR with -keys behind it]
+    #[arg(long, value_name = "DIR")]
+    keys_dir: Vec<PathBuf>,
+}
+
+impl KeysArgs {
+    /// Where new keys go: the first place that was said, or beside the repository.
+    pub(crate) fn first(&self, repository: &Path) -> PathBuf {
+        self.keys_dir.first().cloned().unwrap_or_else(|| {
             let mut name = repository.components().as_path().as_os_str().to_owned();
             name.push("-keys");
             PathBuf::from(name)
-        },
-        Path::to_owned,
-    )
+        })
+    }
+
+    /// All keys at hand. Passphrases come from the file that `SUREFOOT_PASSPHRASE_FILE` names, or are asked
+    /// for.
+    ///
+    /// # Errors
+    /// One of the places cannot be read.
+    pub(crate) fn ring(&self, repository: &Path) -> Result<Keyring, Error> {
+        let mut ring = keyring(&self.first(repository))?;
+        for dir in self.keys_dir.iter().skip(1) {
+            ring.append(keyring(dir)?);
+        }
+        Ok(ring)
+    }
 }
 
-/// The keys of a directory. Passphrases come from the file that `SUREFOOT_PASSPHRASE_FILE` names,
-/// or are asked for.
-pub(crate) fn keyring(dir: &Path) -> Result<Keyring, Error> {
+/// The keys of a directory.
+fn keyring(dir: &Path) -> Result<Keyring, Error> {
     let ask: Passphrase = Arc::new(|name| {
         passphrase(&format!("Passphrase of {name}: ")).map_err(|e| Error::Key {
             name: name.to_owned(),
@@ -48,6 +69,8 @@ pub(crate) struct Writer {
     passphrase: Option<String>,
     /// The files that were written.
     pub(crate) written: Vec<PathBuf>,
+    /// What the new keys are called: as their files.
+    pub(crate) names: BTreeMap<KeyId, String>,
 }
 
 impl Writer {
@@ -70,6 +93,7 @@ impl Writer {
             dir,
             passphrase,
             written: Vec::new(),
+            names: BTreeMap::new(),
         })
     }
 
@@ -90,6 +114,11 @@ impl Writer {
             .find(|path| !path.exists())
             .context("no number is free")?;
         write_private(&path, pem.as_bytes()).with_context(|| path.display().to_string())?;
+        let name = path
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
+        let id = surefoot_trust::keys::key_id(key.public());
+        self.names.insert(id, name.unwrap_or_default());
         self.written.push(path);
         Ok(key.public().clone())
     }

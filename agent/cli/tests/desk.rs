@@ -713,3 +713,217 @@ fn a_channel_that_is_made_again_has_none_of_its_old_names() {
     let error = desk.publish_fails("1", 'd', &["--channel", "night"]);
     assert!(error.contains("had a release 1 once"), "{error}");
 }
+
+/// Copies a directory.
+fn copy(desk: &Desk, from: &str, to: &str) {
+    let copied = Command::new("cp")
+        .current_dir(desk.0.path())
+        .args(["-r", from, to])
+        .output();
+    assert!(copied.unwrap().status.success());
+}
+
+#[test]
+fn after_a_restored_backup_robots_are_asked_about_and_led_on() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    copy(&desk, "fleet", "backup");
+    desk.publishes("2", 'b', &[]);
+    desk.does(&["repo", "push", "fleet", "served"]);
+    fs::remove_dir_all(desk.path("fleet")).unwrap();
+    copy(&desk, "backup", "fleet");
+    let verify = ["repo", "verify", "fleet", "--against", "served"];
+    let refused = |words: &str| {
+        let said = desk.says(&verify).failure();
+        let said = String::from_utf8(said.get_output().stdout.clone()).unwrap();
+        assert!(said.contains(words), "{said}");
+    };
+    refused("refuse this one");
+    // Other releases under the same versions; and refreshed past what was seen.
+    desk.publishes("2b", 'c', &[]);
+    refused("stay with");
+    for _ in 0..3 {
+        desk.does(&["repo", "refresh", "fleet"]);
+    }
+    let push = ["repo", "push", "fleet", "served"];
+    let replace = [&push[..], &["--replace"]].concat();
+    desk.says(&replace).failure();
+    for role in ["timestamp", "snapshot", "targets"] {
+        desk.does(&["repo", "rotate", "fleet", "--role", role]);
+    }
+    desk.does(&verify);
+    let error = desk.says(&push).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("--replace"), "{error}");
+    desk.does(&replace);
+    let versions = |place: &str| desk.does(&["repo", "verify", place])["versions"].clone();
+    assert_eq!(versions("served"), versions("fleet"));
+    assert!(desk.release("stable", "2b").recalled.is_none());
+}
+
+#[test]
+fn a_repository_is_looked_at_where_robots_see_it() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let served = format!("file://{}", desk.path("fleet").display());
+    let said = desk.does(&[
+        "repo",
+        "verify",
+        &served,
+        "--anchor",
+        "fleet/metadata/1.root.json",
+    ]);
+    assert_eq!(
+        said["versions"],
+        desk.does(&["repo", "verify", "fleet"])["versions"]
+    );
+    assert_eq!(said["targets"], 2);
+    let manifest = fs::read_dir(desk.path("fleet/targets/channels"))
+        .unwrap()
+        .next();
+    fs::write(manifest.unwrap().unwrap().path(), "{}").unwrap();
+    let error = desk.says(&["repo", "verify", &served]).failure();
+    let said = String::from_utf8(error.get_output().stdout.clone()).unwrap();
+    assert!(said.contains("WRONG"), "{said}");
+}
+
+#[test]
+fn keys_have_names_and_may_lie_in_several_places() {
+    let desk = Desk::new();
+    let keys = desk.does(&["repo", "keys", "fleet"]);
+    let first = &keys["roles"]["targets"]["keys"][0];
+    assert_eq!(first["name"], "targets-1");
+    let id = first["id"].as_str().unwrap()[..12].to_owned();
+    desk.does(&[
+        "repo",
+        "rotate",
+        "fleet",
+        "--name",
+        &format!("{id}=Alice, by the window"),
+    ]);
+    let text = desk.says(&["repo", "keys", "fleet"]).success();
+    let text = String::from_utf8(text.get_output().stdout.clone()).unwrap();
+    assert!(
+        text.contains("Alice, by the window") && text.contains("root-1"),
+        "{text}"
+    );
+    // The keys of targets on a stick, the others on the desk.
+    fs::create_dir(desk.path("stick")).unwrap();
+    fs::rename(desk.path("fleet-keys/targets"), desk.path("stick/targets")).unwrap();
+    let error = desk.publish_fails("1", 'a', &["--keys-dir", "fleet-keys"]);
+    assert!(error.contains("0 of the 1 keys"), "{error}");
+    desk.publishes(
+        "1",
+        'a',
+        &["--keys-dir", "fleet-keys", "--keys-dir", "stick"],
+    );
+}
+
+#[test]
+fn two_people_sign_one_release_from_two_desks() {
+    let desk = Desk::new();
+    desk.does(&[
+        "repo",
+        "rotate",
+        "fleet",
+        "--role",
+        "targets",
+        "--new",
+        "1",
+        "--threshold",
+        "2",
+    ]);
+    let keys = |who: &str| {
+        let dir = desk.path(who);
+        fs::create_dir(&dir).unwrap();
+        dir
+    };
+    let (alice, bob) = (keys("alice"), keys("bob"));
+    fs::rename(
+        desk.path("fleet-keys/targets/targets-1.pem"),
+        alice.join("targets-1.pem"),
+    )
+    .unwrap();
+    fs::rename(
+        desk.path("fleet-keys/targets/targets-2.pem"),
+        bob.join("targets-2.pem"),
+    )
+    .unwrap();
+    let online = ["--keys-dir", "fleet-keys"];
+    let error = desk.publish_fails("1", 'a', &[&online[..], &["--keys-dir", "alice"]].concat());
+    assert!(error.contains("1 of the 2 keys"), "{error}");
+    let before = desk.version();
+    let said = desk.publishes("1", 'a', &["--keys-dir", "alice", "--draft", "release"]);
+    assert_eq!(
+        (&said["draft"], &said["versions"]),
+        (&"release".into(), &Value::Null)
+    );
+    assert_eq!(desk.version(), before);
+    let finish = [&["repo", "finish", "fleet", "release"], &online[..]].concat();
+    let error = desk.says(&finish).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("1 of 2 required"), "{error}");
+    // A stranger's keys, and the same keys once more, are of no use.
+    let error = desk
+        .says(&["repo", "sign", "release", "--keys-dir", "alice"])
+        .failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("none of the keys at hand"), "{error}");
+    let said = desk.does(&["repo", "sign", "release", "--keys-dir", "bob"]);
+    assert_eq!(said["complete"], true);
+    let shown = said["changes"].to_string();
+    assert!(
+        shown.contains("release 1: picker") && shown.contains(&system('a')),
+        "{shown}"
+    );
+    desk.does(&finish);
+    assert_eq!(desk.release("stable", "1").id.as_str(), "1");
+    assert_ne!(desk.version(), before);
+    // The repository has moved on: it is put into force once.
+    let error = desk.says(&finish).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("draft it anew"), "{error}");
+    // A pause is signed in the same way.
+    desk.does_at(&[
+        "rollout",
+        "1",
+        "pause",
+        "--keys-dir",
+        "bob",
+        "--draft",
+        "pause",
+    ]);
+    desk.does(&["repo", "sign", "pause", "--keys-dir", "alice"]);
+    desk.does(&[
+        "repo",
+        "finish",
+        "fleet",
+        "pause",
+        "--keys-dir",
+        "fleet-keys",
+    ]);
+    assert!(
+        desk.release("stable", "1")
+            .rollout
+            .unwrap()
+            .paused
+            .is_some()
+    );
+}
+
+#[test]
+fn the_timer_that_is_shipped_signs_the_repository_again() {
+    let desk = Desk::new();
+    let unit = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../packaging/desk/surefoot-refresh@.service"
+    );
+    let unit = fs::read_to_string(unit).unwrap();
+    let start = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart=/usr/bin/surefoot "));
+    let words = start.unwrap().replace("%f", "fleet");
+    let before = desk.version().as_u64();
+    desk.does(&words.split(' ').collect::<Vec<_>>());
+    assert_eq!(desk.version().as_u64(), before.map(|version| version + 1));
+}

@@ -92,6 +92,11 @@ impl Keyring {
         }
     }
 
+    /// Adds all keys of another keyring.
+    pub fn append(&mut self, other: Self) {
+        self.signers.extend(other.signers);
+    }
+
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -19,6 +19,12 @@ pub const ISSUED: &str = "x-surefoot-issued";
 /// seconds.
 pub const LIFETIME: &str = "x-surefoot-lifetime-seconds";
 
+/// The field of the root that names keys for people: who holds which. Nothing is decided by it.
+pub const KEY_NAMES: &str = "x-surefoot-key-names";
+
+/// Names of keys have at most so many characters.
+pub const MAX_KEY_NAME: usize = 100;
+
 /// Names a key, as the metadata does. It is not computed from the key again: repositories in the
 /// field have names that do not match, and nothing depends on it.
 pub type KeyId = String;

@@ -84,6 +84,7 @@ fn it_reads_what_we_publish() {
             targets: role(100 * DAY),
             snapshot: role(30 * DAY),
             timestamp: role(7 * DAY),
+            names: Default::default(),
         };
         let repo = dir.path().join("repo");
         std::fs::create_dir(&repo).unwrap();

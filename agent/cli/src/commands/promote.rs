@@ -74,7 +74,7 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     manifest
         .releases
         .push(Listed::Known(Box::new(release.clone())));
-    let versions = desk.save(&args.to, now, args.change.dry_run)?;
+    let ended = desk.save(&args.to, now, &args.change.end)?;
     desk.warn(&args.change.look.repo, now);
     let models: Vec<String> = release.systems.keys().map(ToString::to_string).collect();
     let mut lines = vec![format!(
@@ -93,10 +93,10 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     let changed = Changed {
         channel: &args.to,
         release: &release.id,
-        versions,
+        ended,
     };
     let own = json!({ "rollout": release.rollout });
-    changed.report(&args.change, own, lines, output)
+    changed.report(own, lines, output)
 }
 
 /// The releases of a channel that came after this one.

@@ -1,8 +1,9 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
 use crate::{
-    desk::{ClockArgs, Desk, PlanArgs, WaitArgs, check_fits, refreshed, require},
+    desk::{ClockArgs, Desk, EndArgs, PlanArgs, WaitArgs, check_fits, refreshed, require},
     errors::Usage,
+    keyring::KeysArgs,
     output::{Output, sanitize},
     web_servers::{self, NetArgs},
 };
@@ -30,6 +31,7 @@ use surefoot_store::{
 
 /// Add a release to a channel of a signed repository.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("keys_dir", |keys| keys.alias("keys")))]
 pub(crate) struct PublishArgs {
     /// The system: a store path, or a link to one as `nix build` makes it. With several models, one
     /// for each, in the same order.
@@ -101,13 +103,10 @@ pub(crate) struct PublishArgs {
     /// would never be reached again.
     #[arg(long)]
     moves: bool,
-    /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
-    /// behind it]
-    #[arg(long, alias = "keys", value_name = "DIR")]
-    keys_dir: Option<PathBuf>,
-    /// Say what would be published; sign and write nothing.
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    keys: KeysArgs,
+    #[command(flatten)]
+    end: EndArgs,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -148,8 +147,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             args.needs.len()
         ))
     );
-    let keys_dir = crate::keyring::keys_dir(&args.repo, args.keys_dir.as_deref());
-    let keys = crate::keyring::keyring(&keys_dir)?;
+    let keys = args.keys.ring(&args.repo)?;
     // Held open, and so locked, from here on: two publishers must not take the same name.
     let mut desk = Desk::read(args.wait.open(&args.repo, keys)?);
     let now = args.clock.now(desk.editor())?;
@@ -195,7 +193,7 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     manifest
         .releases
         .push(Listed::Known(Box::new(release.clone())));
-    let versions = desk.save(&args.channel, now, args.dry_run)?;
+    let ended = desk.save(&args.channel, now, &args.end)?;
     desk.warn(&args.repo, now);
     if output.is_json() {
         let systems: serde_json::Map<_, _> = args
@@ -209,14 +207,19 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             "release": id,
             "systems": systems,
             "rollout": release.rollout,
-            "dryRun": args.dry_run,
-            "versions": versions,
+            "dryRun": args.end.dry_run,
+            "draft": args.end.draft,
+            "versions": ended.versions(),
         }))?;
         return Ok(());
     }
     output.text(&format!(
         "Release {id} {} in channel {}",
-        if args.dry_run { "would be" } else { "is" },
+        if ended.versions().is_none() {
+            "would be"
+        } else {
+            "is"
+        },
         args.channel
     ))?;
     for (model, closure) in args.model.iter().zip(&closures) {
@@ -234,15 +237,16 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
         }
     }
     match &release.rollout {
-        None => Ok(()),
+        None => {}
         Some(plan) => {
             output.text(&format!(
                 "It goes out in steps: {}",
                 sanitize(&plan.to_string())
             ))?;
-            refreshed(plan, &args.repo, now).map_or(Ok(()), |line| output.text(&line))
+            refreshed(plan, &args.repo, now).map_or(Ok(()), |line| output.text(&line))?;
         }
     }
+    ended.line().map_or(Ok(()), |line| output.text(&line))
 }
 
 /// One system, ready to be published.
@@ -339,19 +343,20 @@ fn replace_index(
     for closure in &closures {
         desk.put_index(&closure.packed.target, closure.packed.bytes.clone())?;
     }
-    let versions = desk.save(&args.channel, now, args.dry_run)?;
+    let ended = desk.save(&args.channel, now, &args.end)?;
     desk.warn(&args.repo, now);
     let object = json!({
         "channel": args.channel,
         "release": id,
-        "dryRun": args.dry_run,
-        "versions": versions,
+        "dryRun": args.end.dry_run,
+        "draft": args.end.draft,
+        "versions": ended.versions(),
     });
     output.result(&object, |_| {
         format!(
             "Release {id} {} another index. Robots that could not fetch it ask for it with their next check; \
              who has its system does nothing.",
-            if args.dry_run { "would get" } else { "has" }
+            if ended.versions().is_none() { "would get" } else { "has" }
         )
     })
 }

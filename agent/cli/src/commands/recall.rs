@@ -45,7 +45,7 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
         to: args.to.clone(),
     };
     release.recalled = Some(recall.clone());
-    let versions = desk.save(&channel, now, args.change.dry_run)?;
+    let ended = desk.save(&channel, now, &args.change.end)?;
     desk.warn(&args.change.look.repo, now);
     let mut lines = vec![format!(
         "Release {} in channel {channel} is recalled{}: {}",
@@ -76,10 +76,10 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
     let changed = Changed {
         channel: &channel,
         release: &args.release,
-        versions,
+        ended,
     };
     let own = json!({ "recalled": recall, "again": again, "stoneOf": dependents });
-    changed.report(&args.change, own, lines, output)
+    changed.report(own, lines, output)
 }
 
 /// The releases that robots reach by way of this one.

@@ -89,7 +89,7 @@ fn standing(channels: &[&Manifest], signed: Option<Timestamp>, now: Timestamp) -
 }
 
 /// How far a release is open, in the words that are used everywhere.
-pub(super) fn how_far(release: &Release, signed: Option<Timestamp>) -> String {
+pub(in crate::commands) fn how_far(release: &Release, signed: Option<Timestamp>) -> String {
     if let Some(recall) = &release.recalled {
         let to = recall.to.as_ref().map_or_else(
             || "who runs it stays".to_owned(),

@@ -1,7 +1,7 @@
 //! `surefoot retire`: old releases leave the manifest.
 
 use crate::{
-    desk::ChangeArgs,
+    desk::{ChangeArgs, Ended},
     output::{Output, sanitize},
 };
 use anyhow::Context as _;
@@ -28,32 +28,24 @@ pub(super) fn run(args: &RetireArgs, output: Output) -> anyhow::Result<()> {
     let channel = (args.change.look.channel.clone()).context("say which: --channel")?;
     let now = args.change.clock.now(desk.editor())?;
     let gone: Vec<Name> = desk.manifest(&channel)?.retire(args.keep.into());
-    let versions = if gone.is_empty() {
-        None
-    } else {
-        desk.save(&channel, now, args.change.dry_run)?
+    let ended = match gone.as_slice() {
+        [] => None,
+        _ => Some(desk.save(&channel, now, &args.change.end)?),
     };
     desk.warn(&args.change.look.repo, now);
     let stay = desk.channel(&channel)?.releases.len();
-    let object = json!({
-        "channel": channel,
-        "gone": gone,
-        "stay": stay,
-        "dryRun": args.change.dry_run,
-        "versions": versions,
-    });
-    output.result(&object, |_| {
-        let names: Vec<&str> = gone.iter().map(Name::as_str).collect();
-        let said = match names.as_slice() {
-            [] => format!("All {stay} releases of channel {channel} stay."),
-            names => format!(
-                "{} {} out of channel {channel}, {stay} stay. A robot that runs one of them takes the newest \
-                 release that is open to it.{}",
-                names.join(", "),
-                if args.change.dry_run { "would go" } else { "went" },
-                if args.change.dry_run { " Nothing was signed: this was a dry run." } else { "" }
-            ),
-        };
-        sanitize(&said)
-    })
+    let changed = !gone.is_empty();
+    let names: Vec<&str> = gone.iter().map(Name::as_str).collect();
+    let mut lines = vec![if changed {
+        format!(
+            "{} leave channel {channel}, and {stay} releases stay. A robot that runs one of those takes the \
+             newest release that is open to it.",
+            names.join(", ")
+        )
+    } else {
+        format!("All {stay} releases of channel {channel} stay.")
+    }];
+    lines.extend(ended.as_ref().and_then(Ended::line));
+    let object = json!({ "channel": channel, "gone": gone, "stay": stay, "ended": ended });
+    output.result(&object, |_| sanitize(&lines.join(" ")))
 }

@@ -57,7 +57,7 @@ pub(super) fn run(args: &RolloutArgs, output: Output) -> anyhow::Result<()> {
     change(release, args, now)?;
     let release = release.clone();
     let plan = release.rollout.clone().unwrap_or_default();
-    let versions = desk.save(&channel, now, args.change.dry_run)?;
+    let ended = desk.save(&channel, now, &args.change.end)?;
     desk.warn(&args.change.look.repo, now);
     let mut lines = vec![format!(
         "Release {} in channel {channel}: {plan}",
@@ -68,10 +68,10 @@ pub(super) fn run(args: &RolloutArgs, output: Output) -> anyhow::Result<()> {
     let changed = Changed {
         channel: &channel,
         release: &release.id,
-        versions,
+        ended,
     };
     let own = json!({ "rollout": plan, "open": plan.open_at(now), "before": before });
-    changed.report(&args.change, own, lines, output)
+    changed.report(own, lines, output)
 }
 
 fn change(release: &mut Release, args: &RolloutArgs, now: jiff::Timestamp) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod clock;
+mod ending;
 mod expiry;
 mod gone;
 mod plan;
@@ -10,17 +11,14 @@ mod wait;
 
 pub(crate) use checks::{check_fits, check_systems};
 pub(crate) use clock::{ClockArgs, first_time};
+pub(crate) use ending::{EndArgs, Ended};
 pub(crate) use expiry::{Left, left, warnings};
 pub(crate) use gone::remember;
 pub(crate) use plan::{PlanArgs, refreshed, require};
 pub(crate) use report::Changed;
 pub(crate) use wait::WaitArgs;
 
-use crate::{
-    errors::Usage,
-    keyring::{keyring, keys_dir},
-    output,
-};
+use crate::{errors::Usage, keyring::KeysArgs, output};
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use std::{
@@ -30,7 +28,7 @@ use std::{
 use surefoot_core::release::{
     Listed, MAX_MANIFEST_BYTES, Manifest, Name, Release, manifest_target,
 };
-use surefoot_trust::{Editor, editor::Versions};
+use surefoot_trust::Editor;
 
 /// What targets of manifests begin and end with.
 const MANIFEST: (&str, &str) = ("channels/", ".json");
@@ -51,13 +49,10 @@ pub(crate) struct LookArgs {
 pub(crate) struct ChangeArgs {
     #[command(flatten)]
     pub(crate) look: LookArgs,
-    /// Where the private keys of targets, snapshot and timestamp are. [default: DIR with -keys
-    /// behind it]
-    #[arg(long, value_name = "DIR")]
-    keys_dir: Option<PathBuf>,
-    /// Say what would change, and what robots would do; sign and write nothing.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    keys: KeysArgs,
+    #[command(flatten)]
+    pub(crate) end: EndArgs,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -87,11 +82,11 @@ impl LookArgs {
 impl ChangeArgs {
     /// Opens it to change it: nobody else can until this ends.
     pub(crate) fn open(&self) -> anyhow::Result<Desk> {
-        if self.dry_run {
+        if self.end.dry_run {
             return self.look.open();
         }
         let dir = &self.look.repo;
-        let keys = keyring(&keys_dir(dir, self.keys_dir.as_deref()))?;
+        let keys = self.keys.ring(dir)?;
         Ok(Desk::read(self.wait.open(dir, keys)?))
     }
 }
@@ -272,13 +267,13 @@ impl Desk {
         )
     }
 
-    /// Signs and writes the manifest of a channel; nothing for a dry run.
+    /// Signs and writes the manifest of a channel, or drafts it; nothing for a dry run.
     pub(crate) fn save(
         &mut self,
         channel: &Name,
         now: Timestamp,
-        dry_run: bool,
-    ) -> anyhow::Result<Option<Versions>> {
+        end: &EndArgs,
+    ) -> anyhow::Result<Ended> {
         let manifest = self.channel(channel)?;
         let bytes = manifest.to_bytes()?;
         ensure!(
@@ -287,11 +282,8 @@ impl Desk {
              {MAX_MANIFEST_BYTES}; take old releases out: surefoot retire --channel {channel}",
             bytes.len()
         );
-        if dry_run {
-            return Ok(None);
-        }
         self.editor.put_target(&manifest_target(channel), bytes)?;
-        Ok(Some(self.editor.publish(now)?))
+        end.end(&mut self.editor, now)
     }
 
     /// What signs, to change it otherwise.

@@ -1,19 +1,17 @@
 //! How a command says what it changed.
 
 use crate::{
-    desk::ChangeArgs,
+    desk::Ended,
     output::{Output, sanitize},
 };
 use serde_json::{Value, json};
 use surefoot_core::release::Name;
-use surefoot_trust::editor::Versions;
 
 /// What a command changed about a release, or would have changed.
 pub(crate) struct Changed<'a> {
     pub(crate) channel: &'a Name,
     pub(crate) release: &'a Name,
-    /// What was signed; `None` for a dry run.
-    pub(crate) versions: Option<Versions>,
+    pub(crate) ended: Ended,
 }
 
 impl Changed<'_> {
@@ -23,7 +21,6 @@ impl Changed<'_> {
     /// Standard output takes nothing.
     pub(crate) fn report(
         self,
-        args: &ChangeArgs,
         own: Value,
         mut lines: Vec<String>,
         output: Output,
@@ -31,15 +28,14 @@ impl Changed<'_> {
         let mut object = json!({
             "channel": self.channel,
             "release": self.release,
-            "dryRun": args.dry_run,
-            "versions": self.versions,
         });
-        if let (Some(object), Value::Object(own)) = (object.as_object_mut(), own) {
-            object.extend(own);
+        let more = [own, serde_json::to_value(&self.ended)?];
+        if let Some(object) = object.as_object_mut() {
+            for more in more {
+                object.extend(more.as_object().cloned().unwrap_or_default());
+            }
         }
-        if args.dry_run {
-            lines.push("Nothing was signed: this was a dry run.".into());
-        }
+        lines.extend(self.ended.line());
         output.result(&object, |_| {
             let lines: Vec<String> = lines.iter().map(|line| sanitize(line)).collect();
             lines.join("\n")

@@ -184,7 +184,7 @@ pub(super) fn is_old<R: Role>(role: &R, now: Time) -> bool {
 }
 
 /// How long a role is valid when it is signed again, seconds; 30 days if the metadata does not say.
-pub(super) fn lifetime<R: Role>(role: &R) -> u64 {
+pub(crate) fn lifetime<R: Role>(role: &R) -> u64 {
     role.extra()
         .get(LIFETIME)
         .and_then(serde_json::Value::as_u64)

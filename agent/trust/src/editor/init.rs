@@ -2,14 +2,15 @@
 
 use super::{
     content::{Content, stamp},
+    names::name_keys,
     repository::Editor,
 };
 use crate::{
     Error, Keyring, files,
     keys::key_id,
     metadata::{
-        Common, Envelope, Expires, Extra, Key, LIFETIME, RoleKeys, Root, SPEC_VERSION, Snapshot,
-        Targets, Timestamp,
+        Common, Envelope, Expires, Extra, Key, KeyId, LIFETIME, RoleKeys, Root, SPEC_VERSION,
+        Snapshot, Targets, Timestamp,
     },
 };
 use jiff::Timestamp as Time;
@@ -75,6 +76,8 @@ pub struct RepositoryPlan {
     pub snapshot: RolePlan,
     /// Says that the news is new.
     pub timestamp: RolePlan,
+    /// Who holds which key, for people.
+    pub names: BTreeMap<KeyId, String>,
 }
 
 /// What every new role has before it is stamped.
@@ -123,6 +126,7 @@ impl Editor {
                 .extend(role.keys.iter().map(|key| (key_id(key), key.clone())));
             root.roles.insert(name.to_owned(), role.role_keys(name)?);
         }
+        name_keys(&mut root, &plan.names)?;
         stamp(&mut root, now)?;
         let root_file = keys.sign("root", &root, &root.keys, &root.roles["root"])?;
         let targets = Targets {

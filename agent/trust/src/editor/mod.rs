@@ -6,16 +6,20 @@
 mod content;
 mod delegate;
 mod init;
+mod names;
 mod prune;
 mod repository;
 mod root;
+mod targets_draft;
 
 pub use content::DAY;
+pub(crate) use content::lifetime;
 pub use delegate::Delegation;
 pub use init::{RepositoryPlan, RolePlan};
 pub use prune::Pruned;
 pub use repository::{Editor, Expiry, RoleInfo, Versions};
 pub use root::{Draft, RoleChange};
+pub use targets_draft::{MAX_DRAFT_BYTES, TargetsDraft};
 
 #[cfg(test)]
 mod tests;

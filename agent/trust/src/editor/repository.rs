@@ -1,6 +1,9 @@
 //! A repository that is being changed: its targets, and what is signed anew.
 
-use super::content::{Content, described, is_old, lifetime, stamp};
+use super::{
+    content::{Content, described, is_old, lifetime, stamp},
+    names::key_names,
+};
 use crate::{
     Error, Keyring, digest, file_names, files,
     keys::{Signer, sha256_hex},
@@ -222,6 +225,16 @@ impl Editor {
         if self.staged.is_empty() {
             return Ok(self.versions());
         }
+        let (mut next, due, mut written) = self.with_staged()?;
+        written.extend(self.sign(&mut next, &due, now)?);
+        self.commit(next, &written)?;
+        self.staged.clear();
+        Ok(self.versions())
+    }
+
+    /// What is in force with what is staged, not signed yet: the roles that have to sign it, and the files of
+    /// new targets.
+    pub(super) fn with_staged(&self) -> Result<(Content, BTreeSet<String>, Files), Error> {
         let mut next = self.now.clone();
         let mut due = BTreeSet::new();
         let mut written = Files::new();
@@ -246,10 +259,7 @@ impl Editor {
             }
             due.insert(role);
         }
-        written.extend(self.sign(&mut next, &due, now)?);
-        self.commit(next, &written)?;
-        self.staged.clear();
-        Ok(self.versions())
+        Ok((next, due, written))
     }
 
     /// Signs again what lives short: always the timestamp, the others once less than half of their
@@ -347,6 +357,12 @@ impl Editor {
             }
         }
         roles
+    }
+
+    /// Who holds which key, for people; of keys that have a name.
+    #[must_use]
+    pub fn key_names(&self) -> BTreeMap<KeyId, String> {
+        key_names(&self.now.root)
     }
 
     /// The root in force.
@@ -451,7 +467,7 @@ impl Editor {
         envelope.to_bytes()
     }
 
-    fn path(&self, content: &Content, role: &str, version: u64) -> PathBuf {
+    pub(super) fn path(&self, content: &Content, role: &str, version: u64) -> PathBuf {
         let version = content.root.consistent_snapshot.then_some(version);
         self.dir
             .join("metadata")

@@ -6,6 +6,7 @@
 use super::{
     content::{Content, stamp},
     init::reachable,
+    names::{key_names, name_keys},
     repository::{Editor, Files},
 };
 use crate::{
@@ -87,6 +88,19 @@ impl Draft {
         Ok(bytes)
     }
 
+    /// Says who holds which key, for people; an empty name takes one away. Signatures that the draft has
+    /// got are gone then.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name that is too long.
+    pub fn name_keys(&mut self, names: &BTreeMap<KeyId, String>) -> Result<(), Error> {
+        if !names.is_empty() {
+            name_keys(&mut self.next.0, names)?;
+            self.next.1 = Envelope::wrap(&self.next.0)?;
+        }
+        Ok(())
+    }
+
     /// Signs with every key at hand that has a say and has not signed yet; gives how many
     /// signatures came in.
     ///
@@ -147,6 +161,13 @@ impl Draft {
                     new.threshold, old.threshold
                 ));
             }
+        }
+        let (before, after) = (key_names(previous), key_names(next));
+        for (id, name) in after
+            .iter()
+            .filter(|(id, name)| before.get(*id) != Some(name))
+        {
+            lines.push(format!("key {id} is named '{name}'"));
         }
         lines
     }

@@ -41,6 +41,7 @@ fn plan(ring: &mut Keyring) -> RepositoryPlan {
         targets: role(1, 100 * DAY),
         snapshot: role(1, 30 * DAY),
         timestamp: role(1, 7 * DAY),
+        names: Default::default(),
     }
 }
 

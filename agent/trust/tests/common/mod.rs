@@ -60,6 +60,7 @@ impl Repo {
             targets: role(all, 1, 100 * DAY),
             snapshot: role(all, 1, 30 * DAY),
             timestamp: role(all, 1, 7 * DAY),
+            names: Default::default(),
         };
         let mut ring = Keyring::new();
         for key in &private {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     desk::{ClockArgs, WaitArgs},
-    keyring::{Writer, keyring, keys_dir},
+    keyring::Writer,
     output::Output,
 };
 use serde_json::json;
@@ -57,9 +57,9 @@ pub(crate) struct DelegateArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &DelegateArgs, output: Output) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
-    let mut writer = Writer::new(keys_dir.clone(), args.new_keys.encrypt)?;
-    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let at = &args.new_keys.at;
+    let mut writer = Writer::new(at.first(&args.dir), args.new_keys.encrypt)?;
+    let mut editor = args.wait.open(&args.dir, at.ring(&args.dir)?)?;
     let now = args.clock.now_whatever_was_signed(&editor)?;
     let mut work = || -> anyhow::Result<Delegation> {
         let delegation = delegation(args, &mut editor, &mut writer)?;

@@ -4,12 +4,7 @@ use super::{
     new_keys::NewKeys,
     values::{Lifetime, assignment},
 };
-use crate::{
-    desk::first_time,
-    errors::Usage,
-    keyring::{self, keys_dir},
-    output::Output,
-};
+use crate::{desk::first_time, errors::Usage, keyring, output::Output};
 use anyhow::ensure;
 use serde_json::json;
 use std::{path::PathBuf, sync::Arc};
@@ -43,7 +38,7 @@ pub(crate) struct InitArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &InitArgs, output: Output) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
+    let keys_dir = args.new_keys.at.first(&args.dir);
     ensure!(
         !keys_dir.starts_with(&args.dir),
         Usage(format!(
@@ -79,11 +74,14 @@ pub(super) fn run(args: &InitArgs, output: Output) -> anyhow::Result<()> {
             lifetime: last(&args.expires, name).unwrap_or(Lifetime(days * DAY)).0,
         })
     };
+    let (root, targets) = (role("root", 1, 365)?, role("targets", 1, 180)?);
+    let (snapshot, timestamp) = (role("snapshot", 1, 30)?, role("timestamp", 1, 7)?);
     let plan = RepositoryPlan {
-        root: role("root", 1, 365)?,
-        targets: role("targets", 1, 180)?,
-        snapshot: role("snapshot", 1, 30)?,
-        timestamp: role("timestamp", 1, 7)?,
+        root,
+        targets,
+        snapshot,
+        timestamp,
+        names: writer.names.clone(),
     };
     let editor = Editor::init(&args.dir, &plan, ring, now)?;
     let anchor = args.dir.join("metadata").join("1.root.json");

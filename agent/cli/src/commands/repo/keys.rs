@@ -1,6 +1,6 @@
 //! `surefoot repo keys`: who may sign what.
 
-use crate::output::Output;
+use crate::output::{Output, sanitize};
 use serde_json::json;
 use std::path::PathBuf;
 use surefoot_trust::{Editor, Keyring};
@@ -18,7 +18,7 @@ pub(crate) struct KeysArgs {
 /// It did not end well.
 pub(super) fn run(args: &KeysArgs, output: Output) -> anyhow::Result<()> {
     let editor = Editor::open(&args.dir, Keyring::new())?;
-    let roles = editor.roles();
+    let (roles, names) = (editor.roles(), editor.key_names());
     if output.is_json() {
         let roles: serde_json::Map<_, _> = roles
             .iter()
@@ -26,7 +26,7 @@ pub(super) fn run(args: &KeysArgs, output: Output) -> anyhow::Result<()> {
                 let keys: Vec<_> = role
                     .keys
                     .iter()
-                    .map(|(id, key)| json!({"id": id, "scheme": key.scheme}))
+                    .map(|(id, key)| json!({"id": id, "scheme": key.scheme, "name": names.get(id)}))
                     .collect();
                 let value = json!({
                     "threshold": role.threshold,
@@ -51,7 +51,9 @@ pub(super) fn run(args: &KeysArgs, output: Output) -> anyhow::Result<()> {
             role.keys.len()
         ))?;
         for (id, key) in role.keys {
-            output.text(&format!("  {id}  {}", key.scheme))?;
+            let name = names.get(&id).map_or("", String::as_str);
+            let line = format!("  {id}  {}  {}", key.scheme, sanitize(name));
+            output.text(line.trim_end())?;
         }
     }
     Ok(())

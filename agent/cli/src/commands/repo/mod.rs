@@ -2,6 +2,7 @@
 
 mod delegate;
 mod draft;
+mod finish;
 mod init;
 mod keys;
 mod new_keys;
@@ -41,8 +42,10 @@ pub(crate) enum RepoCommand {
     Keys(keys::KeysArgs),
     /// Replace, add or take away keys, or change how many must sign.
     Rotate(rotate::RotateArgs),
-    /// Sign a new root where its keys are, away from the repository.
+    /// Sign a draft, of a root or of releases, where its keys are, away from the repository.
     Sign(sign::SignArgs),
+    /// Put a draft of releases into force that has all its signatures.
+    Finish(finish::FinishArgs),
     /// Put a channel into the hands of others, with keys of their own.
     Delegate(delegate::DelegateArgs),
     /// Take it back.
@@ -63,6 +66,7 @@ pub(crate) fn run(command: RepoCommand, output: Output) -> anyhow::Result<()> {
         RepoCommand::Keys(args) => keys::run(&args, output),
         RepoCommand::Rotate(args) => rotate::run(&args, output),
         RepoCommand::Sign(args) => sign::run(&args, output),
+        RepoCommand::Finish(args) => finish::run(&args, output),
         RepoCommand::Delegate(args) => delegate::run(&args, output),
         RepoCommand::Revoke(args) => revoke::run(&args, output),
     }

@@ -1,6 +1,6 @@
 //! How new keys are made, and keys that lie elsewhere are read.
 
-use crate::{files, output::Output};
+use crate::{files, keyring::KeysArgs, output::Output};
 use std::path::PathBuf;
 use surefoot_trust::{
     keys::{Scheme, public_key},
@@ -10,9 +10,8 @@ use surefoot_trust::{
 /// How new keys are made.
 #[derive(Debug, clap::Args)]
 pub(super) struct NewKeys {
-    /// Where the private keys are. [default: DIR with -keys behind it]
-    #[arg(long, value_name = "DIR")]
-    pub(super) keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) at: KeysArgs,
     /// The kind of new keys.
     #[arg(long, value_enum, default_value = "ed25519")]
     pub(super) key_type: KeyType,

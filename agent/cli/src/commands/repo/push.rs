@@ -28,6 +28,10 @@ pub(crate) struct PushArgs {
     dir: PathBuf,
     /// The directory that robots are served from; made if it is missing.
     destination: PathBuf,
+    /// What is there went on by itself, after the backup was made from which this one was restored: write
+    /// over it, provided that robots which have seen it would follow.
+    #[arg(long)]
+    replace: bool,
     /// Say what would be written, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -49,8 +53,12 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
         None
     };
     if let Some(destination) = &destination {
-        is_behind(&source, destination)
-            .with_context(|| format!("nothing was written to {}", args.destination.display()))?;
+        let check = if args.replace {
+            is_followed(args)
+        } else {
+            is_behind(&source, destination)
+        };
+        check.with_context(|| format!("nothing was written to {}", args.destination.display()))?;
     }
     let roots_last = match &destination {
         Some(there) => source.is_believed_since(there.versions().root)?,
@@ -107,6 +115,24 @@ fn is_whole(dir: &Path, source: &Path) -> anyhow::Result<()> {
         None => Ok(()),
         Some(problem) => bail!("{} is not whole: {problem}", dir.display()),
     }
+}
+
+/// Whether robots that have seen what the destination has would take what the source has.
+fn is_followed(args: &PushArgs) -> anyhow::Result<()> {
+    let anchor = files::read_signed(&args.dir.join("metadata/1.root.json"))?;
+    let now = Timestamp::now();
+    let ours = audit::audit(&args.dir, &anchor, now)?.set;
+    let seen = audit::audit(&args.destination, &anchor, now)?.set;
+    let believed = audit::follow(&args.dir, seen, now).context("robots would not follow")?;
+    if let Some((role, version)) = audit::differing(&believed, &ours).first() {
+        bail!(
+            "robots that have seen {role} version {version} there would stay with it: surefoot repo verify {} \
+             --against {}",
+            args.dir.display(),
+            args.destination.display()
+        );
+    }
+    Ok(())
 }
 
 /// Whether there is nothing at the destination that the source does not have.
@@ -210,9 +236,9 @@ fn missing(files: &[PathBuf], args: &PushArgs) -> anyhow::Result<Vec<PathBuf>> {
             name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
         };
         ensure!(
-            there.is_none() || !versioned(&text),
+            there.is_none() || args.replace || !versioned(&text),
             "{text} has other content at {}: that is another repository, or this one was restored from a \
-             backup and went on",
+             backup and went on; see --replace",
             args.destination.display()
         );
         missing.push(name.clone());

@@ -3,7 +3,7 @@
 use crate::{
     desk::{ClockArgs, Left, WaitArgs, left, warnings},
     errors::AlreadyPrinted,
-    keyring::{keyring, keys_dir},
+    keyring::KeysArgs,
     output::{self, Output},
 };
 use anyhow::ensure;
@@ -16,9 +16,8 @@ use surefoot_trust::editor::Versions;
 pub(crate) struct RefreshArgs {
     /// The repository.
     dir: PathBuf,
-    /// Where the private keys are; those of online/ are enough. [default: DIR with -keys behind it]
-    #[arg(long, value_name = "DIR")]
-    keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysArgs,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -30,8 +29,7 @@ pub(crate) struct RefreshArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &RefreshArgs, output: Output) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
-    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let mut editor = args.wait.open(&args.dir, args.keys.ring(&args.dir)?)?;
     let now = args.clock.now_whatever_was_signed(&editor)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;

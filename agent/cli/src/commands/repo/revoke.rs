@@ -2,7 +2,7 @@
 
 use crate::{
     desk::{ClockArgs, Desk, WaitArgs, remember},
-    keyring::{keyring, keys_dir},
+    keyring::KeysArgs,
     output::Output,
 };
 use serde_json::json;
@@ -16,9 +16,8 @@ pub(crate) struct RevokeArgs {
     dir: PathBuf,
     /// The delegated role.
     name: String,
-    /// Where the private keys are. [default: DIR with -keys behind it]
-    #[arg(long, value_name = "DIR")]
-    keys_dir: Option<PathBuf>,
+    #[command(flatten)]
+    keys: KeysArgs,
     #[command(flatten)]
     wait: WaitArgs,
     #[command(flatten)]
@@ -30,8 +29,7 @@ pub(crate) struct RevokeArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &RevokeArgs, output: Output) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.keys_dir.as_deref());
-    let mut desk = Desk::read(args.wait.open(&args.dir, keyring(&keys_dir)?)?);
+    let mut desk = Desk::read(args.wait.open(&args.dir, args.keys.ring(&args.dir)?)?);
     let now = args.clock.now_whatever_was_signed(desk.editor())?;
     let theirs = desk.editor().targets_of(&args.name)?;
     let of_theirs = |manifest: &&Manifest| theirs.contains(&manifest_target(&manifest.channel));

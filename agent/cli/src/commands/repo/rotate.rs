@@ -6,13 +6,18 @@ use super::{
 };
 use crate::{
     desk::{ClockArgs, WaitArgs},
-    keyring::{Writer, folder, keyring, keys_dir},
+    keyring::{Writer, folder},
     output::Output,
 };
 use anyhow::{Context as _, ensure};
 use jiff::Timestamp;
 use serde_json::json;
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+    sync::Arc,
+};
 use surefoot_trust::{
     Editor,
     editor::{Draft, RoleChange},
@@ -43,6 +48,10 @@ pub(crate) struct RotateArgs {
     /// How many keys must sign from now on.
     #[arg(long, value_name = "N", requires = "role")]
     threshold: Option<u64>,
+    /// Say who holds a key, for `surefoot repo keys`: its name as that lists it, or its first characters,
+    /// and a text; without a text it has no name any more. May be given several times.
+    #[arg(long, value_name = "KEY=TEXT", value_parser = key_and_name)]
+    name: Vec<(String, String)>,
     /// Write the new root to this file and stop, so that `surefoot repo sign` can sign it
     /// elsewhere.
     #[arg(long, value_name = "FILE", conflicts_with = "finish")]
@@ -63,15 +72,16 @@ pub(crate) struct RotateArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &RotateArgs, output: Output) -> anyhow::Result<()> {
-    let keys_dir = keys_dir(&args.dir, args.new_keys.keys_dir.as_deref());
-    let mut editor = args.wait.open(&args.dir, keyring(&keys_dir)?)?;
+    let mut editor = args
+        .wait
+        .open(&args.dir, args.new_keys.at.ring(&args.dir)?)?;
     let now = args.clock.now_whatever_was_signed(&editor)?;
     if let Some(file) = &args.finish {
         let draft = draft::read(file)?;
         editor.change_root(&draft, now)?;
         return report(&editor, &draft, &[], output);
     }
-    let mut writer = Writer::new(keys_dir, args.new_keys.encrypt)?;
+    let mut writer = Writer::new(args.new_keys.at.first(&args.dir), args.new_keys.encrypt)?;
     let result = change(args, editor, &mut writer, now, output);
     writer.undo(result)
 }
@@ -110,6 +120,18 @@ fn change(
         changes.insert(role.clone(), change);
     }
     let mut draft = editor.draft_root(&changes, now)?;
+    let mut names = writer.names.clone();
+    let known: Vec<KeyId> = (editor.roles().into_iter())
+        .flat_map(|role| role.keys)
+        .map(|(id, _)| id)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    for (key, name) in &args.name {
+        let found = find_keys("the repository", &known, std::slice::from_ref(key))?;
+        names.extend(found.into_iter().map(|id| (id, name.clone())));
+    }
+    draft.name_keys(&names)?;
     draft.sign(editor.keys())?;
     if let Some(file) = &args.draft {
         fs::write(file, draft.to_bytes()?).with_context(|| file.display().to_string())?;
@@ -120,6 +142,11 @@ fn change(
     })?;
     editor.change_root(&draft, now)?;
     report(&editor, &draft, &writer.written, output)
+}
+
+fn key_and_name(text: &str) -> Result<(String, String), String> {
+    let (key, name) = text.split_once('=').ok_or("write KEY=TEXT")?;
+    Ok((key.to_owned(), name.to_owned()))
 }
 
 /// The keys that were meant by their first characters.

@@ -2,26 +2,76 @@
 
 use crate::{
     desk::{Left, left, warnings},
+    errors::Usage,
     files,
-    output::{self, Output},
+    output::{self, Output, sanitize},
+    web_servers::{self, NetArgs},
 };
 use anyhow::ensure;
 use jiff::Timestamp;
 use serde_json::json;
-use std::path::PathBuf;
-use surefoot_trust::Editor;
+use std::path::{Path, PathBuf};
+use surefoot_trust::audit::{Audit, audit, audit_at, differing, first_root, follow};
 
 /// Arguments of `surefoot repo verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VerifyArgs {
-    /// The repository.
-    dir: PathBuf,
-    /// The robot's trust anchor. [default: metadata/1.root.json of the repository itself]
+    /// The repository: a directory, or the URL that robots reach it by.
+    #[arg(value_name = "DIR|URL")]
+    place: String,
+    /// The robot's trust anchor. [default: the first root of the repository itself]
     #[arg(long, value_name = "FILE")]
     anchor: Option<PathBuf>,
+    /// Another state of it, which robots have seen: a directory or a URL. Says what they would refuse here,
+    /// or pass over: after a backup was restored, or before a copy replaces what is served.
+    #[arg(long, value_name = "DIR|URL")]
+    against: Option<String>,
     /// The time to judge expiry by, e.g. 2030-01-31T12:00:00Z. [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    #[command(flatten)]
+    net: NetArgs,
+}
+
+/// Whether a place is an address rather than a directory.
+fn is_url(place: &str) -> bool {
+    place.contains("://")
+}
+
+/// Looks at all of a repository.
+fn look(place: &str, anchor: &[u8], now: Timestamp, net: &NetArgs) -> anyhow::Result<Audit> {
+    if is_url(place) {
+        return web_servers::wait(async { Ok(audit_at(place, net.options(), anchor, now).await?) });
+    }
+    Ok(audit(Path::new(place), anchor, now)?)
+}
+
+/// What robots that have seen another state of a repository would refuse in it, or pass over.
+fn against(
+    audit: &Audit,
+    args: &VerifyArgs,
+    anchor: &[u8],
+    now: Timestamp,
+) -> anyhow::Result<Vec<String>> {
+    let Some(other) = &args.against else {
+        return Ok(Vec::new());
+    };
+    ensure!(
+        !is_url(&args.place),
+        Usage("--against compares a repository in a directory with another place".into())
+    );
+    let seen = look(other, anchor, now, &args.net)?.set;
+    Ok(match follow(Path::new(&args.place), seen, now) {
+        Err(error) => vec![format!("robots that have seen {other} refuse this one: {error}")],
+        Ok(believed) => (differing(&believed, &audit.set).into_iter())
+            .map(|(role, version)| {
+                format!(
+                    "robots that have seen {other} stay with {role} version {version} of there, which is \
+                     another file than here"
+                )
+            })
+            .collect(),
+    })
 }
 
 /// Runs it.
@@ -29,32 +79,23 @@ pub(crate) struct VerifyArgs {
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
-    let anchor = args
-        .anchor
-        .clone()
-        .unwrap_or_else(|| args.dir.join("metadata").join("1.root.json"));
-    let bytes = files::read_signed(&anchor)?;
+    let bytes = match &args.anchor {
+        Some(file) => files::read_signed(file)?,
+        None if is_url(&args.place) => {
+            output::notice(
+                "without --anchor the first root that lies there is believed; robots have one of their own",
+            );
+            web_servers::wait(async { Ok(first_root(&args.place, args.net.options()).await?) })?
+        }
+        None => files::read_signed(&Path::new(&args.place).join("metadata/1.root.json"))?,
+    };
     let now = args.at.unwrap_or_else(Timestamp::now);
-    let audit = surefoot_trust::audit::audit(&args.dir, &bytes, now)?;
+    let audit = look(&args.place, &bytes, now, &args.net)?;
     let set = &audit.set;
-    let version = |role: Option<u64>| role.unwrap_or_default();
-    let versions = [
-        ("root", set.root().role.common.version),
-        (
-            "targets",
-            version(set.targets().map(|r| r.role.common.version)),
-        ),
-        (
-            "snapshot",
-            version(set.snapshot().map(|r| r.role.common.version)),
-        ),
-        (
-            "timestamp",
-            version(set.timestamp().map(|r| r.role.common.version)),
-        ),
-    ];
-    let expiries = Editor::look(&args.dir)?.expiries();
-    for warning in warnings(&expiries, &args.dir, now) {
+    let versions = audit.versions();
+    let strangers = against(&audit, args, &bytes, now)?;
+    let expiries = audit.expiries();
+    for warning in warnings(&expiries, Path::new(&args.place), now) {
         output::notice(&warning);
     }
     let problems: Vec<String> = audit.problems.iter().map(ToString::to_string).collect();
@@ -70,6 +111,7 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
             "targets": audit.targets,
             "bytes": audit.bytes,
             "problems": problems,
+            "against": args.against.as_ref().map(|_| &strangers),
         }))?;
     } else {
         let words: Vec<String> = versions.iter().map(|(r, v)| format!("{r} {v}")).collect();
@@ -84,13 +126,22 @@ pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
         }
         output.text(&format!("{} targets, {} bytes", audit.targets, audit.bytes))?;
         for problem in &problems {
-            output.text(&format!("WRONG: {problem}"))?;
+            output.text(&format!("WRONG: {}", sanitize(problem)))?;
+        }
+        for stranger in &strangers {
+            output.text(&format!("WRONG: {}", sanitize(stranger)))?;
         }
     }
     ensure!(
         problems.is_empty(),
         "{} files of the repository are wrong; publish them again",
         problems.len()
+    );
+    ensure!(
+        strangers.is_empty(),
+        "robots would not follow: new keys for timestamp, snapshot and targets let them count anew (surefoot \
+         repo rotate {} --role …)",
+        args.place
     );
     Ok(())
 }
