@@ -10,7 +10,7 @@ use crate::{
     doctor::Doctor,
     fault,
     inputs::Inputs,
-    log, repository,
+    log, memory, repository,
     robot::{clock, identity, network, nixos, process, profile::PROFILES},
     scrub, stalls,
     state::{StateDir, leases::RuntimeDir, roots},
@@ -289,7 +289,11 @@ impl Agent {
                     if matches!(event, Event::Fetched | Event::FetchFailed(_)) {
                         self.count();
                     }
+                    let polled = matches!(event, Event::Polled(_) | Event::PollFailed(_));
                     self.happened(event);
+                    if polled && self.machine.journal().state == State::Idle {
+                        memory::leave_code();
+                    }
                 }
                 Some(holder) = self.lost.1.recv() => self.holder_lost(holder),
                 Some(asked) = requests.recv() => self.asked(asked),

@@ -24,6 +24,7 @@ pub mod fuzz;
 mod gates;
 mod inputs;
 mod log;
+mod memory;
 mod prove;
 mod repository;
 mod robot;

@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    fetching,
+    fetching, memory,
     robot::{
         clock,
         identity::{self, Identity},
@@ -265,7 +265,7 @@ impl Repository {
         client.limit(self.source.limit);
         let result = work(client, moment).await;
         client.close();
-        give_memory_back();
+        memory::trim();
         result
     }
 }
@@ -317,23 +317,6 @@ pub(crate) fn seen(config: &Config, state_dir: &Path) -> Vec<Seen> {
     seen.drain(..seen.len().saturating_sub(MAX_SEEN));
     seen
 }
-
-/// Gives the kernel what an allocator keeps of freed memory: after an update several times what an
-/// idle agent uses, in pieces between what is still used (`malloc_trim(3)`).
-#[cfg(target_env = "gnu")]
-fn give_memory_back() {
-    // SAFETY: it takes a number, may be called at any time from any thread, and locks what it needs.
-    #[allow(
-        unsafe_code,
-        reason = "there is no safe way to ask the C library for it"
-    )]
-    unsafe {
-        nix::libc::malloc_trim(0);
-    }
-}
-
-#[cfg(not(target_env = "gnu"))]
-const fn give_memory_back() {}
 
 /// Whether a client could begin with the trust anchor at this place.
 ///
