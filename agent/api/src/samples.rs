@@ -86,6 +86,7 @@ pub fn status() -> StatusInfo {
         }),
         damaged: vec!["/nix/store/x is not what was put into the store".into()],
         worse: Some("unit arm.service is dead".into()),
+        doubt: Some("2 trials of release 8 failed in 'manifest server'".into()),
         changed: Some("the profile names another system".into()),
         blocked: vec![BlockedRelease {
             release: "2.5".parse().unwrap(),

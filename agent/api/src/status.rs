@@ -537,6 +537,9 @@ pub struct StatusInfo {
     /// What a way back left worse than it was, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worse: Option<String>,
+    /// Trials of a release that leave a doubt, and what they failed in, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// What somebody else has the robot start at its next boot, in one sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 pub const JOURNAL_LINES: usize = 20;
 
 /// One check, in the journal and for people by its words: `unit ros.service`, `manifest server`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Check {
     /// The system under trial still runs: `running system`.
@@ -27,6 +27,9 @@ pub enum Check {
     ManifestServer,
     /// The agent on trial could bring the robot the next release: `agent`.
     Agent,
+    /// Its switch came to an end by itself: `switch`. No look finds this; it is what a trial is said to
+    /// have failed in.
+    Switch,
     /// A check of another version of the agent, in its words.
     Other(String),
 }
@@ -42,6 +45,7 @@ impl fmt::Display for Check {
             Self::Http(name) => write!(f, "http {name}"),
             Self::ManifestServer => f.write_str("manifest server"),
             Self::Agent => f.write_str("agent"),
+            Self::Switch => f.write_str("switch"),
             Self::Other(words) => f.write_str(words),
         }
     }
@@ -60,6 +64,7 @@ impl From<String> for Check {
             ("units", _) => Self::Units,
             ("manifest server", _) => Self::ManifestServer,
             ("agent", _) => Self::Agent,
+            ("switch", _) => Self::Switch,
             (_, Some(("unit", name))) => Self::Unit(name.to_owned()),
             (_, Some(("command", name))) => Self::Command(name.to_owned()),
             (_, Some(("tcp", name))) => Self::Tcp(name.to_owned()),
@@ -177,7 +182,7 @@ mod tests {
         #[test]
         fn a_check_keeps_its_words(
             words in prop_oneof![
-                "(running system|units|manifest server|agent)",
+                "(running system|units|manifest server|agent|switch)",
                 "(unit|command|tcp|http) ?[a-z. ]{0,6}",
                 any::<String>(),
             ],

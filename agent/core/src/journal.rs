@@ -9,7 +9,7 @@ use crate::{
     baseline::Baseline,
     disturbance::Disturbances,
     foreign::{self, Foreign},
-    health::Failure,
+    health::{Check, Failure},
     hold::Hold,
     keep::Kept,
     machine::state::{Cause, Evidence, Generation, State},
@@ -76,10 +76,14 @@ pub struct Journal {
     /// How often the robot was disturbed by what was begun with last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbances: Option<Disturbances>,
-    /// A system that failed. Should profile or boot loader still name it, since the way back could not put
-    /// the boot entries in order, or somebody wrote them meanwhile, the next look puts that right.
+    /// A system that failed, or that somebody installed during a trial. Should profile or boot loader name
+    /// it when the trial is left, the next look puts that right.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_in_profile: Option<StorePath>,
+    /// What profile and boot loader named, besides the confirmed system, when the last trial began;
+    /// `None` once it was looked at what they name after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named_before: Option<Vec<StorePath>>,
     /// Who says that nothing may be switched.
     #[serde(default)]
     pub holds: Vec<Hold>,
@@ -176,8 +180,8 @@ pub struct Blocked {
     pub since: Option<Timestamp>,
 }
 
-/// Trials of one release that did not reach the repository, which the system before reached again; or
-/// that another version of the agent began.
+/// Trials of one release that leave a doubt: that did not reach the repository, which the system before
+/// reached again; whose switch something else ended; or that another version of the agent began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempts {
@@ -185,8 +189,12 @@ pub struct Attempts {
     pub release: Name,
     /// Its system.
     pub system: StorePath,
-    /// How many.
+    /// How many, whatever they failed in.
     pub count: u32,
+    /// How many failed in which check: each counts by itself. Those that an older agent counted are in
+    /// none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<Check, u32>,
 }
 
 /// Something that happened.
@@ -247,6 +255,8 @@ pub enum What {
     Stalled,
     /// Paths that nothing kept left the store, so that there is room.
     Collected,
+    /// A trial left a doubt, which counts once it was left often enough.
+    Doubted,
 }
 
 impl Default for Journal {
@@ -263,6 +273,7 @@ impl Default for Journal {
             attempts: None,
             disturbances: None,
             left_in_profile: None,
+            named_before: None,
             holds: Vec::new(),
             profile: Profile::default(),
             kept: Vec::new(),

@@ -193,14 +193,14 @@ impl Offers {
         choice
     }
 
-    /// Whether this release is in the channel and only closed for this robot now, as its turn has not come
-    /// or it is paused.
+    /// Whether this release is in the channel and was not called back, be it that this robot may not begin
+    /// with it now: its turn has not come, it is paused, or it is for robots with other labels.
     #[must_use]
-    pub fn is_closed(&self, release: &Name, system: &StorePath) -> bool {
+    pub fn has(&self, release: &Name, system: &StorePath) -> bool {
         self.newest_first.iter().any(|offer| {
             offer.release.as_ref() == Some(release)
                 && offer.system.as_ref() == Some(system)
-                && matches!(offer.word, Word::Wait(..))
+                && !matches!(offer.word, Word::Recalled(..))
         })
     }
 
@@ -343,6 +343,7 @@ impl Listed {
                 Offer {
                     release,
                     system: systems
+                        .filter(|_| !recalled)
                         .and_then(|all| all.get(model)?.get("toplevel"))
                         .and_then(|path| path.as_str()?.parse().ok()),
                     from: None,

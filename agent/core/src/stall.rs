@@ -72,7 +72,11 @@ impl Waits {
             Effect::CancelFetch => return self.end(Task::Fetch),
             // Nobody waits for its answer any more.
             Effect::StopSwitch(_) => return self.end(Task::Switch),
-            Effect::Disarm(_) | Effect::Reboot(_) | Effect::Renew => return,
+            Effect::Disarm(_)
+            | Effect::Prolong { .. }
+            | Effect::Observe
+            | Effect::Reboot(_)
+            | Effect::Renew => return,
         };
         self.0.insert(task, now);
     }

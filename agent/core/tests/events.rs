@@ -165,6 +165,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
     assert_eq!(told, [Kind::HoldEnded { owner }]);
     agent.take(gates(Stage::Activate));
     let told = agent.take(Event::Inspected {
+        named: Vec::new(),
         current: system('a'),
         reboot: Vec::new(),
         unfit: None,
@@ -320,6 +321,7 @@ fn the_journal_stays_small_whatever_is_put_into_it() {
         let unfit = (n % 2 == 0).then(|| long.clone());
         let refused = unfit.is_some();
         agent.take(Event::Inspected {
+            named: Vec::new(),
             current: system('a'),
             reboot: Vec::new(),
             unfit,

@@ -160,6 +160,7 @@ pub(crate) fn of(
         traffic: traffic(machine, policy, now),
         health: machine.health().map(Into::into),
         worse: worse(journal),
+        doubt: doubt(journal, policy),
         changed: machine.changed().map(ToOwned::to_owned),
         blocked: (journal.blocked.iter())
             .map(|blocked| BlockedRelease {
@@ -225,6 +226,23 @@ fn worse(journal: &Journal) -> Option<String> {
     })
 }
 
+/// The trials of a release that leave a doubt.
+fn doubt(journal: &Journal, policy: &Policy) -> Option<String> {
+    let attempts = journal.attempts.as_ref()?;
+    let checks = attempts.checks.iter();
+    let checks: Vec<String> = checks
+        .map(|(check, trials)| format!("'{check}' in {trials} of its trials"))
+        .collect();
+    (!checks.is_empty()).then(|| {
+        format!(
+            "release {} failed in {}, and the system before does not; {} of one kind block it",
+            attempts.release,
+            checks.join(", "),
+            policy.trial_attempts
+        )
+    })
+}
+
 /// What fetches have moved within a day.
 fn traffic(machine: &Machine, policy: &Policy, now: Instant) -> Option<Traffic> {
     let traffic = machine.traffic(now);
@@ -262,6 +280,12 @@ fn target(journal: &Journal) -> Option<System> {
         State::Reverting(reverting) => Some(known(journal, reverting.order.system.clone())),
         state => state.next().map(|system| known(journal, system.clone())),
     }
+}
+
+/// What the step that is waited for waits for, in a few words.
+fn state_waits(stage: Option<Stage>, waits: impl Fn(Stage) -> Option<String>) -> String {
+    let closed = stage.and_then(waits);
+    closed.map_or_else(String::new, |why| format!(" ({why})"))
 }
 
 /// Gates in one line, for everybody: what a command printed is shown beside, to those who may see it.
@@ -341,6 +365,10 @@ fn doing(
             },
             Phase::Booting => format!("rebooting to try {release}"),
             Phase::Switching { .. } => format!("switching to {release} on trial"),
+            Phase::Soaking { .. } if trial.late.is_some() => {
+                let waits = state_waits(journal.state.waits_for(), waits);
+                format!("{release} waits to be left{waits}{problem}")
+            }
             Phase::Soaking { .. } => match machine.health() {
                 Some(report) if !report.healthy() => {
                     format!("{release} is on trial and unhealthy: {}", report.summary())

@@ -27,7 +27,10 @@ use surefoot_core::{
     closure::SignaturePolicy,
     gate::Stage,
     health::{Check, Failure},
-    machine::{Effect, Event, Unserved, state::State},
+    machine::{
+        Effect, Event, Unserved,
+        state::{Mode, State},
+    },
     prune::Prune,
     reboot,
     release::Target,
@@ -201,14 +204,40 @@ impl Worker {
                 fault::point("after", name);
                 tools.say(event);
             }
-            Effect::ArmDeadMan { system, after } => {
-                let event =
-                    match dead_man::arm(&system, after, tools.config.trial.switch_timeout).await {
-                        Ok(()) => Event::DeadManArmed,
-                        Err(error) => Event::DeadManFailed(format!("{error:#}")),
-                    };
+            Effect::ArmDeadMan {
+                system,
+                previous,
+                after,
+            } => {
+                let limit = tools.config.trial.switch_timeout;
+                let event = match dead_man::arm(&system, &previous, after, limit).await {
+                    Ok(()) => Event::DeadManArmed,
+                    Err(error) => Event::DeadManFailed(format!("{error:#}")),
+                };
                 fault::point("after", name);
                 tools.say(event);
+            }
+            Effect::Prolong {
+                mode,
+                system,
+                previous,
+                after,
+            } => {
+                let config = &tools.config;
+                let limit = config.trial.switch_timeout;
+                let prolonged = match mode {
+                    Mode::Live => dead_man::arm(&system, &previous, after, limit).await,
+                    Mode::Boot => {
+                        boot::prolong(boot::Settings::new(config), system, previous, after).await
+                    }
+                };
+                fault::point("after", name);
+                if let Err(error) = prolonged {
+                    tools.say(Event::DeadManFailed(format!("{error:#}")));
+                }
+            }
+            Effect::Observe => {
+                tokio::spawn(async move { tools.observe().await });
             }
             Effect::Disarm(guards) => {
                 let settings = boot::Settings::new(&tools.config);
@@ -254,9 +283,9 @@ impl Worker {
                     });
                 });
             }
-            Effect::StopSwitch(unit) => {
-                if let Err(error) = switch::stop(&unit).await {
-                    tracing::error!(unit, "{error:#}");
+            Effect::StopSwitch(order) => {
+                if let Err(error) = switch::stop(&order).await {
+                    tracing::error!(unit = order.unit, "{error:#}");
                 }
                 fault::point("after", name);
             }
@@ -353,10 +382,12 @@ const fn name(effect: &Effect) -> &'static str {
     match effect {
         Effect::AskGates(_) => "ask-gates",
         Effect::Poll => "poll",
+        Effect::Observe => "observe",
         Effect::Fetch(_) => "fetch",
         Effect::CancelFetch => "cancel-fetch",
         Effect::Inspect(_) => "inspect",
         Effect::ArmDeadMan { .. } => "arm-dead-man",
+        Effect::Prolong { .. } => "prolong",
         Effect::Disarm(_) => "disarm",
         Effect::AimBoot { .. } => "aim-boot",
         Effect::Switch(_) => "switch",
@@ -379,6 +410,17 @@ impl Tools {
         if let Err(error) = switch::forget().await {
             tracing::warn!("{error:#}");
         }
+        self.observe().await;
+        let event = match self.repository.poll().await {
+            Ok(offers) => Event::Polled(offers),
+            Err(error) => Event::PollFailed(unserved(&error)),
+        };
+        fault::point("after", "poll");
+        self.say(event);
+    }
+
+    /// Looks at what runs, and at what would be started.
+    async fn observe(&self) {
         match world::look(SwitchUnit::Gone).await {
             Ok(mut world) => {
                 world.default = boot::default(&boot::Settings::new(&self.config));
@@ -386,12 +428,6 @@ impl Tools {
             }
             Err(error) => tracing::warn!("{error:#}"),
         }
-        let event = match self.repository.poll().await {
-            Ok(offers) => Event::Polled(offers),
-            Err(error) => Event::PollFailed(unserved(&error)),
-        };
-        fault::point("after", "poll");
-        self.say(event);
     }
 
     /// Looks at the robot as it is before a trial.
@@ -522,7 +558,10 @@ impl Tools {
             unfit => unfit,
         };
         self.look().await;
+        let default = boot::default(&boot::Settings::new(&self.config));
+        let named = nixos::system(nixos::PROFILE).into_iter().chain(default);
         Ok(Event::Inspected {
+            named: named.collect(),
             reboot: reboot::reasons(&booted, &new, target.reboot),
             unfit,
             no_boot,

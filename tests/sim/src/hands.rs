@@ -9,10 +9,13 @@ use surefoot_core::{
     baseline::{Against, judge},
     gate::Closed,
     health::{Check, Failure, Report},
-    machine::{Effect, Event, Guards, state::State},
+    machine::{
+        Effect, Event, Guards,
+        state::{Mode, State},
+    },
     reboot::Reason,
     release::Target,
-    switch::Purpose,
+    switch::{Order, Purpose},
 };
 
 impl Robot {
@@ -46,9 +49,25 @@ impl Robot {
                 let event = self.inspect(&target);
                 self.will_answer(event);
             }
-            Effect::ArmDeadMan { system, after } => {
-                self.dead_man = Some((system, self.now + after));
+            Effect::ArmDeadMan {
+                previous, after, ..
+            } => {
+                self.dead_man = Some((previous, self.now + after));
                 self.will_answer(Event::DeadManArmed);
+            }
+            Effect::Prolong { .. } if std::mem::take(&mut self.refuses_more_time) => {
+                self.will_answer(Event::DeadManFailed("systemd does not answer".into()));
+            }
+            Effect::Prolong {
+                mode: Mode::Live,
+                previous,
+                after,
+                ..
+            } => self.dead_man = Some((previous, self.now + after)),
+            Effect::Prolong { after, .. } => self.boot_deadline = Some(self.now + after),
+            Effect::Observe => {
+                let world = self.world();
+                self.will_answer(Event::Observed(world));
             }
             Effect::Disarm(guards) => self.disarm(guards),
             Effect::AimBoot {
@@ -70,7 +89,7 @@ impl Robot {
                 }
                 self.switch(order);
             }
-            Effect::StopSwitch(unit) => {
+            Effect::StopSwitch(Order { unit, .. }) => {
                 self.pending
                     .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
             }
@@ -112,6 +131,7 @@ impl Robot {
         }
         Event::Inspected {
             current: self.current.clone(),
+            named: vec![self.profile.clone(), self.default.clone()],
             reboot: if self.needs_reboot.contains(&target.system) {
                 vec![Reason::Kernel]
             } else {

@@ -480,6 +480,17 @@ fn nothing_decided_against_a_no(robot: &Robot, change: &Change<'_>) -> Verdict {
         free(robot, change.now, true)?;
         must(after.holds.is_empty(), || "it begins against a hold".into())?;
     }
+    if let (
+        State::Trial(Trial { late: Some(_), .. }),
+        State::Reverting(_),
+        Event::Gates { stage, .. },
+    ) = (&change.before.state, &after.state, change.event)
+    {
+        free(robot, change.now, true)?;
+        must(robot.witness.open(*stage), || {
+            "what reaches no repository is left against a gate".into()
+        })?;
+    }
     let restores = |journal: &Journal| matches!(&journal.state, State::Committing(c) if matches!(c.origin, Origin::Restore { .. }));
     if restores(after) && !restores(change.before) {
         free(robot, change.now, true)?;

@@ -162,6 +162,8 @@ pub struct Robot {
     pub locked: bool,
     /// Whether the boot loader cannot be written.
     pub read_only: bool,
+    /// Whether the guard of a trial will once get no more time.
+    pub refuses_more_time: bool,
     /// Why boot trials are impossible here.
     pub no_boot: Option<String>,
     /// Whether what was fetched will be gone when it is looked at.
@@ -256,6 +258,7 @@ impl Robot {
             fates: BTreeMap::new(),
             locked: false,
             read_only: false,
+            refuses_more_time: false,
             no_boot: None,
             collected: false,
             unfit: BTreeSet::new(),

@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::time::Duration;
+use jiff::Timestamp;
+use std::{collections::BTreeMap, time::Duration};
 use surefoot_core::{
-    RollbackTo,
+    Foreign, RollbackTo,
     gate::Stage,
+    identity::Identity,
     journal::{Journal, Loss, MAX_HOLDS, Seen, What},
     machine::{
         AfterLoss, DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
         state::{Cause, Phase, State, Trial},
     },
+    offers::{self, Offers},
+    release::{Listed, Manifest, Name, ROLLOUTS, RebootPolicy, Recall, Release, SPEC, System},
+    rollout::Rollout,
     switch::{Action, Outcome},
 };
 use surefoot_sim::{Robot, release, system};
@@ -173,6 +178,33 @@ fn a_way_back_ends_on_the_confirmed_system_whatever_somebody_installed_meanwhile
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
 
+    // Another system as well, unless it was meant before the trial.
+    for (before, ends) in [(false, 'a'), (true, 'x')] {
+        let mut robot = self::robot();
+        robot.sick.insert(system('b'));
+        if before {
+            assert!(robot.meddle(Action::Boot, system('x')));
+        }
+        // That nobody may ask the repository then keeps nobody from looking.
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.current == system('b') && !robot.is_awaited());
+        robot.closed.insert(Stage::Check);
+        if !before {
+            assert!(robot.meddle(Action::Boot, system('x')));
+        }
+        robot.settle_until(|robot| robot.journal.blocked(&release('b')).is_some());
+        robot.settle_until(|robot| robot.journal.named_before.is_none() && robot.is_quiet());
+        assert_eq!(
+            (&robot.profile, &robot.default),
+            (&system(ends), &system(ends))
+        );
+        assert_eq!(
+            (&robot.current, robot.confirmed()),
+            (&system('a'), &system('a'))
+        );
+    }
+
     // What is meant for the next boot is told, and left alone.
     assert!(robot.meddle(Action::Boot, system('x')));
     let changed = |robot: &Robot| {
@@ -290,7 +322,11 @@ fn every_exit_code_is_understood() {
 
 #[test]
 fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_every_time() {
-    for killed in [Outcome::Killed(9), Outcome::Lost] {
+    for (killed, cause) in [
+        (Outcome::Killed(9), Cause::Killed),
+        (Outcome::Lost, Cause::Killed),
+        (Outcome::NotStarted, Cause::NotStarted),
+    ] {
         let tried = |robot: &Robot| {
             let records = robot.journal.history.iter();
             records.filter(|record| record.what == What::Tried).count()
@@ -321,10 +357,10 @@ fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_eve
             robot.advance();
         }
         let blocked = robot.journal.blocked(&release('b')).unwrap();
-        assert_eq!(blocked.evidence.cause, Cause::Killed);
+        assert_eq!(blocked.evidence.cause, cause);
         assert_eq!(tried(&robot), robot.policy.trial_attempts as usize);
 
-        // Every time, and that of the system before is as well: a reboot leads back.
+        // Every time, and that of the system before is as well: a reboot leads back, unless nothing began.
         let mut robot = self::robot();
         for c in ['a', 'b'] {
             robot.outcomes.insert(system(c), killed.clone());
@@ -341,11 +377,87 @@ fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_eve
             robot.log
         );
         assert_eq!(robot.journal.blocked, []);
+        assert_eq!(
+            robot.boots == 1,
+            killed == Outcome::NotStarted,
+            "{killed:?} {}",
+            robot.log
+        );
         robot.outcomes.clear();
         robot.start();
         let _ = robot.ask(Request::Update);
         robot.settle();
         assert_eq!(*robot.confirmed(), system('b'));
+    }
+}
+
+/// What a channel has for the sim's robot: release `b`, changed.
+fn channel(change: fn(&mut Release)) -> Offers {
+    let model: Name = "picker".parse().unwrap();
+    let offered = |c: char| Release {
+        id: release(c).release,
+        created: Timestamp::UNIX_EPOCH,
+        notes: String::new(),
+        reboot: RebootPolicy::Auto,
+        only: Vec::new(),
+        again: false,
+        moves: false,
+        needs: Vec::new(),
+        systems: BTreeMap::from([(
+            model.clone(),
+            System {
+                toplevel: system(c),
+                index: format!("closures/{c}.json.zst"),
+                paths: 1,
+                nar_size: 1,
+            },
+        )]),
+        rollout: None,
+        from: None,
+        step_back: false,
+        recalled: None,
+    };
+    let mut b = offered('b');
+    change(&mut b);
+    let manifest = Manifest {
+        spec: SPEC,
+        channel: "stable".parse().unwrap(),
+        releases: [offered('a'), b]
+            .map(|it| Listed::Known(Box::new(it)))
+            .into(),
+        foreign: Foreign::default(),
+        gone: Vec::new(),
+    };
+    manifest.offers(&offers::Robot {
+        identity: Some(&Identity::default()),
+        ..offers::Robot::by_hand(&model, &[])
+    })
+}
+
+#[test]
+fn neither_a_pause_nor_a_lost_label_takes_a_healthy_commit_back_and_a_recall_does() {
+    type Change = fn(&mut Release);
+    let paused: Change = |it| {
+        it.needs = vec![ROLLOUTS.parse().unwrap()];
+        let waves = "1% now, 100% after 1d".parse().unwrap();
+        it.rollout = Rollout::by_waves(&waves, Vec::new(), Timestamp::UNIX_EPOCH).ok();
+    };
+    let other_label: Change = |it| it.only = vec!["site=lab".parse().unwrap()];
+    let called_back: Change = |it| {
+        it.recalled = Some(Recall {
+            at: Timestamp::UNIX_EPOCH,
+            why: "drops boxes".into(),
+            to: None,
+        });
+    };
+    for (stays, change) in [(true, paused), (true, other_label), (false, called_back)] {
+        let mut robot = waits_for_its_commit();
+        robot.feed(Event::Polled(channel(change)));
+        robot.read_only = false;
+        robot.published = stays.then(|| release('b'));
+        robot.settle();
+        let expected = if stays { 'b' } else { 'a' };
+        assert_eq!(*robot.confirmed(), system(expected));
     }
 }
 

@@ -5,6 +5,8 @@
 use std::time::Duration;
 use surefoot_core::{
     gate::{Closed, Stage},
+    health::Check,
+    journal::{Record, What},
     lease::{Ender, Holder, Required},
     machine::{
         Event, Refusal, Request,
@@ -13,7 +15,7 @@ use surefoot_core::{
 };
 use surefoot_sim::{
     Robot,
-    people::{ROS, end_lease, held, rollback},
+    people::{ROS, end_lease, held, hold, rollback},
     release, system,
 };
 
@@ -381,4 +383,97 @@ fn a_person_may_roll_a_busy_robot_back_by_force() {
     robot.ask(rollback(None, true, "drops boxes")).unwrap();
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
+}
+
+/// A robot on trial of `b`, whose time is up, and which reaches no repository; the gate of its way back is
+/// closed.
+fn late(by_boot: bool) -> (Robot, Stage) {
+    let mut robot = robot(by_boot);
+    robot.offline.insert(system('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.current == system('b'));
+    let stage = if by_boot {
+        Stage::Reboot
+    } else {
+        Stage::Activate
+    };
+    robot.closed.insert(stage);
+    robot.settle_until(|robot| is_late(robot) && gates(robot).contains("docked"));
+    (robot, stage)
+}
+
+fn is_late(robot: &Robot) -> bool {
+    matches!(robot.state(), State::Trial(Trial { late: Some(_), .. }))
+}
+
+/// Hours pass, and it is on trial all the while, with its guard.
+fn stays_late(robot: &mut Robot) {
+    let end = robot.now + Duration::from_secs(4 * 3600);
+    while robot.now < end {
+        robot.advance();
+        assert!(is_late(robot) && robot.is_guarded(), "{}", robot.log);
+        assert_eq!(robot.current, system('b'));
+    }
+}
+
+#[test]
+fn a_robot_at_work_is_not_disturbed_because_its_trial_reached_no_repository() {
+    for by_boot in [false, true] {
+        let (mut robot, stage) = late(by_boot);
+        let problem = robot.machine.as_ref().unwrap().problem().unwrap();
+        assert!(problem.contains("nothing is held against"), "{problem}");
+        stays_late(&mut robot);
+        // It may begin to work, and a restart of the agent changes nothing.
+        robot.lease(true, 3600).unwrap();
+        robot.closed.clear();
+        robot.kill();
+        robot.start();
+        stays_late(&mut robot);
+        robot.closed.insert(stage);
+        robot.ask(end_lease(Ender::Anyone)).unwrap();
+        stays_late(&mut robot);
+        // Somebody holds it, and the gate is open.
+        robot.ask(hold("ada", None)).unwrap();
+        robot.closed.clear();
+        stays_late(&mut robot);
+        robot.ask(Request::Resume { by: None }).unwrap();
+        robot.settle_until(|robot| robot.current == system('a'));
+        robot.settle_until(|robot| robot.journal.attempts.is_some());
+        let attempts = robot.journal.attempts.clone().unwrap();
+        assert_eq!(attempts.checks[&Check::ManifestServer], 1);
+        assert_eq!(robot.journal.blocked, []);
+        let told = |record: &Record| record.what == What::Doubted;
+        assert!(robot.journal.history.iter().any(told));
+    }
+}
+
+#[test]
+fn what_reaches_the_repository_before_it_is_left_is_kept() {
+    for by_boot in [false, true] {
+        let (mut robot, _) = late(by_boot);
+        robot.offline.clear();
+        robot.settle_until(|robot| robot.state().name() == "committing");
+        robot.closed.clear();
+        stands_on_b(&mut robot);
+    }
+}
+
+#[test]
+fn what_gets_sick_while_it_waits_to_be_left_is_left_at_once() {
+    for by_boot in [false, true] {
+        let (mut robot, _) = late(by_boot);
+        robot.sick.insert(system('b'));
+        robot.settle_until(|robot| robot.current == system('a'));
+        robot.settle_until(|robot| !robot.journal.blocked.is_empty());
+    }
+}
+
+#[test]
+fn what_has_no_guard_any_more_is_left_whoever_minds() {
+    for by_boot in [false, true] {
+        let (mut robot, _) = late(by_boot);
+        robot.refuses_more_time = true;
+        robot.settle_until(|robot| robot.current == system('a'));
+        assert_eq!(robot.journal.blocked, []);
+    }
 }

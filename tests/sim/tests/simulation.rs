@@ -212,6 +212,7 @@ fn event() -> impl Strategy<Value = Event> {
             }
         }),
         (any_system(), any::<bool>()).prop_map(|(c, reboot)| Event::Inspected {
+            named: Vec::new(),
             current: system(c),
             reboot: if reboot { vec![Reason::Kernel] } else { vec![] },
             unfit: None,

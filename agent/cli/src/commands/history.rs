@@ -85,6 +85,7 @@ fn what_word(what: &Word<What>) -> String {
         Word::Known(What::Repaired) => "repaired",
         Word::Known(What::Stalled) => "stalled",
         Word::Known(What::Collected) => "collected",
+        Word::Known(What::Doubted) => "doubted",
     };
     known.to_owned()
 }

@@ -134,6 +134,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(drift) = &status.drift {
         row("Drift", style.busy(&sanitize(drift)));
     }
+    if let Some(doubt) = &status.doubt {
+        row("Doubt", style.busy(&sanitize(doubt)));
+    }
     if let Some(changed) = &status.changed {
         row("Changed", style.busy(&sanitize(changed)));
     }

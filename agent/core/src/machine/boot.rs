@@ -39,6 +39,7 @@ impl Decision<'_> {
             boot: self.cx.boot.clone(),
             mode: Mode::Boot,
             reached: self.reached(),
+            late: None,
             phase: Phase::Staging { order },
         }));
     }

@@ -330,6 +330,7 @@ impl Decision<'_> {
         self.memory.setbacks = 0;
         self.journal.lost = None;
         self.journal.left_in_profile = None;
+        self.journal.named_before = None;
         self.journal.fallbacks.retain(|g| g.system != goal.system);
         let (what, why, by) = match origin {
             Origin::Trial | Origin::Adopt => {

@@ -1,6 +1,8 @@
 //! What the machine wants done. Each effect is answered by an event, or by none.
 
-use crate::{StorePath, baseline::Against, gate::Stage, release::Target, switch::Order};
+use crate::{
+    StorePath, baseline::Against, gate::Stage, machine::state::Mode, release::Target, switch::Order,
+};
 use std::time::Duration;
 
 /// Something to be done. Each is answered by the event in brackets.
@@ -10,6 +12,8 @@ pub enum Effect {
     AskGates(Stage),
     /// Read the repository (`Polled`, `PollFailed`).
     Poll,
+    /// Look at what runs and what would be started (`Observed`).
+    Observe,
     /// Bring a closure into the store (`Fetched`, `FetchFailed`; `Gates`, if one closes on the way).
     Fetch(Target),
     /// Stop bringing it; what was verified stays staged.
@@ -17,11 +21,25 @@ pub enum Effect {
     /// Compare a system with the running one, and look at the robot as it is before a trial (`Looked`,
     /// then `Inspected`; `InspectFailed`, `Vanished`).
     Inspect(Target),
-    /// Arm a timer outside the agent that reverts to `system` after `after`, and reboots if that
+    /// Arm a timer outside the agent that reverts to `previous` after `after`, and reboots if that
     /// fails (`DeadManArmed`, `DeadManFailed`).
     ArmDeadMan {
-        /// Where it reverts to.
+        /// What is tried.
         system: StorePath,
+        /// Where it reverts to.
+        previous: StorePath,
+        /// When, from now.
+        after: Duration,
+    },
+    /// Have the guard of the trial that runs act after this time, and not before (`DeadManFailed` if that
+    /// cannot be).
+    Prolong {
+        /// Which guard it has.
+        mode: Mode,
+        /// What is tried.
+        system: StorePath,
+        /// Where the guard leads.
+        previous: StorePath,
         /// When, from now.
         after: Duration,
     },
@@ -53,7 +71,7 @@ pub enum Effect {
         prove: bool,
     },
     /// End a switch that still runs; nobody waits for its answer any more.
-    StopSwitch(String),
+    StopSwitch(Order),
     /// Reboot: the boot loader's default is the confirmed system.
     Reboot(String),
     /// Exit if the confirmed system has another agent: systemd starts that one.

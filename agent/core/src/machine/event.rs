@@ -58,6 +58,8 @@ pub enum Event {
     Inspected {
         /// What runs now: where a revert will go.
         current: StorePath,
+        /// What profile and boot loader name now, as far as that can be told.
+        named: Vec<StorePath>,
         /// Why it cannot be tried live; empty if it can.
         reboot: Vec<reboot::Reason>,
         /// Why it must not be tried on this robot at all, if so: its own fault.

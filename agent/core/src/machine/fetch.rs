@@ -9,6 +9,7 @@ use super::{
 use crate::{
     events::Kind,
     gate::Stage,
+    health::Check,
     journal::{Seen, What},
     machine::state::{Cause, Evidence, Fetching, Origin, Phase, Ready, State, Trial},
     offers::{Choice, LeftAlone, Offers},
@@ -144,9 +145,9 @@ impl Decision<'_> {
         }
         self.memory.asks_first = false;
         self.has_asked();
-        let closed = |target: &Target| offers.is_closed(&target.release, &target.system);
-        if commits && wanted.is_none() && before.as_ref().is_some_and(closed) {
-            // A pause decides who begins. This robot has it, and it has proven itself here.
+        let listed = |target: &Target| offers.has(&target.release, &target.system);
+        if commits && wanted.is_none() && before.as_ref().is_some_and(listed) {
+            // Pauses, steps and labels decide who begins. This robot has it, and it has proven itself here.
             return;
         }
         if begun {
@@ -265,7 +266,7 @@ impl Decision<'_> {
     fn judge_suspect(&mut self) {
         let runs_before = !matches!(self.journal.state, State::Trial(_) | State::Committing(_));
         if let Some(suspect) = self.journal.suspect.take_if(|_| runs_before)
-            && self.count_attempt(&suspect.release, &suspect.system)
+            && self.count_attempt(&suspect.release, &suspect.system, Check::ManifestServer)
                 >= self.cx.policy.trial_attempts
         {
             self.journal.attempts = None;

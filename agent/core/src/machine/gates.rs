@@ -44,7 +44,9 @@ impl Decision<'_> {
         }
         let open = match self.journal.state {
             // What keeps a system from being installed keeps the robot from no way back.
-            State::Committing(_) => closed.iter().all(|closed| is_obstacle(&closed.gate)),
+            State::Committing(_) | State::Trial(Trial { late: Some(_), .. }) => {
+                closed.iter().all(|closed| is_obstacle(&closed.gate))
+            }
             _ => closed.is_empty(),
         };
         self.memory.closed.insert(stage, closed);
@@ -70,6 +72,10 @@ impl Decision<'_> {
             }
             // Or something has begun meanwhile, and goes first.
             (Stage::Check, _) => {
+                if self.journal.named_before.is_some() {
+                    // What a trial left is looked at all the same.
+                    self.effects.push(Effect::Observe);
+                }
                 self.memory.next_poll = Some(again);
                 self.has_asked();
             }
@@ -104,6 +110,11 @@ impl Decision<'_> {
                 if open && !self.is_held_back() {
                     self.leave_withdrawn();
                 }
+            }
+            (Stage::Activate | Stage::Reboot, State::Trial(Trial { late: Some(_), .. }))
+                if open =>
+            {
+                self.leave_late();
             }
             (Stage::Reboot, State::Idle) if open => self.reboot_back(),
             (Stage::Reboot, State::Idle) => self.memory.reboot_back = Some(again),

@@ -77,6 +77,8 @@ pub(super) struct Memory {
     pub(super) baseline: Option<Baseline>,
     /// When the dead-man timer of the present trial fires.
     pub(super) dead_man: Option<Instant>,
+    /// When the guard of a trial that waits to be left gets more time.
+    pub(super) prolong: Option<Instant>,
     /// The switcher said that this system needs a reboot.
     pub(super) other_init: Option<StorePath>,
 }
@@ -88,6 +90,8 @@ pub(super) struct Inspected {
     pub(super) current: StorePath,
     /// Why it has to be tried by booting it; `None` if a live switch will do.
     pub(super) why: Option<String>,
+    /// What profile and boot loader name besides what runs.
+    pub(super) named: Vec<StorePath>,
 }
 
 /// What runs instead of the confirmed system, in a state that is not known.
@@ -122,6 +126,7 @@ impl Memory {
         self.withdrawn = None;
         self.baseline = None;
         self.dead_man = None;
+        self.prolong = None;
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {
             self.problem = None;

@@ -220,6 +220,15 @@ impl Machine {
                 times.extend(self.ends());
             }
             State::Trial(Trial {
+                phase: Phase::Soaking { .. },
+                late: Some(_),
+                ..
+            }) => {
+                times.push(self.memory.soak.next());
+                times.push(self.memory.prolong);
+                times.extend(self.ends());
+            }
+            State::Trial(Trial {
                 phase: Phase::Soaking { deadline },
                 ..
             }) => {
@@ -319,10 +328,11 @@ impl Decision<'_> {
             Event::NetworkChanged => self.on_network_changed(),
             Event::Inspected {
                 current,
+                named,
                 reboot,
                 unfit,
                 no_boot,
-            } => self.on_inspected(current, reboot, unfit, no_boot),
+            } => self.on_inspected((current, named), reboot, unfit, no_boot),
             Event::Looked(baseline) => self.on_looked(baseline),
             Event::InspectFailed(why) => self.on_inspect_failed(why),
             Event::Vanished => self.on_vanished(),

@@ -45,7 +45,7 @@ impl Decision<'_> {
 
     pub(super) fn on_inspected(
         &mut self,
-        current: StorePath,
+        (current, mut named): (StorePath, Vec<StorePath>),
         reboot: Vec<Reason>,
         unfit: Option<String>,
         no_boot: Option<String>,
@@ -85,12 +85,26 @@ impl Decision<'_> {
             return;
         }
         // Looking took its time, and a gate may have closed meanwhile.
-        self.memory.inspected = Some(Inspected { current, why });
+        named.retain(|system| *system != current);
+        named.dedup();
+        self.memory.inspected = Some(Inspected {
+            current,
+            why,
+            named,
+        });
         self.effects.push(Effect::AskGates(Stage::Activate));
     }
 
     /// The gates are open, and what is to be tried was looked at a moment ago.
-    pub(super) fn begin_trial(&mut self, target: Target, Inspected { current, why }: Inspected) {
+    pub(super) fn begin_trial(
+        &mut self,
+        target: Target,
+        Inspected {
+            current,
+            why,
+            named,
+        }: Inspected,
+    ) {
         if self.is_held_back() {
             return;
         }
@@ -113,6 +127,7 @@ impl Decision<'_> {
         } else {
             self.begin_live_trial(target, current);
         }
+        self.journal.named_before = Some(named);
         self.journal.baseline = baseline;
     }
 
@@ -134,7 +149,8 @@ impl Decision<'_> {
     fn begin_live_trial(&mut self, target: Target, previous: StorePath) {
         let after = self.trial_time() + DEAD_MAN_MARGIN;
         self.effects.push(Effect::ArmDeadMan {
-            system: previous.clone(),
+            system: target.system.clone(),
+            previous: previous.clone(),
             after,
         });
         self.go(State::Trial(Trial {
@@ -144,13 +160,14 @@ impl Decision<'_> {
             boot: self.cx.boot.clone(),
             mode: Mode::Live,
             reached: self.reached(),
+            late: None,
             phase: Phase::Arming,
         }));
         self.memory.dead_man = Some(self.cx.now + after);
     }
 
     /// How long a live trial may take, from the order to switch.
-    fn trial_time(&self) -> Duration {
+    pub(super) fn trial_time(&self) -> Duration {
         self.cx.policy.switch_timeout + self.cx.policy.health_deadline
     }
 

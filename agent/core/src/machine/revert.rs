@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     StorePath,
+    health::Check,
     machine::state::{Cause, Evidence, Reverting, State},
     switch::{Action, Order, Outcome, Purpose},
 };
@@ -24,7 +25,7 @@ impl Decision<'_> {
             return;
         };
         if let Some(order) = trial.phase.order() {
-            self.effects.push(Effect::StopSwitch(order.unit.clone()));
+            self.effects.push(Effect::StopSwitch(order.clone()));
         }
         let (action, reboot) = (trial.revert_action(), trial.may_be_booted());
         self.begin_revert(trial.previous.clone(), action, reboot, evidence);
@@ -104,11 +105,17 @@ impl Decision<'_> {
     }
 
     pub(super) fn revert_switch_ended(&mut self, reverting: Reverting, outcome: &Outcome) {
-        if outcome.was_cut_off() {
+        if outcome.was_cut_off() || *outcome == Outcome::NotStarted {
             self.nothing_against_the_release();
         }
         let order = &reverting.order;
-        if outcome.activated() && reverting.reboot {
+        let nothing_began = reverting.evidence.cause == Cause::NotStarted
+            && *outcome == Outcome::NotStarted
+            && order.action == Action::Test;
+        if nothing_began {
+            // The robot starts no switch at all: nothing was changed, and nothing has to be brought back.
+            self.finish_revert();
+        } else if outcome.activated() && reverting.reboot {
             self.reboot_to_revert(format!("going back to {}", order.system));
         } else if outcome.activated() {
             self.finish_revert();
@@ -140,9 +147,8 @@ impl Decision<'_> {
         most.saturating_add(u32::try_from(waits).unwrap_or(u32::MAX))
     }
 
-    /// A release was tried and is left: should profile or loader name it all the same, since somebody ran
-    /// `nixos-rebuild boot` meanwhile, say, the next look at the robot puts that right. Called before the
-    /// state is left.
+    /// A release was tried and is left: should profile or loader name it all the same, or what somebody
+    /// installed meanwhile, the next look at the robot puts that right. Called before the state is left.
     pub(super) fn leave_nothing_behind(&mut self) {
         let state = &self.journal.state;
         let confirmed = self.journal.confirmed.as_ref().map(|c| &c.system);
@@ -154,7 +160,7 @@ impl Decision<'_> {
     /// The switch of the system before is ended, too: whatever does that ends switches as such.
     fn nothing_against_the_release(&mut self) {
         if let State::Reverting(reverting) = &mut self.journal.state
-            && reverting.evidence.cause == Cause::Killed
+            && reverting.evidence.is_doubtful()
         {
             reverting.evidence.cause = Cause::Interrupted.into();
         }
@@ -165,9 +171,9 @@ impl Decision<'_> {
     pub(super) fn finish_revert(&mut self) {
         if let State::Reverting(reverting) = &self.journal.state {
             let mut evidence = reverting.evidence.clone();
-            if evidence.cause == Cause::Killed
+            if evidence.is_doubtful()
                 && let Some(target) = reverting.target.clone()
-                && self.count_attempt(&target.release, &target.system)
+                && self.count_attempt(&target.release, &target.system, Check::Switch)
                     < self.cx.policy.trial_attempts
             {
                 evidence.cause = Cause::Interrupted.into();

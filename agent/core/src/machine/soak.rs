@@ -57,6 +57,11 @@ impl Soak {
         self.next.filter(|_| self.probing.is_none())
     }
 
+    /// The next look is no earlier than this.
+    pub(super) fn put_off(&mut self, until: Instant) {
+        self.next = self.next.map(|next| next.max(until));
+    }
+
     /// Takes the answer of the look that began last; `None` if there was none. An answer may have waited
     /// long: it says what was when the look began.
     pub(super) fn take(&mut self, report: &Report) -> Option<Instant> {

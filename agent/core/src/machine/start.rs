@@ -58,19 +58,39 @@ impl Decision<'_> {
 
     fn look_at(&mut self, world: &World) {
         self.follow(resolve(&self.journal, world));
+        let rests = self.journal.state == State::Idle && self.memory.drift.is_none();
+        if rests {
+            self.find_left(world);
+        }
         let left = &mut self.journal.left_in_profile;
         let next = [&world.profile, &world.default];
         // Somebody else may have put it right meanwhile.
         left.take_if(|left| !next.contains(&&Some(left.clone())));
-        let rests = self.journal.state == State::Idle && self.memory.drift.is_none();
         self.memory.changed = None;
         match left {
             Some(left) if rests => {
-                let why = format!("the robot would still start {left}, which failed");
+                let why = format!(
+                    "the robot would start {left} next: it failed, or somebody installed it during a trial"
+                );
                 self.restore(&why, Action::Boot);
             }
             _ if rests => self.memory.changed = self.changed_by_others(world),
             _ => {}
+        }
+    }
+
+    /// The first look after a trial was left. Whatever profile and boot loader have come to name since it
+    /// began is put right: the next boot has to lead to the confirmed system. What they named before was
+    /// somebody's choice, and so is what they come to name after this look.
+    fn find_left(&mut self, world: &World) {
+        let Some(before) = self.journal.named_before.take() else {
+            return;
+        };
+        let confirmed = self.journal.confirmed.as_ref().map(|c| &c.system);
+        let mut next = [&world.profile, &world.default].into_iter().flatten();
+        let came = next.find(|system| Some(*system) != confirmed && !before.contains(system));
+        if let Some(system) = came {
+            self.journal.left_in_profile = Some(system.clone());
         }
     }
 
@@ -144,7 +164,10 @@ impl Decision<'_> {
                 }
             }
             Resolution::Ended(outcome, log) => self.on_switch_ended(&outcome, log, Vec::new()),
-            Resolution::Soak => self.probe(),
+            Resolution::Soak => {
+                self.wait_to_leave();
+                self.probe();
+            }
             Resolution::Interrupted(why) => {
                 self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
@@ -206,6 +229,7 @@ impl Decision<'_> {
                     boot: self.cx.boot.clone(),
                     mode: Mode::Live,
                     reached: true,
+                    late: None,
                     phase: Phase::Soaking {
                         deadline: self.cx.now + self.cx.policy.health_deadline,
                     },

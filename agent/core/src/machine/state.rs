@@ -113,6 +113,10 @@ pub struct Trial {
     /// something about this one if it does not.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub reached: bool,
+    /// What was found at the deadline, where all that was missing was the repository. That blames nobody,
+    /// so the robot goes back once nobody minds, and until then the system may still prove itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub late: Option<Evidence>,
     /// How far it is.
     pub phase: Phase,
 }
@@ -309,6 +313,8 @@ pub enum Cause {
     Withdrawn,
     /// Something else than the agent ended its switch, every time, and never that of the system before.
     Killed,
+    /// Its switch could not be started, every time, and that of the system before could.
+    NotStarted,
 }
 
 impl State {
@@ -385,11 +391,23 @@ impl State {
     #[must_use]
     pub const fn waits_for(&self) -> Option<Stage> {
         match self {
-            Self::Ready(_) => Some(Stage::Activate),
-            Self::Trial(Trial {
-                phase: Phase::Staged,
+            Self::Ready(_)
+            | Self::Trial(Trial {
+                mode: Mode::Live,
+                late: Some(_),
                 ..
-            }) => Some(Stage::Reboot),
+            }) => Some(Stage::Activate),
+            Self::Trial(
+                Trial {
+                    phase: Phase::Staged,
+                    ..
+                }
+                | Trial {
+                    mode: Mode::Boot,
+                    late: Some(_),
+                    ..
+                },
+            ) => Some(Stage::Reboot),
             _ => None,
         }
     }
@@ -418,6 +436,8 @@ impl State {
             Self::Idle | Self::Fetching(_) | Self::Ready(_) => false,
             // What somebody switched to by hand is only looked at.
             Self::Trial(Trial { target: None, .. }) => false,
+            // It waits for a moment to go back, and the robot works meanwhile.
+            Self::Trial(Trial { late: Some(_), .. }) => false,
             Self::Trial(Trial { phase, .. }) => {
                 !matches!(phase, Phase::Staging { .. } | Phase::Staged | Phase::Aiming)
             }
@@ -583,6 +603,7 @@ impl Evidence {
         Self {
             cause: Word::Known(match outcome {
                 Outcome::NeedsReboot => Cause::NeedsReboot,
+                Outcome::NotStarted => Cause::NotStarted,
                 cut_off if cut_off.was_cut_off() => Cause::Killed,
                 _ => Cause::Switch,
             }),
@@ -601,6 +622,13 @@ impl Evidence {
             failures: Vec::new(),
             log: Vec::new(),
         }
+    }
+
+    /// Whether it counts only if it comes again every time, and never with the system before: it may be the
+    /// robot's own fault.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        matches!(self.cause.known(), Some(Cause::Killed | Cause::NotStarted))
     }
 
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.

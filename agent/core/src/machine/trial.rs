@@ -1,25 +1,28 @@
 //! The trial: switched to, proven by its health, or left.
 
 use super::{
+    context::DEAD_MAN_MARGIN,
     decision::{Decision, Due},
     effect::{Effect, Guards},
-    soak::Proof,
+    soak::{Proof, Soak},
 };
 use crate::{
     StorePath,
     baseline::Against,
     events,
-    health::{Failure, Report},
+    health::{Check, Failure, Report},
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
     release::Name,
     switch::Outcome,
     time::Instant,
 };
+use std::collections::BTreeMap;
 
 impl Decision<'_> {
     pub(super) fn tick_trial(&mut self, trial: &Trial, due: Due) {
         match trial.phase {
+            Phase::Soaking { .. } if trial.late.is_some() => self.tick_late(due),
             Phase::Soaking { deadline } => self.tick_soak(trial, deadline),
             Phase::Staged => {
                 if due.retry {
@@ -37,15 +40,96 @@ impl Decision<'_> {
     fn tick_soak(&mut self, trial: &Trial, deadline: Instant) {
         let now = self.cx.now;
         if deadline <= now {
-            let soak = std::mem::take(&mut self.memory.soak);
+            let soak = self.memory.soak.clone();
             let mut evidence = soak.late(now, self.cx.policy.soak);
-            if evidence.blames_the_repository() && !trial.reached {
+            let network = evidence.blames_the_repository();
+            if network && !trial.reached {
                 // Nor did the system before: that says nothing about this one.
                 evidence.cause = Cause::Interrupted.into();
             }
-            self.end_unhealthy(trial, evidence);
+            if network && trial.target.is_some() {
+                self.begin_to_wait(evidence);
+            } else {
+                self.memory.soak = Soak::default();
+                self.end_unhealthy(trial, evidence);
+            }
         } else if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe();
+        }
+    }
+
+    /// The time is up, and all that was missing was the repository. Nothing forces the way back, so it
+    /// waits for a moment at which nobody minds, and the robot is guarded for longer.
+    fn begin_to_wait(&mut self, evidence: Evidence) {
+        if let State::Trial(trial) = &mut self.journal.state {
+            trial.late = Some(evidence.shortened());
+        }
+        self.wait_to_leave();
+        self.tick_late(Due {
+            retry: false,
+            poll: false,
+        });
+    }
+
+    /// Waits for a moment to go back, from now on or since before a restart of the agent.
+    pub(super) fn wait_to_leave(&mut self) {
+        let State::Trial(Trial {
+            late: Some(evidence),
+            previous,
+            ..
+        }) = &self.journal.state
+        else {
+            return;
+        };
+        let problem = format!(
+            "{}; nothing is held against the release for that; the robot goes back to {previous} when its \
+             gates are open, unless the repository is reached before",
+            evidence.message
+        );
+        self.report(problem);
+        self.prolong();
+        self.ask_gates_if_free();
+    }
+
+    fn tick_late(&mut self, due: Due) {
+        let now = self.cx.now;
+        if self.memory.prolong.is_some_and(|at| at <= now) {
+            self.prolong();
+        }
+        if due.retry {
+            self.ask_gates_if_free();
+        }
+        if self.memory.soak.next().is_some_and(|at| at <= now) {
+            self.probe();
+        }
+    }
+
+    /// Gives the guard of a trial that waits to be left as much time as a trial has.
+    fn prolong(&mut self) {
+        if let State::Trial(trial) = &self.journal.state {
+            let after = self.trial_time() + DEAD_MAN_MARGIN;
+            self.effects.push(Effect::Prolong {
+                mode: trial.mode,
+                system: trial.system.clone(),
+                previous: trial.previous.clone(),
+                after,
+            });
+            self.memory.prolong = Some(self.cx.now + after / 2);
+        }
+    }
+
+    /// Nobody minds: what did not reach the repository in time is left.
+    pub(super) fn leave_late(&mut self) {
+        if self.is_held_back() {
+            return;
+        }
+        if let State::Trial(Trial {
+            late: Some(evidence),
+            ..
+        }) = &self.journal.state
+        {
+            let evidence = evidence.clone();
+            self.revert_trial(evidence);
         }
     }
 
@@ -58,6 +142,15 @@ impl Decision<'_> {
         {
             let why = format!("the dead-man timer could not be armed: {why}");
             self.end_without_verdict(Evidence::plain(Cause::Interrupted, why));
+        }
+        if let State::Trial(Trial {
+            late: Some(evidence),
+            ..
+        }) = &self.journal.state
+        {
+            // Nothing stays on trial without its guard, whoever minds.
+            let evidence = evidence.clone();
+            self.revert_trial(evidence);
         }
     }
 
@@ -163,12 +256,17 @@ impl Decision<'_> {
         let Some(looked) = soak.take(&report) else {
             return;
         };
-        if deadline <= now {
+        if trial.late.is_none() && deadline <= now {
             // Whatever the answer says, the guard of the trial may be acting already.
             self.tick_soak(&trial, deadline);
             return;
         }
-        match soak.judge((looked, &report), now, policy.soak, policy) {
+        let proof = soak.judge((looked, &report), now, policy.soak, policy);
+        if trial.late.is_some() && !report.healthy() {
+            // It may take hours.
+            soak.put_off(now + policy.gate_interval);
+        }
+        match proof {
             Proof::None => {}
             Proof::Healthy => {
                 self.name_started(&trial.system, &report);
@@ -278,18 +376,39 @@ impl Decision<'_> {
         self.poll();
     }
 
-    /// Counts a trial that leaves a doubt: how many there were of this release.
-    pub(super) fn count_attempt(&mut self, release: &Name, system: &StorePath) -> u32 {
-        let attempts = &mut self.journal.attempts;
-        let before = attempts
-            .take()
-            .filter(|a| a.release == *release && a.system == *system);
-        let count = 1 + before.map_or(0, |a| a.count);
-        *attempts = Some(Attempts {
+    /// Counts a trial that leaves a doubt, and tells it: how many of this release failed in this check.
+    pub(super) fn count_attempt(
+        &mut self,
+        release: &Name,
+        system: &StorePath,
+        check: Check,
+    ) -> u32 {
+        let before = self.journal.attempts.take();
+        let before = before.filter(|a| a.release == *release && a.system == *system);
+        let mut attempts = before.unwrap_or_else(|| Attempts {
             release: release.clone(),
             system: system.clone(),
-            count,
+            count: 0,
+            checks: BTreeMap::new(),
         });
-        count
+        // An older agent counted all of them together.
+        let known: u32 = attempts.checks.values().sum();
+        let unknown = attempts.count.saturating_sub(known);
+        attempts.count += 1;
+        let of_check = attempts.checks.entry(check.clone()).or_insert(unknown);
+        *of_check += 1;
+        let times = *of_check;
+        let most = self.cx.policy.trial_attempts;
+        self.journal.attempts = Some(attempts);
+        self.record(
+            What::Doubted,
+            system.clone(),
+            Some(release.clone()),
+            Some(format!(
+                "its trial failed in '{check}', and the system before does not: {times} of {most} times"
+            )),
+            None,
+        );
+        times
     }
 }

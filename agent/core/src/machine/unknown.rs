@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     RollbackTo,
+    health::Check,
     journal::What,
     machine::state::{Cause, Evidence, Reverting, State},
     switch::{Action, Purpose},
@@ -50,7 +51,7 @@ impl Decision<'_> {
                 Some(why.clone()),
                 None,
             );
-            let count = self.count_attempt(&target.release, &target.system);
+            let count = self.count_attempt(&target.release, &target.system, Check::Agent);
             if count >= self.cx.policy.trial_attempts {
                 self.journal.attempts = None;
                 self.block(target, Evidence::plain(Cause::Unknown, why.clone()));

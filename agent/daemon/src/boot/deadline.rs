@@ -105,6 +105,15 @@ pub(super) fn install(
     Ok(())
 }
 
+/// Has systemd go by what they say now.
+pub(super) fn begin_anew() -> anyhow::Result<()> {
+    run(environment::command("systemctl"), &["daemon-reload"], &[0])?;
+    let timers = ["", "-force"].map(|suffix| format!("{NAME}{suffix}.timer"));
+    let restart = ["restart", "--", &timers[0], &timers[1]];
+    run(environment::command("systemctl"), &restart, &[0])?;
+    Ok(())
+}
+
 /// Takes them away, and stops them.
 pub(super) fn remove() -> anyhow::Result<()> {
     let names: Vec<String> = ["", "-force"]

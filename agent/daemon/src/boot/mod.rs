@@ -20,7 +20,10 @@ mod settings;
 mod step;
 mod trace;
 
-use crate::{robot::nixos, state::journal};
+use crate::{
+    robot::{clock, nixos},
+    state::journal,
+};
 use anyhow::Context as _;
 use loader::AnyLoader;
 use std::time::Duration;
@@ -182,6 +185,25 @@ pub(crate) async fn aim(
         system,
         previous,
         within: within.as_secs(),
+    };
+    task.order(settings).await.map(drop)
+}
+
+/// Has the deadline of the boot on trial come after this time from now, and not before.
+///
+/// # Errors
+/// What [`Task::Prolong`] says.
+pub(crate) async fn prolong(
+    settings: Settings,
+    system: StorePath,
+    previous: StorePath,
+    after: Duration,
+) -> anyhow::Result<()> {
+    let within = (clock::monotonic() + after).as_secs();
+    let task = Task::Prolong {
+        system,
+        previous,
+        within,
     };
     task.order(settings).await.map(drop)
 }

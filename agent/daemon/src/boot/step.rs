@@ -54,6 +54,15 @@ pub(super) enum Task {
         /// The deadline, seconds after the start of the kernel.
         within: u64,
     },
+    /// Moves the deadline of the boot on trial that runs.
+    Prolong {
+        /// The system.
+        system: StorePath,
+        /// What must be the default.
+        previous: StorePath,
+        /// The deadline, seconds after the start of the kernel.
+        within: u64,
+    },
     /// Takes the deadline away.
     RemoveDeadline,
     /// Takes back a one-shot that was not used.
@@ -107,6 +116,11 @@ impl BootStep {
                 previous,
                 within,
             } => aim::aim(settings, system, previous, Duration::from_secs(*within)),
+            Task::Prolong {
+                system,
+                previous,
+                within,
+            } => aim::prolong(settings, system, previous, Duration::from_secs(*within)),
             Task::Remember => copy::remember(settings),
             Task::RemoveDeadline => aim::remove_deadline(settings),
             Task::TakeBackOneShot => aim::take_back_one_shot(settings),
@@ -154,6 +168,7 @@ impl Task {
             | Self::Obstacles { .. }
             | Self::Prune { .. }
             | Self::Remember
+            | Self::Prolong { .. }
             | Self::RemoveDeadline => Duration::from_secs(45),
         }
     }

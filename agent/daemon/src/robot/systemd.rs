@@ -192,6 +192,91 @@ pub(crate) async fn clear(units: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A run of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceRun {
+    /// The service.
+    unit: String,
+    /// What no other run has, be it of a unit with the same name: systemd's name for it, 32 hexadecimal
+    /// digits.
+    invocation: String,
+    /// What it runs, as systemd shows it.
+    pub(crate) command: String,
+    /// When its program was started: microseconds since the kernel was.
+    pub(crate) started: u64,
+}
+
+/// The services that match a pattern and run.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn runs(pattern: &str) -> anyhow::Result<Vec<ServiceRun>> {
+    const OF_RUNS: &str = "Id,InvocationID,ExecStart,ExecMainStartTimestampMonotonic";
+    let property = format!("--property={OF_RUNS}");
+    Ok(read_runs(
+        &systemctl(&["show", &property, "--", pattern]).await?,
+    ))
+}
+
+fn read_runs(text: &str) -> Vec<ServiceRun> {
+    let blocks = text.split("\n\n").map(read_properties);
+    let run = |mut said: BTreeMap<String, String>| {
+        let mut get = |key: &str| said.remove(key).unwrap_or_default();
+        let invocation = get("InvocationID");
+        (!invocation.is_empty()).then(|| ServiceRun {
+            unit: get("Id"),
+            invocation,
+            command: get("ExecStart"),
+            started: get("ExecMainStartTimestampMonotonic").parse().unwrap_or(0),
+        })
+    };
+    blocks.filter_map(run).collect()
+}
+
+impl ServiceRun {
+    /// Where systemd has this run, and no other one, on D-Bus (systemd `manager_load_unit_from_dbus_path`).
+    fn object(&self) -> String {
+        let id = &self.invocation;
+        // A label of a path begins with no digit (sd-bus `bus_label_escape`).
+        let escape = if id.starts_with(|c: char| c.is_ascii_digit()) {
+            "_3"
+        } else {
+            ""
+        };
+        format!("/org/freedesktop/systemd1/unit/{escape}{id}")
+    }
+}
+
+/// Ends a run of a service, and waits until it has ended. One that has ended already is fine.
+///
+/// # Errors
+/// systemd does not answer, or does not end it.
+pub(crate) async fn end_run(run: &ServiceRun) -> anyhow::Result<()> {
+    const MANAGER: &str = "org.freedesktop.systemd1";
+    const UNIT: &str = "org.freedesktop.systemd1.Unit";
+    let object = run.object();
+    let stop = [
+        "--quiet", "call", MANAGER, &object, UNIT, "Stop", "s", "replace",
+    ];
+    let answer = call("busctl", &stop).await?;
+    let end = tokio::time::Instant::now() + LIMITS.time;
+    loop {
+        let said = properties(Some(&run.unit), "InvocationID,ActiveState").await?;
+        let of = |key: &str| said.get(key).map_or("", String::as_str);
+        let over = matches!(of("ActiveState"), "inactive" | "failed");
+        if of("InvocationID") != run.invocation || over {
+            return Ok(());
+        }
+        if answer.code != Some(0) {
+            bail!("systemd does not end {}: {}", run.unit, answer.stderr);
+        }
+        if tokio::time::Instant::now() >= end {
+            bail!("{} does not end", run.unit);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Whether a unit is active.
 ///
 /// # Errors
@@ -414,7 +499,7 @@ pub(crate) async fn journal(unit: &str) -> Vec<String> {
 ///
 /// # Errors
 /// systemd does not answer.
-pub(super) async fn started(unit: &str) -> anyhow::Result<u64> {
+pub(crate) async fn started(unit: &str) -> anyhow::Result<u64> {
     const AT: &str = "ExecMainStartTimestampMonotonic";
     let said = properties(Some(unit), AT).await?;
     Ok(said.get(AT).and_then(|at| at.parse().ok()).unwrap_or(0))

@@ -13,23 +13,24 @@ const FIRING: Duration = Duration::from_secs(60);
 /// Ends whatever trial runs, goes back, and reboots if that fails.
 const SCRIPT: &str = include_str!("dead-man.sh");
 
-/// Arms the dead-man timer anew: after this time systemd goes back to `system`, and reboots if that
-/// fails or takes longer than `switch`, whatever has become of the agent.
+/// Arms the dead-man timer anew: after this time systemd goes back from `system` to `previous`, and
+/// reboots if that fails or takes longer than `switch`, whatever has become of the agent.
 ///
 /// # Errors
 /// systemd refuses.
 pub(crate) async fn arm(
     system: &StorePath,
+    previous: &StorePath,
     after: Duration,
     switch: Duration,
 ) -> anyhow::Result<()> {
     disarm().await?;
     let switch = switch.as_secs().to_string();
-    let system = system.to_string();
+    let (system, previous) = (system.to_string(), previous.to_string());
     let (unit, delay, path) = (
         format!("--unit={DEAD_MAN}"),
         format!("--on-active={}ms", after.as_millis()),
-        format!("--setenv=PATH={system}/sw/bin:{}", environment::PATH),
+        format!("--setenv=PATH={previous}/sw/bin:{}", environment::PATH),
     );
     let options = [
         &unit,
@@ -40,7 +41,9 @@ pub(crate) async fn arm(
         "--description=Surefoot: goes back if the agent does not answer",
     ];
     let armed = async {
-        systemd::run(&options, &["/bin/sh", "-c", SCRIPT, "sh", &system, &switch]).await?;
+        let script = ["/bin/sh", "-c", SCRIPT, "sh"];
+        let command = [&script[..], &[&previous, &switch, &system]].concat();
+        systemd::run(&options, &command).await?;
         anyhow::ensure!(dead_man_armed().await?, "systemd did not arm the timer");
         Ok(())
     };
@@ -51,7 +54,7 @@ pub(crate) async fn arm(
         }
         return Err(error);
     }
-    tracing::info!(system, "dead-man timer armed: {} s", after.as_secs());
+    tracing::info!(previous, "dead-man timer armed: {} s", after.as_secs());
     Ok(())
 }
 

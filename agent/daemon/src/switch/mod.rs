@@ -82,7 +82,7 @@ pub(crate) async fn switch(
             before().await;
             if let Err(error) = begin(order, settings).await {
                 // systemd may have heard of it all the same, and must not begin it later.
-                if let Err(error) = stop(&order.unit).await {
+                if let Err(error) = stop(order).await {
                     tracing::error!(unit = order.unit, "{error:#}");
                 }
                 return (Outcome::NotStarted, vec![format!("{error:#}")]);
@@ -250,10 +250,19 @@ pub(crate) async fn forget() -> anyhow::Result<()> {
 }
 
 /// Ends a switch that still runs, wherever it runs: the switcher outlives a `nixos-rebuild` that
-/// waits for it, and has to be ended by name.
+/// waits for it. It is known by the system that it switches to, and ended as the run that it is:
+/// somebody else's switch goes on, be it in a unit of the same name.
 ///
 /// # Errors
 /// systemd does not answer.
-pub(crate) async fn stop(unit: &str) -> anyhow::Result<()> {
-    systemd::clear(&[unit, NIXOS_REBUILD_UNITS]).await
+pub(crate) async fn stop(order: &Order) -> anyhow::Result<()> {
+    let since = systemd::started(&order.unit).await?;
+    systemd::clear(&[&order.unit]).await?;
+    let switcher = format!("{}/bin/switch-to-configuration", order.system);
+    for run in systemd::runs(NIXOS_REBUILD_UNITS).await? {
+        if run.command.contains(&switcher) && run.started >= since {
+            systemd::end_run(&run).await?;
+        }
+    }
+    Ok(())
 }
