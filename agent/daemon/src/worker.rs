@@ -18,6 +18,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -37,7 +38,12 @@ use surefoot_core::{
     resolver::{SwitchUnit, World},
     switch::{Action, Order},
 };
-use surefoot_store::{Wrongs, collect::Dead, progress, verify::Verified};
+use surefoot_store::{
+    Wrongs,
+    collect::Dead,
+    progress,
+    verify::{Damage, Verified},
+};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::AbortHandle,
@@ -81,6 +87,20 @@ impl progress::Progress for Told<'_> {
         self.0.say(Event::Collected {
             paths: gone.paths,
             bytes: gone.bytes,
+        });
+    }
+
+    fn damaged(&self, damaged: &[Damage]) {
+        self.0.say(Event::Scrubbed {
+            damaged: damaged.iter().map(ToString::to_string).collect(),
+            repaired: Vec::new(),
+        });
+    }
+
+    fn repaired(&self, repaired: &HashSet<StorePath>) {
+        self.0.say(Event::Scrubbed {
+            damaged: Vec::new(),
+            repaired: repaired.iter().map(ToString::to_string).collect(),
         });
     }
 }

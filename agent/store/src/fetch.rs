@@ -230,7 +230,7 @@ impl PreparedFetch<'_> {
                 download_and_import(
                     request,
                     caches,
-                    repair,
+                    repair.clone(),
                     Scheduler::new(index, &valid),
                     reporter
                 ),
@@ -239,6 +239,9 @@ impl PreparedFetch<'_> {
             // What was thrown away last is to be known, too.
             reporter.report();
             done?;
+            if !repair.is_empty() {
+                progress.repaired(&repair);
+            }
         }
         let store = request.store_dir.clone();
         if request.sync && store.is_dir() {
@@ -299,6 +302,7 @@ async fn damaged(
             damaged
                 .iter()
                 .for_each(|damage| tracing::error!("{damage}"));
+            progress.damaged(&damaged);
             let running = verify.running.iter().filter_map(|at| verify::link(at));
             let used = verify::closure(running, daemon).await?;
             if let Some(damage) = damaged

@@ -1,7 +1,11 @@
 //! How far a fetch is: values, for whoever shows them.
 
-use crate::{collect::Dead, plan::FetchPlan};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::{collect::Dead, damage::Damage, plan::FetchPlan};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+use surefoot_core::StorePath;
 
 /// How far a fetch is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +45,12 @@ pub trait Progress: Send + Sync {
 
     /// Paths that nothing kept were removed so that there is room.
     fn collected(&self, _: Dead) {}
+
+    /// Paths that were valid are damaged.
+    fn damaged(&self, _: &[Damage]) {}
+
+    /// Paths that were valid and damaged have come anew.
+    fn repaired(&self, _: &HashSet<StorePath>) {}
 }
 
 /// Nobody.

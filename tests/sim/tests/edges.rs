@@ -1421,10 +1421,13 @@ fn damage_and_stalls_stand_in_the_history_and_push_out_nothing_else() {
         why.ends_with("/nix/store/2 is empty; and 297 more"),
         "{why}"
     );
-    robot.feed(Event::Scrubbed {
-        damaged: vec![],
-        repaired: vec![],
-    });
+    for _ in 0..9 {
+        robot.feed(Event::Scrubbed {
+            damaged: vec!["/nix/store/1 is empty".to_owned()],
+            repaired: vec![],
+        });
+    }
+    assert_eq!(records(&robot), (3, 2, 1), "it is known already");
     robot.feed(Event::Collected {
         paths: 3,
         bytes: 1 << 20,

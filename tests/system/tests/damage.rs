@@ -29,6 +29,11 @@ fn what_a_release_shares_with_the_store_is_read_before_it_is_tried() -> Result<(
             .journal()
             .contains("is not what was put into the store")
     );
+    let history = robot.sh("surefoot history")?;
+    for word in ["damaged", "repaired"] {
+        let line = history.lines().find(|line| line.contains(word));
+        assert!(line.is_some_and(|line| line.contains(&file)), "{history}");
+    }
     Ok(())
 }
 

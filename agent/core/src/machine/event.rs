@@ -105,7 +105,7 @@ pub enum Event {
     /// The copy on the boot partition, which nobody had read since this memory began, was read: this is
     /// what it has, if anything.
     Recalled(Option<Essentials>),
-    /// The store was read over for a while.
+    /// Paths of the store were read: over a while, or before a trial.
     Scrubbed {
         /// Paths that are damaged and were not before, each with what was found.
         damaged: Vec<String>,

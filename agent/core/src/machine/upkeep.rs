@@ -8,11 +8,16 @@ use surefoot_base::units::short_bytes;
 const NAMED: usize = 3;
 
 impl Decision<'_> {
-    /// The store was read over.
+    /// Some of the store was read. What is found again, as by a fetch that is tried again and again, is
+    /// written once, until something of it is repaired.
     pub(super) fn on_scrubbed(&mut self, damaged: Vec<String>, repaired: Vec<String>) {
         for (what, found) in [(What::Damaged, damaged), (What::Repaired, repaired)] {
-            if !found.is_empty() {
-                self.note(what, named(&found));
+            let why = named(&found);
+            let again = (self.journal.history.iter().rev())
+                .take_while(|record| record.what != What::Repaired)
+                .any(|record| record.what == what && record.why.as_ref() == Some(&why));
+            if !found.is_empty() && !again {
+                self.note(what, why);
             }
         }
     }
