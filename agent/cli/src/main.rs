@@ -8,6 +8,7 @@ mod errors;
 mod files;
 mod keyring;
 mod output;
+mod report;
 mod web_servers;
 
 use clap::{CommandFactory, Parser};

@@ -110,7 +110,11 @@ pub(crate) fn deep_doctor() -> anyhow::Result<Vec<Finding>> {
     look(&["--doctor", "--deep"])
 }
 
-fn look<T: DeserializeOwned>(how: &[&str]) -> anyhow::Result<T> {
+/// What the daemon's own program prints when it is asked like this.
+///
+/// # Errors
+/// It cannot be run, does not do it, or prints something else.
+pub(crate) fn look<T: DeserializeOwned>(how: &[&str]) -> anyhow::Result<T> {
     let program = program();
     let output = environment::command(&program)
         .args(how)

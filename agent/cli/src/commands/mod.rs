@@ -15,6 +15,7 @@ mod publish;
 mod recall;
 mod releases;
 mod repo;
+mod report;
 mod resume;
 mod retire;
 mod rollback;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Keep(keep::KeepArgs),
     History(history::HistoryArgs),
     Doctor(doctor::DoctorArgs),
+    Report(report::ReportArgs),
     Fetch(Box<fetch::FetchArgs>),
     Publish(Box<publish::PublishArgs>),
     Releases(releases::ReleasesArgs),
@@ -82,6 +84,7 @@ pub(crate) fn run(
         Command::Keep(args) => keep::run(args, output),
         Command::History(args) => history::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
+        Command::Report(args) => report::run(&args, output),
         Command::Fetch(args) => fetch::run(*args, output),
         Command::Publish(args) => publish::run(*args, output),
         Command::Releases(args) => releases::run(&args, output),
