@@ -1,7 +1,11 @@
 //! The state diagram in the documentation is what the code does: it is drawn from the transitions
 //! that the simulated robot goes through. `SUREFOOT_BLESS=1 cargo test` writes it anew.
 
-use std::{collections::BTreeSet, fmt::Write as _, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    path::Path,
+};
 use surefoot_core::{
     machine::{DriftPolicy, Event, Request},
     switch::{Action, Outcome},
@@ -96,35 +100,103 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
     all
 }
 
+type Edges = BTreeMap<(&'static str, &'static str), BTreeSet<&'static str>>;
+
+/// The states from above to below, as an update goes through them; the way back stands beside them.
+const COLUMN: [&str; 5] = ["idle", "fetching", "ready", "trial", "committing"];
+const STYLE: &str = "rect{fill:#ddf4ff;stroke:#0969da}text{fill:#24292f;font:15px sans-serif;text-anchor:middle}\
+    path{fill:none;stroke:#57606a;stroke-width:1.5;marker-end:url(#to)}#to path{fill:#57606a;stroke:none}\
+    @media(prefers-color-scheme:dark){rect{fill:#0c2d6b;stroke:#58a6ff}text{fill:#e6edf3}\
+    path{stroke:#8b949e}#to path{fill:#8b949e}}";
+
+/// The middle of a state's box.
+fn place(state: &str) -> (i32, i32) {
+    let column = COLUMN.iter().zip(0..).find(|(name, _)| **name == state);
+    column.map_or((400, 375), |(_, row)| (170, 30 + 90 * row))
+}
+
+/// The states and their transitions as a picture.
+fn picture(edges: &Edges) -> String {
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 480 430\" role=\"img\">\n\
+         <title>The states of an update, and which follows which</title><style>{STYLE}</style>\n\
+         <defs><marker id=\"to\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" \
+         orient=\"auto\"><path d=\"M0 0 8 4 0 8z\"/></marker></defs>\n"
+    );
+    for (from, to) in edges.keys() {
+        let ((x, y), (to_x, to_y)) = (place(from), place(to));
+        let rows = (to_y - y) / 90;
+        let line = match (x == to_x, rows) {
+            (true, 1) => format!("M{x} {} V{}", y + 18, to_y - 19),
+            // Onwards on the right, back on the left, the further the wider.
+            (true, _) => {
+                let (side, bend) = (rows.signum(), 30 + 22 * rows.abs());
+                let edge = x + side * 61;
+                let (begin, end) = (y + side * 8, to_y - side * 8);
+                let far = edge + side * bend;
+                format!("M{edge} {begin} C{far} {begin} {far} {end} {edge} {end}")
+            }
+            (false, _) if to_x > x => format!("M{} {} L{} {}", x + 61, y, to_x - 61, to_y - 6),
+            (false, _) => format!(
+                "M{to_x0} {} C{to_x0} {to_y} {to_x0} {to_y} {} {to_y}",
+                y - 19,
+                to_x + 61,
+                to_x0 = x
+            ),
+        };
+        let _ = writeln!(
+            svg,
+            "<path d=\"{line}\"><title>{from} to {to}</title></path>"
+        );
+    }
+    for state in COLUMN.into_iter().chain(["reverting"]) {
+        let (x, y) = place(state);
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{}\" y=\"{}\" width=\"120\" height=\"36\" rx=\"6\"/><text x=\"{x}\" y=\"{}\">{state}</text>",
+            x - 60,
+            y - 18,
+            y + 5
+        );
+    }
+    svg + "</svg>\n"
+}
+
+/// Holds a page to what it has to be, or writes it anew.
+fn hold(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs/src")
+        .join(name);
+    if std::env::var_os("SUREFOOT_BLESS").is_some() {
+        std::fs::write(&path, text).expect("the book can be written");
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        text,
+        "run SUREFOOT_BLESS=1 cargo test -p surefoot-sim --test diagram"
+    );
+}
+
 #[test]
 fn the_diagram_in_the_documentation_is_what_the_code_does() {
-    let mut edges: std::collections::BTreeMap<(&str, &str), BTreeSet<&str>> = Default::default();
+    let mut edges = Edges::new();
     for (from, event, to) in transitions() {
         edges.entry((from, to)).or_default().insert(event);
     }
     let mut text = String::from(
         "<!-- Drawn by tests/sim/tests/diagram.rs from what the state machine does; do not edit. -->\n\
          # The state machine\n\n\
-         Every arrow is a transition that the simulated robot went through; its label names the \
-         events that caused it. `Started` is a restart of the agent or of the robot: what it means \
-         is decided by the resolver.\n\n```mermaid\nstateDiagram-v2\n    [*] --> idle\n",
+         Every arrow is a transition that the simulated robot went through.\n\n\
+         ![The states from idle over fetching, ready and trial to committing, and reverting beside \
+         them](state-machine.svg)\n\n\
+         The events that cause each of them stand in the table. `Started` is a restart of the agent \
+         or of the robot: what it means is decided by the resolver.\n\n\
+         | from | to | on |\n|---|---|---|\n",
     );
-    for ((from, to), events) in &edges {
-        let label = events.iter().copied().collect::<Vec<_>>().join(", ");
-        let _ = writeln!(text, "    {from} --> {to}: {label}");
-    }
-    text.push_str("```\n\n| from | to | on |\n|---|---|---|\n");
     for ((from, to), events) in &edges {
         let label = events.iter().copied().collect::<Vec<_>>().join("`, `");
         let _ = writeln!(text, "| {from} | {to} | `{label}` |");
     }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src/state-machine.md");
-    if std::env::var_os("SUREFOOT_BLESS").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(
-        written, text,
-        "run SUREFOOT_BLESS=1 cargo test -p surefoot-sim --test diagram"
-    );
+    hold("state-machine.svg", &picture(&edges));
+    hold("state-machine.md", &text);
 }
