@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A private bucket with the files of a directory, in moto's S3 server, which checks signatures from
-then on. Says the bucket's URL, the credentials of one who may read it, and "ready"; ends with its
+then on. Says the bucket's URL, the credentials of one who may read and write it, and "ready"; ends with its
 standard input."""
 
 import json
@@ -22,7 +22,7 @@ region = "eu-central-1"
 known = {"endpoint_url": url, "region_name": region, "aws_access_key_id": "a", "aws_secret_access_key": "b"}
 iam = boto3.client("iam", **known)
 iam.create_user(UserName="robot")
-allowed = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
+allowed = {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "*"}
 policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
 iam.put_user_policy(UserName="robot", PolicyName="read", PolicyDocument=policy)
 key = iam.create_access_key(UserName="robot")["AccessKey"]

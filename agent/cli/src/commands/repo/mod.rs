@@ -6,6 +6,7 @@ mod finish;
 mod init;
 mod keys;
 mod new_keys;
+mod place;
 mod prune;
 mod push;
 mod refresh;

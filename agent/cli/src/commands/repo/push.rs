@@ -1,9 +1,11 @@
 //! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
 
+use super::place::{Destination, Has, MAX_FILE, NEWEST, Place};
 use crate::{
     desk::WaitArgs,
     files,
     output::{Output, sanitize},
+    web_servers::NetArgs,
 };
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
@@ -13,21 +15,20 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_base::{file, units::short_bytes};
-use surefoot_trust::{Editor, Keyring, audit};
-
-/// No file of a repository is larger, bytes.
-const MAX_FILE: u64 = 256 << 20;
-
-/// What robots ask for first. It comes last: until then they see the old repository.
-const NEWEST: &str = "metadata/timestamp.json";
+use surefoot_trust::{
+    Keyring,
+    audit::{self, Audit},
+};
 
 /// Arguments of `surefoot repo push`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PushArgs {
     /// The repository.
     dir: PathBuf,
-    /// The directory that robots are served from; made if it is missing.
-    destination: PathBuf,
+    /// Where robots are served from: a directory, which is made if it is missing, or the URL of a bucket of an
+    /// S3-compatible store (https://…), with --s3-credentials.
+    #[arg(value_name = "DIR|URL")]
+    destination: String,
     /// What is there went on by itself, after the backup was made from which this one was restored: write
     /// over it, provided that robots which have seen it would follow.
     #[arg(long)]
@@ -37,6 +38,8 @@ pub(crate) struct PushArgs {
     dry_run: bool,
     #[command(flatten)]
     wait: WaitArgs,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// Runs it.
@@ -46,42 +49,52 @@ pub(crate) struct PushArgs {
 pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
     // Held open, and so locked: nobody changes either meanwhile.
     let source = args.wait.open(&args.dir, Keyring::new())?;
-    is_whole(&args.dir, &args.dir).context("nothing was written")?;
-    let destination = if args.destination.join(NEWEST).exists() {
-        Some(args.wait.open(&args.destination, Keyring::new())?)
-    } else {
-        None
+    let anchor = files::read_signed(&args.dir.join("metadata/1.root.json"))?;
+    let ours = audit::audit(&args.dir, &anchor, Timestamp::now())?;
+    is_whole(&ours, args.dir.display()).context("nothing was written")?;
+    let destination = Destination::new(&args.destination, &args.net)?;
+    let newest = destination.read(NEWEST)?;
+    let _held = match &destination.place {
+        Place::Dir(dir) if newest.is_some() => Some(args.wait.open(dir, Keyring::new())?),
+        _ => None,
     };
-    if let Some(destination) = &destination {
+    let mut roots_last = true;
+    if newest.is_some() {
+        // Whether it has expired does not matter: the time of its own signature counts.
+        let seen = destination.audit(&anchor, Timestamp::UNIX_EPOCH)?;
+        let root = seen.set.root().role.common.version;
         let check = if args.replace {
-            is_followed(args)
+            is_followed(args, &ours, seen)
         } else {
-            is_behind(&source, destination)
+            is_behind(&ours, &seen)
         };
-        check.with_context(|| format!("nothing was written to {}", args.destination.display()))?;
+        check.with_context(|| format!("nothing was written to {destination}"))?;
+        roots_last = source.is_believed_since(root)?;
     }
-    let roots_last = match &destination {
-        Some(there) => source.is_believed_since(there.versions().root)?,
-        None => true,
-    };
     let files = in_order(files_of(&args.dir)?, roots_last);
-    let missing = missing(&files, args)?;
+    let missing = missing(&files, args, &destination)?;
     let mut bytes = 0;
     for name in &missing {
         let content = file::read(&args.dir.join(name), MAX_FILE)
             .with_context(|| name.display().to_string())?;
         bytes += content.len() as u64;
-        if !args.dry_run {
-            let path = args.destination.join(name);
-            let write = || -> io::Result<()> {
-                file::make_dirs(path.parent().unwrap_or(&args.destination))?;
-                file::replace(&path, &content, 0o644)
-            };
-            write().with_context(|| path.display().to_string())?;
+        if args.dry_run {
+            continue;
         }
+        let name = name.to_string_lossy();
+        if name == NEWEST && matches!(destination.place, Place::Bucket(_)) {
+            // A bucket cannot be locked.
+            ensure!(
+                destination.read(NEWEST)? == newest,
+                "somebody else has pushed to {destination} meanwhile, and robots see that; bring this one up to \
+                 date first"
+            );
+        }
+        destination.write(&name, content)?;
     }
     if !args.dry_run {
-        is_whole(&args.destination, &args.dir)?;
+        let there = destination.audit(&anchor, Timestamp::now())?;
+        is_whole(&there, &destination)?;
     }
     if output.is_json() {
         return output.object(&json!({
@@ -102,51 +115,37 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
         } else {
             "were written"
         },
-        args.destination.display()
+        destination
     );
     output.text(&sanitize(&said))
 }
 
-/// Whether a robot that has the first root of the source would believe all that a repository offers.
-fn is_whole(dir: &Path, source: &Path) -> anyhow::Result<()> {
-    let anchor = files::read_signed(&source.join("metadata/1.root.json"))?;
-    let found = audit::audit(dir, &anchor, Timestamp::now())?;
+/// Whether a robot would believe all that a repository offers.
+fn is_whole(found: &Audit, place: impl std::fmt::Display) -> anyhow::Result<()> {
     match found.problems.first() {
         None => Ok(()),
-        Some(problem) => bail!("{} is not whole: {problem}", dir.display()),
+        Some(problem) => bail!("{place} is not whole: {problem}"),
     }
 }
 
 /// Whether robots that have seen what the destination has would take what the source has.
-fn is_followed(args: &PushArgs) -> anyhow::Result<()> {
-    let anchor = files::read_signed(&args.dir.join("metadata/1.root.json"))?;
-    let now = Timestamp::now();
-    let ours = audit::audit(&args.dir, &anchor, now)?.set;
-    let seen = audit::audit(&args.destination, &anchor, now)?.set;
-    let believed = audit::follow(&args.dir, seen, now).context("robots would not follow")?;
-    if let Some((role, version)) = audit::differing(&believed, &ours).first() {
+fn is_followed(args: &PushArgs, ours: &Audit, seen: Audit) -> anyhow::Result<()> {
+    let believed = audit::follow(&args.dir, seen.set, Timestamp::now());
+    let believed = believed.context("robots would not follow")?;
+    if let Some((role, version)) = audit::differing(&believed, &ours.set).first() {
         bail!(
             "robots that have seen {role} version {version} there would stay with it: surefoot repo verify {} \
              --against {}",
             args.dir.display(),
-            args.destination.display()
+            args.destination
         );
     }
     Ok(())
 }
 
 /// Whether there is nothing at the destination that the source does not have.
-fn is_behind(source: &Editor, destination: &Editor) -> anyhow::Result<()> {
-    let of = |editor: &Editor| {
-        let versions = editor.versions();
-        [
-            ("root", versions.root),
-            ("targets", versions.targets),
-            ("snapshot", versions.snapshot),
-            ("timestamp", versions.timestamp),
-        ]
-    };
-    for ((role, theirs), (_, ours)) in of(destination).into_iter().zip(of(source)) {
+fn is_behind(ours: &Audit, seen: &Audit) -> anyhow::Result<()> {
+    for ((role, theirs), (_, ours)) in seen.versions().into_iter().zip(ours.versions()) {
         ensure!(
             theirs <= ours,
             "it has version {theirs} of {role}, and this repository has {ours}: somebody else has pushed \
@@ -221,25 +220,29 @@ fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 
 /// Those that the destination does not have. What is there under the same name with other content is
 /// another repository, or one that went on elsewhere: found before anything is written.
-fn missing(files: &[PathBuf], args: &PushArgs) -> anyhow::Result<Vec<PathBuf>> {
+fn missing(
+    files: &[PathBuf],
+    args: &PushArgs,
+    destination: &Destination<'_>,
+) -> anyhow::Result<Vec<PathBuf>> {
     let mut missing = Vec::new();
     for name in files {
-        let read = |dir: &Path| file::read_if_there(&dir.join(name), MAX_FILE);
-        let there = read(&args.destination).with_context(|| name.display().to_string())?;
-        let here = read(&args.dir).with_context(|| name.display().to_string())?;
-        if there == here {
+        let text = name.to_string_lossy();
+        let here = file::read(&args.dir.join(name), MAX_FILE).with_context(|| text.to_string())?;
+        let has = destination
+            .has(&text, &here)
+            .with_context(|| text.to_string())?;
+        if has == Has::Same {
             continue;
         }
-        let text = name.to_string_lossy();
         let versioned = |text: &str| {
             let name = text.strip_prefix("metadata/");
             name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
         };
         ensure!(
-            there.is_none() || args.replace || !versioned(&text),
-            "{text} has other content at {}: that is another repository, or this one was restored from a \
-             backup and went on; see --replace",
-            args.destination.display()
+            has == Has::Nothing || args.replace || !versioned(&text),
+            "{text} has other content at {destination}: that is another repository, or this one was restored \
+             from a backup and went on; see --replace"
         );
         missing.push(name.clone());
     }
