@@ -193,6 +193,12 @@ impl S3 {
         s3.credentials = rest.trim_end_matches("ready\n").to_owned();
         Ok(s3)
     }
+
+    /// The credentials of somebody who knows the name of the key, and not the secret.
+    fn wrong_secret(&self) -> String {
+        self.credentials
+            .replace("aws_secret_access_key=", "aws_secret_access_key=x")
+    }
 }
 
 impl Drop for S3 {
@@ -225,10 +231,7 @@ fn a_private_bucket_is_read_with_signed_requests() -> Result<()> {
             by,
         }]
     };
-    let wrong = s3
-        .credentials
-        .replace("aws_secret_access_key=", "aws_secret_access_key=x");
-    request.http.access = signed(write(&lab, "wrong", &wrong)?);
+    request.http.access = signed(write(&lab, "wrong", &s3.wrong_secret())?);
     let error = run(&request).unwrap_err();
     assert!(error.to_string().contains("answers 403"), "{error}");
     lab.check_clean(&request)?;
@@ -260,7 +263,16 @@ fn a_repository_is_pushed_to_a_private_bucket() -> Result<()> {
     let signed = ["--s3-credentials", &access, "--s3-region", "eu-central-1"];
     let push = || surefoot(&[&["repo", "push", "fleet", &place], &signed[..]].concat());
     surefoot(&["repo", "init", "fleet"])?;
-    let refused = surefoot(&["repo", "push", "fleet", &place])?;
+    // Not with another secret.
+    let stranger = home.path().join("stranger");
+    std::fs::write(&stranger, s3.wrong_secret())?;
+    let wrong = format!("{}={}", s3.url, stranger.display());
+    let wrong = [
+        &["repo", "push", "fleet", &place, "--s3-credentials", &wrong],
+        &signed[2..],
+    ]
+    .concat();
+    let refused = surefoot(&wrong)?;
     assert!(refused["error"].to_string().contains("403"), "{refused}");
     let first = push()?;
     assert_eq!(
