@@ -8,9 +8,9 @@ use crate::{
     StorePath,
     gate::{Closed, Stage},
     health::Report,
-    journal::Record,
+    journal::{Record, What},
     lease::Loss,
-    machine::state::Cause,
+    machine::state::{Cause, Evidence},
     release::Name,
     switch::Outcome,
     word::Word,
@@ -41,6 +41,17 @@ pub enum Kind {
         to: &'static str,
         /// The release that it is about now.
         release: Option<Name>,
+    },
+    /// A trial ended. The milestone of the same step says it for people, this one for programs.
+    TrialEnded {
+        /// The system that was tried.
+        system: StorePath,
+        /// Its release, if it has one.
+        release: Option<Name>,
+        /// [`What::Confirmed`], [`What::Reverted`], or [`What::Interrupted`]: without a verdict.
+        outcome: What,
+        /// What ended it, unless it was confirmed.
+        evidence: Option<Evidence>,
     },
     /// A release is not tried again until something about it changes.
     Blocked {

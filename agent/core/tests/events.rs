@@ -16,7 +16,7 @@ use surefoot_core::{
     lease::{Holder, Leases, Loss, Owner},
     machine::{
         Context, Event, Machine, Request,
-        state::{Generation, State},
+        state::{Cause, Generation, State},
     },
     offers::Robot,
     release::{Manifest, RebootPolicy, Target},
@@ -194,6 +194,21 @@ fn a_failed_update_is_told_from_beginning_to_end() {
     let told = agent.switched(Outcome::Done);
     assert_eq!(what(&told), Some(What::Reverted));
     assert!(told.iter().any(|kind| matches!(kind, Kind::Blocked { .. })));
+    let ended = |kind: &Kind| match kind {
+        Kind::TrialEnded {
+            release,
+            outcome,
+            evidence,
+            ..
+        } => Some((release.clone()?, *outcome, evidence.clone()?)),
+        _ => None,
+    };
+    let (release, outcome, evidence) = told.iter().find_map(ended).unwrap();
+    assert_eq!(
+        (release.as_str(), outcome, evidence.cause.known()),
+        ("r-b", What::Reverted, Some(Cause::Deadline))
+    );
+    assert_eq!(evidence.failures[0].check, "unit arm.service".into());
     assert_eq!(told.last(), Some(&changed("reverting", "idle")));
 
     // Nothing is left out, and the history is what was told.

@@ -53,8 +53,12 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
+use tracing::Metadata;
 use tracing_subscriber::{
-    filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    Layer as _,
+    filter::{Targets, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 /// Over-the-air NixOS updates for robots that always keep their footing: the daemon.
@@ -166,13 +170,29 @@ fn log() {
     let filter = std::env::var("SUREFOOT_LOG")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO));
+        .unwrap_or_else(|| Targets::new().with_default(tracing::Level::INFO))
+        .with_target(log::OUTCOME, tracing::Level::INFO);
     let registry = tracing_subscriber::registry().with(filter);
     let journald = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     match journald {
-        Some(layer) => registry
-            .with(layer.with_syslog_identifier("surefootd".to_owned()))
-            .init(),
+        Some(layer) => {
+            // Programs know outcomes by `MESSAGE_ID`, which has no prefix.
+            let is_outcome = |metadata: &Metadata<'_>| metadata.target() == log::OUTCOME;
+            let outcomes = tracing_journald::layer().ok().map(|layer| {
+                layer
+                    .with_field_prefix(None)
+                    .with_syslog_identifier("surefootd".to_owned())
+                    .with_filter(filter_fn(is_outcome))
+            });
+            registry
+                .with(outcomes)
+                .with(
+                    layer
+                        .with_syslog_identifier("surefootd".to_owned())
+                        .with_filter(filter_fn(move |metadata| !is_outcome(metadata))),
+                )
+                .init();
+        }
         None => registry
             .with(
                 tracing_subscriber::fmt::layer()

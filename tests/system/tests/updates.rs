@@ -69,6 +69,31 @@ fn a_bad_release_is_reverted_and_blocked_with_evidence_until_there_is_another() 
 
     let good = fleet.release(&fleet.toplevel("1.2"))?;
     robot.until_confirmed(&good)?;
+
+    // Programs find in the journal what came of each trial.
+    robot.sh("journalctl --sync")?;
+    let told = robot.sh(
+        "journalctl --quiet -o json MESSAGE_ID=d07014035c42418da41c2502ca5309b7 _SYSTEMD_UNIT=surefootd.service",
+    )?;
+    let told = told.lines().map(serde_json::from_str::<Value>);
+    let told: Vec<_> = told.collect::<Result<_, _>>()?;
+    let fields = ["RELEASE", "SYSTEM", "OUTCOME", "CAUSE", "UNIT"];
+    let told: Vec<_> = (told.iter())
+        .map(|entry| fields.map(|field| entry[field].as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            [
+                Some("1.1"),
+                Some(&bad),
+                Some("reverted"),
+                Some("unhealthy"),
+                Some("robot.service"),
+            ],
+            [Some("1.2"), Some(&good), Some("confirmed"), None, None],
+        ]
+    );
     Ok(())
 }
 

@@ -354,7 +354,11 @@ impl Decision<'_> {
             }
             Origin::Restore { why } => (What::Restored, Some(why), None),
         };
-        self.record(what, goal.system, goal.release, why, by);
+        if what == What::Confirmed {
+            self.trial_ended(what, goal.system, goal.release, None);
+        } else {
+            self.record(what, goal.system, goal.release, why, by);
+        }
         self.go(State::Idle);
         self.effects.push(Effect::Renew);
         self.poll();

@@ -172,6 +172,24 @@ impl Decision<'_> {
         });
     }
 
+    /// A trial ended: with this, or it was confirmed.
+    pub(super) fn trial_ended(
+        &mut self,
+        outcome: journal::What,
+        system: StorePath,
+        release: Option<Name>,
+        evidence: Option<Evidence>,
+    ) {
+        let why = evidence.as_ref().map(|evidence| evidence.message.clone());
+        self.record(outcome, system.clone(), release.clone(), why, None);
+        self.happened(events::Kind::TrialEnded {
+            system,
+            release,
+            outcome,
+            evidence: evidence.map(Evidence::shortened),
+        });
+    }
+
     /// A milestone in the life of a system.
     pub(super) fn record(
         &mut self,

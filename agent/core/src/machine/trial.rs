@@ -317,27 +317,21 @@ impl Decision<'_> {
             self.report(problem);
             return;
         };
-        if evidence.cause == Cause::Withdrawn {
+        let withdrawn = evidence.cause == Cause::Withdrawn;
+        let message = evidence.message.clone();
+        self.trial_ended(
+            What::Interrupted,
+            target.system,
+            Some(target.release),
+            Some(evidence),
+        );
+        if withdrawn {
             // Nobody failed.
-            self.record(
-                What::Interrupted,
-                target.system,
-                Some(target.release),
-                Some(evidence.message),
-                None,
-            );
             self.go(State::Idle);
             self.poll();
             return;
         }
-        self.record(
-            What::Interrupted,
-            target.system,
-            Some(target.release),
-            Some(evidence.message.clone()),
-            None,
-        );
-        self.rest_with(evidence.message);
+        self.rest_with(message);
         self.memory.setbacks = self.memory.setbacks.saturating_add(1);
         self.memory.retry = Some(self.after_failures(self.memory.setbacks));
     }
@@ -354,12 +348,11 @@ impl Decision<'_> {
             return;
         };
         self.effects.push(Effect::Disarm(Guards::ALL));
-        self.record(
+        self.trial_ended(
             What::Reverted,
             system,
             target.as_ref().map(|target| target.release.clone()),
-            Some(evidence.message.clone()),
-            None,
+            Some(evidence.clone()),
         );
         match target {
             Some(target) if evidence.blames_the_repository() => {

@@ -44,12 +44,11 @@ impl Decision<'_> {
             boot_deadline: false,
         }));
         if let Some(target) = unknown.target() {
-            self.record(
+            self.trial_ended(
                 What::Interrupted,
                 target.system.clone(),
                 Some(target.release.clone()),
-                Some(why.clone()),
-                None,
+                Some(Evidence::plain(Cause::Unknown, why.clone())),
             );
             let count = self.count_attempt(&target.release, &target.system, Check::Agent);
             if count >= self.cx.policy.trial_attempts {
