@@ -54,8 +54,11 @@ let
 
   # Directories that the unit files do not know.
   stateElsewhere = lib.remove "/var/lib/surefoot" [ cfg.settings.state_dir ];
-  socketElsewhere = lib.remove "/run/surefoot" [ (dirOf cfg.settings.socket) ];
-  elsewhere = stateElsewhere ++ socketElsewhere;
+  textfile = cfg.settings.metrics.textfile;
+  publicElsewhere = lib.remove "/run/surefoot" (
+    lib.unique ([ (dirOf cfg.settings.socket) ] ++ lib.optional (textfile != null) (dirOf textfile))
+  );
+  elsewhere = stateElsewhere ++ publicElsewhere;
 
   groups = lib.filter (group: group != null) [
     cfg.settings.control.technician_group
@@ -124,7 +127,7 @@ in
       "f /run/nixos/switch-to-configuration.lock 0600 root root -"
     ]
     ++ map (directory: "d ${directory} 0700 root root -") stateElsewhere
-    ++ map (directory: "d ${directory} 0755 root root -") socketElsewhere;
+    ++ map (directory: "d ${directory} 0755 root root -") publicElsewhere;
 
     nix.settings = {
       trusted-public-keys = cfg.trustedPublicKeys;

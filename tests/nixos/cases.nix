@@ -199,6 +199,11 @@ map unitFile unitFiles
       (robot { services.surefoot.settings.socket = "/run/robot/surefoot.socket"; })
       .config.systemd.services.surefootd.serviceConfig.ReadWritePaths
   ))
+  (isTrue "the agent may write where its metrics are" (
+    lib.elem "/var/lib/node"
+      (robot { services.surefoot.settings.metrics.textfile = "/var/lib/node/surefoot.prom"; })
+      .config.systemd.services.surefootd.serviceConfig.ReadWritePaths
+  ))
   (isTrue "the agent may write where its state is" (
     lib.elem "/data/surefoot"
       (robot { services.surefoot.settings.state_dir = "/data/surefoot"; })

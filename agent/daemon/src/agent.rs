@@ -246,6 +246,11 @@ impl Agent {
         }
     }
 
+    /// What it says of itself, with the configuration by which it says so.
+    pub(crate) fn told(&self) -> (watch::Receiver<Published>, watch::Receiver<Option<Inputs>>) {
+        (self.published.subscribe(), self.inputs.subscribe())
+    }
+
     /// Works until it is told to stop, or has a successor.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod gates;
 mod inputs;
 mod log;
 mod memory;
+mod metrics;
 mod prove;
 mod repository;
 mod robot;
@@ -226,6 +227,7 @@ async fn run(
     let agent = Agent::start(Arc::clone(&config), state, Start::Daemon { refused }).await?;
     let (requests_in, requests) = mpsc::channel(16);
     tokio::spawn(control::serve(listening, agent.handle(requests_in)));
+    tokio::spawn(metrics::keep(agent.told()));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let end = agent.run(requests, signals()?, &cli.config.config).await?;
     match end {

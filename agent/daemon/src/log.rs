@@ -87,7 +87,7 @@ pub(crate) fn write(occurrence: &Occurrence) {
 }
 
 /// The word that the journal and the control socket have for this.
-fn word(value: &impl Serialize) -> Option<String> {
+pub(crate) fn word(value: &impl Serialize) -> Option<String> {
     let value = serde_json::to_value(value).ok()?;
     value.as_str().map(str::to_owned)
 }

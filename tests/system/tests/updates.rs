@@ -98,6 +98,22 @@ fn a_bad_release_is_reverted_and_blocked_with_evidence_until_there_is_another() 
 }
 
 #[test]
+fn node_exporter_finds_in_a_file_what_came_of_the_last_trial() -> Result<()> {
+    let file = "/run/surefoot/surefoot.prom";
+    let (fleet, robot, first) = Fleet::with_robot(&format!("[metrics]\ntextfile = '{file}'\n"))?;
+    let running = format!("surefoot_running_info{{system=\"{first}\"}} 1");
+    robot.until(&format!("grep -Fx '{running}' {file}"))?;
+    fleet.release(&fleet.toplevel("1.1").service("fails"))?;
+    robot.until_blocked("1.1", &first)?;
+    let outcome = r#"surefoot_last_outcome_info{outcome="reverted",release="1.1","#;
+    robot.until(&format!(
+        "grep -F '{outcome}' {file} && grep -Fx 'surefoot_blocked_releases 1' {file}"
+    ))?;
+    assert_eq!(robot.sh(&format!("stat -c %a {file}"))?, "644");
+    Ok(())
+}
+
+#[test]
 fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     fleet.release(&fleet.toplevel("late").service("exits"))?;

@@ -81,6 +81,8 @@ settings! {
         revert: Revert,
         /// See there.
         control: Control,
+        /// See there.
+        metrics: Metrics,
     }
 }
 
@@ -496,6 +498,17 @@ settings! {
         /// The robot's own software: members may hold, say by leases whether the robot is busy, and
         /// end their own holds and leases.
         app_group: Option<GroupName>;
+    }
+}
+
+settings! {
+    /// What the robot tells a monitoring system.
+    table Metrics = "metrics"
+    keys {
+        /// File for the textfile collector of Prometheus' node_exporter: what runs, what is confirmed,
+        /// and how the last trial ended. Its name must end in `.prom`. The agent's service may write in
+        /// `/run/surefoot`; the NixOS module lets it write in another directory.
+        textfile: Option<PathBuf>;
     }
 }
 
