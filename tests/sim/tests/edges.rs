@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 use surefoot_core::{
     Foreign, RollbackTo,
     gate::Stage,
+    health::{Check, Failure, Report},
     identity::Identity,
     journal::{Journal, Loss, MAX_HOLDS, Seen, What},
     machine::{
@@ -119,6 +120,111 @@ fn a_way_back_that_leaves_the_robot_worse_is_told_and_answered_by_one_reboot() {
     // It came right by itself.
     robot.idle.clear();
     robot.settle_until(|robot| robot.journal.aftermath.is_none());
+}
+
+/// A robot that came back to `a` from `b`, and is worse than it was.
+fn came_back_worse(robot: &mut Robot) {
+    robot.sick.insert(system('b'));
+    robot.hurts.insert(system('b'));
+    robot.update_to('b');
+    robot.settle_until(|robot| {
+        let aftermath = robot.journal.aftermath.as_ref();
+        aftermath.is_some_and(|aftermath| !aftermath.worse.is_empty())
+    });
+}
+
+#[test]
+fn damage_that_a_reboot_did_not_help_costs_no_other_one_whatever_is_tried_next() {
+    let mut robot = robot();
+    came_back_worse(&mut robot);
+    robot.idle.insert(system('a'));
+    robot.settle_until(|robot| robot.boots == 2);
+    robot.pass(Duration::from_secs(86_400));
+    robot.settle();
+    for next in ['c', 'd'] {
+        robot.sick.insert(system(next));
+        robot.update_to(next);
+        robot.pass(Duration::from_secs(86_400));
+        robot.settle();
+        assert!(robot.journal.blocked(&release(next)).is_some());
+    }
+    assert_eq!((robot.boots, reboots(&robot)), (2, 1), "{}", robot.log);
+    assert!(robot.journal.aftermath.is_some(), "it stays told");
+}
+
+#[test]
+fn no_reboot_for_what_a_way_back_left_leads_into_what_somebody_installed_meanwhile() {
+    let mut robot = robot();
+    robot.closed.insert(Stage::Reboot);
+    came_back_worse(&mut robot);
+    assert!(robot.meddle(Action::Boot, system('x')));
+    robot.pass(Duration::from_secs(3600));
+    robot.settle();
+    robot.closed.clear();
+    robot.pass(Duration::from_secs(3600));
+    robot.settle();
+    assert_eq!((robot.boots, reboots(&robot)), (1, 0), "{}", robot.log);
+    // What would be booted is what it went back to again.
+    assert!(robot.meddle(Action::Boot, system('a')));
+    robot.settle_until(|robot| robot.boots == 2);
+    assert_eq!((&robot.current, reboots(&robot)), (&system('a'), 1));
+}
+
+#[test]
+fn nobody_gets_busy_while_the_robot_reboots_for_what_a_way_back_left() {
+    let mut robot = robot();
+    robot.lost_reboots = 1;
+    came_back_worse(&mut robot);
+    robot.settle_until(|robot| reboots(robot) == 1);
+    let refused = robot.lease(true, 100).unwrap_err();
+    assert!(
+        matches!(&refused, Refusal::Refused(why) if why.contains("about to reboot")),
+        "{refused}"
+    );
+    // That it is free it may say.
+    robot.lease(false, 100).unwrap();
+    // It never went down.
+    robot.pass(Duration::from_secs(3600));
+    robot.settle();
+    assert_eq!(robot.boots, 1);
+    robot.lease(true, 100).unwrap();
+}
+
+#[test]
+fn a_late_answer_of_a_look_at_another_system_says_nothing() {
+    let sick = |c: char| {
+        Event::Probed(Report {
+            system: Some(system(c)),
+            failures: vec![Failure {
+                check: Check::Unit("arm.service".into()),
+                message: "failed".into(),
+                journal: Vec::new(),
+            }],
+            ..Report::default()
+        })
+    };
+    // Of the system before, while the trial is looked at.
+    let mut robot = robot();
+    robot.policy.max_failures = 1;
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| {
+        let is_on_trial = matches!(robot.state(), State::Trial(trial) if matches!(trial.phase, Phase::Soaking { .. }));
+        is_on_trial && robot.is_awaited()
+    });
+    robot.feed(sick('a'));
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+
+    // Of the trial, while the robot is looked at after the way back; a look at that is heard.
+    robot.sick.insert(system('c'));
+    robot.published = Some(release('c'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.journal.aftermath.is_some());
+    for (of, is_heard) in [('c', false), ('b', true)] {
+        robot.feed(sick(of));
+        assert_eq!(last(&robot) == What::Worse, is_heard, "{}", robot.log);
+    }
 }
 
 #[test]

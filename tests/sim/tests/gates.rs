@@ -348,6 +348,7 @@ fn whoever_gets_busy_before_the_reboot_is_waited_for() {
     robot.advance();
     assert!(is_staged(&robot));
     assert_eq!(robot.one_shot, None, "the next boot still is the trial's");
+    assert_eq!(robot.journal.disturbances, None, "nobody was disturbed");
     robot.lease(false, 100).unwrap();
     stands_on_b(&mut robot);
 }

@@ -1,13 +1,16 @@
 //! The agent, the robot and its surroundings break in the middle of an update. Wherever that is,
 //! the robot ends on a system that is whole, by itself.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::json;
 use surefoot_tests::{Fleet, Robot};
 
 /// Ends the agent for good at its next visit to a fault point, once; what it does when it starts is no
 /// visit.
 fn set_fault(robot: &Robot, point: &str) -> Result<()> {
+    robot
+        .sh("grep -q SUREFOOT_FAULT $(readlink -f /proc/$(systemctl show --property=MainPID --value surefootd)/exe)")
+        .context("this agent was built without its fault points: `cargo nextest run` builds it with them")?;
     robot.sh(&format!(
         "mkdir -p /run/systemd/system/surefootd.service.d
          printf '[Service]\\nRestart=no\\nEnvironment=SUREFOOT_FAULT={point}:kill SUREFOOT_FAULT_ONCE=/var/lib/surefoot/{point}\\n' \
@@ -87,6 +90,56 @@ fn the_dead_man_timer_goes_back_without_the_agent() -> Result<()> {
     })?;
     assert_eq!(status["blocked"][0]["system"], json!(second), "{status:#}");
     robot.stands_on(&first)?;
+    Ok(())
+}
+
+/// Somebody runs a switch of something else, in a unit that nixos-rebuild would give it.
+const SOMEBODYS: &str = "nixos-rebuild-switch-to-configuration-7";
+
+fn somebody_switches(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "mkdir -p /run/robot && systemd-run --quiet --unit={SOMEBODYS} tail -f /dev/null"
+    ))?;
+    Ok(())
+}
+
+#[test]
+fn a_rollback_in_the_middle_of_a_switch_ends_that_and_nobody_elses() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    somebody_switches(&robot)?;
+    let slow = fleet.toplevel("1.1").expression("activateHangs", "true");
+    let slow = fleet.release(&slow)?;
+    let ours = format!(
+        "systemctl show --property=ExecStart 'nixos-rebuild-switch-to-configuration*' | grep -q {slow}/bin/"
+    );
+    robot.until(&ours)?;
+    robot.sh("surefoot rollback --why 'it takes too long'")?;
+    robot.until_blocked("1.1", &first)?;
+    robot.sh(&format!("! {ours} && systemctl is-active {SOMEBODYS}"))?;
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn the_dead_man_timer_ends_the_trials_switch_and_nobody_elses() -> Result<()> {
+    let quick = "[trial]\nswitch_timeout = \"10s\"\n[health]\nsoak = \"3s\"\ndeadline = \"4s\"\n";
+    let (fleet, robot, first) = Fleet::with_robot(quick)?;
+    somebody_switches(&robot)?;
+    set_fault(&robot, "before-switch")?;
+    let slow = fleet.toplevel("1.1").expression("activateHangs", "true");
+    let slow = fleet.release(&slow)?;
+    until_hit(&robot, "before-switch")?;
+    robot.sh("systemctl stop surefootd")?;
+    // The switch as the agent would have begun it, and a client of it that is gone.
+    let unit = "nixos-rebuild-switch-to-configuration";
+    robot.sh(&format!(
+        "systemd-run --quiet --collect --unit={unit} {slow}/bin/switch-to-configuration test"
+    ))?;
+    robot.until(&format!(
+        "test $(readlink /run/current-system) = {first} && ! systemctl is-active {unit}"
+    ))?;
+    robot.sh(&format!("systemctl is-active {SOMEBODYS}"))?;
+    robot.sh("! journalctl --no-pager --unit surefoot-dead-man | grep 'going back failed'")?;
     Ok(())
 }
 

@@ -140,3 +140,51 @@ fn a_release_reaches_the_robots_with_its_labels_only() -> Result<()> {
     robot.until_confirmed(&all)?;
     Ok(())
 }
+
+#[test]
+fn a_robot_at_work_is_not_taken_back_because_the_network_went() -> Result<()> {
+    let (mut fleet, robot, first) = Fleet::with_robot(
+        "[gates]\ninterval = '1s'\n[health]\nsoak = '2s'\ndeadline = '4s'\n[trial]\nswitch_timeout = '10s'\n\
+         [[gates.command]]\nname = 'docked'\nstages = ['activate']\n\
+         exec = ['/bin/sh', '-c', 'test -e /run/docked || { echo not in its dock; exit 1; }']\n",
+    )?;
+    robot.sh("touch /run/docked")?;
+    let second = fleet.release(&fleet.toplevel("1.1").service("good"))?;
+    robot.until_status("the trial", |now| now["running"]["system"] == second)?;
+    fleet.server.stop();
+    robot.sh("rm /run/docked")?;
+    let late = |now: &Value| {
+        now["doing"]
+            .to_string()
+            .contains("waits to be left (command docked)")
+    };
+    robot.until_status("the time to be up", late)?;
+    // It is guarded, and for longer than it was.
+    let armed = robot.sh(
+        "systemctl show --property=ActiveEnterTimestampMonotonic --value surefoot-dead-man.timer",
+    )?;
+    robot.until(&format!(
+        "systemctl is-active --quiet surefoot-dead-man.timer && test {armed} != \
+         $(systemctl show --property=ActiveEnterTimestampMonotonic --value surefoot-dead-man.timer)"
+    ))?;
+    let busy = json!({ "name": "gripper", "busy": true, "seconds": 600, "why": "a crate" });
+    robot.call("Lease", &busy)?;
+    robot.sh("touch /run/docked; systemctl restart surefootd")?;
+    robot.until_status("the crate", |now| {
+        now["gates"][0]["gate"] == "lease gripper"
+    })?;
+    assert_eq!(robot.current()?, second);
+    robot.call("EndLease", &json!({ "name": "gripper" }))?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    // What is good gets all the time that it needs.
+    robot.sh("printf '[health]\\ndeadline = \"60s\"\\n' >/etc/surefoot/config.d/70-time.toml; systemctl reload surefootd")?;
+    // Only once the system before reaches it again does it count, once.
+    fleet.server.resume()?;
+    let counts = "manifest server' in 1 of its trials";
+    let status =
+        robot.until_status("the doubt", |now| now["doubt"].to_string().contains(counts))?;
+    assert_eq!(status["blocked"], json!([]));
+    robot.sh("surefoot history | grep doubted")?;
+    robot.until_confirmed(&second)?;
+    Ok(())
+}

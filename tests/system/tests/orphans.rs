@@ -1,7 +1,12 @@
 //! Releases that would leave a robot without an agent that can bring it anything more.
 
-use anyhow::Result;
-use surefoot_tests::{Fleet, Robot, Toplevel, fleet::MODEL, rig, toplevel::etc};
+use anyhow::{Context as _, Result};
+use surefoot_tests::{
+    Fleet, Robot, Toplevel,
+    fleet::{CHANNEL, MODEL},
+    rig,
+    toplevel::etc,
+};
 
 /// Publishes a system for the channel `night` of the fleet.
 fn publish_at_night(fleet: &Fleet, path: &str, release: &str) -> Result<()> {
@@ -220,6 +225,63 @@ fn a_release_with_another_trust_anchor_is_tried_only_if_that_is_meant() -> Resul
     let brought = etc(&[("surefoot/root.json", "{}")])?;
     fleet.release(&fleet.toplevel("other").etc(brought.path()))?;
     unfit(&robot, "other", &first, "another trust anchor")?;
+    Ok(())
+}
+
+#[test]
+fn a_robot_moves_to_another_trust_anchor_only_if_its_new_place_is_signed_by_that() -> Result<()> {
+    let (mut fleet, robot, first) =
+        Fleet::with_robot("[trial]\nattempts = 1\n[health]\ndeadline = \"5s\"\n")?;
+    // The other place, with keys of its own.
+    let other = fleet.repository().with_file_name("other");
+    let mut init = fleet.surefoot(&["repo", "init"])?;
+    rig::run(init.arg(&other).args(["--keys", "root=1"]))?;
+    let anchor = std::fs::read_to_string(other.join("metadata/1.root.json"))?;
+    let at = other.parent().context("it lies somewhere")?.display();
+    let locations = format!("{} location /other/ {{ root {at}; }}", fleet.locations());
+    fleet.server.reconfigure(&locations)?;
+    let root = ("surefoot/root.json", anchor.as_str());
+    let place = |repository: &str| format!("repository = \"http://127.0.0.1/{repository}\"\n");
+    let moves = |name: &str, repository: &str| -> Result<String> {
+        let place = place(repository);
+        let brought = etc(&[root, ("surefoot/config.d/60-place.toml", &place)])?;
+        let path = fleet
+            .toplevel(name)
+            .etc(brought.path())
+            .build(&fleet.farm)?;
+        fleet.push(&path)?;
+        fleet.publish_with(&path, name, &["--model", MODEL, "--moves"])?;
+        Ok(path)
+    };
+    // The anchor alone: what the place has is not signed by it.
+    moves("half", "repo")?;
+    let blocked = robot.until_blocked("half", &first)?;
+    assert_eq!(
+        blocked["failures"][0]["check"], "manifest server",
+        "{blocked:#}"
+    );
+    assert!(
+        blocked.to_string().contains("by the agent on trial"),
+        "{blocked:#}"
+    );
+
+    // What is good gets all the time that it needs.
+    robot.sh("printf '[health]\\ndeadline = \"60s\"\\n' >/etc/surefoot/config.d/70-time.toml; systemctl reload surefootd")?;
+    // Both, and the new place has the next release.
+    let brought = etc(&[root, ("surefoot/config.d/60-place.toml", &place("other"))])?;
+    let next = fleet
+        .toplevel("next")
+        .etc(brought.path())
+        .build(&fleet.farm)?;
+    fleet.push(&next)?;
+    let mut publish =
+        fleet.surefoot(&["publish", "--channel", CHANNEL, "--model", MODEL, "--new"])?;
+    publish.args(["--cache", "http://127.0.0.1/cache", "--release", "next"]);
+    rig::run(publish.arg("--repo").arg(&other).arg(&next))?;
+    let moved = moves("moved", "other")?;
+    robot.until_confirmed(&moved)?;
+    robot.sh("systemctl reload surefootd")?;
+    robot.until_confirmed(&next)?;
     Ok(())
 }
 
