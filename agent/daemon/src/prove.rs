@@ -6,9 +6,13 @@
 
 use crate::{
     config::{self, Config},
+    control::{self, AgentHandle, Published, Roles},
+    doctor::Doctor,
     repository::{Repository, Source},
     robot::proof::{REFUSED, UNKNOWN, UNREACHED},
     state::{journal, roots},
+    status,
+    systems::Systems,
 };
 use anyhow::{Context as _, anyhow, bail};
 use std::{
@@ -18,15 +22,21 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use surefoot_api::{Client, method::Status};
 use surefoot_base::{file, space};
 use surefoot_core::{
     StorePath,
     closure::SignaturePolicy,
-    machine::state::{State, Trial},
+    journal::Journal,
+    lease::Leases,
+    machine::{
+        Machine, Policy,
+        state::{State, Trial},
+    },
     release::Target,
 };
 use surefoot_store::nix_daemon::{Connection, offer};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -39,6 +49,9 @@ const MAX_DEPTH: usize = 4;
 /// Where the Nix daemon writes down what it is asked about, and the least room that it needs, bytes.
 const NIX: &str = "/nix/var/nix";
 const ROOM: u64 = 1 << 20;
+
+/// The control socket beside the copies.
+const SOCKET: &str = "control.socket";
 
 /// Where the agent's own files of these names lie in its state directory.
 const JOURNAL: [&str; 2] = ["journal.0", "journal.1"];
@@ -88,7 +101,11 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         .context("cannot make a directory for copies")
         .map_err(Doubt::Unasked)?;
     copy(&config.state_dir, scratch.path()).map_err(Doubt::Unasked)?;
-    let on_trial = remembers(system, scratch.path()).map_err(Doubt::Refused)?;
+    let (journal, on_trial) = remembers(system, scratch.path()).map_err(Doubt::Refused)?;
+    answers(&config, journal, &scratch.path().join(SOCKET))
+        .await
+        .context("it does not say how the robot is")
+        .map_err(Doubt::Refused)?;
     let source = Source::new(&config, scratch.path());
     source.anchored().map_err(Doubt::Refused)?;
     let repository = Repository::new(source, Arc::new(watch::Sender::new(None)));
@@ -156,23 +173,65 @@ fn copy_file(from: &Path, to: &PathBuf, (files, bytes): &mut (usize, u64)) -> an
     fs::write(to, content).with_context(cannot)
 }
 
-/// What this agent reads in the journal of the one that drives: the release on trial; `None` if somebody
-/// switched by hand.
-fn remembers(system: &StorePath, state: &Path) -> anyhow::Result<Option<Target>> {
+/// What this agent reads in the journal of the one that drives, and the release on trial; `None` if
+/// somebody switched by hand.
+fn remembers(system: &StorePath, state: &Path) -> anyhow::Result<(Journal, Option<Target>)> {
     let rooted = roots::any(Path::new(roots::DIR));
     let journal =
         journal::read(state, rooted).context("it cannot use what this robot remembers")?;
-    match journal.state {
+    match &journal.state {
         State::Trial(Trial {
             system: on_trial,
             target,
             ..
-        }) if on_trial == *system => Ok(target),
+        }) if on_trial == system => {
+            let target = target.clone();
+            Ok((journal, target))
+        }
         state => Err(anyhow!(
             "it does not find its own trial in what this robot remembers, but the state '{}'",
             state.name()
         )),
     }
+}
+
+/// Whether this agent can say how the robot is: `surefoot status`, asked over a control socket of its own.
+async fn answers(config: &Config, journal: Journal, socket: &Path) -> anyhow::Result<()> {
+    let state = surefoot_api::State::from(&journal.state);
+    let machine = Machine::new(journal, Leases::default());
+    let status = status::of(
+        &machine,
+        config,
+        &Policy::from(config),
+        None,
+        None,
+        None,
+        None,
+    );
+    let (published, roles) = (
+        watch::Sender::new(Published::now(status, Arc::new([]))),
+        watch::Sender::new(Roles::resolve(&config.control).0),
+    );
+    let inputs = watch::Sender::new(None);
+    let handle = AgentHandle {
+        requests: mpsc::channel(1).0,
+        lost: mpsc::unbounded_channel().0,
+        published: published.subscribe(),
+        roles: roles.subscribe(),
+        doctor: Doctor::new(inputs.subscribe()),
+        systems: Systems::new(inputs.subscribe()),
+    };
+    let server = control::serve(control::listen_alone(socket)?, handle);
+    let at = socket.to_owned();
+    let asked = tokio::task::spawn_blocking(move || Client::connect(&at)?.call(&Status {}));
+    let answer = tokio::select! {
+        never = server => match never {},
+        answer = asked => answer.context("nobody asks")??,
+    };
+    if answer.status.state != state {
+        bail!("it says that the robot is {}", answer.status.doing);
+    }
+    Ok(())
 }
 
 /// Whether the Nix daemon would take the next release from this process: the system itself, which it has
@@ -220,6 +279,18 @@ mod tests {
         assert!(most(2, 1).is_err());
         fs::create_dir_all(from.join("trust/a/b/c/d/e")).unwrap();
         assert!(copy(&from, &to).is_err());
+    }
+
+    #[tokio::test]
+    async fn it_says_how_the_robot_is_on_a_socket_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config::tests::good(&[config::tests::MINIMAL]);
+        let socket = dir.path().join(SOCKET);
+        answers(&config, Journal::default(), &socket).await.unwrap();
+        // Another agent that answers there is none of its own.
+        let other = dir.path().join("other");
+        let _taken = std::os::unix::net::UnixListener::bind(&other).unwrap();
+        assert!(answers(&config, Journal::default(), &other).await.is_err());
     }
 
     #[test]

@@ -90,6 +90,23 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
     })
 }
 
+/// A control socket at `path` that nobody keeps.
+///
+/// # Errors
+/// [`ListenError`] if none can be made.
+pub(crate) fn listen_alone(path: &Path) -> Result<Listening, ListenError> {
+    let fail = |why| ListenError::Bind {
+        path: path.to_owned(),
+        why,
+    };
+    let listener = bind(path)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    Ok(Listening {
+        listener: UnixListener::from_std(listener).map_err(fail)?,
+        waited: VecDeque::new(),
+    })
+}
+
 /// The connections that wait already.
 fn waited(listener: &StdListener) -> VecDeque<StdStream> {
     let mut waited = VecDeque::new();

@@ -30,6 +30,6 @@ mod users;
 
 pub(crate) use handle::{AgentHandle, Asked, Published, RequestError};
 pub(crate) use limits::ANSWER;
-pub(crate) use listen::listen;
+pub(crate) use listen::{listen, listen_alone};
 pub(crate) use roles::Roles;
 pub(crate) use server::serve;
