@@ -123,6 +123,8 @@ methods! {
     Rollback(Technician) -> Done;
     /// Keeps a system, or no longer.
     Keep(Technician) -> Done;
+    /// Has a blocked release tried again.
+    Unblock(Technician) -> Done;
 }
 
 impl Method {
@@ -220,7 +222,8 @@ pub struct Update {
     pub made: Option<Made>,
 }
 
-/// Goes back to an earlier confirmed system, or ends a running trial. What is left is blocked.
+/// Goes back to an earlier confirmed system, or ends a running trial. What is left is blocked, and so is
+/// what waits or lies between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Rollback {
     /// Why, for those who come after.
@@ -241,6 +244,15 @@ pub struct Keep {
     pub what: RollbackTo,
     /// No longer: it may go when room is needed.
     pub undo: bool,
+}
+
+/// Has a blocked release tried again, at the next check that finds it offered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unblock {
+    /// Which one: a release, or the store path of its system.
+    pub what: RollbackTo,
+    /// Why, for those who come after.
+    pub why: Why,
 }
 
 impl Status {
@@ -355,6 +367,15 @@ impl Keep {
         Ok(Self {
             what: unread.required("what")?,
             undo: unread.flag("undo")?.unwrap_or_default(),
+        })
+    }
+}
+
+impl Unblock {
+    fn read(unread: &mut Unread) -> Result<Self, ErrorReply> {
+        Ok(Self {
+            what: unread.required("what")?,
+            why: unread.why()?,
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     method::{
         Call, Compare, CompareReply, Doctor, DoctorReply, Done, EndLease, History, HistoryReply,
         Hold, Keep, Lease, Method, Resume, Role, Rollback, Status, StatusReply, Systems,
-        SystemsReply, Update, Watch,
+        SystemsReply, Unblock, Update, Watch,
     },
     next, samples,
 };
@@ -115,6 +115,10 @@ fn call(method: Method) -> Call {
             what: "1".parse().unwrap(),
             undo: true,
         }),
+        Method::Unblock => Call::Unblock(Unblock {
+            what: "1".parse().unwrap(),
+            why: why(),
+        }),
         Method::Rollback => Call::Rollback(Rollback {
             why: why(),
             to: Some("1".parse().unwrap()),
@@ -156,6 +160,7 @@ fn reply(method: Method) -> Value {
         | Method::EndLease
         | Method::Update
         | Method::Keep
+        | Method::Unblock
         | Method::Rollback => json!(Done {
             message: "as you say".to_owned(),
         }),

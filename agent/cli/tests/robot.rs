@@ -108,6 +108,10 @@ fn what_is_asked_is_what_was_typed() {
             json!({ "method": "io.surefoot.Agent.Rollback", "parameters": { "why": "it drops things", "to": "2026.10", "force": false } }),
         ),
         (
+            &["unblock", "2026.10", "--why", "mended"],
+            json!({ "method": "io.surefoot.Agent.Unblock", "parameters": { "what": "2026.10", "why": "mended" } }),
+        ),
+        (
             &["lease", "gripper", "--why", "a crate"],
             json!({ "method": "io.surefoot.Agent.Lease", "parameters": { "name": "gripper", "busy": true, "seconds": 30, "why": "a crate" } }),
         ),

@@ -257,6 +257,10 @@ pub enum What {
     Collected,
     /// A trial left a doubt, which counts once it was left often enough.
     Doubted,
+    /// A person's way back blocked a release.
+    Blocked,
+    /// A release is not blocked any more.
+    Unblocked,
 }
 
 impl Default for Journal {

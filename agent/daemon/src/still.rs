@@ -123,7 +123,10 @@ impl Still {
             // What the robot's software says counts for a rollback too, and lies elsewhere. A hold that
             // is ended is one again after a restart.
             Request::Lease { .. } | Request::EndLease { .. } | Request::Resume { .. } => Ok(()),
-            Request::Update | Request::Hold { .. } | Request::Keep { .. } => {
+            Request::Update
+            | Request::Hold { .. }
+            | Request::Keep { .. }
+            | Request::Unblock { .. } => {
                 Err(format!("nothing was done and nothing will be: {why}"))
             }
         }

@@ -212,6 +212,7 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::Asked(Request::Lease { .. }) => "Asked(Lease)",
         Event::Asked(Request::EndLease { .. }) => "Asked(EndLease)",
         Event::Asked(Request::Keep { .. }) => "Asked(Keep)",
+        Event::Asked(Request::Unblock { .. }) => "Asked(Unblock)",
         Event::Asked(Request::Hold { .. }) => "Asked(Hold)",
         Event::Asked(Request::Resume { .. }) => "Asked(Resume)",
     }

@@ -88,6 +88,16 @@ pub fn keep(system: StorePath, undo: bool) -> Request {
     }
 }
 
+/// A person wants a blocked release tried again.
+#[must_use]
+pub fn unblock(system: StorePath) -> Request {
+    Request::Unblock {
+        what: RollbackTo::System(system),
+        why: "the gripper was loose".into(),
+        by: "ada".into(),
+    }
+}
+
 /// A person wants to go back.
 #[must_use]
 pub fn rollback(to: Option<StorePath>, force: bool, why: &str) -> Request {

@@ -108,7 +108,8 @@ pub const ALL: &[Property] = &[
     },
     Property {
         name: "failed-stays-away",
-        promise: "What failed is not fetched or tried again until something about it changes.",
+        promise: "What failed is not fetched or tried again until something about it changes, nor is \
+                  what waited when a person went back; unless a person asks.",
         check: Check::Effect(failed_stays_away),
     },
     Property {
@@ -530,9 +531,13 @@ fn failed_stays_away(robot: &Robot, effect: &Effect) -> Verdict {
 
 fn failed_is_remembered(_: &Robot, change: &Change<'_>) -> Verdict {
     let (before, after) = (change.before, change.after());
+    let asked = matches!(change.event, Event::Asked(Request::Unblock { .. }));
+    let gone_to = witness::went_back_to(before, after);
     for blocked in &before.blocked {
         must(
-            after.blocked.contains(blocked)
+            asked
+                || gone_to == Some(&blocked.system)
+                || after.blocked.contains(blocked)
                 || after.blocked.len() == MAX_BLOCKED
                 || after.blocked.iter().any(|b| b.release == blocked.release),
             || format!("release {} is blocked no more", blocked.release),

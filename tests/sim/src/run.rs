@@ -2,7 +2,7 @@
 
 use crate::{
     chance::Chance,
-    people::{ROS, end_lease, held, hold, keep, lease, rollback},
+    people::{ROS, end_lease, held, hold, keep, lease, rollback, unblock},
     power::{Blow, Fate},
     robot::{Robot, release, system},
 };
@@ -300,7 +300,7 @@ impl Run {
         let seconds = 1 + self.chance.below(2_000);
         self.asked += 1;
         let over = Holder(1 + self.chance.below(3));
-        let request = match self.chance.below(25) {
+        let request = match self.chance.below(27) {
             0..5 => Request::Update,
             5..9 => {
                 let to = self.chance.pick(&RELEASED);
@@ -323,6 +323,7 @@ impl Run {
                 system(self.chance.pick(&RELEASED)),
                 self.chance.happens(1, 3),
             ),
+            23..25 => unblock(system(self.chance.pick(&RELEASED))),
             _ => {
                 self.robot.log.note("a program dies");
                 self.robot.feed(Event::HolderLost(over));

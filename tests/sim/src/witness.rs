@@ -170,6 +170,13 @@ impl Witness {
             }
             // A person says go. The agent may end right after it has written that down.
             Event::Asked(Request::Update) => self.disturbed.clear(),
+            // So does one who wants a release tried again; what stays blocked is read again.
+            Event::Asked(Request::Unblock { what, .. }) => {
+                let named = self.failed.iter();
+                let named = named.filter(|(release, system)| what.names(system, Some(release)));
+                let named: BTreeSet<_> = named.map(|(_, system)| system.clone()).collect();
+                self.failed.retain(|(_, system)| !named.contains(system));
+            }
             Event::Gates { stage, closed } => {
                 self.gates.insert(*stage, closed.is_empty());
             }
@@ -233,7 +240,10 @@ impl Witness {
                 why: why.clone(),
                 excused: false,
             }),
-            Request::Update | Request::Keep { .. } | Request::Resume { .. } => {}
+            Request::Update
+            | Request::Keep { .. }
+            | Request::Unblock { .. }
+            | Request::Resume { .. } => {}
         }
     }
 
@@ -242,6 +252,21 @@ impl Witness {
         for blocked in &after.blocked {
             let brought = (blocked.release.clone(), blocked.system.clone());
             self.failed.insert(brought);
+        }
+        // What waited when a person went back does not come by itself.
+        if let (State::Committing(commit), Some(target)) = (&after.state, before.state.target())
+            && matches!(before.state, State::Fetching(_) | State::Ready(_))
+            && matches!(commit.origin, Origin::Rollback { .. })
+            && target.system != commit.goal.system
+            && after.confirmed.as_ref().is_some_and(|confirmed| {
+                confirmed.system != commit.goal.system && confirmed.system != target.system
+            })
+        {
+            let brought = (target.release.clone(), target.system.clone());
+            self.failed.insert(brought);
+        }
+        if let Some(goal) = went_back_to(before, after) {
+            self.failed.retain(|(_, system)| system != goal);
         }
         if began(before, after)
             && let Some(target) = after.state.target()
@@ -299,6 +324,18 @@ impl Witness {
     pub(crate) fn healthy_for(&self, system: &StorePath, now: Instant) -> Option<Duration> {
         let (healthy, since) = self.healthy.as_ref()?;
         (healthy == system).then(|| now.since(*since))
+    }
+}
+
+/// Where a person's way back has just ended.
+pub(crate) fn went_back_to<'a>(before: &'a Journal, after: &Journal) -> Option<&'a StorePath> {
+    match &before.state {
+        State::Committing(commit)
+            if matches!(commit.origin, Origin::Rollback { .. }) && after.state == State::Idle =>
+        {
+            Some(&commit.goal.system)
+        }
+        _ => None,
     }
 }
 

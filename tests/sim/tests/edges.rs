@@ -634,6 +634,147 @@ fn a_rollback_goes_to_the_one_before_and_what_was_left_stays_away() {
     assert!(matches!(rollback(&mut robot), Err(Refusal::NothingToDo(_))));
 }
 
+fn records(robot: &Robot, what: What) -> Vec<&str> {
+    let all = robot.journal.history.iter();
+    all.filter(|record| record.what == what)
+        .map(|record| record.release.as_ref().unwrap().as_str())
+        .collect()
+}
+
+fn roll_back_to(robot: &mut Robot, c: char) -> String {
+    let request = Request::Rollback {
+        force: false,
+        to: Some(RollbackTo::System(system(c))),
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    };
+    let answer = robot.ask(request).unwrap();
+    robot.settle();
+    answer
+}
+
+#[test]
+fn a_robot_stays_where_a_person_put_it_whatever_was_on_its_way() {
+    let mut stages = BTreeMap::new();
+    for steps in 0..30 {
+        let mut robot = robot();
+        for c in ['b', 'c'] {
+            robot.update_to(c);
+        }
+        // It waits for a gate in the end.
+        robot.closed.insert(Stage::Activate);
+        robot.published = Some(release('d'));
+        let _ = robot.ask(Request::Update);
+        for _ in 0..steps {
+            robot.advance();
+        }
+        let state = robot.state().name();
+        let waits = robot.journal.state.target().is_some();
+        robot.closed.clear();
+        let said = roll_back_to(&mut robot, 'a');
+        if !waits {
+            // Nobody could know of it.
+            continue;
+        }
+        *stages.entry(state).or_insert(0) += 1;
+        assert_eq!(*robot.confirmed(), system('a'));
+        let names = |said: &str, c| said.contains(release(c).release.as_str());
+        for c in ['b', 'c', 'd'] {
+            assert!(robot.journal.blocked(&release(c)).is_some(), "{c}");
+            assert!(names(&said, c), "{said}");
+        }
+        assert_eq!(records(&robot, What::Blocked).len(), 3, "nothing twice");
+        // What is newer comes.
+        robot.update_to('f');
+        assert_eq!(*robot.confirmed(), system('f'));
+    }
+    assert_eq!(stages.len(), 2, "{stages:?}");
+}
+
+#[test]
+fn what_is_offered_and_not_begun_stays_away_too_after_a_rollback() {
+    let mut robot = robot();
+    robot.update_to('b');
+    robot.meddle(Action::Test, system('x'));
+    robot.kill();
+    robot.start();
+    robot.update_to('c');
+    assert_eq!(*robot.state(), State::Idle);
+    // Undoing somebody's switch gives no release up.
+    let said = rollback(&mut robot).unwrap();
+    assert!(!said.contains("blocked"), "{said}");
+    assert_eq!(robot.journal.blocked, []);
+    assert_eq!(*robot.confirmed(), system('c'));
+}
+
+#[test]
+fn where_a_person_goes_is_not_blocked() {
+    let mut robot = robot();
+    for c in ['b', 'c'] {
+        robot.update_to(c);
+    }
+    // The goal under a new name waits.
+    robot.closed.insert(Stage::Activate);
+    let mut again = release('a');
+    again.release = "a-again".parse().unwrap();
+    robot.published = Some(again.clone());
+    let _ = robot.ask(Request::Update);
+    for _ in 0..30 {
+        robot.advance();
+    }
+    assert_eq!(robot.journal.state.target(), Some(&again));
+    robot.closed.clear();
+    roll_back_to(&mut robot, 'a');
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert!(robot.journal.blocked(&again).is_none());
+    // What lay between is the way forward now, and no longer what was left.
+    assert!(robot.journal.blocked(&release('b')).is_some());
+    roll_back_to(&mut robot, 'b');
+    assert_eq!(*robot.confirmed(), system('b'));
+    assert!(robot.journal.blocked(&release('b')).is_none());
+    assert_eq!(
+        records(&robot, What::Unblocked),
+        [release('b').release.as_str()]
+    );
+}
+
+#[test]
+fn what_a_person_unblocks_is_tried_again_at_the_next_check() {
+    let mut robot = robot();
+    robot.update_to('b');
+    rollback(&mut robot).unwrap();
+    robot.sick.insert(system('c'));
+    robot.update_to('c');
+    assert_eq!(robot.journal.blocked.len(), 2);
+    let unblock = |what: RollbackTo| Request::Unblock {
+        what,
+        why: "its motor was loose".into(),
+        by: "ada".into(),
+    };
+    let named = |c: char| RollbackTo::Release(release(c).release);
+    let unknown = robot.ask(unblock(named('d'))).unwrap_err().to_string();
+    assert!(unknown.contains("blocked are"), "{unknown}");
+    robot.sick.clear();
+    robot.ask(unblock(named('c'))).unwrap();
+    assert_eq!(records(&robot, What::Unblocked).len(), 1);
+    let twice = robot.ask(unblock(RollbackTo::System(system('c'))));
+    assert!(matches!(twice, Err(Refusal::NothingToDo(_))), "{twice:?}");
+    assert!(robot.journal.blocked(&release('b')).is_some());
+    robot.update_to('c');
+    assert_eq!(*robot.confirmed(), system('c'));
+    // A system that was left is blocked whatever its release is called, and so it is unblocked.
+    let renamed = surefoot_core::release::Target {
+        release: "another-name".parse().unwrap(),
+        ..release('b')
+    };
+    robot.ask(unblock(RollbackTo::System(system('b')))).unwrap();
+    assert_eq!(robot.journal.blocked, []);
+    robot.published = Some(renamed);
+    let _ = robot.ask(Request::Update);
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
 #[test]
 fn a_system_that_a_person_left_stays_away_under_any_name_until_its_publisher_says_again() {
     let mut robot = robot();

@@ -319,6 +319,14 @@ fn a_rollback_goes_back_and_blocks_what_is_left() -> Result<()> {
     );
     let history = robot.call("History", &json!({}))?.to_string();
     assert!(history.contains("it grips badly"), "{history}");
+
+    // A person who knows better has it tried again.
+    let output = robot.surefoot_as("root", &["unblock", "1.2", "--why", "x"])?;
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    robot.sh("surefoot unblock 1.1 --why 'the gripper was loose' && surefoot update")?;
+    robot.until_confirmed(&second)?;
+    let history = robot.call("History", &json!({}))?.to_string();
+    assert!(history.contains("the gripper was loose"), "{history}");
     Ok(())
 }
 

@@ -86,6 +86,8 @@ fn what_word(what: &Word<What>) -> String {
         Word::Known(What::Stalled) => "stalled",
         Word::Known(What::Collected) => "collected",
         Word::Known(What::Doubted) => "doubted",
+        Word::Known(What::Blocked) => "blocked",
+        Word::Known(What::Unblocked) => "unblocked",
     };
     known.to_owned()
 }

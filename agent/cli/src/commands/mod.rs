@@ -23,6 +23,7 @@ mod rollout;
 mod show;
 mod status;
 mod systems;
+mod unblock;
 mod update;
 mod watch;
 
@@ -40,6 +41,7 @@ pub(crate) enum Command {
     Resume(resume::ResumeArgs),
     Lease(lease::LeaseArgs),
     Keep(keep::KeepArgs),
+    Unblock(unblock::UnblockArgs),
     History(history::HistoryArgs),
     Doctor(doctor::DoctorArgs),
     Report(report::ReportArgs),
@@ -82,6 +84,7 @@ pub(crate) fn run(
         Command::Resume(args) => resume::run(&args, output),
         Command::Lease(args) => lease::run(args, output),
         Command::Keep(args) => keep::run(args, output),
+        Command::Unblock(args) => unblock::run(args, output),
         Command::History(args) => history::run(&args, output),
         Command::Doctor(args) => doctor::run(&args, output),
         Command::Report(args) => report::run(&args, output),

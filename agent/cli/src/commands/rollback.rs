@@ -18,7 +18,9 @@ use surefoot_base::units::parse_duration;
 
 /// Go back to an earlier confirmed system, or end a running trial.
 ///
-/// What is left is blocked: the agent does not try it again until something about it changes.
+/// What is left is blocked: the agent does not try it again until something about it changes. So is
+/// the release that waits or is being fetched, and what was confirmed between: the robot stays where
+/// you put it, until there is a newer release. `surefoot unblock` undoes that for a release.
 /// If no agent answers, root can still roll back: that works on the journal and the system
 /// directly.
 #[derive(Debug, clap::Args)]
@@ -53,7 +55,10 @@ pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
         made: Some(made::now()),
     };
     match ask(&args.socket, &rollback, args.wait) {
-        Ok((agent, Some(before), _)) => {
+        Ok((agent, Some(before), done)) => {
+            if !output.is_json() {
+                output.text(&crate::output::sanitize(&done.message))?;
+            }
             let mut goal = None;
             let outcome = follow(&args.socket, agent, until, output, |now| {
                 ended(&before, &mut goal, now)

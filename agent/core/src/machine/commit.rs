@@ -348,8 +348,9 @@ impl Decision<'_> {
             Origin::Rollback { why, by } => {
                 // What was left does not come back by itself.
                 if let Some(old) = old {
-                    self.block_left(&old, &why);
+                    self.block_left(&old, &why, &by);
                 }
+                self.unblock_goal(&goal.system, &by);
                 (What::RolledBack, Some(why), Some(by))
             }
             Origin::Restore { why } => (What::Restored, Some(why), None),
@@ -362,13 +363,5 @@ impl Decision<'_> {
         self.go(State::Idle);
         self.effects.push(Effect::Renew);
         self.poll();
-    }
-
-    /// Blocks the release that a person went back from.
-    fn block_left(&mut self, old: &Generation, why: &str) {
-        if let Some(release) = &old.release {
-            let evidence = Evidence::plain(Cause::Rollback, why.to_owned());
-            self.push_blocked(self.blocked(release, &old.system, evidence));
-        }
     }
 }

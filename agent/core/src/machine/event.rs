@@ -208,6 +208,15 @@ pub enum Request {
         /// Who.
         by: String,
     },
+    /// Have a blocked release tried again.
+    Unblock {
+        /// Which one: its release or its store path.
+        what: RollbackTo,
+        /// Why, in their words.
+        why: String,
+        /// Who.
+        by: String,
+    },
     /// End a hold.
     Resume {
         /// Whose; `None` for everybody's.

@@ -88,6 +88,7 @@ impl Decision<'_> {
             stays: _,
         } = offers.choose(self.journal.confirmed.as_ref());
         self.leave_alone(left);
+        self.memory.offered.clone_from(&offered);
         self.memory.turn = waits.map(|waits| waits.to_string());
         self.memory.answered = Some(self.cx.now);
         self.happened(Kind::Checked {

@@ -7,6 +7,7 @@ use crate::{
     gate::{Closed, Stage},
     lease::Leases,
     machine::state::State,
+    release::Target,
     retry::Patience,
     time::Instant,
     traffic::Traffic,
@@ -34,6 +35,8 @@ pub(super) struct Memory {
     pub(super) traffic: Traffic,
     /// Why the last one did.
     pub(super) poll_error: Option<String>,
+    /// What it offered then, be it that it is not taken yet.
+    pub(super) offered: Option<Target>,
     /// Why the newest release is left alone, if it is.
     pub(super) left: Option<String>,
     /// Why a newer release is not taken yet, if there is one.

@@ -15,13 +15,14 @@
 //!   it was;
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
 //!   `keep`: which generations of the profile go and which stay;
-//!   `gates`: what keeps the robot from the next step;
+//!   `blocking`: what a rollback blocks, and what is tried again; `gates`: what keeps the robot from the next step;
 //! * `unknown`: a state that only another version knows;
 //! * `reboot`: whether and when the robot reboots.
 //!
 //! They share `decision` (a step in the making) and `memory` (what a restart may forget).
 
 mod aftermath;
+mod blocking;
 mod boot;
 mod commit;
 mod context;

@@ -1,6 +1,7 @@
 //! What people and programs ask for.
 
 use super::{
+    blocking::are,
     decision::Decision,
     effect::Effect,
     event::{Answer, Refusal, Request},
@@ -43,6 +44,7 @@ impl Decision<'_> {
             Request::EndLease { name, by } => self.on_end_lease_request(&name, by),
             Request::Hold { length, why, by } => self.on_hold_request(length, why, by),
             Request::Keep { what, undo, by } => self.on_keep_request(&what, undo, by),
+            Request::Unblock { what, why, by } => self.on_unblock_request(&what, &why, &by),
             Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }
     }
@@ -289,7 +291,7 @@ impl Decision<'_> {
         };
         // A switch would leave the robot with a kernel that is not the system's own.
         let reboot = self.cx.by_boot.contains(&goal.system);
-        let answer = if reboot {
+        let mut answer = if reboot {
             format!(
                 "going back to {}: it has another kernel, initrd or parameters, so the robot \
                  reboots{}",
@@ -302,6 +304,11 @@ impl Decision<'_> {
         } else {
             format!("going back to {}", goal.system)
         };
+        let blocked = self.block_passed(&goal, &why, &by);
+        if !blocked.is_empty() {
+            let blocked = are(&blocked);
+            answer = format!("{answer}; {blocked} blocked until `surefoot unblock` or a newer one");
+        }
         let goal = Generation {
             since: self.cx.wall,
             ..goal

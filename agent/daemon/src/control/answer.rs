@@ -197,6 +197,14 @@ async fn granted(
             };
             done(&call, request, Way::default(), caller, agent).await
         }
+        Call::Unblock(call) => {
+            let request = Request::Unblock {
+                what: call.what.clone(),
+                why: words(&call.why),
+                by: caller.name().await,
+            };
+            done(&call, request, Way::default(), caller, agent).await
+        }
         Call::Rollback(call) => {
             let request = Request::Rollback {
                 to: call.to.clone(),

@@ -280,6 +280,15 @@ async fn what_is_asked_reaches_the_agent() {
     };
     assert_eq!(request, expected);
 
+    let what = json!({ "what": "7", "why": "the gripper was loose" });
+    let (_, request) = house.asked("Unblock", what, done()).await;
+    let expected = Request::Unblock {
+        what: RollbackTo::Release("7".parse().unwrap()),
+        why: "the gripper was loose".into(),
+        by: me.clone(),
+    };
+    assert_eq!(request, expected);
+
     let (_, request) = house
         .asked("Hold", json!({ "why": "a vase", "seconds": 60 }), done())
         .await;
