@@ -47,7 +47,7 @@ pub mod prune;
 pub mod reboot;
 pub mod release;
 pub mod resolver;
-mod retire;
+pub mod retire;
 pub mod retry;
 mod rollback_to;
 pub mod rollout;

@@ -78,6 +78,8 @@ enum Word {
 pub struct Offers {
     /// Newest first.
     newest_first: Vec<Offer>,
+    /// Names of releases that were older than all of these.
+    gone: Vec<Name>,
 }
 
 /// What a robot should do with what a channel has.
@@ -134,6 +136,7 @@ impl From<Option<Target>> for Offers {
         };
         Self {
             newest_first: target.map(offer).into_iter().collect(),
+            gone: Vec::new(),
         }
     }
 }
@@ -145,12 +148,15 @@ impl Offers {
     /// what it has confirmed. Where that was recalled towards an older release, and there is no newer
     /// one to take, that older one.
     ///
-    /// Where the confirmed system is not in the channel nobody knows what is newer. Then the newest
+    /// Where the confirmed release was [taken out](Manifest::gone) of the channel, all that is left is newer.
+    ///
+    /// Where the confirmed system is not in the channel otherwise, nobody knows what is newer. Then the newest
     /// release that the robot may take counts, unless its agent has to leave a newer one alone.
     #[must_use]
     pub fn choose(&self, confirmed: Option<&Generation>) -> Choice {
         let all = &self.newest_first;
         let place = confirmed.and_then(|confirmed| self.place(confirmed));
+        let knows_newer = place.is_some() || confirmed.is_some_and(|it| self.is_gone(it));
         let mut choice = Choice {
             stays: place.is_some(),
             ..Choice::default()
@@ -176,7 +182,7 @@ impl Offers {
                             why: why.clone(),
                         })
                     });
-                    if place.is_none() {
+                    if !knows_newer {
                         return choice;
                     }
                 }
@@ -211,6 +217,12 @@ impl Offers {
         let named = |offer: &Offer| same(offer) && offer.release == confirmed.release;
         let all = || self.newest_first.iter();
         all().position(named).or_else(|| all().position(same))
+    }
+
+    /// Whether what a robot has confirmed was taken out, and so is older than all that there is.
+    fn is_gone(&self, confirmed: &Generation) -> bool {
+        let release = confirmed.release.as_ref();
+        release.is_some_and(|release| self.gone.contains(release))
     }
 
     /// Why a robot whose confirmed system stands at this place has to take another release before this
@@ -279,6 +291,7 @@ impl Manifest {
         let newest_first = self.releases.iter().rev().take(MAX_OFFERS);
         Offers {
             newest_first: newest_first.map(|release| release.offer(robot)).collect(),
+            gone: self.gone.clone(),
         }
     }
 }
@@ -329,7 +342,7 @@ impl Listed {
                 let systems = fields.get("systems");
                 let release: Option<Name> = self.id().parse().ok();
                 // Recalled, or for another model, as far as can be told.
-                let recalled = fields.get("recalled").is_some_and(|at| !at.is_null());
+                let recalled = self.is_recalled();
                 let model = robot.model.as_str();
                 let other = systems.is_some_and(|all| all.get(model).is_none());
                 let word = if recalled || other {

@@ -14,7 +14,10 @@ use crate::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::{collections::BTreeMap, ops::Not};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Not,
+};
 use surefoot_base::text::shown;
 
 /// The version of the manifest's format that is written and read here.
@@ -59,7 +62,7 @@ pub struct Manifest {
     /// is for its labels counts.
     pub releases: Vec<Listed>,
     /// Names of releases that were taken out: no other release gets them. Robots remember by name what
-    /// failed on them.
+    /// failed on them. All were older than those that are left: [`Self::retire`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gone: Vec<Name>,
     /// What other versions wrote and this one does not know.
@@ -248,6 +251,31 @@ impl Listed {
             Self::Other(Other(fields)) => fields.get("id").and_then(Value::as_str).unwrap_or(""),
         }
     }
+
+    /// Whether it was called back, as far as can be told.
+    #[must_use]
+    pub fn is_recalled(&self) -> bool {
+        match self {
+            Self::Known(release) => release.recalled.is_some(),
+            Self::Other(Other(fields)) => fields.get("recalled").is_some_and(|at| !at.is_null()),
+        }
+    }
+
+    /// The TUF targets of its closure indexes, where that can be read.
+    #[must_use]
+    pub fn indexes(&self) -> Vec<&str> {
+        match self {
+            Self::Known(release) => (release.systems.values())
+                .map(|system| system.index.as_str())
+                .collect(),
+            Self::Other(Other(fields)) => {
+                let systems = fields.get("systems").and_then(Value::as_object);
+                (systems.into_iter().flat_map(Map::values))
+                    .filter_map(|system| system.get("index")?.as_str())
+                    .collect()
+            }
+        }
+    }
 }
 
 impl Manifest {
@@ -289,6 +317,12 @@ impl Manifest {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let gone = self.gone.iter().map(Name::as_str);
         self.releases.iter().map(Listed::id).chain(gone)
+    }
+
+    /// The TUF targets of the closure indexes that its releases name, where that can be read.
+    #[must_use]
+    pub fn indexes(&self) -> BTreeSet<&str> {
+        self.releases.iter().flat_map(Listed::indexes).collect()
     }
 
     /// The text of the manifest, as [`Self::parse`] reads it, with what other versions wrote in it.

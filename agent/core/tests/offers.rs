@@ -71,13 +71,18 @@ fn recalled(release: &mut Release, to: Option<&str>) {
 
 /// What a robot does that has confirmed this release with this system.
 fn choose(releases: &[Release], runs: Option<(&str, char)>) -> Choice {
+    choose_without(&[], releases, runs)
+}
+
+/// The same where these releases were taken out.
+fn choose_without(gone: &[&str], releases: &[Release], runs: Option<(&str, char)>) -> Choice {
     let manifest = Manifest {
         spec: SPEC,
         channel: name("stable"),
         releases: (releases.iter().cloned())
             .map(|release| Listed::Known(Box::new(release)))
             .collect(),
-        gone: Vec::new(),
+        gone: gone.iter().map(|gone| name(gone)).collect(),
         foreign: Foreign::default(),
     };
     let confirmed = runs.map(|(release, c)| Generation {
@@ -194,6 +199,21 @@ fn a_recall_keeps_robots_from_it_and_leads_back_only_where_it_says_so() {
         recalled(&mut releases[1], Some(nowhere));
         assert_eq!(takes(&releases, Some(("3", 'c'))), None, "{nowhere}");
     }
+}
+
+#[test]
+fn all_that_is_left_is_newer_than_what_was_taken_out() {
+    let mut releases = three().to_vec();
+    releases[2].needs = vec![name("telepathy")];
+    let takes = |gone: &[&str]| {
+        let choice = choose_without(gone, &releases[1..], Some(("1", 'a')));
+        assert_eq!(choice.left.unwrap().release, Some(name("3")));
+        assert!(!choice.stays);
+        choice.target.map(|target| target.release.to_string())
+    };
+    // The 3rd asks for a newer agent. A robot from elsewhere might go back with the 2nd.
+    assert_eq!(takes(&["0", "1"]), Some("2".into()));
+    assert_eq!(takes(&["0"]), None);
 }
 
 #[test]
