@@ -685,19 +685,86 @@ fn old_releases_go_by_rule_and_their_names_are_never_used_again() {
     let retire = ["retire", "--channel", "stable", "--keep", "1"];
     let said = desk.does_at(&[&retire[..], &["--dry-run"]].concat());
     assert_eq!(
-        (&said["gone"][0], &said["gone"][1]),
-        (&"1".into(), &"3".into())
+        said["gone"],
+        serde_json::json!(["1"]),
+        "the 2nd is a stone, and the 3rd is newer than that"
     );
-    assert!(desk.tells(&["releases"]).contains("  3  "));
+    assert!(desk.tells(&["releases"]).contains("  1  "));
     desk.does_at(&retire);
     let listed = desk.tells(&["releases"]);
     assert!(
-        !listed.contains("  3  ") && listed.contains("  2  "),
+        !listed.contains("  1  ") && listed.contains("  3  "),
         "{listed}"
     );
-    let error = desk.publish_fails("3", 'a', &[]);
-    assert!(error.contains("had a release 3 once"), "{error}");
+    let error = desk.publish_fails("1", 'a', &[]);
+    assert!(error.contains("had a release 1 once"), "{error}");
     assert_eq!(desk.does_at(&retire)["gone"], serde_json::json!([]));
+}
+
+#[test]
+fn what_robots_still_need_does_not_go_by_rule() {
+    let desk = Desk::new();
+    for (release, c) in [("1", 'a'), ("2", 'b'), ("3", 'c')] {
+        desk.publishes(release, c, &[]);
+    }
+    desk.publishes("4", 'd', &["--share", "10%"]);
+    let retire = |more: &[&str]| {
+        let retire = ["retire", "--channel", "stable"];
+        desk.does_at(&[&retire[..], more].concat())["gone"].clone()
+    };
+    let none = serde_json::json!([]);
+    // The 4th is not open to all, so that most robots are served by the 3rd.
+    assert_eq!(retire(&["--keep", "4"]), none);
+    assert_eq!(retire(&["--keep", "1"]), serde_json::json!(["1", "2"]));
+    desk.does_at(&["rollout", "4", "finish"]);
+    // An older agent, which knows no rollouts, has nothing but the 3rd.
+    assert_eq!(retire(&["--keep", "1"]), none);
+    let said = retire(&["--keep", "1", "--all-know", "rollouts"]);
+    assert_eq!(said, serde_json::json!(["3"]));
+}
+
+#[test]
+fn what_a_channel_names_is_there_whatever_becomes_of_another_channels_team() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    desk.does(&["repo", "delegate", "fleet", "team", "--channel", "night"]);
+    // The team's keys are at hand all the time.
+    desk.publishes("2", 'b', &[]);
+    desk.publishes("3", 'c', &["--channel", "night", "--new"]);
+    desk.does_at(&["promote", "3", "--from", "night", "--to", "stable"]);
+    let indexes = || -> Vec<bool> {
+        let editor = surefoot_trust::Editor::look(&desk.path("fleet")).unwrap();
+        let listed = |id| {
+            let release = desk.release("stable", id);
+            let mut systems = release.systems.values();
+            systems.all(|system| editor.read_target(&system.index).unwrap().is_some())
+        };
+        ["1", "2", "3"].into_iter().map(listed).collect()
+    };
+    assert_eq!(indexes(), [true; 3]);
+    let team: Vec<String> = {
+        let editor = surefoot_trust::Editor::look(&desk.path("fleet")).unwrap();
+        editor.targets_of("team").unwrap().into_iter().collect()
+    };
+    assert_eq!(team.len(), 2, "its channel and what that names: {team:?}");
+    desk.does(&["repo", "revoke", "fleet", "team"]);
+    assert_eq!(indexes(), [true; 3]);
+    // It is looked at with all else.
+    desk.version();
+    desk.does(&["repo", "push", "fleet", "served"]);
+}
+
+#[test]
+fn a_team_whose_keys_are_elsewhere_signs_a_draft_of_its_channel() {
+    let desk = Desk::new();
+    desk.does(&["repo", "delegate", "fleet", "team", "--channel", "night"]);
+    fs::rename(desk.path("fleet-keys/team"), desk.path("team-keys")).unwrap();
+    let night = ["--channel", "night", "--new", "--draft", "release"];
+    desk.publishes("1", 'a', &night);
+    desk.does(&["repo", "sign", "release", "--keys-dir", "team-keys"]);
+    desk.does(&["repo", "finish", "fleet", "release"]);
+    assert_eq!(desk.release("night", "1").id.as_str(), "1");
+    desk.version();
 }
 
 #[test]

@@ -6,18 +6,22 @@ use crate::{
     file_names,
     limits::Limits,
     metadata::{Role, TargetFile, Targets},
+    pattern,
     source::{Base, Name, Reader},
     trusted_set::{Trusted, TrustedSet, delegations},
     workflow::{self, Refreshing},
 };
 use jiff::Timestamp as Time;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     pin::pin,
     task::{Context, Poll, Waker},
 };
 use surefoot_http::{Options, pace::LeastPace};
+
+/// The targets that a target names, given its name and its bytes: they have to be offered, too.
+pub type Names = fn(&str, &[u8]) -> Vec<String>;
 
 /// What was found.
 #[derive(Debug)]
@@ -30,17 +34,17 @@ pub struct Audit {
     pub targets: u64,
     /// Their size, bytes.
     pub bytes: u64,
-    /// Targets that are missing or are not what was signed, and delegated roles that cannot be
-    /// believed.
+    /// Targets that are missing or are not what was signed, delegated roles that cannot be
+    /// believed, and targets that others name and nobody lists who may.
     pub problems: Vec<Error>,
 }
 
-/// Walks a repository in a directory from an anchor on, at some time.
+/// Walks a repository in a directory from an anchor on, at some time; `names` says which targets each names.
 ///
 /// # Errors
 /// Whatever makes the top-level roles unbelievable. What is wrong below them is listed.
-pub fn audit(dir: &Path, anchor: &[u8], now: Time) -> Result<Audit, Error> {
-    at_once(Walk::in_dir(dir).run(anchor, now))
+pub fn audit(dir: &Path, anchor: &[u8], now: Time, names: Names) -> Result<Audit, Error> {
+    at_once(Walk::in_dir(dir).run(anchor, now, names))
 }
 
 /// Runs what waits for nothing: a directory answers at once.
@@ -61,8 +65,9 @@ pub async fn audit_at(
     options: Options,
     anchor: &[u8],
     now: Time,
+    names: Names,
 ) -> Result<Audit, Error> {
-    Walk::at(address, options)?.run(anchor, now).await
+    Walk::at(address, options)?.run(anchor, now, names).await
 }
 
 /// The first root that lies at an address: an anchor for who has no other, and no more worth than the
@@ -74,6 +79,15 @@ pub async fn first_root(address: &str, options: Options) -> Result<Vec<u8>, Erro
     let mut walk = Walk::at(address, options)?;
     let file = file_names::metadata("root", Some(1));
     walk.metadata(&file, Limits::default().root).await
+}
+
+/// Which targets name which.
+#[derive(Debug, Default)]
+struct Links {
+    /// Targets that a role lists that may.
+    listed: BTreeSet<String>,
+    /// Targets that another one names, and that other one.
+    named: BTreeMap<String, String>,
 }
 
 struct Walk {
@@ -133,7 +147,7 @@ impl Walk {
         Ok(working.into_set())
     }
 
-    async fn run(mut self, anchor: &[u8], now: Time) -> Result<Audit, Error> {
+    async fn run(mut self, anchor: &[u8], now: Time, names: Names) -> Result<Audit, Error> {
         let limits = Limits::default();
         let mut audit = Audit {
             set: self.top(TrustedSet::bootstrap(anchor)?, now).await?,
@@ -144,11 +158,19 @@ impl Walk {
         };
         let mut seen = BTreeSet::new();
         let mut waiting = Vec::new();
+        let mut links = Links::default();
         if let Some(top) = audit.set.targets_arc() {
-            waiting.push(top);
+            waiting.push((top, None));
         }
-        while let Some(role) = waiting.pop() {
-            self.check_targets(&mut audit, &role.role).await;
+        while let Some((role, by)) = waiting.pop() {
+            // What a role may not list, no robot finds there.
+            let may = |name: &str| by.as_ref().is_none_or(|by| pattern::covers(by, name));
+            let targets = role.role.targets.keys();
+            links
+                .listed
+                .extend(targets.filter(|name| may(name)).cloned());
+            self.check_targets(&mut audit, &role.role, names, &mut links)
+                .await;
             let Some(delegations) = delegations(&role.role) else {
                 continue;
             };
@@ -167,22 +189,36 @@ impl Walk {
                 match read.await {
                     Ok(role) => {
                         audit.delegated.push(delegation.name.clone());
-                        waiting.push(role);
+                        waiting.push((role, Some(delegation.clone())));
                     }
                     Err(error) => audit.problems.push(error),
                 }
             }
         }
+        for (name, by) in links.named {
+            if !links.listed.contains(&name) {
+                let why = format!("it names {name}, which nobody lists who may");
+                audit.problems.push(Error::malformed(&by, why));
+            }
+        }
         Ok(audit)
     }
 
-    async fn check_targets(&mut self, audit: &mut Audit, role: &Targets) {
+    async fn check_targets(
+        &mut self,
+        audit: &mut Audit,
+        role: &Targets,
+        names: Names,
+        links: &mut Links,
+    ) {
         let consistent = audit.set.root().role.consistent_snapshot;
         for (name, info) in &role.targets {
             match self.check_target(name, info, consistent).await {
-                Ok(()) => {
+                Ok(bytes) => {
                     audit.targets += 1;
                     audit.bytes += info.length;
+                    let named = names(name, &bytes).into_iter();
+                    links.named.extend(named.map(|named| (named, name.clone())));
                 }
                 Err(error) => audit.problems.push(error),
             }
@@ -194,7 +230,7 @@ impl Walk {
         name: &str,
         info: &TargetFile,
         consistent: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<u8>, Error> {
         let hash = file_names::naming_hash(info).filter(|_| consistent);
         let file = file_names::target(name, hash)?;
         let at = Name::Plain(&file);
@@ -213,7 +249,8 @@ impl Walk {
             url: self.targets.locate(at),
         })?;
         digest::check(name, &bytes, info.length, &info.hashes)?;
-        file_names::check_digest(name, &bytes)
+        file_names::check_digest(name, &bytes)?;
+        Ok(bytes)
     }
 }
 

@@ -183,7 +183,9 @@ async fn follow(scenario: &str, steps: &[&[(&str, &[u8])]]) {
             for (name, content) in *targets {
                 assert_eq!(client.target(name, 100).await.unwrap(), *content, "{name}");
             }
-            let audit = surefoot_trust::audit::audit(&repo, &anchor, Timestamp::now()).unwrap();
+            let audit =
+                surefoot_trust::audit::audit(&repo, &anchor, Timestamp::now(), |_, _| Vec::new())
+                    .unwrap();
             assert!(audit.problems.is_empty(), "{:?}", audit.problems);
         }
     }

@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::ensure;
 use serde_json::json;
-use surefoot_core::release::{Listed, Manifest, Name, Release};
+use surefoot_core::release::{Listed, Manifest, Name, Release, manifest_target};
 
 /// Give a release of one channel to another: the same systems, without anything new in the caches.
 ///
@@ -68,6 +68,16 @@ pub(super) fn run(args: &PromoteArgs, output: Output) -> anyhow::Result<()> {
     if !args.step_back {
         let newer: Vec<Release> = newer(desk.channel(&args.from)?, &args.release);
         check_newest(&release, &args.release, &newer, desk.channel(&args.to)?)?;
+    }
+    let target = manifest_target(&args.to);
+    for system in release.systems.values() {
+        ensure!(
+            desk.editor_mut().keep_listed(&system.index, &target)?,
+            "the repository does not have {}, which release {} names: surefoot publish --replace-index {}",
+            system.index,
+            args.release,
+            args.release
+        );
     }
     let manifest: &mut Manifest = desk.manifest(&args.to)?;
     check_fits(&release, manifest)?;

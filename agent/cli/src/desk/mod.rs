@@ -243,6 +243,21 @@ impl Desk {
         Ok(self.editor.put_target(target, bytes)?)
     }
 
+    /// Lists a closure index beside the manifest that names it, unless it is listed there. What is missing
+    /// keeps nobody from a pause or a recall.
+    fn keep_listed(&mut self, index: &str, target: &str) {
+        let why = match self.editor.keep_listed(index, target) {
+            Ok(true) => return,
+            Ok(false) => "the repository does not have it".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        output::notice(&format!(
+            "warning: {target} names {}, and robots cannot fetch that: {}",
+            output::sanitize(index),
+            output::sanitize(&why)
+        ));
+    }
+
     /// A manifest that is going to change.
     pub(crate) fn manifest(&mut self, channel: &Name) -> anyhow::Result<&mut Manifest> {
         self.channel(channel)?;
@@ -282,7 +297,12 @@ impl Desk {
              {MAX_MANIFEST_BYTES}; take old releases out: surefoot retire --channel {channel}",
             bytes.len()
         );
-        self.editor.put_target(&manifest_target(channel), bytes)?;
+        let target = manifest_target(channel);
+        let indexes: Vec<String> = manifest.indexes().into_iter().map(Into::into).collect();
+        for index in indexes {
+            self.keep_listed(&index, &target);
+        }
+        self.editor.put_target(&target, bytes)?;
         end.end(&mut self.editor, now)
     }
 
@@ -295,6 +315,17 @@ impl Desk {
     pub(crate) const fn editor(&self) -> &Editor {
         &self.editor
     }
+}
+
+/// The closure indexes that a target names, if it is a manifest: those that robots may ask for.
+pub(crate) fn named(target: &str, bytes: &[u8]) -> Vec<String> {
+    let channel = target.strip_prefix(MANIFEST.0);
+    let channel = channel.and_then(|name| name.strip_suffix(MANIFEST.1)?.parse().ok());
+    let Some(manifest) = channel.and_then(|channel| Manifest::parse(bytes, &channel).ok()) else {
+        return Vec::new();
+    };
+    let offered = manifest.releases.iter().filter(|it| !it.is_recalled());
+    offered.flat_map(Listed::indexes).map(Into::into).collect()
 }
 
 /// A release that can be read here.

@@ -1,13 +1,14 @@
 //! Channels in the hands of others: roles that the top-level targets delegate to.
 
 use super::{
+    content::Content,
     init::{RolePlan, unsigned},
     repository::Editor,
 };
 use crate::{
     Error, file_names,
     keys::key_id,
-    metadata::{DelegatedRole, Delegations, TOP_LEVEL, Targets},
+    metadata::{DelegatedRole, Delegations, TOP_LEVEL, TargetFile, Targets},
     pattern,
 };
 use jiff::Timestamp as Time;
@@ -24,10 +25,24 @@ pub struct Delegation {
     pub paths: Vec<String>,
 }
 
+/// Whether a target is found by its digest, so that it does not matter who lists it.
+fn by_digest(target: &str) -> bool {
+    target.starts_with(file_names::BY_DIGEST)
+}
+
+/// Lists targets in the top-level targets that are not there yet.
+fn list_at_top(next: &mut Content, targets: impl Iterator<Item = (String, TargetFile)>) {
+    if let Some(top) = next.targets.get_mut("targets") {
+        for (target, info) in targets {
+            top.targets.entry(target).or_insert(info);
+        }
+    }
+}
+
 impl Editor {
     /// Delegates targets to a role with keys of its own, or gives an existing one other keys and
     /// paths. From then on the targets that it covers are signed by its keys; those that the
-    /// top-level targets list now move over.
+    /// top-level targets list now move over. What is named by its digest stays: other channels name it, too.
     ///
     /// # Errors
     /// [`Error::MissingKeys`] if the keys of the role, the targets, the snapshot and the timestamp
@@ -38,7 +53,7 @@ impl Editor {
         self.check_delegation(delegation)?;
         let keys = delegation.role.role_keys(name)?;
         let mut next = self.now.clone();
-        let mut due = BTreeSet::from(["targets".to_owned(), name.clone()]);
+        let due = BTreeSet::from(["targets".to_owned(), name.clone()]);
         let Some(top) = next.targets.get_mut("targets") else {
             return Err(Error::NotRefreshed);
         };
@@ -66,7 +81,7 @@ impl Editor {
         delegations.keys.retain(|id, _| used.contains(id));
         let (moved, kept) = std::mem::take(&mut top.targets)
             .into_iter()
-            .partition(|(target, _)| pattern::covers(&entry, target));
+            .partition(|(target, _)| !by_digest(target) && pattern::covers(&entry, target));
         top.targets = kept;
         let role = next.targets.entry(name.clone()).or_insert_with(|| Targets {
             common: unsigned(now),
@@ -78,23 +93,34 @@ impl Editor {
         for (target, info) in moved {
             role.targets.entry(target).or_insert(info);
         }
-        role.targets
-            .retain(|target, _| pattern::covers(&entry, target));
+        let (covered, lost): (BTreeMap<_, _>, _) = std::mem::take(&mut role.targets)
+            .into_iter()
+            .partition(|(target, _)| pattern::covers(&entry, target));
+        role.targets = covered;
         // A role that was there before may have left a floor behind.
         if let Some(listed) = next.snapshot.meta.get(&format!("{name}.json")) {
             role.common.version = role.common.version.max(listed.version);
         }
-        due.insert(name.clone());
+        // Other channels may name it, whoever listed it.
+        let lost: BTreeMap<String, TargetFile> = lost;
+        let lost = lost.into_iter().filter(|(target, _)| by_digest(target));
+        list_at_top(&mut next, lost);
         let files = self.sign(&mut next, &due, now)?;
         self.commit(next, &files)
     }
 
     /// Takes a delegation back. What the role listed is not offered any more; its last version
-    /// stays in the snapshot, which may not forget a role.
+    /// stays in the snapshot, which may not forget a role. What others still name stays offered: the
+    /// top-level targets list it from now on, where `keep` says so of a target that is named by its digest.
     ///
     /// # Errors
     /// [`Error::Usage`] if there is no such role; [`Error::MissingKeys`].
-    pub fn revoke(&mut self, name: &str, now: Time) -> Result<(), Error> {
+    pub fn revoke(
+        &mut self,
+        name: &str,
+        keep: impl Fn(&str) -> bool,
+        now: Time,
+    ) -> Result<(), Error> {
         let mut next = self.now.clone();
         let top = next.targets.get_mut("targets");
         let delegations = top.and_then(|top| top.delegations.as_mut());
@@ -108,7 +134,10 @@ impl Editor {
         if !known {
             return Err(Error::Usage(format!("there is no delegated role '{name}'")));
         }
-        next.targets.remove(name);
+        let theirs = next.targets.remove(name).into_iter();
+        let theirs = theirs.flat_map(|role| role.targets);
+        let kept = theirs.filter(|(target, _)| by_digest(target) && keep(target));
+        list_at_top(&mut next, kept);
         let files = self.sign(&mut next, &["targets".to_owned()].into(), now)?;
         self.commit(next, &files)
     }

@@ -178,6 +178,46 @@ impl Editor {
         Ok(())
     }
 
+    /// Lists a target below [`file_names::BY_DIGEST`] where what names it is signed, at the next
+    /// [`Self::publish`], unless the top-level targets or that role list it already. Gives `false` if the
+    /// repository does not have it.
+    ///
+    /// # Errors
+    /// As [`Self::read_target`] and [`Self::put_target`].
+    pub fn keep_listed(&mut self, name: &str, named_by: &str) -> Result<bool, Error> {
+        let signer = self.signer_of(named_by, &BTreeSet::new());
+        let lists = |role: &str| {
+            let role = self.now.targets.get(role);
+            role.is_some_and(|role| role.targets.contains_key(name))
+        };
+        let staged = self.staged.get(name).is_some_and(Option::is_some);
+        if staged || lists(&signer) || lists("targets") {
+            return Ok(true);
+        }
+        let found = match self.read_target(name)? {
+            None => self.unlisted(name)?,
+            listed => listed,
+        };
+        match found {
+            Some(bytes) => self.put_target(name, bytes).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The file of a target that nobody lists and whose name is its digest.
+    fn unlisted(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let digest = name.strip_prefix(file_names::BY_DIGEST);
+        let Some(digest) = digest.and_then(|base| base.split('.').next()) else {
+            return Ok(None);
+        };
+        let info = TargetFile {
+            length: MAX_TARGET_BYTES,
+            hashes: BTreeMap::from([("sha256".to_owned(), digest.to_owned())]),
+            extra: Map::new(),
+        };
+        files::read(&self.target_path(name, &info)?, MAX_TARGET_BYTES)
+    }
+
     /// Takes targets away at the next [`Self::publish`]. Their files stay: somebody may be reading
     /// them.
     pub fn remove_targets<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
@@ -238,7 +278,11 @@ impl Editor {
         let mut next = self.now.clone();
         let mut due = BTreeSet::new();
         let mut written = Files::new();
-        for (name, staged) in &self.staged {
+        // What names others comes first: its role signs them, too.
+        let by_digest = |name: &str| name.starts_with(file_names::BY_DIGEST);
+        let (found, named): (Vec<_>, Vec<_>) =
+            (self.staged.iter()).partition(|(name, _)| by_digest(name));
+        for (name, staged) in named.into_iter().chain(found) {
             let Some(bytes) = staged else {
                 for (role, targets) in &mut next.targets {
                     if targets.targets.remove(name).is_some() {
@@ -253,7 +297,7 @@ impl Editor {
                 extra: Map::new(),
             };
             written.push((self.target_path(name, &info)?, bytes.clone()));
-            let role = self.signer_of(name);
+            let role = self.signer_of(name, &due);
             if let Some(targets) = next.targets.get_mut(&role) {
                 targets.targets.insert(name.clone(), info);
             }
@@ -391,19 +435,22 @@ impl Editor {
             .is_some_and(|(keys, role)| self.keys.count(keys, role) >= role.threshold)
     }
 
-    /// The role that must sign a target: the first that it is delegated to, or the top-level
-    /// targets. Of roles that may list a target by its digest, the first whose keys are at hand.
-    fn signer_of(&self, name: &str) -> String {
+    /// The role that must sign a target: the first that it is delegated to, or the top-level targets.
+    ///
+    /// What is named by its digest goes where what names it is signed: into a role that is due already, of
+    /// those that may list it. So it stays offered as long as what names it. Where none is due it goes into
+    /// the first role whose keys are at hand.
+    fn signer_of(&self, name: &str, due: &BTreeSet<String>) -> String {
         let asked = self.now.asked(name);
         let (top, delegated) = match asked.split_first() {
             Some((top, delegated)) => (top.clone(), delegated),
             None => ("targets".to_owned(), &[] as &[String]),
         };
-        let mut delegated = delegated.iter();
         let role = if name.starts_with(file_names::BY_DIGEST) {
-            delegated.find(|role| self.can_sign(role))
+            (asked.iter().find(|role| due.contains(*role)))
+                .or_else(|| delegated.iter().find(|role| self.can_sign(role)))
         } else {
-            delegated.next()
+            delegated.first()
         };
         role.cloned().unwrap_or(top)
     }

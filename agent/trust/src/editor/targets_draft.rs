@@ -139,12 +139,20 @@ impl Editor {
     /// [`Error::Usage`] if nothing is staged, or several roles would have to sign it.
     pub fn draft_targets(&self, now: Time) -> Result<TargetsDraft, Error> {
         let (next, due, _) = self.with_staged()?;
-        let mut due = due.into_iter();
-        let (Some(name), None) = (due.next(), due.next()) else {
-            return Err(Error::Usage(
-                "a draft has to be of one role, and this change is signed by none or by several"
-                    .to_owned(),
-            ));
+        let names: Vec<String> = due.into_iter().collect();
+        let name = match names.as_slice() {
+            [name] => name.clone(),
+            [] => {
+                return Err(Error::Usage(
+                    "nothing changes, so there is nothing to draft".into(),
+                ));
+            }
+            several => {
+                return Err(Error::Usage(format!(
+                    "a draft has to be of one role, and this change is signed by {}",
+                    several.join(" and ")
+                )));
+            }
         };
         let unknown = || Error::Usage(format!("nobody delegates to a role '{name}'"));
         let mut role = next.targets.get(&name).cloned().ok_or_else(unknown)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Client, Config, Error, Keyring,
-    audit::audit,
+    audit::{Names, audit},
     keys::{PrivateKey, Scheme, Signer as _, sha256_hex},
     metadata::TargetFile,
 };
@@ -150,6 +150,13 @@ fn what_was_bent_is_noticed() {
     );
 }
 
+/// A target below `channels/` is the name of another, or of none.
+const NAMES: Names = |name, bytes| {
+    let named = std::str::from_utf8(bytes).unwrap_or_default();
+    let names = name.starts_with("channels/") && named.starts_with("closures/");
+    names.then(|| named.to_owned()).into_iter().collect()
+};
+
 const NOW: &str = "2030-01-01T00:00:00Z";
 
 fn new_key() -> Arc<PrivateKey> {
@@ -225,7 +232,12 @@ async fn keys_change_under_the_eyes_of_robots_and_power_cuts() {
         let mut again = Editor::open(&now, editor.keys().clone()).unwrap();
         again.refresh(time(NOW)).unwrap();
         let anchor = fs::read(now.join("metadata/1.root.json")).unwrap();
-        assert!(audit(&now, &anchor, time(NOW)).unwrap().problems.is_empty());
+        assert!(
+            audit(&now, &anchor, time(NOW), NAMES)
+                .unwrap()
+                .problems
+                .is_empty()
+        );
     }
     editor.change_root(&draft, time(NOW)).unwrap();
     assert_eq!(editor.versions().root, 2);
@@ -263,7 +275,7 @@ fn a_lost_key_is_replaced_and_what_it_left_is_repaired() {
     // Who knows the first root alone does not believe the new timestamp.
     assert!(!editor.is_believed_since(1).unwrap() && editor.is_believed_since(2).unwrap());
     let anchor = fs::read(dir.path().join("metadata/1.root.json")).unwrap();
-    let audit = audit(dir.path(), &anchor, time(NOW)).unwrap();
+    let audit = audit(dir.path(), &anchor, time(NOW), NAMES).unwrap();
     assert_eq!(audit.set.root().role.common.version, 2);
 }
 
@@ -464,8 +476,8 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
     assert!(error.contains("not what its name says"), "{error}");
 
     // Taken back, it is nobody's.
-    fleet.revoke("night", time(NOW)).unwrap();
-    assert!(fleet.revoke("night", time(NOW)).is_err());
+    fleet.revoke("night", |_| false, time(NOW)).unwrap();
+    assert!(fleet.revoke("night", |_| false, time(NOW)).is_err());
     robot.refresh(time(NOW)).await.unwrap();
     assert!(matches!(
         robot.target("channels/nightly.json", 9).await,
@@ -477,6 +489,120 @@ async fn a_delegated_channel_is_believed_from_the_teams_keys_alone() {
     fleet.delegate(&again, time(NOW)).unwrap();
     assert_eq!(fleet.versions().delegated["night"], 3);
     robot.refresh(time(NOW)).await.unwrap();
+}
+
+/// A target that is named by its digest.
+fn closure(content: &str) -> String {
+    format!("closures/{}.json.zst", sha256_hex(content.as_bytes()))
+}
+
+/// Stages a channel that names a closure, with the closure.
+fn stage(editor: &mut Editor, channel: &str, content: &str) {
+    editor.put_target(&closure(content), content).unwrap();
+    let channel = format!("channels/{channel}.json");
+    editor.put_target(&channel, closure(content)).unwrap();
+}
+
+#[tokio::test]
+async fn what_a_channel_names_stays_offered_whatever_becomes_of_another_channels_team() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = dir.path().join("repo");
+    fs::create_dir(&repo).unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(&repo, &plan, ring.clone(), time(NOW)).unwrap();
+    let anchor = fs::read(repo.join("metadata/1.root.json")).unwrap();
+    let problems = || audit(&repo, &anchor, time(NOW), NAMES).unwrap().problems;
+    stage(&mut editor, "stable", "before");
+    stage(&mut editor, "night", "night");
+    editor.publish(time(NOW)).unwrap();
+    let paths = ["channels/night.json", "closures/*"];
+    let night = team(&mut editor, "team", &paths);
+    editor.delegate(&night, time(NOW)).unwrap();
+    // The team's keys are at hand, and yet it lists nothing of the other channel.
+    let of = |editor: &Editor, role: &str| -> Vec<String> {
+        let targets = &editor.now.targets[role].targets;
+        targets.keys().cloned().collect()
+    };
+    assert_eq!(of(&editor, "team"), ["channels/night.json"]);
+    stage(&mut editor, "stable", "after");
+    editor.publish(time(NOW)).unwrap();
+    assert_eq!(of(&editor, "team"), ["channels/night.json"]);
+    assert!(of(&editor, "targets").contains(&closure("after")));
+    stage(&mut editor, "night", "theirs");
+    editor.publish(time(NOW)).unwrap();
+    assert!(of(&editor, "team").contains(&closure("theirs")));
+    assert!(!of(&editor, "targets").contains(&closure("theirs")));
+    assert_eq!(problems().len(), 0);
+    // Another channel names what the team has listed, and says so, or it is noticed.
+    let stable = "channels/stable.json";
+    editor.put_target(stable, closure("theirs")).unwrap();
+    editor.publish(time(NOW)).unwrap();
+    let all = editor.now.clone();
+    editor.revoke("team", |_| false, time(NOW)).unwrap();
+    let found = problems();
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].to_string().contains(&closure("theirs")),
+        "{found:?}"
+    );
+    // Its file is there yet, and is listed again.
+    assert!(editor.keep_listed(&closure("theirs"), stable).unwrap());
+    assert!(!editor.keep_listed(&closure("never"), stable).unwrap());
+    editor.publish(time(NOW)).unwrap();
+    assert_eq!(problems().len(), 0);
+    // The same with what is named said at once: nothing else of the team's stays.
+    let mut next = all;
+    next.snapshot = editor.now.snapshot.clone();
+    next.timestamp = editor.now.timestamp.clone();
+    let top = next.targets.get_mut("targets").unwrap();
+    top.common.version = editor.now.targets["targets"].common.version;
+    let due = ["targets".to_owned(), "team".to_owned()].into();
+    let files = editor.sign(&mut next, &due, time(NOW)).unwrap();
+    editor.commit(next, &files).unwrap();
+    assert!(!of(&editor, "targets").contains(&closure("theirs")));
+    let keep = |name: &str| name == closure("theirs") || name.starts_with("channels/");
+    editor.revoke("team", keep, time(NOW)).unwrap();
+    assert!(of(&editor, "targets").contains(&closure("theirs")));
+    assert!(!of(&editor, "targets").contains(&"channels/night.json".to_owned()));
+    assert_eq!(problems().len(), 0);
+    let mut robot = client(&repo, &dir.path().join("state"));
+    robot.refresh(time(NOW)).await.unwrap();
+    assert_eq!(
+        robot.target(&closure("theirs"), 9).await.unwrap(),
+        b"theirs"
+    );
+}
+
+#[test]
+fn a_team_that_is_elsewhere_drafts_its_channel_with_what_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ring = Keyring::new();
+    let plan = plan(&mut ring);
+    let mut editor = Editor::init(dir.path(), &plan, ring.clone(), time(NOW)).unwrap();
+    let paths = ["channels/night.json", "closures/*"];
+    let night = team(&mut editor, "team", &paths);
+    editor.delegate(&night, time(NOW)).unwrap();
+    let theirs = editor.keys().clone();
+    drop(editor);
+    // Here are the fleet's keys, and not the team's.
+    let mut editor = Editor::open(dir.path(), ring).unwrap();
+    let nothing = editor.draft_targets(time(NOW)).unwrap_err().to_string();
+    assert!(nothing.contains("nothing changes"), "{nothing}");
+    stage(&mut editor, "night", "first");
+    let mut draft = editor.draft_targets(time(NOW)).unwrap();
+    assert_eq!(draft.sign(&theirs).unwrap(), 1);
+    editor.staged.clear();
+    editor.finish_targets(&draft, time(NOW)).unwrap();
+    assert!(
+        editor.now.targets["team"]
+            .targets
+            .contains_key(&closure("first"))
+    );
+    stage(&mut editor, "night", "second");
+    stage(&mut editor, "stable", "third");
+    let error = editor.draft_targets(time(NOW)).unwrap_err().to_string();
+    assert!(error.contains("signed by targets and team"), "{error}");
 }
 
 #[test]
@@ -583,7 +709,7 @@ async fn pruning_leaves_what_any_robot_needs_however_far_behind() {
         Pruned::default()
     );
 
-    let found = audit(dir.path(), &anchor, day(10)).unwrap();
+    let found = audit(dir.path(), &anchor, day(10), NAMES).unwrap();
     assert!(found.problems.is_empty());
     for state in &states {
         let mut robot = robot(state.path());

@@ -1,6 +1,9 @@
 //! Where a repository is pushed to: a directory, or a bucket that is written over HTTP.
 
-use crate::web_servers::{self, NetArgs};
+use crate::{
+    desk::named,
+    web_servers::{self, NetArgs},
+};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::{
@@ -153,9 +156,9 @@ impl<'a> Destination<'a> {
     /// What makes a robot believe none of it.
     pub(super) fn audit(&self, anchor: &[u8], now: Timestamp) -> anyhow::Result<Audit> {
         match &self.place {
-            Place::Dir(dir) => Ok(audit::audit(dir, anchor, now)?),
+            Place::Dir(dir) => Ok(audit::audit(dir, anchor, now, named)?),
             Place::Bucket(url) => web_servers::wait(async {
-                Ok(audit::audit_at(url.as_str(), self.net.options(), anchor, now).await?)
+                Ok(audit::audit_at(url.as_str(), self.net.options(), anchor, now, named).await?)
             }),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::place::{Destination, Has, MAX_FILE, NEWEST, Place};
 use crate::{
-    desk::WaitArgs,
+    desk::{WaitArgs, named},
     files,
     output::{Output, sanitize},
     web_servers::NetArgs,
@@ -50,7 +50,7 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
     // Held open, and so locked: nobody changes either meanwhile.
     let source = args.wait.open(&args.dir, Keyring::new())?;
     let anchor = files::read_signed(&args.dir.join("metadata/1.root.json"))?;
-    let ours = audit::audit(&args.dir, &anchor, Timestamp::now())?;
+    let ours = audit::audit(&args.dir, &anchor, Timestamp::now(), named)?;
     is_whole(&ours, args.dir.display()).context("nothing was written")?;
     let destination = Destination::new(&args.destination, &args.net)?;
     let newest = destination.read(NEWEST)?;

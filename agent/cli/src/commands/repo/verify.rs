@@ -1,7 +1,7 @@
 //! `surefoot repo verify`: the whole repository, as a robot sees it.
 
 use crate::{
-    desk::{Left, left, warnings},
+    desk::{Left, left, named, warnings},
     errors::Usage,
     files,
     output::{self, Output, sanitize},
@@ -41,9 +41,11 @@ fn is_url(place: &str) -> bool {
 /// Looks at all of a repository.
 fn look(place: &str, anchor: &[u8], now: Timestamp, net: &NetArgs) -> anyhow::Result<Audit> {
     if is_url(place) {
-        return web_servers::wait(async { Ok(audit_at(place, net.options(), anchor, now).await?) });
+        return web_servers::wait(async {
+            Ok(audit_at(place, net.options(), anchor, now, named).await?)
+        });
     }
-    Ok(audit(Path::new(place), anchor, now)?)
+    Ok(audit(Path::new(place), anchor, now, named)?)
 }
 
 /// What robots that have seen another state of a repository would refuse in it, or pass over.
