@@ -115,7 +115,7 @@ pub enum Outcome {
     TimedOut,
     /// The unit is gone and nobody saw how it ended: a power cut, or somebody's `reset-failed`.
     Lost,
-    /// It could not be started at all.
+    /// It could not be started at all: systemd does not know its unit, and does not begin it later.
     NotStarted,
 }
 

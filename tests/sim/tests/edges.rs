@@ -497,6 +497,76 @@ fn a_switch_that_was_killed_is_held_against_its_release_only_if_it_is_killed_eve
     }
 }
 
+#[test]
+fn a_switch_that_was_said_not_to_have_started_and_runs_all_the_same_is_gone_back_from() {
+    let mut robot = robot();
+    for c in ['a', 'b'] {
+        robot.outcomes.insert(system(c), Outcome::NotStarted);
+    }
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "reverting");
+    robot.current = system('b');
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    assert_eq!((&robot.current, robot.boots), (&system('a'), 2));
+
+    // Or it left services stopped.
+    let mut robot = self::robot();
+    for c in ['a', 'b'] {
+        robot.outcomes.insert(system(c), Outcome::NotStarted);
+    }
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "reverting");
+    robot.leftovers = true;
+    robot.advance();
+    robot.advance();
+    assert_eq!(robot.state().name(), "reverting");
+}
+
+#[test]
+fn what_somebody_installed_before_anything_was_tried_is_theirs() {
+    // Somebody's switch holds the lock; or it needs a reboot, which waits.
+    for outcome in [Outcome::Locked, Outcome::NeedsReboot] {
+        let mut robot = robot();
+        robot.outcomes.insert(system('b'), outcome.clone());
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.state().name() == "trial");
+        assert!(robot.meddle(Action::Boot, system('x')));
+        robot.settle_until(|robot| robot.state().name() == "ready");
+        assert_eq!(robot.journal.named_before, None, "{outcome:?}");
+        robot.closed.insert(Stage::Activate);
+        // The release is called back.
+        robot.published = None;
+        robot.settle_until(|robot| robot.state().name() == "idle");
+        for _ in 0..10 {
+            robot.advance();
+        }
+        assert_eq!(robot.default, system('x'), "{outcome:?} {}", robot.log);
+    }
+
+    // The trial fails, and somebody switches by hand before the robot was looked at.
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "reverting");
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    assert!(robot.journal.named_before.is_some());
+    assert!(robot.meddle(Action::Switch, system('x')));
+    robot.settle_until(|robot| robot.journal.named_before.is_none());
+    for _ in 0..10 {
+        robot.advance();
+    }
+    assert_eq!([&robot.current, &robot.default], [&system('x'); 2]);
+    assert!(robot.meddle(Action::Test, system('a')));
+    for _ in 0..10 {
+        robot.advance();
+    }
+    assert_eq!(robot.default, system('x'), "{}", robot.log);
+}
+
 /// What a channel has for the sim's robot: release `b`, changed.
 fn channel(change: fn(&mut Release)) -> Offers {
     let model: Name = "picker".parse().unwrap();

@@ -10,7 +10,7 @@ use surefoot_core::{
     lease::{Ender, Holder, Required},
     machine::{
         Event, Refusal, Request,
-        state::{Phase, State, Trial},
+        state::{Cause, Phase, State, Trial},
     },
 };
 use surefoot_sim::{
@@ -459,13 +459,58 @@ fn what_reaches_the_repository_before_it_is_left_is_kept() {
     }
 }
 
+/// Whether the last look found that something failed.
+fn is_sick(robot: &Robot) -> bool {
+    let report = robot.machine.as_ref().and_then(|machine| machine.health());
+    report.is_some_and(|report| !report.failures.is_empty())
+}
+
 #[test]
-fn what_gets_sick_while_it_waits_to_be_left_is_left_at_once() {
+fn what_gets_sick_while_it_waits_to_be_left_is_blamed_and_left_when_nobody_minds() {
     for by_boot in [false, true] {
-        let (mut robot, _) = late(by_boot);
+        let (mut robot, stage) = late(by_boot);
         robot.sick.insert(system('b'));
+        let failed =
+            |robot: &Robot| matches!(robot.state(), State::Trial(trial) if trial.failed_late());
+        robot.settle_until(failed);
+        let problem = robot.machine.as_ref().unwrap().problem().unwrap();
+        assert!(!problem.contains("nothing is held against"), "{problem}");
+        stays_late(&mut robot);
+        // Neither a restart of the agent nor getting well makes up for it.
+        robot.lease(true, 86_400).unwrap();
+        robot.closed.clear();
+        robot.kill();
+        robot.start();
+        stays_late(&mut robot);
+        robot.sick.clear();
+        robot.offline.clear();
+        stays_late(&mut robot);
+        robot.closed.insert(stage);
+        robot.ask(end_lease(Ender::Anyone)).unwrap();
+        stays_late(&mut robot);
+        robot.closed.clear();
         robot.settle_until(|robot| robot.current == system('a'));
         robot.settle_until(|robot| !robot.journal.blocked.is_empty());
+        assert_eq!(robot.journal.blocked[0].evidence.cause, Cause::Unhealthy);
+    }
+}
+
+#[test]
+fn what_fails_once_in_a_while_as_it_waits_to_be_left_is_not_held_against_it() {
+    for by_boot in [false, true] {
+        let (mut robot, _) = late(by_boot);
+        for _ in 0..2 * robot.policy.max_failures {
+            robot.sick.insert(system('b'));
+            robot.settle_until(is_sick);
+            robot.sick.clear();
+            robot.settle_until(|robot| !is_sick(robot));
+        }
+        stays_late(&mut robot);
+        assert!(
+            matches!(robot.state(), State::Trial(trial) if !trial.failed_late()),
+            "{}",
+            robot.log
+        );
     }
 }
 

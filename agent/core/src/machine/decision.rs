@@ -7,7 +7,7 @@ use crate::{
     disturbance::{Disturbances, What},
     events::{self, Occurrence},
     journal::{self, Blocked, Journal, MAX_BLOCKED, MAX_HISTORY, MAX_IN_FULL, Record},
-    machine::state::{Evidence, MAX_MESSAGE, State, shorten},
+    machine::state::{Evidence, MAX_MESSAGE, Phase, State, shorten},
     release::{Name, Target},
     switch::{Action, Order, Purpose},
     time::Instant,
@@ -55,6 +55,12 @@ impl Decision<'_> {
         self.memory.enter(&state);
         if matches!(state, State::Idle | State::Fetching(_) | State::Ready(_)) {
             self.journal.baseline = None;
+            if let State::Trial(trial) = &self.journal.state
+                && (trial.phase == Phase::Arming || state != State::Idle)
+            {
+                // Nothing was tried: what somebody installed meanwhile was installed during no trial.
+                self.journal.named_before = None;
+            }
         }
         self.journal.state = state;
     }

@@ -82,6 +82,9 @@ pub(super) struct Memory {
     pub(super) dead_man: Option<Instant>,
     /// When the guard of a trial that waits to be left gets more time.
     pub(super) prolong: Option<Instant>,
+    /// Neither the switch of the trial nor that of its way back could be started, and a look at the robot
+    /// is under way.
+    pub(super) unstarted: bool,
     /// The switcher said that this system needs a reboot.
     pub(super) other_init: Option<StorePath>,
 }
@@ -130,6 +133,7 @@ impl Memory {
         self.baseline = None;
         self.dead_man = None;
         self.prolong = None;
+        self.unstarted = false;
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {
             self.problem = None;

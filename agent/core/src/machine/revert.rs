@@ -9,6 +9,7 @@ use crate::{
     StorePath,
     health::Check,
     machine::state::{Cause, Evidence, Reverting, State},
+    resolver::World,
     switch::{Action, Order, Outcome, Purpose},
 };
 
@@ -113,9 +114,11 @@ impl Decision<'_> {
             && *outcome == Outcome::NotStarted
             && order.action == Action::Test;
         if nothing_began {
-            // The robot starts no switch at all: nothing was changed, and nothing has to be brought back.
-            self.finish_revert();
-        } else if outcome.activated() && reverting.reboot {
+            // The robot starts no switch at all: maybe nothing was changed, and a look says so.
+            self.memory.unstarted = true;
+            self.effects.push(Effect::Observe);
+        }
+        if outcome.activated() && reverting.reboot {
             self.reboot_to_revert(format!("going back to {}", order.system));
         } else if outcome.activated() {
             self.finish_revert();
@@ -130,6 +133,18 @@ impl Decision<'_> {
             self.report(format!("revert: {outcome}"));
             let why = format!("switching back to {} failed: {outcome}", order.system);
             self.reboot_to_revert(why);
+        }
+    }
+
+    /// No switch could be started, neither there nor back, and the robot was looked at since: where nothing
+    /// was changed, nothing has to be brought back.
+    pub(super) fn look_for_a_change(&mut self, world: &World) {
+        if let State::Reverting(reverting) = &self.journal.state
+            && std::mem::take(&mut self.memory.unstarted)
+            && world.current.as_ref() == Some(&reverting.order.system)
+            && !world.leftovers
+        {
+            self.finish_revert();
         }
     }
 

@@ -116,6 +116,12 @@ impl Soak {
         })
     }
 
+    /// Nothing that was found before counts any more: what is looked at for days fails now and then.
+    pub(super) fn count_anew(&mut self) {
+        self.failures = 0;
+        self.again.clear();
+    }
+
     /// Whether a look has found anything.
     pub(super) const fn found_something(&self) -> bool {
         self.unhealthy.is_some()

@@ -54,6 +54,7 @@ impl Decision<'_> {
         if self.journal.state == State::Idle && !self.comes_back() {
             self.look_back();
         }
+        self.look_for_a_change(world);
     }
 
     fn look_at(&mut self, world: &World) {
@@ -166,7 +167,9 @@ impl Decision<'_> {
             Resolution::Ended(outcome, log) => self.on_switch_ended(&outcome, log, Vec::new()),
             Resolution::Soak => {
                 self.wait_to_leave();
-                self.probe();
+                if !matches!(&self.journal.state, State::Trial(trial) if trial.failed_late()) {
+                    self.probe();
+                }
             }
             Resolution::Interrupted(why) => {
                 self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
@@ -199,6 +202,8 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_drift(&mut self, system: StorePath) {
+        // Somebody else decides what this robot runs, and what it starts next.
+        self.journal.named_before = None;
         let Some(confirmed) = self.journal.confirmed.clone() else {
             return;
         };

@@ -114,7 +114,8 @@ pub struct Trial {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub reached: bool,
     /// What was found at the deadline, where all that was missing was the repository. That blames nobody,
-    /// so the robot goes back once nobody minds, and until then the system may still prove itself.
+    /// so the robot goes back once nobody minds, and until then the system may still prove itself. What
+    /// fails meanwhile takes its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<Evidence>,
     /// How far it is.
@@ -469,6 +470,13 @@ impl Trial {
                 self.phase,
                 Phase::Aiming | Phase::Booting | Phase::Soaking { .. }
             )
+    }
+
+    /// Whether something failed while it waited to be left: then it proves nothing any more.
+    #[must_use]
+    pub fn failed_late(&self) -> bool {
+        let late = self.late.as_ref();
+        late.is_some_and(|found| found.is_verdict() && !found.blames_the_repository())
     }
 
     /// What it becomes once it is proven, `since` now.

@@ -73,22 +73,34 @@ impl Decision<'_> {
 
     /// Waits for a moment to go back, from now on or since before a restart of the agent.
     pub(super) fn wait_to_leave(&mut self) {
-        let State::Trial(Trial {
-            late: Some(evidence),
-            previous,
-            ..
-        }) = &self.journal.state
-        else {
+        let State::Trial(trial) = &self.journal.state else {
             return;
         };
-        let problem = format!(
-            "{}; nothing is held against the release for that; the robot goes back to {previous} when its \
-             gates are open, unless the repository is reached before",
-            evidence.message
-        );
+        let (Some(evidence), previous) = (&trial.late, &trial.previous) else {
+            return;
+        };
+        let goes = format!("the robot goes back to {previous} when its gates are open");
+        let found = &evidence.message;
+        let problem = if trial.failed_late() {
+            format!("{found}; {goes}")
+        } else {
+            format!(
+                "{found}; nothing is held against the release for that; {goes}, unless the repository is \
+                 reached before"
+            )
+        };
         self.report(problem);
         self.prolong();
         self.ask_gates_if_free();
+    }
+
+    /// Something failed while it waited to be left. The robot may be at work by then, so that waits as well.
+    fn fail_late(&mut self, evidence: Evidence) {
+        if let State::Trial(trial) = &mut self.journal.state {
+            trial.late = Some(evidence.shortened());
+        }
+        self.memory.soak = Soak::default();
+        self.wait_to_leave();
     }
 
     fn tick_late(&mut self, due: Due) {
@@ -251,6 +263,9 @@ impl Decision<'_> {
         let Phase::Soaking { deadline } = trial.phase else {
             return;
         };
+        if trial.failed_late() {
+            return;
+        }
         let (now, policy) = (self.cx.now, self.cx.policy);
         let soak = &mut self.memory.soak;
         let Some(looked) = soak.take(&report) else {
@@ -266,12 +281,16 @@ impl Decision<'_> {
             // It may take hours.
             soak.put_off(now + policy.gate_interval);
         }
+        if trial.late.is_some() && report.failures.is_empty() && report.again.is_empty() {
+            soak.count_anew();
+        }
         match proof {
             Proof::None => {}
             Proof::Healthy => {
                 self.name_started(&trial.system, &report);
                 self.commit_trial(trial);
             }
+            Proof::Unhealthy(evidence) if trial.late.is_some() => self.fail_late(evidence),
             Proof::Unhealthy(evidence) => self.end_unhealthy(&trial, evidence),
         }
     }

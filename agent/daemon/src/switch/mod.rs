@@ -24,6 +24,10 @@ use surefoot_core::{
 /// How often a running switch is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often systemd is asked before it is taken not to answer, and how long after the last time.
+const ASKED: u32 = 10;
+const ASK_AGAIN: Duration = Duration::from_secs(3);
+
 /// How long a switch that is told to stop may take to do so.
 const STOP_TIMEOUT: &str = "--property=TimeoutStopSec=20s";
 
@@ -77,21 +81,18 @@ pub(crate) async fn switch(
     state_dir: &Path,
     before: impl AsyncFnOnce(),
 ) -> (Outcome, Vec<String>) {
-    match systemd::state(&order.unit).await {
+    match known(&order.unit).await {
         Ok(SwitchUnit::Gone) => {
             before().await;
             if let Err(error) = begin(order, settings).await {
-                // systemd may have heard of it all the same, and must not begin it later.
-                if let Err(error) = stop(order).await {
-                    tracing::error!(unit = order.unit, "{error:#}");
-                }
-                return (Outcome::NotStarted, vec![format!("{error:#}")]);
+                return (give_up(order).await, vec![format!("{error:#}")]);
             }
         }
         Ok(SwitchUnit::Running | SwitchUnit::Ended { .. }) => {
             tracing::info!(unit = order.unit, "found the switch again");
         }
-        Err(error) => return (Outcome::NotStarted, vec![format!("{error:#}")]),
+        // It may run.
+        Err(error) => return (Outcome::Lost, vec![format!("{error:#}")]),
     }
     loop {
         match look(order, state_dir).await {
@@ -109,6 +110,36 @@ pub(crate) async fn switch(
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// What systemd knows of a unit. It is asked a few times: it restarts itself in the middle of some switches.
+async fn known(unit: &str) -> anyhow::Result<SwitchUnit> {
+    let mut asked = 1;
+    loop {
+        match systemd::state(unit).await {
+            Err(error) if asked < ASKED => tracing::warn!(unit, "{error:#}"),
+            said => return said,
+        }
+        asked += 1;
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+}
+
+/// The switch of an order was not started, as far as its caller knows. systemd may have heard of it all the
+/// same, and must not begin it later. Where that is not certain, nobody knows what became of it.
+async fn give_up(order: &Order) -> Outcome {
+    let given_up = async {
+        stop(order).await?;
+        // Nor is there any other one of the agent.
+        forget().await?;
+        anyhow::Ok(known(&order.unit).await? == SwitchUnit::Gone)
+    };
+    match given_up.await {
+        Ok(true) => return Outcome::NotStarted,
+        Ok(false) => tracing::error!(unit = order.unit, "systemd knows it all the same"),
+        Err(error) => tracing::error!(unit = order.unit, "{error:#}"),
+    }
+    Outcome::Lost
 }
 
 /// Starts the switch of an order on a robot whose boot loader is ready for it.
