@@ -151,6 +151,13 @@ impl Report {
         self
     }
 
+    /// Whether all that is not as it should be is that the repository is not reached.
+    #[must_use]
+    pub fn misses_only_the_repository(&self) -> bool {
+        let mut found = self.failures.iter().chain(&self.pending);
+        !self.healthy() && found.all(|found| found.check == Check::ManifestServer)
+    }
+
     /// The same, where it does not matter whether the repository is reached.
     #[must_use]
     pub fn without_network(mut self) -> Self {

@@ -210,7 +210,10 @@ fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution
         (Phase::Switching { .. }, SwitchUnit::Gone) => {
             Resolution::Revert("the switch vanished without an answer")
         }
-        (Phase::Soaking { .. }, _) if new && world.dead_man => Resolution::Soak,
+        (Phase::Soaking { .. }, _) if new && (world.dead_man || trial.late.is_some()) => {
+            // One that waits to be left gets its guard anew.
+            Resolution::Soak
+        }
         (Phase::Soaking { .. }, _) => {
             Resolution::Revert("the trial runs without its dead-man timer")
         }
@@ -285,7 +288,9 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
         Phase::Aiming | Phase::Booting if new => {
             Resolution::Revert("the trial was booted without its deadline")
         }
-        Phase::Soaking { .. } if same_boot && new && world.dead_man => Resolution::Soak,
+        Phase::Soaking { .. } if same_boot && new && (world.dead_man || trial.late.is_some()) => {
+            Resolution::Soak
+        }
         Phase::Soaking { .. } if same_boot && new => {
             Resolution::Revert("the trial runs without its deadline")
         }

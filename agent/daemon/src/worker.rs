@@ -246,10 +246,8 @@ impl Worker {
                 let config = &tools.config;
                 let limit = config.trial.switch_timeout;
                 let prolonged = match mode {
-                    Mode::Live => dead_man::arm(&system, &previous, after, limit).await,
-                    Mode::Boot => {
-                        boot::prolong(boot::Settings::new(config), system, previous, after).await
-                    }
+                    Mode::Live => dead_man::prolong(&system, &previous, after, limit).await,
+                    Mode::Boot => boot::prolong(boot::Settings::new(config), after).await,
                 };
                 fault::point("after", name);
                 if let Err(error) = prolonged {

@@ -515,6 +515,40 @@ fn what_fails_once_in_a_while_as_it_waits_to_be_left_is_not_held_against_it() {
 }
 
 #[test]
+fn what_waits_to_be_left_and_has_lost_its_guard_gets_another_one() {
+    let (mut robot, _) = late(false);
+    robot.kill();
+    robot.dead_man = None;
+    robot.start();
+    stays_late(&mut robot);
+}
+
+#[test]
+fn the_guard_of_what_misses_only_the_repository_gets_more_time_before_the_deadline() {
+    for by_boot in [false, true] {
+        let mut robot = robot(by_boot);
+        robot.offline.insert(system('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.log.to_string().contains("Prolong"));
+        assert!(!is_late(&robot), "{}", robot.log);
+        robot.settle_until(is_late);
+    }
+}
+
+#[test]
+fn a_deadline_that_came_while_only_the_repository_was_missing_condemns_nothing() {
+    let (mut robot, _) = late(true);
+    robot.kill();
+    while robot.current == system('b') {
+        robot.advance();
+    }
+    robot.start();
+    robot.closed.clear();
+    robot.settle_until(|robot| robot.journal.attempts.is_some());
+    assert_eq!(robot.journal.blocked, []);
+}
+
+#[test]
 fn what_has_no_guard_any_more_is_left_whoever_minds() {
     for by_boot in [false, true] {
         let (mut robot, _) = late(by_boot);

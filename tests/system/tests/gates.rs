@@ -160,12 +160,11 @@ fn a_robot_at_work_is_not_taken_back_because_the_network_went() -> Result<()> {
     };
     robot.until_status("the time to be up", late)?;
     // It is guarded, and for longer than it was.
-    let armed = robot.sh(
-        "systemctl show --property=ActiveEnterTimestampMonotonic --value surefoot-dead-man.timer",
-    )?;
+    let timer = "systemctl show --property=Id --property=ActiveEnterTimestampMonotonic \
+                 'surefoot-dead-man*.timer' | tr -d '\\n'";
+    let armed = robot.sh(timer)?;
     robot.until(&format!(
-        "systemctl is-active --quiet surefoot-dead-man.timer && test {armed} != \
-         $(systemctl show --property=ActiveEnterTimestampMonotonic --value surefoot-dead-man.timer)"
+        "systemctl is-active --quiet 'surefoot-dead-man*.timer' && test '{armed}' != \"$({timer})\""
     ))?;
     let busy = json!({ "name": "gripper", "busy": true, "seconds": 600, "why": "a crate" });
     robot.call("Lease", &busy)?;

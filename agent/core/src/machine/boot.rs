@@ -120,6 +120,21 @@ impl Decision<'_> {
 
     /// The robot restarted into the system before the trial's: finds out why.
     pub(super) fn explain_fallback(&mut self, trace: Trace) {
+        if trace.ended == Some(Cause::Deadline)
+            && let State::Trial(Trial {
+                late: Some(found), ..
+            }) = &self.journal.state
+        {
+            // It waited to be left for this, and its guard got no more time.
+            let message = format!("{}; the boot's deadline rebooted the robot", found.message);
+            let found = found.clone();
+            self.abandon(Evidence {
+                message,
+                log: trace.log,
+                ..found
+            });
+            return;
+        }
         let (cause, message) = match (trace.ended, trace.started) {
             (Some(Cause::Panic), _) => (Cause::Panic, "its kernel panicked"),
             (Some(Cause::Watchdog), _) => (

@@ -17,7 +17,11 @@ use crate::{
     switch::Outcome,
     time::Instant,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+/// A trial of which only the repository is missing so long before its deadline gets more time for its guard
+/// then: at the deadline the guard may be due before that is done.
+const PROLONG_BEFORE: Duration = Duration::from_secs(120);
 
 impl Decision<'_> {
     pub(super) fn tick_trial(&mut self, trial: &Trial, due: Due) {
@@ -163,6 +167,9 @@ impl Decision<'_> {
             // Nothing stays on trial without its guard, whoever minds.
             let evidence = evidence.clone();
             self.revert_trial(evidence);
+        } else {
+            // It is tried again.
+            self.memory.prolong = None;
         }
     }
 
@@ -285,7 +292,13 @@ impl Decision<'_> {
             soak.count_anew();
         }
         match proof {
-            Proof::None => {}
+            Proof::None => {
+                let soon = deadline.since(now) <= PROLONG_BEFORE;
+                let first = trial.late.is_none() && self.memory.prolong.is_none();
+                if first && soon && trial.target.is_some() && report.misses_only_the_repository() {
+                    self.prolong();
+                }
+            }
             Proof::Healthy => {
                 self.name_started(&trial.system, &report);
                 self.commit_trial(trial);

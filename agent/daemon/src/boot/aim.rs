@@ -72,22 +72,6 @@ fn install_deadline(
     deadline::install(system, within, &marker, back)
 }
 
-/// Moves the deadline of the boot on trial that runs.
-///
-/// # Errors
-/// What is wrong, and with which file.
-pub(super) fn prolong(
-    settings: &Settings,
-    system: &StorePath,
-    previous: &StorePath,
-    within: Duration,
-) -> anyhow::Result<()> {
-    let loader = settings.find_loader().context("the boot loader is gone")?;
-    install_deadline(settings, &*loader, (system, previous), within)?;
-    nix::unistd::sync();
-    deadline::begin_anew()
-}
-
 /// Takes the deadline away.
 ///
 /// # Errors

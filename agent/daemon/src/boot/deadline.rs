@@ -7,11 +7,19 @@
 use super::files::{replace, run};
 use crate::robot::{systemd, units::DEADLINE as NAME};
 use anyhow::Context as _;
-use std::{fs, io::ErrorKind, path::Path, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use surefoot_base::{environment, file::sync_parent};
 use surefoot_core::StorePath;
 
 const DIRECTORY: &str = "/etc/systemd/system.control";
+
+/// What systemd reads as well, and what is gone with this boot.
+const RUNTIME: &str = "/run/systemd/system";
 
 /// How much later the robot is rebooted without stopping anything, should stopping hang.
 const FORCE_AFTER: Duration = Duration::from_secs(90);
@@ -105,8 +113,35 @@ pub(super) fn install(
     Ok(())
 }
 
-/// Has systemd go by what they say now.
-pub(super) fn begin_anew() -> anyhow::Result<()> {
+/// What has the timers of this boot come later. It counts from the start of the kernel, as they do, and lies
+/// where no later boot finds it: that one has the deadline which the files say.
+fn later(within: Duration) -> [(PathBuf, String); 2] {
+    let timer = |suffix: &str, after: Duration| {
+        // An empty value takes back the one of the file (systemd.timer(5)).
+        let text = format!("[Timer]\nOnBootSec=\nOnBootSec={}s\n", after.as_secs());
+        (drop_in(suffix), text)
+    };
+    [
+        timer("", within),
+        timer("-force", within + FORCE_AFTER + PUT_BACK),
+    ]
+}
+
+fn drop_in(suffix: &str) -> PathBuf {
+    Path::new(RUNTIME).join(format!("{NAME}{suffix}.timer.d/later.conf"))
+}
+
+/// Moves the deadline of the boot on trial that runs.
+///
+/// # Errors
+/// What is wrong, and with which file.
+pub(super) fn prolong(within: Duration) -> anyhow::Result<()> {
+    for (path, text) in later(within) {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        replace(&path, text.as_bytes())?;
+    }
     run(environment::command("systemctl"), &["daemon-reload"], &[0])?;
     let timers = ["", "-force"].map(|suffix| format!("{NAME}{suffix}.timer"));
     let restart = ["restart", "--", &timers[0], &timers[1]];
@@ -133,6 +168,10 @@ pub(super) fn remove() -> anyhow::Result<()> {
                 _ => {}
             }
         }
+    }
+    for suffix in ["", "-force"] {
+        // No later boot has it in any case.
+        let _ = fs::remove_file(drop_in(suffix));
     }
     // Without their files they are gone after the next boot in any case.
     let run = |words: &[&str]| {
@@ -175,6 +214,19 @@ mod tests {
         }
         assert!(units[0].1.contains("OnBootSec=600s"));
         assert!(units[2].1.contains("OnBootSec=690s"));
+    }
+
+    #[test]
+    fn more_time_is_for_this_boot_only() {
+        let all = later(Duration::from_secs(200_000));
+        for (path, text) in &all {
+            assert!(path.starts_with("/run"), "{}", path.display());
+            assert!(text.starts_with("[Timer]\nOnBootSec=\n"), "{text}");
+        }
+        assert!(all[0].0.ends_with("surefoot-deadline.timer.d/later.conf"));
+        assert!(all[0].1.ends_with("OnBootSec=200000s\n"));
+        // The second one leaves the first the time that it may take.
+        assert!(all[1].1.ends_with("OnBootSec=200210s\n"));
     }
 
     #[test]

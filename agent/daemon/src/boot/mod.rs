@@ -193,19 +193,9 @@ pub(crate) async fn aim(
 ///
 /// # Errors
 /// What [`Task::Prolong`] says.
-pub(crate) async fn prolong(
-    settings: Settings,
-    system: StorePath,
-    previous: StorePath,
-    after: Duration,
-) -> anyhow::Result<()> {
+pub(crate) async fn prolong(settings: Settings, after: Duration) -> anyhow::Result<()> {
     let within = (clock::monotonic() + after).as_secs();
-    let task = Task::Prolong {
-        system,
-        previous,
-        within,
-    };
-    task.order(settings).await.map(drop)
+    Task::Prolong { within }.order(settings).await.map(drop)
 }
 
 /// Takes back the guards of a boot on trial that are asked for; complains of what cannot be taken

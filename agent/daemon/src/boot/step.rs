@@ -1,7 +1,7 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
 //! firmware's variables, the system's profile or /etc: done by this program in a transient unit of its own.
 
-use super::{aim, checks, copy, installable, settings::Settings};
+use super::{aim, checks, copy, deadline, installable, settings::Settings};
 use crate::robot::{
     nixos,
     profile::{self, PROFILES},
@@ -56,10 +56,6 @@ pub(super) enum Task {
     },
     /// Moves the deadline of the boot on trial that runs.
     Prolong {
-        /// The system.
-        system: StorePath,
-        /// What must be the default.
-        previous: StorePath,
         /// The deadline, seconds after the start of the kernel.
         within: u64,
     },
@@ -116,11 +112,7 @@ impl BootStep {
                 previous,
                 within,
             } => aim::aim(settings, system, previous, Duration::from_secs(*within)),
-            Task::Prolong {
-                system,
-                previous,
-                within,
-            } => aim::prolong(settings, system, previous, Duration::from_secs(*within)),
+            Task::Prolong { within } => deadline::prolong(Duration::from_secs(*within)),
             Task::Remember => copy::remember(settings),
             Task::RemoveDeadline => aim::remove_deadline(settings),
             Task::TakeBackOneShot => aim::take_back_one_shot(settings),

@@ -5,6 +5,10 @@ use surefoot_core::switch::Purpose;
 /// The dead-man timer's unit, without its ending.
 pub(crate) const DEAD_MAN: &str = "surefoot-dead-man";
 
+/// Its other name: one that gets more time is armed under the name that is free, before the one before it
+/// goes.
+pub(crate) const DEAD_MAN_ANEW: &str = "surefoot-dead-man-anew";
+
 /// The deadline of a boot on trial: likewise.
 pub(crate) const DEADLINE: &str = "surefoot-deadline";
 
@@ -44,6 +48,7 @@ mod tests {
     fn the_agents_own_units_do_not_count() {
         assert!(is_own("surefoot-trial-3.service"));
         assert!(is_own("surefoot-dead-man.service"));
+        assert!(is_own(&format!("{DEAD_MAN_ANEW}.timer")));
         assert!(is_own("surefoot-command-812-3.service"));
         assert!(is_own("surefoot-boot-step.service"));
         assert!(!is_own("surefootd.service"));

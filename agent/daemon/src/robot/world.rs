@@ -1,6 +1,9 @@
 //! Looking at everything that says which system runs, ran, or will.
 
-use super::{clock, nixos, systemd, units::DEAD_MAN};
+use super::{
+    clock, nixos, systemd,
+    units::{DEAD_MAN, DEAD_MAN_ANEW},
+};
 use std::path::Path;
 use surefoot_core::resolver::{SwitchUnit, Trace, World};
 
@@ -28,7 +31,15 @@ pub(crate) async fn look(switch: SwitchUnit) -> anyhow::Result<World> {
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn dead_man_armed() -> anyhow::Result<bool> {
-    let (timer, service) = (format!("{DEAD_MAN}.timer"), format!("{DEAD_MAN}.service"));
+    Ok(is_armed(DEAD_MAN).await? || is_armed(DEAD_MAN_ANEW).await?)
+}
+
+/// Whether the dead-man timer of this name runs, or is just firing.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn is_armed(name: &str) -> anyhow::Result<bool> {
+    let (timer, service) = (format!("{name}.timer"), format!("{name}.service"));
     if systemd::is_active(&timer).await? {
         return Ok(true);
     }

@@ -1,7 +1,11 @@
 //! The dead-man timer: it goes back to the system before, outside the agent, should that not answer.
 
 use super::{LOOK_EVERY, forget};
-use crate::robot::{systemd, units::DEAD_MAN, world::dead_man_armed};
+use crate::robot::{
+    systemd,
+    units::{DEAD_MAN, DEAD_MAN_ANEW},
+    world::is_armed,
+};
 use anyhow::Context as _;
 use std::time::Duration;
 use surefoot_base::environment;
@@ -25,10 +29,41 @@ pub(crate) async fn arm(
     switch: Duration,
 ) -> anyhow::Result<()> {
     disarm().await?;
+    arm_as(DEAD_MAN, system, previous, after, switch).await
+}
+
+/// Has the dead-man timer act after this time, and not before. The robot is guarded all the while: another one
+/// is armed, and then the one before it goes.
+///
+/// # Errors
+/// systemd refuses; the one before is left.
+pub(crate) async fn prolong(
+    system: &StorePath,
+    previous: &StorePath,
+    after: Duration,
+    switch: Duration,
+) -> anyhow::Result<()> {
+    let (old, new) = if is_armed(DEAD_MAN).await? {
+        (DEAD_MAN, DEAD_MAN_ANEW)
+    } else {
+        (DEAD_MAN_ANEW, DEAD_MAN)
+    };
+    clear(new).await?;
+    arm_as(new, system, previous, after, switch).await?;
+    clear(old).await
+}
+
+async fn arm_as(
+    name: &str,
+    system: &StorePath,
+    previous: &StorePath,
+    after: Duration,
+    switch: Duration,
+) -> anyhow::Result<()> {
     let switch = switch.as_secs().to_string();
     let (system, previous) = (system.to_string(), previous.to_string());
     let (unit, delay, path) = (
-        format!("--unit={DEAD_MAN}"),
+        format!("--unit={name}"),
         format!("--on-active={}ms", after.as_millis()),
         format!("--setenv=PATH={previous}/sw/bin:{}", environment::PATH),
     );
@@ -44,12 +79,12 @@ pub(crate) async fn arm(
         let script = ["/bin/sh", "-c", SCRIPT, "sh"];
         let command = [&script[..], &[&previous, &switch, &system]].concat();
         systemd::run(&options, &command).await?;
-        anyhow::ensure!(dead_man_armed().await?, "systemd did not arm the timer");
+        anyhow::ensure!(is_armed(name).await?, "systemd did not arm the timer");
         Ok(())
     };
     if let Err(error) = armed.await {
         // What was said to have failed must not fire later.
-        if let Err(error) = disarm().await {
+        if let Err(error) = clear(name).await {
             tracing::error!("{error:#}");
         }
         return Err(error);
@@ -64,11 +99,16 @@ pub(crate) async fn arm(
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn disarm() -> anyhow::Result<()> {
-    let (timer, service) = (format!("{DEAD_MAN}.timer"), format!("{DEAD_MAN}.service"));
+    clear(DEAD_MAN).await?;
+    clear(DEAD_MAN_ANEW).await?;
+    forget().await
+}
+
+async fn clear(name: &str) -> anyhow::Result<()> {
+    let (timer, service) = (format!("{name}.timer"), format!("{name}.service"));
     systemd::clear(&[&timer, &service])
         .await
-        .context("cannot disarm the dead-man timer")?;
-    forget().await
+        .context("cannot disarm the dead-man timer")
 }
 
 /// Waits for a dead-man timer that is just firing, a minute at most: which system runs is only known
@@ -77,11 +117,14 @@ pub(crate) async fn disarm() -> anyhow::Result<()> {
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn let_finish() -> anyhow::Result<()> {
-    let service = format!("{DEAD_MAN}.service");
     let end = tokio::time::Instant::now() + FIRING;
     while tokio::time::Instant::now() < end {
-        let state = systemd::unit(&service).await?.active;
-        if matches!(state.as_str(), "inactive" | "failed") {
+        let mut fires = false;
+        for name in [DEAD_MAN, DEAD_MAN_ANEW] {
+            let state = systemd::unit(&format!("{name}.service")).await?.active;
+            fires |= !matches!(state.as_str(), "inactive" | "failed");
+        }
+        if !fires {
             break;
         }
         // Its switch may be what starts this agent, and then waits until it has started.
