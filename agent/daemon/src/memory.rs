@@ -42,18 +42,21 @@ pub(crate) fn leave_code() {
 }
 
 /// Where the program is mapped from its file and is as it is there (`proc_pid_smaps(5)`): nobody can
-/// write it, and no page of it was written before, as the dynamic linker does with some, or a debugger.
+/// write it, and no page of it was written before, as the dynamic linker does with some, or a debugger. A
+/// written page may lie in swap, too: leaving it would lose what was written.
 fn unchanged(smaps: &str, exe: &Path) -> Vec<Range<usize>> {
-    let (mut found, mut mapping) = (Vec::new(), None);
+    let (mut found, mut mapping, mut clean) = (Vec::new(), None, false);
     for line in smaps.lines() {
         let mut words = line.split_ascii_whitespace();
         match (words.next(), words.next()) {
-            (Some("Anonymous:"), Some("0")) => found.extend(mapping.take()),
+            (Some("Anonymous:"), Some(written)) => clean = written == "0",
+            (Some("Swap:"), Some("0")) if clean => found.extend(mapping.take()),
             (Some(word), _) if word.ends_with(':') => {}
             (Some(range), Some(access)) => {
                 let ours = words.nth(3).is_some_and(|path| Path::new(path) == exe);
                 let kept = ours && matches!(access, "r--p" | "r-xp");
                 mapping = addresses(range).filter(|_| kept);
+                clean = false;
             }
             _ => {}
         }
@@ -78,21 +81,32 @@ mod tests {
 1000-2000 r--p 00000000 08:01 42                         /nix/store/x/bin/surefootd
 Size:                  4 kB
 Anonymous:             0 kB
+Swap:                  0 kB
 VmFlags: rd mr mw me sd
 2000-5000 r-xp 00001000 08:01 42                         /nix/store/x/bin/surefootd
 Anonymous:             0 kB
+Swap:                  0 kB
 5000-6000 r--p 00004000 08:01 42                         /nix/store/x/bin/surefootd
 Anonymous:             4 kB
+Swap:                  0 kB
+b000-c000 r--p 00005000 08:01 42                         /nix/store/x/bin/surefootd
+Anonymous:             0 kB
+Swap:                  4 kB
 6000-7000 rw-p 00005000 08:01 42                         /nix/store/x/bin/surefootd
 Anonymous:             0 kB
+Swap:                  0 kB
 7000-8000 rw-p 00000000 00:00 0                          [heap]
 Anonymous:             0 kB
+Swap:                  0 kB
 8000-9000 r-xp 00028000 08:01 7                          /usr/lib/libc.so.6
 Anonymous:             0 kB
+Swap:                  0 kB
 a000-9000 r-xp 00028000 08:01 42                         /nix/store/x/bin/surefootd
 Anonymous:             0 kB
+Swap:                  0 kB
 rust r-xp 0 0 0 /nix/store/x/bin/surefootd
 Anonymous:             0 kB
+Swap:                  0 kB
 ";
         let found = unchanged(smaps, Path::new("/nix/store/x/bin/surefootd"));
         let found: Vec<_> = found.iter().map(|at| (at.start, at.end)).collect();

@@ -191,7 +191,7 @@ async fn read_on(
     });
     let mut kept = Kept::of(config, look.kept()).await?.idle();
     let paths: BTreeSet<StorePath> = kept.paths.keys().cloned().collect();
-    let mut saved = Instant::now();
+    let (mut saved, mut moved) = (Instant::now(), 0);
     let again: Vec<StorePath> = scrub.damaged.keys().cloned().collect();
     let mut again = again.into_iter();
     let wait = loop {
@@ -248,7 +248,8 @@ async fn read_on(
             saved = Instant::now();
         }
         if damaged && let Some(known) = kept.paths.get(&path) {
-            match mend(&look, inputs, (&path, known), wrongs, &found.say).await {
+            let known = (&path, known);
+            match mend(&look, inputs, known, wrongs, &found.say, &mut moved).await {
                 Ok(Outcome::Stopped) => break SETTLE,
                 Ok(Outcome::Repaired) => {
                     tracing::info!("{path} was damaged and has come anew");
@@ -269,7 +270,8 @@ async fn read_on(
     Ok(again.map_or(wait, |again| wait.min(again)))
 }
 
-/// Brings a damaged path anew, unless the robot has something to do meanwhile.
+/// Brings a damaged path anew, unless the robot has something to do meanwhile. `moved`: the bytes that were
+/// moved since `look`.
 ///
 /// # Errors
 /// Why it is not brought now.
@@ -279,6 +281,7 @@ async fn mend(
     path: (&StorePath, &ValidPath),
     wrongs: &Wrongs,
     say: &mpsc::UnboundedSender<Event>,
+    moved: &mut u64,
 ) -> anyhow::Result<Outcome> {
     let config = &look.config;
     anyhow::ensure!(config.verify.repair, "verify.repair is off");
@@ -287,8 +290,9 @@ async fn mend(
     if let Some(traffic) = traffic
         && let Some(limit) = traffic.limit_bytes
     {
+        // The status is of before the first of them.
         anyhow::ensure!(
-            traffic.bytes < limit,
+            traffic.bytes.saturating_add(*moved) < limit,
             "what may be fetched in a day is used up (fetch.daily_limit)"
         );
     }
@@ -302,6 +306,7 @@ async fn mend(
     request.http.known_time = knowledge.and_then(repository::known_time);
     let running = [nixos::CURRENT, nixos::BOOTED].map(PathBuf::from);
     let done = repair::run(&request, path, &running, until_busy(inputs)).await?;
+    *moved = moved.saturating_add(done.wire_bytes);
     if done.wire_bytes > 0 {
         let _ = say.send(Event::Moved {
             bytes: done.wire_bytes,
@@ -309,7 +314,7 @@ async fn mend(
             more: false,
         });
     }
-    Ok(done.outcome)
+    Ok(done.outcome?)
 }
 
 fn tell(scrub: &Scrub, found: &watch::Sender<Vec<String>>) {

@@ -232,7 +232,8 @@ impl PreparedFetch<'_> {
                     caches,
                     repair.clone(),
                     Scheduler::new(index, &valid),
-                    reporter
+                    reporter,
+                    Until::Imported
                 ),
                 daemon.add_temp_roots(&missing),
             );
@@ -377,6 +378,15 @@ async fn make_plan(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result
     Ok(plan)
 }
 
+/// How far a fetch goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// All that is wanted lies in staging, and is what the index says.
+    Staged,
+    /// All that is wanted is in the store.
+    Imported,
+}
+
 /// Downloads and imports what is missing.
 pub(crate) async fn download_and_import(
     request: &FetchRequest,
@@ -384,6 +394,7 @@ pub(crate) async fn download_and_import(
     repair: HashSet<StorePath>,
     scheduler: Scheduler,
     reporter: Reporter<'_>,
+    until: Until,
 ) -> Result<()> {
     let index = &request.index;
     let wanted = scheduler.wanted();
@@ -428,6 +439,9 @@ pub(crate) async fn download_and_import(
         ),
     };
     let all = async {
+        if until == Until::Staged {
+            return work.downloads().await;
+        }
         let imports = (0..MAX_IMPORTERS).map(|_| work.importer.run());
         tokio::try_join!(work.downloads(), try_join_all(imports))?;
         work.importer.clean().await

@@ -7,14 +7,14 @@ use crate::blocking::blocking;
 use crate::{
     cache::Cache,
     error::Result,
-    fetch::download_and_import,
+    fetch::{Until, download_and_import},
     import::scheduler::Scheduler,
     moved,
     nix_daemon::{Connection, ValidPath},
     plan::FetchPlan,
     progress::{Meter, Reporter},
     request::FetchRequest,
-    staging::{Found, Staging, StagingKey, sync_file_system},
+    staging::sync_file_system,
     verify,
 };
 use std::{
@@ -42,10 +42,12 @@ pub enum Outcome {
 }
 
 /// What a repair did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Repair {
     /// What became of the path.
-    pub outcome: Outcome,
+    ///
+    /// An error: it could not be brought, as [`fetch::run`](crate::fetch::run) says. Bytes were moved all the same.
+    pub outcome: Result<Outcome>,
     /// Bytes that were moved for it.
     pub wire_bytes: u64,
     /// Bytes of them that were thrown away.
@@ -73,8 +75,8 @@ pub async fn in_use(running: &[PathBuf], daemon: &mut Connection) -> Result<BTre
 /// Once `stop` ends, no more is begun; what is being written is written to its end.
 ///
 /// # Errors
-/// As [`fetch::run`](crate::fetch::run). Where the agent or the power goes while the path is being written it
-/// is as damaged as it was.
+/// As [`fetch::run`](crate::fetch::run). Where the agent or the power goes while the path is being written,
+/// files of it may be missing afterwards; who calls writes down before that it is damaged.
 pub async fn run(
     request: &FetchRequest,
     (path, known): (&StorePath, &ValidPath),
@@ -82,7 +84,7 @@ pub async fn run(
     stop: impl Future<Output = ()>,
 ) -> Result<Repair> {
     let nothing = |outcome| Repair {
-        outcome,
+        outcome: Ok(outcome),
         wire_bytes: 0,
         wasted_bytes: 0,
     };
@@ -107,7 +109,6 @@ pub async fn run(
         ca: known.ca.clone(),
         download,
     };
-    let key = StagingKey::of(&info);
     let request = &FetchRequest {
         index: Arc::new(ClosureIndex {
             spec: SPEC,
@@ -127,32 +128,39 @@ pub async fn run(
         meter: &meter,
         progress: &(),
     };
-    let work = download_and_import(
-        request,
-        caches,
-        HashSet::from([path.clone()]),
-        Scheduler::new(&request.index, &HashSet::new()),
-        reporter,
-    );
-    let mut work = std::pin::pin!(work);
-    let done = tokio::select! {
-        done = &mut work => Some(done),
-        () = stop => match Staging::look(&request.staging, &key) {
-            // The daemon may have begun with it.
-            Found::Whole(_) => Some(work.await),
-            Found::Nothing | Found::Part(_) => None,
-        },
+    let bring = |until| {
+        download_and_import(
+            request,
+            caches.clone(),
+            HashSet::from([path.clone()]),
+            Scheduler::new(&request.index, &HashSet::new()),
+            reporter,
+            until,
+        )
     };
-    let outcome = match done {
-        None => Outcome::Stopped,
-        Some(done) => {
-            done?;
-            if request.sync {
-                blocking(move || sync_file_system(&store)).await?;
-            }
-            Outcome::Repaired
+    let mut stop = std::pin::pin!(stop);
+    let work = async {
+        // A download may take hours, and somebody may have begun to use the path meanwhile.
+        let staged = tokio::select! {
+            done = bring(Until::Staged) => done,
+            () = &mut stop => return Ok(Outcome::Stopped),
+        };
+        staged?;
+        let used = tokio::select! {
+            biased;
+            () = &mut stop => return Ok(Outcome::Stopped),
+            used = in_use(running, &mut daemon) => used?,
+        };
+        if used.contains(path) {
+            return Ok(Outcome::InUse);
         }
+        bring(Until::Imported).await?;
+        if request.sync {
+            blocking(move || sync_file_system(&store)).await?;
+        }
+        Ok(Outcome::Repaired)
     };
+    let outcome = work.await;
     let status = meter.status();
     Ok(Repair {
         outcome,

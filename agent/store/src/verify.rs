@@ -10,7 +10,7 @@ use crate::{
     nar,
     nix_daemon::{Connection, ValidPath},
 };
-use ioprio::{Class, Pid, Priority, Target};
+use nix::{errno::Errno, libc};
 use sha2::Digest;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -191,7 +191,7 @@ struct Idle;
 
 impl Idle {
     fn begin() -> Self {
-        set_class(Priority::new(Class::Idle));
+        set_class(CLASS_IDLE);
         Self
     }
 }
@@ -199,14 +199,23 @@ impl Idle {
 impl Drop for Idle {
     fn drop(&mut self) {
         // The thread has other work after that.
-        set_class(Priority::standard());
+        set_class(CLASS_NONE);
     }
 }
 
-fn set_class(class: Priority) {
-    // Zero is the thread that asks. It reads as all others do where that is refused.
-    let this = Target::Process(Pid::from_raw(0));
-    if let Err(error) = ioprio::set_priority(this, class) {
+/// The classes of `ioprio_set(2)`, which has no name in the C library.
+const CLASS_NONE: libc::c_int = 0;
+const CLASS_IDLE: libc::c_int = 3;
+const CLASS_SHIFT: libc::c_int = 13;
+const WHO_PROCESS: libc::c_int = 1;
+
+fn set_class(class: libc::c_int) {
+    // SAFETY: three numbers, and no memory. Zero is the thread that asks.
+    #[allow(unsafe_code, reason = "there is no safe way to ask the kernel for it")]
+    let result =
+        unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, class << CLASS_SHIFT) };
+    // It reads as all others do where that is refused.
+    if let Err(error) = Errno::result(result) {
         tracing::debug!("the class of reads cannot be set: {error}");
     }
 }
@@ -283,15 +292,15 @@ mod tests {
 
     #[test]
     fn what_is_read_over_goes_after_everybody_else() {
-        let this = Target::Process(Pid::from_raw(0));
-        let before = ioprio::get_priority(this).unwrap();
+        // SAFETY: two numbers, and no memory.
+        #[allow(unsafe_code, reason = "there is no safe way to ask the kernel for it")]
+        let class =
+            || unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) >> CLASS_SHIFT };
+        let before = class();
         let idle = Idle::begin();
-        assert_eq!(
-            ioprio::get_priority(this).unwrap().class(),
-            Some(Class::Idle)
-        );
+        assert_eq!(class(), i64::from(CLASS_IDLE));
         drop(idle);
-        assert_eq!(ioprio::get_priority(this), Ok(before));
+        assert_eq!(class(), before);
     }
 
     #[tokio::test]

@@ -131,8 +131,8 @@ fn a_damaged_path_that_nothing_uses_is_written_anew() -> Result<()> {
     let file = damage(&lab, &request)?;
     let root = fs::read_link(&request.gc_root)?;
     let done = repair(&lab, &request, &[], std::future::pending())?;
-    assert_eq!(done.outcome, Outcome::Repaired);
     assert!(done.wire_bytes > 0 && done.wasted_bytes == 0, "{done:?}");
+    assert_eq!(done.outcome?, Outcome::Repaired);
     assert_eq!(fs::metadata(&file)?.len(), BIG as u64);
     assert_eq!(fs::read_link(&request.gc_root)?, root, "no root is touched");
     lab.check_fetched(&request)
@@ -148,13 +148,13 @@ fn what_runs_or_what_no_cache_has_is_not_written_anew() -> Result<()> {
     let never = std::future::pending;
     let running = [request.gc_root.clone()];
     let done = repair(&lab, &request, &running, never())?;
-    assert_eq!(done.outcome, Outcome::InUse);
+    assert_eq!(done.outcome?, Outcome::InUse);
     let empty = tempfile::tempdir()?;
     let nowhere = lab.request(&format!("file://{}", empty.path().display()));
     let done = repair(&lab, &nowhere, &[], never())?;
-    assert_eq!((done.outcome, done.wire_bytes), (Outcome::Nowhere, 0));
+    assert_eq!((done.outcome?, done.wire_bytes), (Outcome::Nowhere, 0));
     let done = repair(&lab, &request, &[], std::future::ready(()))?;
-    assert_eq!(done.outcome, Outcome::Stopped);
+    assert_eq!(done.outcome?, Outcome::Stopped);
     assert_eq!(fs::metadata(&file)?.len(), 0, "nothing was written");
     // What the cache has for it is not what came once.
     let path = &lab.index.paths[lab.big()].path;
@@ -162,7 +162,7 @@ fn what_runs_or_what_no_cache_has_is_not_written_anew() -> Result<()> {
     let text = fs::read_to_string(&info)?;
     fs::write(&info, text.replace("NarSize: 3", "NarSize: 4"))?;
     let done = repair(&lab, &request, &[], never())?;
-    assert_eq!(done.outcome, Outcome::Nowhere);
+    assert_eq!(done.outcome?, Outcome::Nowhere);
     assert_eq!(fs::metadata(&file)?.len(), 0);
     Ok(())
 }
