@@ -56,3 +56,23 @@ fn the_systems_of_a_robot_are_listed_and_compared() -> Result<()> {
     assert_eq!(without["systems"], listed);
     Ok(())
 }
+
+#[test]
+fn a_report_is_complete_and_names_what_is_missing_when_the_agent_is_dead() -> Result<()> {
+    let (_fleet, robot, _) = Fleet::with_robot("")?;
+    let report = "/run/current-system/sw/bin/surefoot --json report -o /srv/report.tar.zst";
+    robot.share()?;
+    let told: Value = serde_json::from_str(&robot.sh(report)?)?;
+    assert_eq!(told["missing"], json!([]), "{told}");
+    robot.sh("test \"$(stat -c %a /srv/report.tar.zst)\" = 600")?;
+
+    robot.sh("systemctl stop surefootd.service")?;
+    let told: Value = serde_json::from_str(&robot.sh(report)?)?;
+    let missing = told["missing"].as_array().context("no list")?;
+    assert_eq!(missing.len(), 2, "{told}");
+    let files = told["files"].to_string();
+    for name in ["doctor.json", "systems.json", "memory.json", "agent.log"] {
+        assert!(files.contains(name), "{files}");
+    }
+    Ok(())
+}

@@ -102,9 +102,11 @@ pub(super) fn collect(robot: &Robot, mut told: impl FnMut(&str)) -> Vec<Part> {
             Err("the time was over".to_owned())
         } else {
             let (robot, scrubber) = (Arc::clone(&robot), Arc::clone(&scrubber));
+            // An error's words may quote anything.
+            let words = Arc::clone(&scrubber);
             within(left, move || source(&robot, &scrubber))
                 .map(|text| tail(text.into_bytes()))
-                .map_err(|error| scrubbed(&error))
+                .map_err(|error| words.text(&format!("{error:#}")))
         };
         parts.push(Part {
             name: name.to_owned(),
@@ -113,11 +115,6 @@ pub(super) fn collect(robot: &Robot, mut told: impl FnMut(&str)) -> Vec<Part> {
         });
     }
     parts
-}
-
-/// An error's words may quote anything.
-fn scrubbed(error: &anyhow::Error) -> String {
-    Scrubber::default().text(&format!("{error:#}"))
 }
 
 fn tail(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -146,9 +143,21 @@ fn within<T: Send + 'static>(
 fn learn(robot: &Robot) -> Scrubber {
     let mut scrubber = Scrubber::default();
     let mut files: Vec<PathBuf> = SECRETS.iter().map(|path| robot.at(path)).collect();
-    for (_, table) in configuration(robot).unwrap_or_default() {
-        secret_files(&table, &mut files, robot);
+    let mut names = Vec::new();
+    for (_, text) in configuration(robot) {
+        match text.as_deref().map(str::parse::<toml::Table>) {
+            Ok(Ok(table)) => secret_settings(&toml::Value::Table(table), &mut names),
+            // A file that cannot be used names secrets all the same.
+            Ok(Err(_)) => names.extend(secret_lines(text.as_deref().unwrap_or_default())),
+            Err(_) => {}
+        }
     }
+    let credentials = Path::new("/run/credentials/surefootd.service");
+    files.extend(
+        names
+            .iter()
+            .map(|path| robot.at(&credentials.join(path).to_string_lossy())),
+    );
     for path in files.into_iter().take(MAX_SECRETS) {
         let inside = fs::read_dir(&path).into_iter().flatten().flatten();
         for path in inside
@@ -164,50 +173,56 @@ fn learn(robot: &Robot) -> Scrubber {
     scrubber
 }
 
-fn secret_files(value: &toml::Value, files: &mut Vec<PathBuf>, robot: &Robot) {
+/// The files that the settings for secrets name.
+fn secret_settings(value: &toml::Value, names: &mut Vec<String>) {
     match value {
         toml::Value::Table(table) => {
             for (name, value) in table {
                 match value {
                     toml::Value::String(path) if SECRET_SETTINGS.contains(&name.as_str()) => {
-                        let path = Path::new("/run/credentials/surefootd.service").join(path);
-                        files.push(robot.at(&path.to_string_lossy()));
+                        names.push(path.clone());
                     }
-                    value => secret_files(value, files, robot),
+                    value => secret_settings(value, names),
                 }
             }
         }
         toml::Value::Array(values) => {
             for value in values {
-                secret_files(value, files, robot);
+                secret_settings(value, names);
             }
         }
         _ => {}
     }
 }
 
-/// The configuration's files, as far as they can be read.
-fn configuration(robot: &Robot) -> anyhow::Result<Vec<(String, toml::Value)>> {
+/// The same of a text that is not TOML: line by line, as most of it will be.
+fn secret_lines(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        let name = name.trim().rsplit('.').next()?;
+        let value = value.trim().trim_start_matches(['"', '\'']);
+        let value = value.split(['"', '\'']).next()?;
+        (SECRET_SETTINGS.contains(&name)).then(|| value.to_owned())
+    })
+}
+
+/// The configuration's files, as the agent reads them, and why one cannot be read.
+fn configuration(robot: &Robot) -> Vec<(String, Result<String, String>)> {
     let main = robot.at("/etc/surefoot/config.toml");
-    let mut paths = vec![main];
-    let drop_ins = fs::read_dir(robot.at("/etc/surefoot/config.d"))
-        .into_iter()
-        .flatten();
-    let mut drop_ins: Vec<PathBuf> = drop_ins.flatten().map(|entry| entry.path()).collect();
+    let drop_ins = fs::read_dir(robot.at("/etc/surefoot/config.d"));
+    let drop_ins = drop_ins.into_iter().flatten().flatten();
+    let mut drop_ins: Vec<PathBuf> = drop_ins.map(|entry| entry.path()).collect();
+    drop_ins.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        !name.starts_with('.') && name.ends_with(".toml")
+    });
     drop_ins.sort();
-    paths.extend(drop_ins);
-    let mut read = Vec::new();
-    for path in paths.into_iter().take(MAX_FILES) {
-        let text = file::read_text(&path, MAX_FILE)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        // What is wrong with it stands in what the doctor found: the error here would quote it.
-        let table = text.parse::<toml::Table>();
-        let Ok(table) = table else {
-            bail!("{} is not TOML", path.display());
-        };
-        read.push((path.display().to_string(), toml::Value::Table(table)));
-    }
-    Ok(read)
+    (std::iter::once(main).chain(drop_ins).take(MAX_FILES))
+        .map(|path| {
+            let text = file::read_text(&path, MAX_FILE).map_err(|error| error.to_string());
+            (path.display().to_string(), text)
+        })
+        .collect()
 }
 
 /// A setting for a report: the arguments of programs may be anything.
@@ -282,8 +297,17 @@ fn sources() -> Vec<Source> {
             "configuration.json",
             "the configuration, without secrets and arguments of programs",
             Box::new(|robot, scrubber| {
-                let files: Value = (configuration(robot)?.iter())
-                    .map(|(path, table)| (path.clone(), shown(table, scrubber)))
+                let files: Value = (configuration(robot).into_iter())
+                    .map(|(path, text)| {
+                        // What is wrong with it stands in what the doctor found: an error here would quote it.
+                        let table = text.map(|text| text.parse::<toml::Table>());
+                        let told = match table {
+                            Ok(Ok(table)) => shown(&toml::Value::Table(table), scrubber),
+                            Ok(Err(_)) => "it is not TOML".into(),
+                            Err(why) => format!("it cannot be read: {why}").into(),
+                        };
+                        (path, told)
+                    })
                     .collect::<serde_json::Map<_, _>>()
                     .into();
                 pretty(scrubber, &files)

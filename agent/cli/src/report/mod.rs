@@ -82,6 +82,13 @@ mod tests {
                 "etc/surefoot/config.d/10-site.toml",
                 "[site]\nmqtt_password = 'CANARY-setting'\n",
             ),
+            // What the agent does not read, and what it cannot.
+            ("etc/surefoot/config.d/README", "see the wiki\n"),
+            (
+                "etc/surefoot/config.d/20-broken.toml",
+                "[fetch\nnetrc_file = '/secrets/other'\n",
+            ),
+            ("secrets/other", "machine y login z password CANARY-other\n"),
             (
                 "secrets/netrc",
                 "machine cache.example login robot password CANARY-netrc\n",
@@ -99,7 +106,7 @@ mod tests {
             ("var/lib/surefoot/journal.1", "damaged CANARY-journal"),
             (
                 "var/lib/surefoot/switches/1.log",
-                "arm: header CANARY-header\nstarted arm.service\n",
+                "arm: header CANARY-header\nleg: CANARY-other is wrong\nstarted arm.service\n",
             ),
             (
                 "boot/loader/entries/nixos-generation-1.conf",
@@ -146,6 +153,7 @@ mod tests {
             assert!(text.contains(words), "{name}: {text}");
         };
         says("configuration.json", "updates.example");
+        says("configuration.json", "it is not TOML");
         says("configuration.json", "/bin/docked");
         says("memory.json", "alice");
         says("switches.txt", "started arm.service");
