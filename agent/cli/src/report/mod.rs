@@ -172,7 +172,7 @@ mod tests {
             socket: robot.path().join("nobody.socket"),
         };
         let files = unpacked(&collect(robot.path(), &socket, |_| ()));
-        assert!(files["report/MISSING.txt"].contains("is not TOML"));
+        assert!(files["report/configuration.json"].contains("is not TOML"));
         assert!(files.values().all(|text| !text.contains("= CANARY")));
     }
 }
