@@ -6,7 +6,13 @@
 use assert_cmd::{Command, assert::Assert};
 use serde_json::Value;
 use sha2::Digest as _;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    path::PathBuf,
+    thread,
+};
 use surefoot_core::release::{Listed, Manifest, Release};
 use tempfile::TempDir;
 
@@ -300,23 +306,52 @@ fn a_place_on_this_machine_does_not_reach_robots_unless_that_is_meant() {
     words.retain(|word| word != "--local-cache");
     let error = desk.fails(&words.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(error.contains("lies on this machine"), "{error}");
+    // What only the cache on this machine has is not there for robots.
     let at = words.iter().position(|word| word == "cache").unwrap() + 1;
-    words.splice(
-        at..at,
-        ["--cache".to_owned(), "https://cache.example".to_owned()],
-    );
-    let said = desk.does_at(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let url = serves(desk.path("served"));
+    words.splice(at..at, ["--cache".to_owned(), url.clone()]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let error = desk.fails(&words);
+    assert!(error.contains("nar/a.nar"), "{error}");
+    fs::rename(desk.path("cache/nar"), desk.path("served/nar")).unwrap();
+    let said = desk.does_at(&words);
     assert_eq!(
-        said["systems"]["picker"]["caches"][0],
-        "https://cache.example"
+        said["systems"]["picker"]["caches"],
+        serde_json::json!([url])
     );
-    assert_eq!(
-        said["systems"]["picker"]["caches"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+}
+
+/// Serves a new directory until the test ends, and nothing that is not a file in it.
+fn serves(dir: PathBuf) -> String {
+    fs::create_dir(&dir).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut words = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            while lines.read_line(&mut words).unwrap() > 2 {}
+            let mut words = words.split(' ');
+            let (method, path) = (words.next().unwrap(), words.next().unwrap_or("/"));
+            let body = fs::read(dir.join(path.trim_start_matches('/')));
+            let status = if body.is_ok() {
+                "200 OK"
+            } else {
+                "404 Not Found"
+            };
+            let body = body.unwrap_or_default();
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            if method == "GET" {
+                let _ = stream.write_all(&body);
+            }
+        }
+    });
+    url
 }
 
 #[test]
@@ -345,6 +380,17 @@ fn a_release_is_called_back_and_says_where_robots_go() {
     );
     let error = desk.fails(&["rollout", "3", "finish"]);
     assert!(error.contains("was recalled"), "{error}");
+    // A second recall keeps where robots go, unless they shall stay.
+    let text = desk.tells(&["recall", "3", "--why", "drops all"]);
+    assert!(
+        text.contains("go to release 1, as the recall before"),
+        "{text}"
+    );
+    let way = || desk.release("stable", "3").recalled.unwrap().to;
+    assert_eq!(way(), Some("1".parse().unwrap()));
+    desk.does_at(&["recall", "3", "--why", "drops all", "--stay"]);
+    assert_eq!(way(), None);
+    desk.does_at(&["recall", "3", "--why", "drops more", "--to", "1"]);
     let error = desk.fails(&["recall", "3", "--why", "x", "--to", "2"]);
     assert!(error.contains("recalled itself"), "{error}");
     assert!(
@@ -932,11 +978,27 @@ fn two_people_sign_one_release_from_two_desks() {
     assert!(error.contains("1 of 2 required"), "{error}");
     // A stranger's keys, and the same keys once more, are of no use.
     let error = desk
-        .says(&["repo", "sign", "release", "--keys-dir", "alice"])
+        .says(&[
+            "repo",
+            "sign",
+            "release",
+            "--repo",
+            "fleet",
+            "--keys-dir",
+            "alice",
+        ])
         .failure();
     let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
     assert!(error.contains("none of the keys at hand"), "{error}");
-    let said = desk.does(&["repo", "sign", "release", "--keys-dir", "bob"]);
+    let said = desk.does(&[
+        "repo",
+        "sign",
+        "release",
+        "--repo",
+        "fleet",
+        "--keys-dir",
+        "bob",
+    ]);
     assert_eq!(said["complete"], true);
     let shown = said["changes"].to_string();
     assert!(
@@ -960,7 +1022,15 @@ fn two_people_sign_one_release_from_two_desks() {
         "--draft",
         "pause",
     ]);
-    desk.does(&["repo", "sign", "pause", "--keys-dir", "alice"]);
+    desk.does(&[
+        "repo",
+        "sign",
+        "pause",
+        "--repo",
+        "fleet",
+        "--keys-dir",
+        "alice",
+    ]);
     desk.does(&[
         "repo",
         "finish",
@@ -976,6 +1046,113 @@ fn two_people_sign_one_release_from_two_desks() {
             .paused
             .is_some()
     );
+}
+
+/// A draft of a release that one of two people has signed: the desk, and the draft as JSON.
+fn half_signed(more: &[&str]) -> (Desk, Value) {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let role = ["repo", "rotate", "fleet", "--role", "targets"];
+    desk.does(&[&role[..], &["--new", "1", "--threshold", "2"]].concat());
+    for (key, who) in [("targets-1", "alice"), ("targets-2", "bob")] {
+        fs::create_dir(desk.path(who)).unwrap();
+        let key = format!("{key}.pem");
+        fs::rename(
+            desk.path("fleet-keys/targets").join(&key),
+            desk.path(who).join(&key),
+        )
+        .unwrap();
+    }
+    let draft = ["--keys-dir", "alice", "--draft", "draft"];
+    desk.publishes("2", 'b', &[&draft[..], more].concat());
+    let draft = fs::read(desk.path("draft")).unwrap();
+    (desk, serde_json::from_slice(&draft).unwrap())
+}
+
+const BOB_SIGNS: [&str; 5] = ["repo", "sign", "draft", "--keys-dir", "bob"];
+
+#[test]
+fn who_signs_a_draft_sees_all_that_it_changes_in_the_repository() {
+    let (desk, draft) = half_signed(&["--only", "ring=canary", "--moves", "--reboot", "always"]);
+    let error = desk.says(&BOB_SIGNS).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("--repo"), "{error}");
+    let bent = |bend: &dyn Fn(&mut Value)| {
+        let mut draft = draft.clone();
+        bend(&mut draft);
+        fs::write(desk.path("draft"), draft.to_string()).unwrap();
+        desk.fails(&BOB_SIGNS)
+    };
+    let manifest = "channels/stable.json";
+    let error = bent(&|draft| draft["files"] = serde_json::json!({}));
+    assert!(error.contains("in the draft"), "{error}");
+    let error = bent(&|draft| {
+        draft["next"]["signed"]["targets"][manifest]["hashes"]["sha256"] = "00".repeat(32).into();
+    });
+    assert!(error.contains(manifest), "{error}");
+    let error = bent(&|draft| {
+        draft["next"]["signed"]["delegations"] = serde_json::json!({ "keys": {}, "roles": [] });
+    });
+    assert!(
+        error.contains("more of 'targets' than its targets"),
+        "{error}"
+    );
+    let error = bent(&|draft| draft["role"] = "night".into());
+    assert!(error.contains("no role 'night'"), "{error}");
+    let error = bent(&|draft| draft["next"]["signed"]["version"] = 9.into());
+    assert!(error.contains("draft it anew"), "{error}");
+    // Another file by the name of a target that goes, and each field of the release, is shown.
+    let mut other = draft.clone();
+    let targets = other["next"]["signed"]["targets"].as_object_mut().unwrap();
+    let systems = desk.release("stable", "1").systems;
+    let old = systems.into_values().next().unwrap().index;
+    assert!(targets.remove(&old).is_some());
+    fs::write(desk.path("draft"), other.to_string()).unwrap();
+    let said = desk.does_at(&BOB_SIGNS)["changes"].to_string();
+    for shown in [
+        &format!("removed {old}"),
+        "changed channels/stable.json",
+        "new release 2: picker",
+        "ring=canary",
+        "moves: true",
+        "always",
+    ] {
+        assert!(said.contains(shown), "{shown}: {said}");
+    }
+    assert!(!said.contains("release 1:"), "{said}");
+}
+
+#[test]
+fn a_plan_that_ran_while_the_draft_waited_lets_nobody_in_at_once() {
+    let (desk, mut draft) = half_signed(&["--waves", "50% now, 100% after 1d"]);
+    // As if it had been drafted two days ago: nobody has signed it yet.
+    let ago = |time: &Value| {
+        let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
+        Value::from((time - jiff::SignedDuration::from_hours(48)).to_string())
+    };
+    let signed = &mut draft["next"]["signed"];
+    signed["x-surefoot-issued"] = ago(&signed["x-surefoot-issued"]);
+    draft["next"]["signatures"] = serde_json::json!([]);
+    fs::write(desk.path("draft"), draft.to_string()).unwrap();
+    desk.does_at(&BOB_SIGNS);
+    desk.does_at(&["repo", "sign", "draft", "--keys-dir", "alice"]);
+    let finish = [
+        "repo",
+        "finish",
+        "fleet",
+        "draft",
+        "--keys-dir",
+        "fleet-keys",
+    ];
+    let error = desk.says(&finish).failure();
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(
+        error.contains("release 2 of channel stable would be open to 50")
+            && error.contains("--plan-goes-on"),
+        "{error}"
+    );
+    let said = desk.does(&[&finish[..], &["--plan-goes-on"]].concat());
+    assert!(said["changes"].to_string().contains("open to 50"), "{said}");
 }
 
 #[test]

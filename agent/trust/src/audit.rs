@@ -5,7 +5,7 @@ use crate::{
     editor::{Expiry, lifetime},
     file_names,
     limits::Limits,
-    metadata::{Role, TargetFile, Targets},
+    metadata::{DelegatedRole, Key, KeyId, Role, RoleKeys, TargetFile, Targets},
     pattern,
     source::{Base, Name, Reader},
     trusted_set::{Trusted, TrustedSet, delegations},
@@ -90,6 +90,64 @@ struct Links {
     named: BTreeMap<String, String>,
 }
 
+/// A role of targets as it is in force, and who speaks for it.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// What it lists.
+    pub targets: Targets,
+    /// Keys of its delegator, by id; not all of them speak for it.
+    pub keys: BTreeMap<KeyId, Key>,
+    /// Which of them do, and how many have to.
+    pub speaking: RoleKeys,
+}
+
+/// Reads one role of targets in a repository, a directory or an address, as a robot with this anchor would
+/// believe it; and, of these targets, those that it lists.
+///
+/// # Errors
+/// As [`audit_at`]; [`Error::Usage`] if no such role is believed; [`Error::Mismatch`] and
+/// [`Error::NotFound`] for a target.
+pub async fn in_force(
+    place: &str,
+    options: Options,
+    anchor: &[u8],
+    now: Time,
+    role: &str,
+    wanted: impl IntoIterator<Item = &String>,
+) -> Result<(InForce, BTreeMap<String, Vec<u8>>), Error> {
+    let mut walk = if place.contains("://") {
+        Walk::at(place, options)?
+    } else {
+        Walk::in_dir(Path::new(place))
+    };
+    let mut roles = walk.roles(anchor, now).await?;
+    let consistent = roles.set.root().role.consistent_snapshot;
+    let found = (roles.believed.into_iter()).find(|(name, ..)| name == role);
+    let Some((_, role, _)) = found else {
+        return Err(roles.problems.pop().unwrap_or_else(|| {
+            Error::Usage(format!("{place} has no role '{}'", role.escape_debug()))
+        }));
+    };
+    let mut files = BTreeMap::new();
+    for name in wanted {
+        if let Some(info) = role.targets.targets.get(name) {
+            files.insert(
+                name.clone(),
+                walk.check_target(name, info, consistent).await?,
+            );
+        }
+    }
+    Ok((role, files))
+}
+
+/// What robots believe of a repository.
+struct Roles {
+    set: TrustedSet,
+    /// By name; with its delegation, unless it is the top-level one.
+    believed: Vec<(String, InForce, Option<DelegatedRole>)>,
+    problems: Vec<Error>,
+}
+
 struct Walk {
     metadata: Base,
     targets: Base,
@@ -147,52 +205,79 @@ impl Walk {
         Ok(working.into_set())
     }
 
-    async fn run(mut self, anchor: &[u8], now: Time, names: Names) -> Result<Audit, Error> {
+    /// All roles of targets with who speaks for them, the top-level one first; what makes a delegated one
+    /// unbelievable is listed.
+    async fn roles(&mut self, anchor: &[u8], now: Time) -> Result<Roles, Error> {
         let limits = Limits::default();
-        let mut audit = Audit {
+        let mut roles = Roles {
             set: self.top(TrustedSet::bootstrap(anchor)?, now).await?,
-            delegated: Vec::new(),
-            targets: 0,
-            bytes: 0,
+            believed: Vec::new(),
             problems: Vec::new(),
         };
         let mut seen = BTreeSet::new();
         let mut waiting = Vec::new();
-        let mut links = Links::default();
-        if let Some(top) = audit.set.targets_arc() {
-            waiting.push((top, None));
+        if let Some(top) = roles.set.targets_arc() {
+            let root = &roles.set.root().role;
+            let speaking = root.roles["targets"].clone();
+            waiting.push(("targets".to_owned(), top, root.keys.clone(), speaking, None));
         }
-        while let Some((role, by)) = waiting.pop() {
+        while let Some((name, role, keys, speaking, by)) = waiting.pop() {
+            if let Some(delegations) = delegations(&role.role) {
+                for delegation in &delegations.roles {
+                    if !seen.insert(delegation.name.clone()) {
+                        continue;
+                    }
+                    let read = async {
+                        let set = &mut roles.set;
+                        let wanted = set.listed(&delegation.name)?.clone();
+                        let request =
+                            workflow::request(set, &delegation.name, &wanted, limits.delegated);
+                        let bytes = self.metadata(&request.file, request.limit).await?;
+                        set.accept_delegated(delegation, &delegations.keys, &bytes, now)
+                    };
+                    match read.await {
+                        Ok(role) => waiting.push((
+                            delegation.name.clone(),
+                            role,
+                            delegations.keys.clone(),
+                            delegation.keys.clone(),
+                            Some(delegation.clone()),
+                        )),
+                        Err(error) => roles.problems.push(error),
+                    }
+                }
+            }
+            let in_force = InForce {
+                targets: role.role.clone(),
+                keys,
+                speaking,
+            };
+            roles.believed.push((name, in_force, by));
+        }
+        Ok(roles)
+    }
+
+    async fn run(mut self, anchor: &[u8], now: Time, names: Names) -> Result<Audit, Error> {
+        let roles = self.roles(anchor, now).await?;
+        let mut audit = Audit {
+            set: roles.set,
+            delegated: Vec::new(),
+            targets: 0,
+            bytes: 0,
+            problems: roles.problems,
+        };
+        let mut links = Links::default();
+        for (name, role, by) in roles.believed {
             // What a role may not list, no robot finds there.
             let may = |name: &str| by.as_ref().is_none_or(|by| pattern::covers(by, name));
-            let targets = role.role.targets.keys();
+            let targets = role.targets.targets.keys();
             links
                 .listed
                 .extend(targets.filter(|name| may(name)).cloned());
-            self.check_targets(&mut audit, &role.role, names, &mut links)
+            self.check_targets(&mut audit, &role.targets, names, &mut links)
                 .await;
-            let Some(delegations) = delegations(&role.role) else {
-                continue;
-            };
-            for delegation in &delegations.roles {
-                if !seen.insert(delegation.name.clone()) {
-                    continue;
-                }
-                let read = async {
-                    let set = &mut audit.set;
-                    let wanted = set.listed(&delegation.name)?.clone();
-                    let request =
-                        workflow::request(set, &delegation.name, &wanted, limits.delegated);
-                    let bytes = self.metadata(&request.file, request.limit).await?;
-                    set.accept_delegated(delegation, &delegations.keys, &bytes, now)
-                };
-                match read.await {
-                    Ok(role) => {
-                        audit.delegated.push(delegation.name.clone());
-                        waiting.push((role, Some(delegation.clone())));
-                    }
-                    Err(error) => audit.problems.push(error),
-                }
+            if name != "targets" {
+                audit.delegated.push(name);
             }
         }
         for (name, by) in links.named {

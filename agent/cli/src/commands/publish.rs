@@ -362,19 +362,20 @@ fn replace_index(
 }
 
 async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
-    let caches = args
+    let all = args
         .cache
         .iter()
         .map(|text| Cache::new(&place(text)))
         .collect::<Result<Vec<_>, _>>()?;
-    let (Some(cache), http) = (caches.first(), Http::new(args.net.options())) else {
+    let (Some(cache), http) = (all.first().cloned(), Http::new(args.net.options())) else {
         return Ok(Vec::new());
     };
-    let reached: Vec<String> = (caches.iter().map(ToString::to_string))
-        .filter(|place| args.local_cache || !place.starts_with("file:"))
+    // What only a cache has that robots do not reach is not there for them.
+    let caches: Vec<Cache> = (all.into_iter())
+        .filter(|cache| args.local_cache || !cache.to_string().starts_with("file:"))
         .collect();
     ensure!(
-        !reached.is_empty(),
+        !caches.is_empty(),
         Usage(format!(
             "{cache} lies on this machine, where robots do not reach it; give the URL by which they reach \
              it as another --cache, or --local-cache if they have the same place"
@@ -390,10 +391,10 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
     for text in &args.toplevel {
         let toplevel = store_path(text)?;
         let mut index = match &mut daemon {
-            Some(daemon) => index::from_store(daemon, cache, &http, &toplevel).await,
-            None => index::from_cache(cache, &http, &toplevel).await,
+            Some(daemon) => index::from_store(daemon, &cache, &http, &toplevel).await,
+            None => index::from_cache(&cache, &http, &toplevel).await,
         }?;
-        index.caches.clone_from(&reached);
+        index.caches = caches.iter().map(ToString::to_string).collect();
         let by_keys = !args.trusted_public_key.is_empty();
         if by_keys {
             index::check_signatures(&index, &args.trusted_public_key)?;

@@ -21,9 +21,14 @@ pub(crate) struct RecallArgs {
     /// Why. Robots that leave it have it in their history.
     #[arg(long, value_name = "TEXT")]
     why: Why,
-    /// The older release that robots go to which run it, by a trial as ever. [default: they stay]
+    /// The older release that robots go to which run it, by a trial as ever. [default: they stay, or
+    /// go where an earlier recall of it said]
     #[arg(long, value_name = "RELEASE")]
     to: Option<Name>,
+    /// Those that run it stay, although an earlier recall named a release that they go to. Without this that
+    /// one is kept.
+    #[arg(long, conflicts_with = "to")]
+    stay: bool,
     #[command(flatten)]
     change: ChangeArgs,
 }
@@ -33,16 +38,19 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
     let mut desk = args.change.open()?;
     let channel = desk.channel_of(&args.release, args.change.look.channel.as_ref())?;
     let now = args.change.clock.now_whatever_was_signed(desk.editor())?;
-    if let Some(to) = &args.to {
+    let before = desk.release(&channel, &args.release)?.recalled.take();
+    let again = before.is_some();
+    let kept = before.and_then(|before| before.to).filter(|_| !args.stay);
+    let to = args.to.clone().or(kept);
+    if let Some(to) = &to {
         check_way_back(desk.channel(&channel)?, &args.release, to)?;
     }
     let dependents = dependents(desk.channel(&channel)?, &args.release);
     let release = desk.release(&channel, &args.release)?;
-    let again = release.recalled.is_some();
     let recall = Recall {
         why: args.why.as_str().to_owned(),
         at: now,
-        to: args.to.clone(),
+        to,
     };
     release.recalled = Some(recall.clone());
     let ended = desk.save(&channel, now, &args.change.end)?;
@@ -58,10 +66,15 @@ pub(super) fn run(args: &RecallArgs, output: Output) -> anyhow::Result<()> {
          check; who is in a trial finishes it."
             .into(),
     );
-    lines.push(match &args.to {
+    lines.push(match &recall.to {
         Some(to) => format!(
-            "Robots that run it go to release {to}, by a trial with gates and health, unless there is a \
-             newer one that they may take."
+            "Robots that run it go to release {to}{}, by a trial with gates and health, unless there is a \
+             newer one that they may take.",
+            if args.to.is_none() {
+                ", as the recall before said (--stay: they stay)"
+            } else {
+                ""
+            }
         ),
         None => "Robots that run it stay with it until there is a newer release; --to sends them to an \
                  older one."

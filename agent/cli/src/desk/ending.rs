@@ -69,7 +69,7 @@ impl Ended {
         self.draft.as_ref().map(|draft| {
             format!(
                 "Nothing is in force yet. Take {0} to where the other keys are: surefoot repo sign {0} \
-                 --keys-dir …; then: surefoot repo finish DIR {0}",
+                 --repo … --keys-dir …; then: surefoot repo finish DIR {0}",
                 draft.display()
             )
         })

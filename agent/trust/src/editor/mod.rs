@@ -19,7 +19,7 @@ pub use init::{RepositoryPlan, RolePlan};
 pub use prune::Pruned;
 pub use repository::{Editor, Expiry, RoleInfo, Versions};
 pub use root::{Draft, RoleChange};
-pub use targets_draft::{MAX_DRAFT_BYTES, TargetsDraft};
+pub use targets_draft::{MAX_DRAFT_BYTES, TargetChange, TargetsDraft};
 
 #[cfg(test)]
 mod tests;

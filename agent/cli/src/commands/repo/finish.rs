@@ -1,10 +1,11 @@
 //! `surefoot repo finish`: a draft that has its signatures is put into force.
 
+use super::review;
 use crate::{
     desk::{ClockArgs, WaitArgs},
     files,
     keyring::KeysArgs,
-    output::Output,
+    output::{Output, sanitize},
 };
 use anyhow::{Context as _, ensure};
 use serde_json::json;
@@ -18,6 +19,10 @@ pub(crate) struct FinishArgs {
     dir: PathBuf,
     /// The draft that `--draft` of publish, rollout, recall, promote or retire wrote.
     draft: PathBuf,
+    /// The draft lets in more robots now than when it was drafted, as its plan goes on by time, and that is
+    /// meant.
+    #[arg(long)]
+    plan_goes_on: bool,
     #[command(flatten)]
     keys: KeysArgs,
     #[command(flatten)]
@@ -42,9 +47,14 @@ pub(super) fn run(args: &FinishArgs, output: Output) -> anyhow::Result<()> {
     let draft = TargetsDraft::parse(&bytes).with_context(name)?;
     let mut editor = args.wait.open(&args.dir, args.keys.ring(&args.dir)?)?;
     let now = args.clock.now_whatever_was_signed(&editor)?;
+    let (role, before) = editor.drafted_from(&draft)?;
+    let changes = review::lines(&draft, &role, &before, now)?;
+    if !args.plan_goes_on {
+        review::check_creep(&draft, &role, &before, now)?;
+    }
     let versions = editor.finish_targets(&draft, now)?;
-    let changes = draft.describe();
     output.result(&json!({ "changes": changes, "versions": versions }), |_| {
+        let changes: Vec<String> = changes.iter().map(|line| sanitize(line)).collect();
         format!("{}\nin force", changes.join("\n"))
     })
 }

@@ -10,6 +10,7 @@ mod place;
 mod prune;
 mod push;
 mod refresh;
+mod review;
 mod revoke;
 mod rotate;
 mod sign;

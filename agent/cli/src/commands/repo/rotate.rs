@@ -14,10 +14,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::PathBuf,
     sync::Arc,
 };
+use surefoot_base::file;
 use surefoot_trust::{
     Editor,
     editor::{Draft, RoleChange},
@@ -133,9 +133,10 @@ fn change(
     }
     draft.name_keys(&names)?;
     draft.sign(editor.keys())?;
-    if let Some(file) = &args.draft {
-        fs::write(file, draft.to_bytes()?).with_context(|| file.display().to_string())?;
-        return draft::report(&draft, file, &writer.written, output);
+    if let Some(path) = &args.draft {
+        file::replace(path, &draft.to_bytes()?, 0o644)
+            .with_context(|| path.display().to_string())?;
+        return draft::report(&draft, path, &writer.written, output);
     }
     draft.check().with_context(|| {
         "the keys at hand cannot sign the new root; write it with --draft FILE and sign it where the keys are with `surefoot repo sign`"

@@ -1,23 +1,22 @@
 //! `surefoot repo sign`: a draft is signed where its keys are.
 
-use super::draft;
+use super::{draft, review, verify};
 use crate::{
-    commands::releases::how_far,
+    errors::Usage,
     files,
     keyring::KeysArgs,
     output::{Output, sanitize},
+    web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, ensure};
+use jiff::Timestamp;
 use serde_json::json;
-use std::{fs, path::PathBuf};
-use surefoot_core::release::{Listed, Manifest, Name};
+use std::path::PathBuf;
+use surefoot_base::file;
 use surefoot_trust::{
-    Keyring,
+    Keyring, audit,
     editor::{Draft, MAX_DRAFT_BYTES, TargetsDraft},
 };
-
-/// So many releases of a channel are shown to who signs a draft, newest first.
-const NEWEST: usize = 5;
 
 /// Arguments of `surefoot repo sign`.
 #[derive(Debug, clap::Args)]
@@ -26,8 +25,19 @@ pub(crate) struct SignArgs {
     /// The draft that `--draft` of `surefoot repo rotate`, publish, rollout, recall, promote or retire wrote.
     /// Signatures are added to it.
     draft: PathBuf,
+    /// The repository that a draft of releases is for: a directory, or the URL that robots reach it by. What
+    /// the draft changes there is shown, and who has a say in it stands there. A draft of a root needs
+    /// nothing.
+    #[arg(long, value_name = "DIR|URL")]
+    repo: Option<String>,
+    /// The root that the repository is believed by, as robots have it. [default: the first root of the
+    /// repository itself]
+    #[arg(long, value_name = "FILE", requires = "repo")]
+    anchor: Option<PathBuf>,
     #[command(flatten)]
     keys: KeysArgs,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// Runs it.
@@ -49,7 +59,7 @@ pub(super) fn run(args: &SignArgs, output: Output) -> anyhow::Result<()> {
     }
     let added = draft.sign(&keys)?;
     is_of_use(added > 0 || draft.check().is_ok())?;
-    fs::write(&args.draft, draft.to_bytes()?).with_context(name)?;
+    file::replace(&args.draft, &draft.to_bytes()?, 0o644).with_context(name)?;
     draft::report(&draft, &args.draft, &[], output)
 }
 
@@ -61,7 +71,7 @@ fn is_of_use(signed: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Signs releases: first says which, with their systems.
+/// Signs releases: first says all that the signature would change in the repository.
 fn sign_targets(
     args: &SignArgs,
     bytes: &[u8],
@@ -70,17 +80,24 @@ fn sign_targets(
 ) -> anyhow::Result<()> {
     let name = || args.draft.display().to_string();
     let mut draft = TargetsDraft::parse(bytes).with_context(name)?;
-    let mut lines = draft.describe();
-    for (target, bytes) in draft.files() {
-        lines.extend(newest(target, bytes));
-    }
+    let place = args.repo.as_ref().ok_or_else(|| {
+        Usage("say with --repo which repository the releases are for: a directory or a URL".into())
+    })?;
+    let anchor = verify::anchor(place, args.anchor.as_deref(), &args.net)?;
+    let now = Timestamp::now();
+    let (role, before) = web_servers::wait(async {
+        let wanted = draft.files().keys();
+        let options = args.net.options();
+        Ok(audit::in_force(place, options, &anchor, now, draft.role(), wanted).await?)
+    })?;
+    let lines = review::lines(&draft, &role.targets, &before, now)?;
     for line in &lines {
         output.text(&sanitize(line))?;
     }
-    let added = draft.sign(keys)?;
-    let missing = draft.check().err().map(|e| e.to_string());
+    let added = draft.sign(keys, &role)?;
+    let missing = draft.check(&role).err().map(|e| e.to_string());
     is_of_use(added > 0 || missing.is_none())?;
-    fs::write(&args.draft, draft.to_bytes()?).with_context(name)?;
+    file::replace(&args.draft, &draft.to_bytes()?, 0o644).with_context(name)?;
     let object = json!({
         "draft": args.draft,
         "changes": lines,
@@ -95,36 +112,4 @@ fn sign_targets(
             args.draft.display()
         ),
     })
-}
-
-/// The newest releases of a manifest, and what has become of them.
-fn newest(target: &str, bytes: &[u8]) -> Vec<String> {
-    let channel = target
-        .strip_prefix("channels/")
-        .and_then(|name| name.strip_suffix(".json"));
-    let Some(Ok(channel)) = channel.map(str::parse::<Name>) else {
-        return Vec::new();
-    };
-    let Ok(manifest) = Manifest::parse(bytes, &channel) else {
-        return vec![format!(
-            "channel {channel}: a manifest that cannot be read here"
-        )];
-    };
-    let newest = manifest.releases.iter().rev().take(NEWEST);
-    newest
-        .map(|listed| match listed {
-            Listed::Known(release) => {
-                let systems: Vec<String> = (release.systems.iter())
-                    .map(|(model, system)| format!("{model} {}", system.toplevel))
-                    .collect();
-                format!(
-                    "channel {channel}, release {}: {}; {}",
-                    release.id,
-                    systems.join(", "),
-                    how_far(release, None)
-                )
-            }
-            Listed::Other(_) => format!("channel {channel}, release {}", listed.id()),
-        })
-        .collect()
 }

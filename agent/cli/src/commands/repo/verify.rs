@@ -76,21 +76,29 @@ fn against(
     })
 }
 
+/// The root that a repository is believed by: the one that was given, or the first that lies there.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn anchor(place: &str, given: Option<&Path>, net: &NetArgs) -> anyhow::Result<Vec<u8>> {
+    match given {
+        Some(file) => files::read_signed(file),
+        None if is_url(place) => {
+            output::notice(
+                "without --anchor the first root that lies there is believed; robots have one of their own",
+            );
+            web_servers::wait(async { Ok(first_root(place, net.options()).await?) })
+        }
+        None => files::read_signed(&Path::new(place).join("metadata/1.root.json")),
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
 /// It did not end well.
 pub(super) fn run(args: &VerifyArgs, output: Output) -> anyhow::Result<()> {
-    let bytes = match &args.anchor {
-        Some(file) => files::read_signed(file)?,
-        None if is_url(&args.place) => {
-            output::notice(
-                "without --anchor the first root that lies there is believed; robots have one of their own",
-            );
-            web_servers::wait(async { Ok(first_root(&args.place, args.net.options()).await?) })?
-        }
-        None => files::read_signed(&Path::new(&args.place).join("metadata/1.root.json"))?,
-    };
+    let bytes = anchor(&args.place, args.anchor.as_deref(), &args.net)?;
     let now = args.at.unwrap_or_else(Timestamp::now);
     let audit = look(&args.place, &bytes, now, &args.net)?;
     let set = &audit.set;
