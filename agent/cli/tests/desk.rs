@@ -522,6 +522,28 @@ fn nothing_is_signed_by_a_clock_that_reads_long_after_the_last_signature() {
 }
 
 #[test]
+fn a_timer_signs_nothing_by_a_clock_that_reads_before_the_last_signature() {
+    let desk = Desk::new();
+    desk.publishes("1", 'a', &[]);
+    let keys = surefoot_trust::Keyring::load(&desk.path("fleet-keys")).unwrap();
+    let mut editor = surefoot_trust::Editor::open(&desk.path("fleet"), keys).unwrap();
+    // To what is signed ten days from now this machine's clock looks as one that was not set.
+    let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 10);
+    editor.refresh(then).unwrap();
+    drop(editor);
+    let timestamp = || fs::read(desk.path("fleet/metadata/timestamp.json")).unwrap();
+    let before = timestamp();
+    let error = desk.says(&["repo", "refresh", "fleet"]).failure().code(2);
+    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
+    assert!(error.contains("--clock-is-right"), "{error}");
+    assert_eq!(timestamp(), before);
+    // What stops a release goes on, and so does who knows better.
+    desk.does_at(&["rollout", "1", "pause"]);
+    assert_ne!(timestamp(), before);
+    desk.does(&["repo", "refresh", "fleet", "--clock-is-right"]);
+}
+
+#[test]
 fn a_pause_ends_only_if_somebody_says_so() {
     let desk = Desk::new();
     desk.publishes("1", 'a', &["--share", "10%"]);
@@ -675,6 +697,10 @@ fn what_robots_could_not_fetch_or_run_is_not_published() {
     fs::write(&nar, bad).unwrap();
     let error = desk.publish_fails("3", 'b', &[]);
     assert!(error.contains("has digest"), "{error}");
+    // One that goes on and on fills no disk.
+    fs::write(&nar, vec![0; good.len() + (128 << 10)]).unwrap();
+    let error = desk.publish_fails("3", 'b', &[]);
+    assert!(error.contains("is longer than"), "{error}");
     fs::remove_file(&nar).unwrap();
     let error = desk.publish_fails("3", 'b', &[]);
     assert!(error.contains("nar/b.nar"), "{error}");
@@ -807,7 +833,15 @@ fn a_team_whose_keys_are_elsewhere_signs_a_draft_of_its_channel() {
     fs::rename(desk.path("fleet-keys/team"), desk.path("team-keys")).unwrap();
     let night = ["--channel", "night", "--new", "--draft", "release"];
     desk.publishes("1", 'a', &night);
-    desk.does(&["repo", "sign", "release", "--keys-dir", "team-keys"]);
+    desk.does(&[
+        "repo",
+        "sign",
+        "release",
+        "--repo",
+        "fleet",
+        "--keys-dir",
+        "team-keys",
+    ]);
     desk.does(&["repo", "finish", "fleet", "release"]);
     assert_eq!(desk.release("night", "1").id.as_str(), "1");
     desk.version();

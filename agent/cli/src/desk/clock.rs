@@ -12,11 +12,14 @@ use surefoot_trust::{
 /// count from what is signed: a clock that runs ahead would let all of them in at once.
 const FORGOTTEN: u64 = 30 * DAY;
 
+/// Clocks of two machines that sign one repository may differ by so much, seconds.
+const APART: i64 = 5 * 60;
+
 /// What a person says of this machine's clock.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct ClockArgs {
     /// The clock of this machine is right, although it reads more than a month after the repository was
-    /// signed last.
+    /// signed last; or, for `surefoot repo refresh`, before that time.
     #[arg(long)]
     clock_is_right: bool,
 }
@@ -49,7 +52,8 @@ impl Clock {
 /// When this was written, seconds: a clock that reads less was not set. 2026-11-01 00:00 UTC.
 const WRITTEN: i64 = 1_793_491_200;
 
-/// The time of a new repository, which nothing that was signed says anything about.
+/// What this machine's clock reads: the time of a new repository, which nothing that was signed says anything
+/// about.
 ///
 /// # Errors
 /// The clock was not set.
@@ -96,8 +100,28 @@ impl ClockArgs {
         Ok(now)
     }
 
+    /// What is signed now by a timer, which nobody watches: a machine that starts with a wrong clock must not
+    /// sign a time that robots and the next run take for the truth.
+    ///
+    /// # Errors
+    /// The clock reads some minutes before the time at which the repository was signed, or long after it, and
+    /// nobody says that it is right.
+    pub(crate) fn now_by_timer(self, editor: &Editor) -> anyhow::Result<Timestamp> {
+        let now = self.now_whatever_was_signed(editor)?;
+        if let Some(signed) = editor.signed()
+            && signed.as_second().saturating_sub(now.as_second()) > APART
+            && !self.clock_is_right
+        {
+            bail!(Usage(format!(
+                "the clock of this machine reads {now}, and the repository was signed at {signed}: set the \
+                 clock, or give --clock-is-right if the other one was wrong"
+            )));
+        }
+        Ok(now)
+    }
+
     fn read(self, editor: &Editor) -> anyhow::Result<(Timestamp, Clock)> {
-        let now = Timestamp::from_second(Timestamp::now().as_second())?;
+        let now = Timestamp::from_second(first_time()?.as_second())?;
         let expiries = editor.expiries();
         let lifetime = expiries.iter().find(|one| one.role == "timestamp");
         let lifetime = lifetime.map_or(0, |one: &Expiry| one.lifetime);

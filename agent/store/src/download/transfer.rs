@@ -195,9 +195,7 @@ impl Transfers<'_> {
         unless: Option<String>,
     ) -> Result<()> {
         let Download { url, file_size, .. } = &transfer.info.download;
-        // Compression may make a file that cannot be compressed a little larger.
-        let nar_size = transfer.info.nar_size;
-        let limit = file_size.unwrap_or(nar_size + nar_size / 50 + (64 << 10));
+        let limit = longest(transfer.info);
         let resume = Resume {
             unless,
             ..self.resume(transfer, cache)
@@ -339,4 +337,10 @@ fn verify(info: &PathInfo, path: &Path, memory: &MemoryBudget) -> Result<()> {
     let mut file = BufReader::with_capacity(nar::PIECE, file);
     let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
     nar::check(info, file)
+}
+/// Bytes that the file of a NAR has at most. Where the cache does not say its size: compression may make a
+/// file that cannot be compressed a little larger.
+pub(crate) fn longest(info: &PathInfo) -> u64 {
+    let (size, nar_size) = (info.download.file_size, info.nar_size);
+    size.unwrap_or(nar_size.saturating_add(nar_size / 50 + (64 << 10)))
 }

@@ -3,6 +3,7 @@
 use crate::{
     blocking::blocking,
     cache::{Cache, Resume},
+    download::transfer::longest,
     error::{Error, Result},
     nar,
 };
@@ -12,7 +13,8 @@ use std::{
     io::{self, BufReader, Seek as _, Write as _},
 };
 use surefoot_core::closure::{ClosureIndex, PathInfo};
-use surefoot_http::Http;
+use surefoot_http::{Http, pace::LeastPace};
+use tokio::time::Instant;
 
 /// NARs that are asked for at a time.
 const REQUESTS: usize = 16;
@@ -75,14 +77,19 @@ pub async fn list(
     http: &Http,
     scratch: Scratch,
 ) -> Result<Vec<String>> {
-    let bytes = read(info, caches, http, scratch, true).await?;
-    nar::list(&bytes).map_err(|why| Error::Unpack {
+    let unpack = |why| Error::Unpack {
         path: info.path.clone(),
         why,
-    })
+    };
+    if info.nar_size > nar::MAX_LISTED as u64 {
+        return Err(unpack(io::Error::other("it is too large to be listed")));
+    }
+    let bytes = read(info, caches, http, scratch, true).await?;
+    nar::list(&bytes).map_err(unpack)
 }
 
-/// Brings a NAR and checks it; gives its bytes if they are to be kept.
+/// Brings a NAR and checks it; gives its bytes if they are to be kept. A cache that sends more than the file
+/// can have fills no disk, and one that sends hardly anything holds nobody up.
 async fn read(
     info: &PathInfo,
     caches: &[Cache],
@@ -100,7 +107,28 @@ async fn read(
             why,
         };
         let mut file = scratch().map_err(disk)?;
+        let (limit, pace) = (longest(info), LeastPace::default());
+        let (mut len, mut in_window) = (0, 0);
+        let mut ends = Instant::now() + pace.window;
         while let Some(piece) = body.piece().await? {
+            len += piece.len() as u64;
+            in_window += piece.len() as u64;
+            if len > limit {
+                return Err(Error::TooLong {
+                    url: body.url,
+                    expected: limit,
+                });
+            }
+            if Instant::now() >= ends {
+                if in_window < pace.min_bytes {
+                    let (bytes, seconds) = (pace.min_bytes, pace.window.as_secs());
+                    let why = format!("slower than {bytes} bytes in {seconds} s");
+                    let url = body.url;
+                    return Err(surefoot_http::Error::Transfer { url, why }.into());
+                }
+                in_window = 0;
+                ends = Instant::now() + pace.window;
+            }
             file.write_all(&piece).map_err(disk)?;
         }
         file.rewind().map_err(disk)?;

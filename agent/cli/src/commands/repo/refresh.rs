@@ -30,7 +30,7 @@ pub(crate) struct RefreshArgs {
 /// It did not end well.
 pub(super) fn run(args: &RefreshArgs, output: Output) -> anyhow::Result<()> {
     let mut editor = args.wait.open(&args.dir, args.keys.ring(&args.dir)?)?;
-    let now = args.clock.now_whatever_was_signed(&editor)?;
+    let now = args.clock.now_by_timer(&editor)?;
     let before = editor.versions();
     let versions = editor.refresh(now)?;
     let expiries = editor.expiries();
