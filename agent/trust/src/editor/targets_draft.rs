@@ -290,7 +290,7 @@ impl Editor {
     }
 
     /// A role of targets as it is in force here.
-    fn in_force(&self, role: &str) -> Option<InForce> {
+    pub(super) fn in_force(&self, role: &str) -> Option<InForce> {
         let (keys, speaking) = self.now.authority(role)?;
         Some(InForce {
             targets: self.now.targets.get(role)?.clone(),

@@ -591,7 +591,8 @@ fn a_team_that_is_elsewhere_drafts_its_channel_with_what_it_names() {
     assert!(nothing.contains("nothing changes"), "{nothing}");
     stage(&mut editor, "night", "first");
     let mut draft = editor.draft_targets(time(NOW)).unwrap();
-    assert_eq!(draft.sign(&theirs).unwrap(), 1);
+    let in_force = editor.in_force("team").unwrap();
+    assert_eq!(draft.sign(&theirs, &in_force).unwrap(), 1);
     editor.staged.clear();
     editor.finish_targets(&draft, time(NOW)).unwrap();
     assert!(
