@@ -343,7 +343,7 @@ map unitFile unitFiles
     options.services.comin.enable = lib.mkEnableOption "comin";
     config.services.comin.enable = true;
   })
-  (refused "a secret in the store" "no place for a secret" {
+  (refused "a secret in the store" "not a place for a secret" {
     services.surefoot.credentials.netrc = "${builtins.storeDir}/netrc";
   })
   (refused "a credential with a strange name" "names are made of" {

@@ -118,8 +118,6 @@ pub async fn run(
         }),
         ..request.clone()
     };
-    // Nobody may collect it while it is not there.
-    daemon.add_temp_roots(&[path]).await?;
     let plan = FetchPlan::new(&request.index, &HashSet::new(), &request.staging);
     let store = request.store_dir.clone();
     plan.check_space(&request.staging, &store, request.reserve)?;
@@ -154,6 +152,8 @@ pub async fn run(
         if used.contains(path) {
             return Ok(Outcome::InUse);
         }
+        // Nobody may collect it while it is not there. Not before: this root counts as use, too.
+        daemon.add_temp_roots(&[path]).await?;
         bring(Until::Imported).await?;
         if request.sync {
             blocking(move || sync_file_system(&store)).await?;

@@ -16,6 +16,20 @@ fn fleet() -> Result<(Fleet, Robot, String)> {
     Ok((fleet, robot, first))
 }
 
+/// Publishes release 1.1 from a cache that is in order, which somebody changes before the robot asks.
+fn published(
+    fleet: &Fleet,
+    robot: &Robot,
+    path: &str,
+    change: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    robot.sh("systemctl stop surefootd.service")?;
+    fleet.publish(path, "1.1")?;
+    change()?;
+    robot.sh("systemctl start surefootd.service")?;
+    Ok(())
+}
+
 /// Waits until a check failed with these words.
 fn refused(robot: &Robot, words: &[&str]) -> Result<()> {
     robot.until_status(&format!("a check to fail with {words:?}"), |status| {
@@ -35,8 +49,7 @@ fn a_tampered_nar_does_not_enter_the_store() -> Result<()> {
     let (fleet, robot, first) = fleet()?;
     let path = fleet.toplevel("1.1").build(&fleet.farm)?;
     fleet.push(&path)?;
-    attack::tamper(&fleet, &path)?;
-    fleet.publish(&path, "1.1")?;
+    published(&fleet, &robot, &path, || attack::tamper(&fleet, &path))?;
     robot.until_status("the NAR to be refused", |status| {
         let doing = status["doing"].as_str().unwrap_or_default();
         doing.contains("1.1") && doing.contains("sha256")
@@ -63,8 +76,10 @@ fn another_nar_under_the_right_name_does_not_enter_the_store() -> Result<()> {
     let other = fleet.toplevel("other").build(&fleet.farm)?;
     fleet.push(&path)?;
     fleet.push(&other)?;
-    std::fs::copy(attack::nar(&fleet, &other)?, attack::nar(&fleet, &path)?)?;
-    fleet.publish(&path, "1.1")?;
+    published(&fleet, &robot, &path, || {
+        std::fs::copy(attack::nar(&fleet, &other)?, attack::nar(&fleet, &path)?)?;
+        Ok(())
+    })?;
     robot.until_status("the NAR to be refused", |status| {
         status["state"] == "fetching" && status["doing"].to_string().contains("NAR")
             || status["doing"].to_string().contains("bytes")

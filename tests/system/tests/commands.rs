@@ -2,7 +2,7 @@
 //! cost the agent no memory.
 
 use anyhow::Result;
-use surefoot_tests::{Fleet, Robot};
+use surefoot_tests::{Fleet, Robot, rig};
 
 /// Waits until no process of this robot sleeps for so long.
 fn until_nobody_sleeps(robot: &Robot, seconds: &str) -> Result<()> {
@@ -115,7 +115,9 @@ fn a_boot_step_that_takes_too_long_ends_with_all_that_it_started() -> Result<()>
     let slow = drop_in(&robot, "surefoot-boot-step.service", slow)?;
     fleet.release(&fleet.toplevel("1.1").text("kernel", "6.12.2"))?;
     robot.until("journalctl --unit surefootd.service | grep 'no answer within 100000 ms'")?;
-    robot.stands_on(&first)?;
+    rig::wait_for("the way back from what was staged", || {
+        Ok(robot.stands_on(&first).ok())
+    })?;
     robot.sh(&format!("rm -r {slow}; systemctl daemon-reload"))?;
     until_nobody_sleeps(&robot, "4714")?;
     Ok(())

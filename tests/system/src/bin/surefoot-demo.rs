@@ -174,9 +174,12 @@ impl Demo {
         let good = self.robot.current()?;
         let path = self.fleet.toplevel("1.3").build(&self.fleet.farm)?;
         self.fleet.push(&path)?;
-        attack::tamper(&self.fleet, &path)?;
-        self.say("One bit of a NAR is flipped in the cache; the release itself is in order.");
+        self.say("The release is in order; then one bit of a NAR is flipped in the cache.");
+        // The publisher would notice what was changed before, so the robot asks only afterwards.
+        self.robot.sh("systemctl stop surefootd.service")?;
         self.fleet.publish(&path, "1.3")?;
+        attack::tamper(&self.fleet, &path)?;
+        self.robot.sh("systemctl start surefootd.service")?;
         self.refused("the NAR is refused", "doing", &["1.3", "digest"])?;
         self.robot.stands_on(&good)?;
         let output = self
