@@ -39,9 +39,7 @@ use surefoot_core::{
     switch::{Action, Order},
 };
 use surefoot_store::{
-    Wrongs,
-    collect::Dead,
-    progress,
+    Wrongs, progress,
     verify::{Damage, Verified},
 };
 use tokio::{
@@ -83,7 +81,7 @@ impl progress::Progress for Told<'_> {
         self.0.progress.update(status);
     }
 
-    fn collected(&self, gone: Dead) {
+    fn collected(&self, gone: progress::Dead) {
         self.0.say(Event::Collected {
             paths: gone.paths,
             bytes: gone.bytes,

@@ -11,7 +11,7 @@
 //! | … | what the codec reads, up to the end |
 
 use crate::{
-    codec::Codec,
+    codec::name::Codec,
     error::{Error, Result},
     number,
     read_at::{ReadAt, Section},
@@ -89,9 +89,10 @@ impl Default for Limits {
 /// A delta whose header was read and is within the limits.
 #[derive(Debug)]
 pub struct Delta<D> {
-    header: Header,
-    file: D,
-    body: u64,
+    pub(crate) header: Header,
+    pub(crate) file: D,
+    /// Where what the codec reads begins.
+    pub(crate) body: u64,
 }
 
 impl<D: ReadAt> Delta<D> {
@@ -125,31 +126,6 @@ impl<D: ReadAt> Delta<D> {
     /// What it says of itself.
     pub const fn header(&self) -> &Header {
         &self.header
-    }
-
-    /// Checks the base, writes what comes out as it comes, and checks that last. What was written
-    /// before an error must be thrown away.
-    ///
-    /// # Errors
-    /// All but those of [`Delta::open`].
-    pub fn apply(&self, base: &dyn ReadAt, out: &mut dyn Write) -> Result<()> {
-        let header = &self.header;
-        if base.size() != header.base_size
-            || digest(base).map_err(Error::Base)? != header.base_digest
-        {
-            return Err(Error::WrongBase);
-        }
-        let mut checked = Checked {
-            out,
-            left: header.result_size,
-            digest: Sha256::new(),
-        };
-        let body = Section::new(&self.file, self.body, u64::MAX);
-        header.codec.decode(header, body, base, &mut checked)?;
-        if checked.left > 0 || Digest::from(checked.digest.finalize()) != header.result_digest {
-            return Err(Error::WrongResult);
-        }
-        Ok(())
     }
 }
 
@@ -231,7 +207,21 @@ pub(crate) struct Checked<'a> {
     digest: Sha256,
 }
 
-impl Checked<'_> {
+impl<'a> Checked<'a> {
+    /// Nothing has come out yet of what this header says.
+    pub(crate) fn new(out: &'a mut dyn Write, header: &Header) -> Self {
+        Self {
+            out,
+            left: header.result_size,
+            digest: Sha256::new(),
+        }
+    }
+
+    /// Whether all came out that this header says, and as it says.
+    pub(crate) fn ends_as(self, header: &Header) -> bool {
+        self.left == 0 && Digest::from(self.digest.finalize()) == header.result_digest
+    }
+
     /// How much is still to come, bytes.
     pub(crate) const fn left(&self) -> u64 {
         self.left

@@ -31,6 +31,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod apply;
 mod codec;
 mod container;
 mod error;
@@ -40,7 +41,7 @@ mod number;
 mod read_at;
 mod tree;
 
-pub use codec::Codec;
+pub use codec::name::Codec;
 pub use container::{Delta, Digest, Header, Limits, digest};
 pub use error::{Error, Result};
 #[cfg(feature = "make")]

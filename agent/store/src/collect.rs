@@ -5,7 +5,7 @@
 use crate::{
     error::{Error, Result},
     nix_daemon::Connection,
-    progress::{Progress, Status},
+    progress::{Dead, Progress, Status},
     request::FetchRequest,
 };
 use std::os::unix::fs::MetadataExt;
@@ -16,15 +16,6 @@ use surefoot_base::units::short_bytes;
 const SLICE: u64 = 256 << 20;
 /// Paths whose sizes are asked for.
 const MAX_ASKED: usize = 100_000;
-
-/// Paths of the store that nothing keeps, or that were removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dead {
-    /// How many.
-    pub paths: u64,
-    /// What they take, bytes: the size of their NARs; or what their removal has freed.
-    pub bytes: u64,
-}
 
 /// What could be removed. Nothing is.
 ///

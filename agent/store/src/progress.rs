@@ -1,11 +1,20 @@
 //! How far a fetch is: values, for whoever shows them.
 
-use crate::{collect::Dead, damage::Damage, plan::FetchPlan};
+use crate::{damage::Damage, plan::FetchPlan};
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 use surefoot_core::StorePath;
+
+/// Paths of the store that nothing keeps, or that were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dead {
+    /// How many.
+    pub paths: u64,
+    /// What they take, bytes: the size of their NARs; or what their removal has freed.
+    pub bytes: u64,
+}
 
 /// How far a fetch is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -15,11 +15,7 @@ use std::{
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_base::{space, units::short_bytes};
 use surefoot_core::{StorePath, store_path::STORE_DIR};
-use surefoot_store::{
-    Error,
-    collect::{self, Dead},
-    nix_daemon::Connection,
-};
+use surefoot_store::{Error, collect, nix_daemon::Connection, progress::Dead};
 
 const STORE: Subject = Subject::Store;
 

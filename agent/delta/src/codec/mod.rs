@@ -1,5 +1,6 @@
-//! The codecs, by name. A name stands for one format for ever: another format gets another name.
+//! The codecs: what comes out of a delta, and what is put into one.
 
+pub(crate) mod name;
 mod predict;
 mod zstd_patch;
 
@@ -8,56 +9,27 @@ use crate::{
     error::Result,
     read_at::{ReadAt, Section},
 };
+use name::Codec;
 
-/// How a delta is coded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Codec {
-    /// Pieces of the new file, each compressed by zstd with parts of the base before it.
-    ZstdPatch,
-    /// Regions of the base and what differs from them, with the references in programs predicted.
-    Predict,
+/// Writes all that comes out of a delta.
+pub(crate) fn decode<D: ReadAt>(
+    codec: Codec,
+    header: &Header,
+    body: Section<D>,
+    base: &dyn ReadAt,
+    out: &mut Checked<'_>,
+) -> Result<()> {
+    match codec {
+        Codec::ZstdPatch => zstd_patch::decode(header, body, base, out),
+        Codec::Predict => predict::decode(header, &body, base, out),
+    }
 }
 
-impl Codec {
-    /// All that this version knows, the first one first.
-    pub const ALL: [Self; 2] = [Self::ZstdPatch, Self::Predict];
-
-    /// Its name in a delta and in a closure index.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ZstdPatch => "zstd-patch-1",
-            Self::Predict => "predict-1",
-        }
-    }
-
-    /// The one of this name, if this version knows it.
-    #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|codec| codec.name() == name)
-    }
-
-    /// Writes all that comes out of a delta.
-    pub(crate) fn decode<D: ReadAt>(
-        self,
-        header: &Header,
-        body: Section<D>,
-        base: &dyn ReadAt,
-        out: &mut Checked<'_>,
-    ) -> Result<()> {
-        match self {
-            Self::ZstdPatch => zstd_patch::decode(header, body, base, out),
-            Self::Predict => predict::decode(header, &body, base, out),
-        }
-    }
-
-    /// What the codec reads, and the memory that applying it takes, bytes.
-    #[cfg(feature = "make")]
-    pub(crate) fn encode(self, base: &dyn ReadAt, new: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
-        match self {
-            Self::ZstdPatch => zstd_patch::make::encode(base, new),
-            Self::Predict => predict::make::encode(base, new),
-        }
+/// What the codec reads, and the memory that applying it takes, bytes.
+#[cfg(feature = "make")]
+pub(crate) fn encode(codec: Codec, base: &dyn ReadAt, new: &dyn ReadAt) -> Result<(Vec<u8>, u64)> {
+    match codec {
+        Codec::ZstdPatch => zstd_patch::make::encode(base, new),
+        Codec::Predict => predict::make::encode(base, new),
     }
 }

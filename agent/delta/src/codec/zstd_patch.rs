@@ -149,7 +149,7 @@ pub(crate) mod make {
     use super::{MAX_PIECE, MAX_PREFIX, memory, window_log};
     use crate::{
         error::{Error, Result},
-        make::parts,
+        make::parts::parts,
         number,
         read_at::ReadAt,
     };

@@ -2,15 +2,12 @@
 //! publisher decodes each delta before it offers it.
 
 mod contents;
-mod matches;
+pub(crate) mod matches;
 mod pairs;
-mod parts;
-
-pub(crate) use matches::matches;
-pub(crate) use parts::{Part, parts};
+pub(crate) mod parts;
 
 use crate::{
-    codec::Codec,
+    codec::{self, name::Codec},
     container::{self, Header},
     error::{Error, Result},
     read_at::ReadAt,
@@ -30,7 +27,7 @@ pub fn make(
     codec: Codec,
     out: &mut dyn Write,
 ) -> Result<Header> {
-    let (body, memory) = codec.encode(base, new)?;
+    let (body, memory) = codec::encode(codec, base, new)?;
     let header = Header {
         codec,
         base_size: base.size(),

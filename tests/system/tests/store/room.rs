@@ -4,11 +4,9 @@ use crate::lab::{Lab, block_on, run};
 use anyhow::Result;
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Mutex};
 use surefoot_store::{
-    Error,
-    collect::{self, Dead},
-    fetch,
+    Error, collect, fetch,
     nix_daemon::{Connection, PATIENCE},
-    progress::{Progress, Status},
+    progress::{Dead, Progress, Status},
 };
 use surefoot_tests::rig;
 

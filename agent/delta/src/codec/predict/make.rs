@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    make::{Part, matches, parts},
+    make::{
+        matches::matches,
+        parts::{Part, parts},
+    },
     number,
     read_at::ReadAt,
 };
