@@ -2,7 +2,19 @@
 
 use anyhow::Result;
 use serde_json::json;
-use surefoot_tests::Fleet;
+use surefoot_tests::{Fleet, Robot};
+
+/// Empties the padding of a system, as a power cut does. Gives its file, and what `sha256sum` said of it.
+fn lose_padding(robot: &Robot, system: &str) -> Result<(String, String)> {
+    let file = robot.sh(&format!(
+        "nix-store --query --requisites {system} | grep -e -padding$"
+    ))?;
+    let before = robot.sh(&format!("sha256sum {file}"))?;
+    robot.sh(&format!(
+        "chmod u+w {file} && : >{file} && chmod u-w {file}"
+    ))?;
+    Ok((file, before))
+}
 
 #[test]
 fn what_a_release_shares_with_the_store_is_read_before_it_is_tried() -> Result<()> {
@@ -14,13 +26,7 @@ fn what_a_release_shares_with_the_store_is_read_before_it_is_tried() -> Result<(
     robot.sh(&format!(
         "nix-store --realise {second} --option substituters http://127.0.0.1/cache"
     ))?;
-    let file = robot.sh(&format!(
-        "nix-store --query --requisites {second} | grep -e -padding$"
-    ))?;
-    let before = robot.sh(&format!("sha256sum {file}"))?;
-    robot.sh(&format!(
-        "chmod u+w {file} && : >{file} && chmod u-w {file}"
-    ))?;
+    let (file, before) = lose_padding(&robot, &second)?;
     fleet.publish(&second, "1.1")?;
     robot.until_confirmed(&second)?;
     assert_eq!(robot.sh(&format!("sha256sum {file}"))?, before);
@@ -78,13 +84,7 @@ fn what_only_a_fallback_uses_is_brought_anew_by_itself() -> Result<()> {
     robot.until_confirmed(&second)?;
     let third = fleet.release(&fleet.toplevel("1.2"))?;
     robot.until_confirmed(&third)?;
-    let file = robot.sh(&format!(
-        "nix-store --query --requisites {second} | grep -e -padding$"
-    ))?;
-    let before = robot.sh(&format!("sha256sum {file}"))?;
-    robot.sh(&format!(
-        "chmod u+w {file} && : >{file} && chmod u-w {file}"
-    ))?;
+    let (file, before) = lose_padding(&robot, &second)?;
     robot.until("surefoot history | grep repaired")?;
     assert_eq!(robot.sh(&format!("sha256sum {file}"))?, before);
     let history = robot.sh("surefoot history")?;

@@ -1,6 +1,7 @@
 //! Releases that would leave a robot without an agent that can bring it anything more.
 
 use anyhow::{Context as _, Result};
+use std::path::Path;
 use surefoot_tests::{
     Fleet, Robot, Toplevel,
     fleet::{CHANNEL, MODEL},
@@ -22,6 +23,14 @@ fn undisturbed(robot: &Robot) -> Result<()> {
     let switches = robot.sh("journalctl --no-pager --quiet --unit 'surefoot-trial-*' | wc -l")?;
     assert_eq!(switches.trim(), "0");
     Ok(())
+}
+
+/// Releases a system with this /etc, which is meant to lead its robots elsewhere.
+fn moving(fleet: &Fleet, name: &str, brought: &Path) -> Result<String> {
+    let path = fleet.toplevel(name).etc(brought).build(&fleet.farm)?;
+    fleet.push(&path)?;
+    fleet.publish_with(&path, name, &["--model", MODEL, "--moves"])?;
+    Ok(path)
 }
 
 /// A release is blocked as unfit, with these words, and nothing was touched for its sake.
@@ -144,15 +153,7 @@ fn a_release_that_would_lead_the_robot_elsewhere_is_tried_only_if_that_is_meant(
 
     // It is meant, and there is nothing for the robot at the other place.
     let brought = etc(&[(file, "channel = \"night\"\n")])?;
-    let move_with = |name: &str| -> Result<String> {
-        let path = fleet
-            .toplevel(name)
-            .etc(brought.path())
-            .build(&fleet.farm)?;
-        fleet.push(&path)?;
-        fleet.publish_with(&path, name, &["--model", MODEL, "--moves"])?;
-        Ok(path)
-    };
+    let move_with = |name: &str| moving(&fleet, name, brought.path());
     move_with("early")?;
     let blocked = robot.until_blocked("early", &first)?;
     let failure = &blocked["failures"][0];
@@ -245,13 +246,7 @@ fn a_robot_moves_to_another_trust_anchor_only_if_its_new_place_is_signed_by_that
     let moves = |name: &str, repository: &str| -> Result<String> {
         let place = place(repository);
         let brought = etc(&[root, ("surefoot/config.d/60-place.toml", &place)])?;
-        let path = fleet
-            .toplevel(name)
-            .etc(brought.path())
-            .build(&fleet.farm)?;
-        fleet.push(&path)?;
-        fleet.publish_with(&path, name, &["--model", MODEL, "--moves"])?;
-        Ok(path)
+        moving(&fleet, name, brought.path())
     };
     // The anchor alone: what the place has is not signed by it.
     moves("half", "repo")?;
