@@ -1,10 +1,11 @@
 //! Options of commands that read from web servers.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 use surefoot_http::{
     Options,
     access::{Access, By},
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// How to reach caches.
 #[derive(Debug, clap::Args)]
@@ -47,8 +48,15 @@ pub(crate) struct NetArgs {
 /// # Errors
 /// Its own; no runtime can be made.
 pub(crate) fn wait<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build()?.block_on(work)
+    runtime()?.block_on(work)
+}
+
+/// Where work waits for web servers: this thread.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
 }
 
 impl NetArgs {

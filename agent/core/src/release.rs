@@ -44,6 +44,13 @@ pub fn manifest_target(channel: &Name) -> String {
     format!("channels/{channel}.json")
 }
 
+/// The name of the channel whose manifest a target has to be by its own name; nobody has checked that
+/// this is a name. `None` for any other target.
+#[must_use]
+pub fn manifest_channel(target: &str) -> Option<&str> {
+    target.strip_prefix("channels/")?.strip_suffix(".json")
+}
+
 /// The TUF target of the closure index whose file has this digest: `closures/<sha256 hex>.json.zst`.
 #[must_use]
 pub fn index_target(file: &Sha256) -> String {

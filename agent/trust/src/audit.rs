@@ -70,6 +70,19 @@ pub async fn audit_at(
     Walk::at(address, options)?.run(anchor, now, names).await
 }
 
+/// What a robot with this anchor believes of a repository, a directory or an address. Only metadata is read.
+///
+/// # Errors
+/// As [`audit_at`].
+pub async fn seen(
+    place: &str,
+    options: Options,
+    anchor: &[u8],
+    now: Time,
+) -> Result<TrustedSet, Error> {
+    Ok(Walk::new(place, options)?.roles(anchor, now).await?.set)
+}
+
 /// The first root that lies at an address: an anchor for who has no other, and no more worth than the
 /// address.
 ///
@@ -115,11 +128,7 @@ pub async fn in_force(
     role: &str,
     wanted: impl IntoIterator<Item = &String>,
 ) -> Result<(InForce, BTreeMap<String, Vec<u8>>), Error> {
-    let mut walk = if place.contains("://") {
-        Walk::at(place, options)?
-    } else {
-        Walk::in_dir(Path::new(place))
-    };
+    let mut walk = Walk::new(place, options)?;
     let mut roles = walk.roles(anchor, now).await?;
     let consistent = roles.set.root().role.consistent_snapshot;
     let found = (roles.believed.into_iter()).find(|(name, ..)| name == role);
@@ -155,6 +164,14 @@ struct Walk {
 }
 
 impl Walk {
+    fn new(place: &str, options: Options) -> Result<Self, Error> {
+        if place.contains("://") {
+            Self::at(place, options)
+        } else {
+            Ok(Self::in_dir(Path::new(place)))
+        }
+    }
+
     fn in_dir(dir: &Path) -> Self {
         Self {
             metadata: Base::Dir(dir.join("metadata")),
@@ -343,8 +360,7 @@ impl Audit {
     /// The versions of the top-level roles, by name.
     #[must_use]
     pub fn versions(&self) -> Vec<(&'static str, u64)> {
-        let files = files(&self.set).into_iter();
-        files.map(|(role, version, _)| (role, version)).collect()
+        versions(&self.set)
     }
 
     /// When each top-level role expires.
@@ -372,6 +388,13 @@ impl Audit {
 /// What the robot would refuse it for.
 pub fn follow(dir: &Path, seen: TrustedSet, now: Time) -> Result<TrustedSet, Error> {
     at_once(async { Walk::in_dir(dir).top(seen, now).await })
+}
+
+/// The versions of the top-level roles of a set, by name.
+#[must_use]
+pub fn versions(set: &TrustedSet) -> Vec<(&'static str, u64)> {
+    let files = files(set).into_iter();
+    files.map(|(role, version, _)| (role, version)).collect()
 }
 
 /// The top-level roles that are other files in one set than in another, with their versions in the first.

@@ -4,7 +4,7 @@ use crate::{
     errors::Usage,
     files,
     output::{Bar, Output},
-    web_servers::NetArgs,
+    web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -123,10 +123,7 @@ const BAR: &str = "{bar:30} {bytes:>11} of {total_bytes}  {bytes_per_sec}  {eta}
 /// Runs it.
 pub(crate) fn run(args: FetchArgs, output: Output) -> anyhow::Result<()> {
     one_arena();
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(fetch(args, output))
+    web_servers::wait(fetch(args, output))
 }
 
 async fn fetch(args: FetchArgs, output: Output) -> anyhow::Result<()> {

@@ -26,12 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_core::release::{
-    Listed, MAX_MANIFEST_BYTES, Manifest, Name, Release, manifest_target,
+    Listed, MAX_MANIFEST_BYTES, Manifest, Name, Release, manifest_channel, manifest_target,
 };
 use surefoot_trust::Editor;
-
-/// What targets of manifests begin and end with.
-const MANIFEST: (&str, &str) = ("channels/", ".json");
 
 /// Which repository, for commands that only look.
 #[derive(Debug, clap::Args)]
@@ -101,8 +98,7 @@ impl Desk {
             unreadable: Vec::new(),
         };
         for target in desk.editor.target_names() {
-            let name = target.strip_prefix(MANIFEST.0);
-            let Some(name) = name.and_then(|name| name.strip_suffix(MANIFEST.1)) else {
+            let Some(name) = manifest_channel(&target) else {
                 continue;
             };
             match desk.read_channel(&target, name) {
@@ -319,8 +315,7 @@ impl Desk {
 
 /// The closure indexes that a target names, if it is a manifest: those that robots may ask for.
 pub(crate) fn named(target: &str, bytes: &[u8]) -> Vec<String> {
-    let channel = target.strip_prefix(MANIFEST.0);
-    let channel = channel.and_then(|name| name.strip_suffix(MANIFEST.1)?.parse().ok());
+    let channel = manifest_channel(target).and_then(|name| name.parse().ok());
     let Some(manifest) = channel.and_then(|channel| Manifest::parse(bytes, &channel).ok()) else {
         return Vec::new();
     };

@@ -200,7 +200,8 @@ pub(super) fn described(version: u64, bytes: &[u8]) -> MetaFile {
     }
 }
 
-fn load<R: Role>(dir: &Path, file: &str, limit: u64) -> Result<(R, Envelope), Error> {
+/// Reads a file of metadata.
+pub(super) fn load<R: Role>(dir: &Path, file: &str, limit: u64) -> Result<(R, Envelope), Error> {
     let path = dir.join(file);
     let bytes = files::read(&path, limit)?.ok_or_else(|| Error::NotFound {
         url: path.display().to_string(),

@@ -5,7 +5,7 @@ use super::{
     names::key_names,
 };
 use crate::{
-    Error, Keyring, digest, file_names, files,
+    Error, Keyring, file_names, files,
     keys::{Signer, sha256_hex},
     metadata::{Key, KeyId, Role, RoleKeys, Root, TargetFile},
 };
@@ -139,12 +139,7 @@ impl Editor {
         let Some(info) = self.now.asked(name).iter().find_map(offers) else {
             return Ok(None);
         };
-        let path = self.target_path(name, info)?;
-        let bytes = files::read(&path, info.length)?.ok_or_else(|| Error::NotFound {
-            url: path.display().to_string(),
-        })?;
-        digest::check(name, &bytes, info.length, &info.hashes)?;
-        Ok(Some(bytes))
+        self.read_listed(name, info).map(Some)
     }
 
     /// Adds a target, or replaces it, at the next [`Self::publish`]. The role that it was

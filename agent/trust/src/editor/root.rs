@@ -4,7 +4,7 @@
 //! keys need not be in one place: a [`Draft`] travels as a file and collects signatures.
 
 use super::{
-    content::{Content, stamp},
+    content::{Content, load, stamp},
     init::reachable,
     names::{key_names, name_keys},
     repository::{Editor, Files},
@@ -307,7 +307,7 @@ impl Editor {
         ];
         for version in root..versions.root {
             let file = file_names::metadata("root", Some(version));
-            let older: Root = Envelope::parse(&file, &read(&file, limits.root)?)?.read(&file)?;
+            let (older, _): (Root, _) = load(&metadata, &file, limits.root)?;
             for bytes in &in_force {
                 if !believes(&older, bytes)? {
                     return Ok(false);

@@ -280,7 +280,8 @@ impl Editor {
         Ok(self.versions())
     }
 
-    fn read_listed(&self, name: &str, info: &TargetFile) -> Result<Vec<u8>, Error> {
+    /// Reads a target as a role lists it.
+    pub(super) fn read_listed(&self, name: &str, info: &TargetFile) -> Result<Vec<u8>, Error> {
         let path = self.target_path(name, info)?;
         let bytes = files::read(&path, info.length)?.ok_or_else(|| Error::NotFound {
             url: path.display().to_string(),

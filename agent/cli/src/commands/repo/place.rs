@@ -1,11 +1,8 @@
 //! Where a repository is pushed to: a directory, or a bucket that is written over HTTP.
 
-use crate::{
-    desk::named,
-    web_servers::{self, NetArgs},
-};
+use super::verify::is_url;
+use crate::web_servers::{self, NetArgs};
 use anyhow::{Context as _, bail};
-use jiff::Timestamp;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -17,7 +14,7 @@ use surefoot_http::{
     header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue},
     pace::LeastPace,
 };
-use surefoot_trust::audit::{self, Audit};
+use tokio::runtime::Runtime;
 
 /// No file of a repository is larger, bytes.
 pub(super) const MAX_FILE: u64 = 256 << 20;
@@ -33,19 +30,20 @@ pub(super) enum Place {
 }
 
 /// What reaches it.
-pub(super) struct Destination<'a> {
+pub(super) struct Destination {
     pub(super) place: Place,
-    net: &'a NetArgs,
     http: Http,
+    /// Connections last as long as the runtime that they were made in.
+    runtime: Runtime,
 }
 
-impl<'a> Destination<'a> {
+impl Destination {
     /// Understands what was typed: a URL of a bucket, or a directory.
     ///
     /// # Errors
     /// A URL that nothing can be pushed to.
-    pub(super) fn new(text: &str, net: &'a NetArgs) -> anyhow::Result<Self> {
-        let place = if text.contains("://") {
+    pub(super) fn new(text: &str, net: &NetArgs) -> anyhow::Result<Self> {
+        let place = if is_url(text) {
             let url = Url::parse(&format!("{}/", text.trim_end_matches('/')))?;
             if !matches!(url.scheme(), "http" | "https") {
                 bail!(
@@ -59,8 +57,8 @@ impl<'a> Destination<'a> {
         };
         Ok(Self {
             place,
-            net,
             http: Http::new(net.options()),
+            runtime: web_servers::runtime()?,
         })
     }
 
@@ -69,11 +67,12 @@ impl<'a> Destination<'a> {
     /// # Errors
     /// It cannot be read.
     pub(super) fn read(&self, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let Place::Bucket(base) = &self.place else {
-            return Ok(file::read_if_there(&self.path(name), MAX_FILE)?);
+        let base = match &self.place {
+            Place::Dir(dir) => return Ok(file::read_if_there(&dir.join(name), MAX_FILE)?),
+            Place::Bucket(base) => base,
         };
         let url = at(base, name)?;
-        web_servers::wait(async {
+        self.runtime.block_on(async {
             let pace = LeastPace::default();
             let found = document::get(&self.http, url.as_str(), MAX_FILE, None, pace).await?;
             Ok(match found {
@@ -94,7 +93,7 @@ impl<'a> Destination<'a> {
             && name.starts_with("targets/")
         {
             let url = at(base, name)?;
-            return web_servers::wait(async {
+            return self.runtime.block_on(async {
                 let answer = self.http.head(url.clone(), url.as_str()).await?;
                 let length = answer.headers().get(CONTENT_LENGTH);
                 let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -115,13 +114,16 @@ impl<'a> Destination<'a> {
     /// # Errors
     /// It cannot be written.
     pub(super) fn write(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let Place::Bucket(base) = &self.place else {
-            let path = self.path(name);
-            let write = || -> io::Result<()> {
-                file::make_dirs(path.parent().unwrap_or(&path))?;
-                file::replace(&path, &bytes, 0o644)
-            };
-            return write().with_context(|| path.display().to_string());
+        let base = match &self.place {
+            Place::Dir(dir) => {
+                let path = dir.join(name);
+                let write = || -> io::Result<()> {
+                    file::make_dirs(path.parent().unwrap_or(&path))?;
+                    file::replace(&path, &bytes, 0o644)
+                };
+                return write().with_context(|| path.display().to_string());
+            }
+            Place::Bucket(base) => base,
         };
         let url = at(base, name)?;
         let mut headers = HeaderMap::new();
@@ -138,7 +140,7 @@ impl<'a> Destination<'a> {
         };
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         let body = Bytes::from(bytes);
-        web_servers::wait(async {
+        self.runtime.block_on(async {
             let sent = self
                 .http
                 .send(&Method::PUT, url.clone(), url.as_str(), &headers, &body);
@@ -149,29 +151,9 @@ impl<'a> Destination<'a> {
             Ok(())
         })
     }
-
-    /// Looks at all that is there.
-    ///
-    /// # Errors
-    /// What makes a robot believe none of it.
-    pub(super) fn audit(&self, anchor: &[u8], now: Timestamp) -> anyhow::Result<Audit> {
-        match &self.place {
-            Place::Dir(dir) => Ok(audit::audit(dir, anchor, now, named)?),
-            Place::Bucket(url) => web_servers::wait(async {
-                Ok(audit::audit_at(url.as_str(), self.net.options(), anchor, now, named).await?)
-            }),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        match &self.place {
-            Place::Dir(dir) => dir.join(name),
-            Place::Bucket(_) => PathBuf::from(name),
-        }
-    }
 }
 
-impl std::fmt::Display for Destination<'_> {
+impl std::fmt::Display for Destination {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.place {
             Place::Dir(dir) => dir.display().fmt(f),

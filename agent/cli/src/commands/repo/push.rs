@@ -1,6 +1,9 @@
 //! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
 
-use super::place::{Destination, Has, MAX_FILE, NEWEST, Place};
+use super::{
+    place::{Destination, Has, MAX_FILE, NEWEST, Place},
+    verify,
+};
 use crate::{
     desk::{WaitArgs, named},
     files,
@@ -18,6 +21,7 @@ use surefoot_base::{file, units::short_bytes};
 use surefoot_trust::{
     Keyring,
     audit::{self, Audit},
+    trusted_set::TrustedSet,
 };
 
 /// Arguments of `surefoot repo push`.
@@ -61,8 +65,9 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
     let mut roots_last = true;
     if newest.is_some() {
         // Whether it has expired does not matter: the time of its own signature counts.
-        let seen = destination.audit(&anchor, Timestamp::UNIX_EPOCH)?;
-        let root = seen.set.root().role.common.version;
+        let time = Timestamp::UNIX_EPOCH;
+        let seen = verify::seen(&args.destination, &anchor, time, &args.net)?;
+        let root = seen.root().role.common.version;
         let check = if args.replace {
             is_followed(args, &ours, seen)
         } else {
@@ -93,7 +98,7 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
         destination.write(&name, content)?;
     }
     if !args.dry_run {
-        let there = destination.audit(&anchor, Timestamp::now())?;
+        let there = verify::look(&args.destination, &anchor, Timestamp::now(), &args.net)?;
         is_whole(&there, &destination)?;
     }
     if output.is_json() {
@@ -129,8 +134,8 @@ fn is_whole(found: &Audit, place: impl std::fmt::Display) -> anyhow::Result<()> 
 }
 
 /// Whether robots that have seen what the destination has would take what the source has.
-fn is_followed(args: &PushArgs, ours: &Audit, seen: Audit) -> anyhow::Result<()> {
-    let believed = audit::follow(&args.dir, seen.set, Timestamp::now());
+fn is_followed(args: &PushArgs, ours: &Audit, seen: TrustedSet) -> anyhow::Result<()> {
+    let believed = audit::follow(&args.dir, seen, Timestamp::now());
     let believed = believed.context("robots would not follow")?;
     if let Some((role, version)) = audit::differing(&believed, &ours.set).first() {
         bail!(
@@ -144,8 +149,8 @@ fn is_followed(args: &PushArgs, ours: &Audit, seen: Audit) -> anyhow::Result<()>
 }
 
 /// Whether there is nothing at the destination that the source does not have.
-fn is_behind(ours: &Audit, seen: &Audit) -> anyhow::Result<()> {
-    for ((role, theirs), (_, ours)) in seen.versions().into_iter().zip(ours.versions()) {
+fn is_behind(ours: &Audit, seen: &TrustedSet) -> anyhow::Result<()> {
+    for ((role, theirs), (_, ours)) in audit::versions(seen).into_iter().zip(ours.versions()) {
         ensure!(
             theirs <= ours,
             "it has version {theirs} of {role}, and this repository has {ours}: somebody else has pushed \
@@ -223,7 +228,7 @@ fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
 fn missing(
     files: &[PathBuf],
     args: &PushArgs,
-    destination: &Destination<'_>,
+    destination: &Destination,
 ) -> anyhow::Result<Vec<PathBuf>> {
     let mut missing = Vec::new();
     for name in files {

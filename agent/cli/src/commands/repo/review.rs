@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use surefoot_core::{
-    release::{Listed, Manifest, Name, Release},
+    release::{Listed, Manifest, Name, Release, manifest_channel},
     rollout::Share,
 };
 use surefoot_trust::{
@@ -106,9 +106,9 @@ fn open(release: &Release, at: Timestamp) -> Share {
 
 /// The channel whose manifest a target is, if it is one.
 fn channel_of(target: &str) -> Option<anyhow::Result<Name>> {
-    let name = target.strip_prefix("channels/")?.strip_suffix(".json")?;
     Some(
-        name.parse()
+        manifest_channel(target)?
+            .parse()
             .with_context(|| format!("{target}: not the manifest of a channel")),
     )
 }

@@ -11,7 +11,10 @@ use anyhow::ensure;
 use jiff::Timestamp;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use surefoot_trust::audit::{Audit, audit, audit_at, differing, first_root, follow};
+use surefoot_trust::{
+    audit::{self, Audit, audit_at, differing, first_root, follow},
+    trusted_set::TrustedSet,
+};
 
 /// Arguments of `surefoot repo verify`.
 #[derive(Debug, clap::Args)]
@@ -34,18 +37,39 @@ pub(crate) struct VerifyArgs {
 }
 
 /// Whether a place is an address rather than a directory.
-fn is_url(place: &str) -> bool {
+pub(super) fn is_url(place: &str) -> bool {
     place.contains("://")
 }
 
 /// Looks at all of a repository.
-fn look(place: &str, anchor: &[u8], now: Timestamp, net: &NetArgs) -> anyhow::Result<Audit> {
+///
+/// # Errors
+/// What makes a robot believe none of it.
+pub(super) fn look(
+    place: &str,
+    anchor: &[u8],
+    now: Timestamp,
+    net: &NetArgs,
+) -> anyhow::Result<Audit> {
     if is_url(place) {
         return web_servers::wait(async {
             Ok(audit_at(place, net.options(), anchor, now, named).await?)
         });
     }
-    Ok(audit(Path::new(place), anchor, now, named)?)
+    Ok(audit::audit(Path::new(place), anchor, now, named)?)
+}
+
+/// What a robot believes of a repository, whatever it offers.
+///
+/// # Errors
+/// As [`look`].
+pub(super) fn seen(
+    place: &str,
+    anchor: &[u8],
+    now: Timestamp,
+    net: &NetArgs,
+) -> anyhow::Result<TrustedSet> {
+    web_servers::wait(async { Ok(audit::seen(place, net.options(), anchor, now).await?) })
 }
 
 /// What robots that have seen another state of a repository would refuse in it, or pass over.
@@ -62,7 +86,7 @@ fn against(
         !is_url(&args.place),
         Usage("--against compares a repository in a directory with another place".into())
     );
-    let seen = look(other, anchor, now, &args.net)?.set;
+    let seen = seen(other, anchor, now, &args.net)?;
     Ok(match follow(Path::new(&args.place), seen, now) {
         Err(error) => vec![format!("robots that have seen {other} refuse this one: {error}")],
         Ok(believed) => (differing(&believed, &audit.set).into_iter())
