@@ -1,7 +1,11 @@
 //! What a look at the robot starts from.
 
-use crate::{config::Config, robot::clock};
-use std::{collections::BTreeMap, sync::Arc};
+use crate::{
+    config::Config,
+    robot::clock,
+    state::{journal, roots},
+};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 use surefoot_api::StatusInfo;
 use surefoot_core::{
     StorePath, generations::Remembered, journal::Journal, machine::Policy, prune::Prune,
@@ -35,6 +39,14 @@ impl Inputs {
     pub(crate) fn kept(&self) -> Vec<StorePath> {
         let kept = self.roots.iter().filter(|(name, _)| *name != "next");
         kept.map(|(_, system)| system.clone()).collect()
+    }
+
+    /// As its journal on the disk knows it, where no agent runs.
+    pub(crate) fn without_agent(config: Arc<Config>, refused: Option<String>) -> Self {
+        let rooted = roots::any(Path::new(roots::DIR));
+        let journal = journal::read(&config.state_dir, rooted)
+            .unwrap_or_else(|error| journal::unusable(&error));
+        Self::new(config, refused, &journal, None)
     }
 
     /// As its journal knows it.

@@ -19,6 +19,7 @@ mod control;
 mod doctor;
 mod fault;
 mod fetching;
+mod fresh;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod gates;

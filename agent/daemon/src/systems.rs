@@ -2,9 +2,9 @@
 
 use crate::{
     config::Config,
+    fresh::Fresh,
     inputs::Inputs,
     robot::{contents, nixos, profile},
-    state::{journal, roots},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
@@ -21,13 +21,7 @@ use surefoot_store::{
     nix_daemon::{Connection, ValidPath},
     verify,
 };
-use tokio::{
-    sync::{Mutex, watch},
-    time::Instant,
-};
-
-/// A look reads all closures: whoever asks again within this time gets the same answer.
-const FRESH: Duration = Duration::from_secs(10);
+use tokio::sync::watch;
 
 /// How long the Nix daemon may take to answer a question, which it does from its database, and to say all.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,53 +29,23 @@ const IN_ALL: Duration = Duration::from_secs(20);
 
 /// Knows the systems for whoever asks, one at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct Systems {
-    inputs: watch::Receiver<Option<Inputs>>,
-    last: Arc<Mutex<Option<Seen>>>,
-}
-
-/// When somebody looked last, and what was there.
-type Seen = (Instant, Arc<[SystemInfo]>);
+pub(crate) struct Systems(Fresh<SystemInfo>);
 
 impl Systems {
     /// For a robot of which this is known at any time.
     pub(crate) fn new(inputs: watch::Receiver<Option<Inputs>>) -> Self {
-        Self {
-            inputs,
-            last: Arc::default(),
-        }
+        Self(Fresh::new(inputs))
     }
 
     /// One that has looked already.
     #[cfg(test)]
     pub(crate) fn having_seen(systems: Vec<SystemInfo>) -> Self {
-        Self {
-            inputs: watch::Sender::new(None).subscribe(),
-            last: Arc::new(Mutex::new(Some((Instant::now(), systems.into())))),
-        }
+        Self(Fresh::having_seen(systems))
     }
 
-    /// What is there. Whoever hangs up meanwhile does not end the look, or the next one would begin it anew.
+    /// What is there.
     pub(crate) async fn list(&self) -> Arc<[SystemInfo]> {
-        let systems = self.clone();
-        let look = tokio::spawn(async move { systems.look().await });
-        look.await.unwrap_or_default()
-    }
-
-    async fn look(&self) -> Arc<[SystemInfo]> {
-        let mut last = self.last.lock().await;
-        if let Some((at, systems)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return Arc::clone(systems);
-        }
-        let inputs = self.inputs.borrow().clone();
-        let systems: Arc<[SystemInfo]> = match inputs {
-            Some(inputs) => describe(&inputs).await.into(),
-            None => Arc::default(),
-        };
-        *last = Some((Instant::now(), Arc::clone(&systems)));
-        systems
+        self.0.get(async |inputs| describe(&inputs).await).await
     }
 
     /// What differs between two of them; `None` is what runs.
@@ -95,9 +59,7 @@ impl Systems {
     ) -> Result<Difference, Refusal> {
         let systems = self.clone();
         let look = tokio::spawn(async move {
-            // One at a time.
-            let _last = systems.last.lock().await;
-            let inputs = systems.inputs.borrow().clone();
+            let (_last, inputs) = systems.0.alone().await;
             compare(inputs.as_ref(), from.as_ref(), &to).await
         });
         look.await.unwrap_or_else(|error| {
@@ -113,10 +75,7 @@ impl Systems {
 /// # Errors
 /// There is no such system, or it cannot be written.
 pub(crate) async fn without_agent(config: Arc<Config>, diff: &[RollbackTo]) -> anyhow::Result<()> {
-    let rooted = roots::any(Path::new(roots::DIR));
-    let journal =
-        journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
-    let inputs = Inputs::new(config, None, &journal, None);
+    let inputs = Inputs::without_agent(config, None);
     let (from, to) = match diff {
         [] => {
             println!("{}", serde_json::to_string(&describe(&inputs).await)?);

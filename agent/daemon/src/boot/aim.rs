@@ -1,9 +1,7 @@
 //! Aiming the next boot at a system: the deadline, the one-shot, and what is remembered of them; and
 //! taking each of them back.
 
-use super::{
-    deadline, files::replace, kernels::check_copy, loader::AnyLoader, settings::Settings, trace,
-};
+use super::{deadline, files::replace, kernels::check_copy, settings::Settings, trace};
 use crate::robot;
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -45,8 +43,10 @@ pub(super) fn aim(
             .with_context(|| format!("{system} has no {part}"))?;
         check_copy(&loader.kernels(), &file)?;
     }
-    install_deadline(settings, &*loader, (system, previous), within)?;
-    let _ = fs::remove_file(settings.state_dir.join(trace::DEADLINE));
+    let back = (!loader.is_guarded()).then_some(previous);
+    let marker = settings.state_dir.join(trace::DEADLINE);
+    deadline::install(system, within, &marker, back)?;
+    let _ = fs::remove_file(marker);
     // The deadline must be on the disk before anything can boot into the trial.
     nix::unistd::sync();
     let mark = loader.aim(system, previous)?;
@@ -59,17 +59,6 @@ pub(super) fn aim(
     nix::unistd::sync();
     println!("the next boot is {system}, by {}", loader.name());
     Ok(())
-}
-
-fn install_deadline(
-    settings: &Settings,
-    loader: &dyn AnyLoader,
-    (system, previous): (&StorePath, &StorePath),
-    within: Duration,
-) -> anyhow::Result<()> {
-    let back = (!loader.is_guarded()).then_some(previous);
-    let marker = settings.state_dir.join(trace::DEADLINE);
-    deadline::install(system, within, &marker, back)
 }
 
 /// Takes the deadline away.

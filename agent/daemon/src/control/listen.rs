@@ -34,6 +34,22 @@ pub(crate) struct Listening {
     pub(crate) waited: VecDeque<StdStream>,
 }
 
+impl Listening {
+    /// What listens at a path.
+    fn of(listener: StdListener, path: &Path) -> Result<Self, ListenError> {
+        let fail = |why| ListenError::Bind {
+            path: path.to_owned(),
+            why,
+        };
+        listener.set_nonblocking(true).map_err(fail)?;
+        let waited = waited(&listener);
+        Ok(Self {
+            listener: UnixListener::from_std(listener).map_err(fail)?,
+            waited,
+        })
+    }
+}
+
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListenError {
@@ -78,16 +94,7 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
             listener
         }
     };
-    let fail = |why| ListenError::Bind {
-        path: path.to_owned(),
-        why,
-    };
-    listener.set_nonblocking(true).map_err(fail)?;
-    let waited = waited(&listener);
-    Ok(Listening {
-        listener: UnixListener::from_std(listener).map_err(fail)?,
-        waited,
-    })
+    Listening::of(listener, path)
 }
 
 /// A control socket at `path` that nobody keeps.
@@ -95,16 +102,7 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
 /// # Errors
 /// [`ListenError`] if none can be made.
 pub(crate) fn listen_alone(path: &Path) -> Result<Listening, ListenError> {
-    let fail = |why| ListenError::Bind {
-        path: path.to_owned(),
-        why,
-    };
-    let listener = bind(path)?;
-    listener.set_nonblocking(true).map_err(fail)?;
-    Ok(Listening {
-        listener: UnixListener::from_std(listener).map_err(fail)?,
-        waited: VecDeque::new(),
-    })
+    Listening::of(bind(path)?, path)
 }
 
 /// The connections that wait already.

@@ -8,23 +8,12 @@ mod store;
 mod trust;
 mod watchdog;
 
-use crate::{
-    boot,
-    config::Config,
-    inputs::Inputs,
-    state::{journal, roots},
-};
+use crate::{boot, config::Config, fresh::Fresh, inputs::Inputs};
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::sync::Arc;
 use surefoot_api::finding::{Finding, Subject};
 use surefoot_core::{StorePath, prune::Prune, release::Name};
-use tokio::{
-    sync::{Mutex, watch},
-    time::Instant,
-};
-
-/// A look costs a handful of processes: whoever asks again within this time gets the same answer.
-const FRESH: Duration = Duration::from_secs(10);
+use tokio::sync::watch;
 
 /// Looks at everything, changing nothing.
 async fn examine(inputs: &Inputs) -> Vec<Finding> {
@@ -105,54 +94,23 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
 
 /// Looks the robot over for whoever asks, one at a time.
 #[derive(Debug, Clone)]
-pub(crate) struct Doctor {
-    inputs: watch::Receiver<Option<Inputs>>,
-    last: Arc<Mutex<Option<Seen>>>,
-}
-
-/// When somebody looked last, and what was found.
-type Seen = (Instant, Arc<[Finding]>);
+pub(crate) struct Doctor(Fresh<Finding>);
 
 impl Doctor {
     /// For a robot of which this is known at any time.
     pub(crate) fn new(inputs: watch::Receiver<Option<Inputs>>) -> Self {
-        Self {
-            inputs,
-            last: Arc::default(),
-        }
+        Self(Fresh::new(inputs))
     }
 
     /// One that has looked already.
     #[cfg(test)]
     pub(crate) fn having_seen(findings: Vec<Finding>) -> Self {
-        Self {
-            inputs: watch::Sender::new(None).subscribe(),
-            last: Arc::new(Mutex::new(Some((Instant::now(), findings.into())))),
-        }
+        Self(Fresh::having_seen(findings))
     }
 
-    /// What there is to find. Whoever hangs up meanwhile does not end the look, or the next one would
-    /// begin it anew: nobody has the robot looked over more often than [`FRESH`] says.
+    /// What there is to find.
     pub(crate) async fn findings(&self) -> Arc<[Finding]> {
-        let doctor = self.clone();
-        let look = tokio::spawn(async move { doctor.look().await });
-        look.await.unwrap_or_default()
-    }
-
-    async fn look(&self) -> Arc<[Finding]> {
-        let mut last = self.last.lock().await;
-        if let Some((at, findings)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return Arc::clone(findings);
-        }
-        let inputs = self.inputs.borrow().clone();
-        let findings: Arc<[Finding]> = match inputs {
-            Some(inputs) => examine(&inputs).await.into(),
-            None => Arc::default(),
-        };
-        *last = Some((Instant::now(), Arc::clone(&findings)));
-        findings
+        self.0.get(async |inputs| examine(&inputs).await).await
     }
 }
 
@@ -164,10 +122,7 @@ pub(crate) async fn without_agent(
     config: Arc<Config>,
     refused: Option<String>,
 ) -> anyhow::Result<()> {
-    let rooted = roots::any(Path::new(roots::DIR));
-    let journal =
-        journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
-    let findings = examine(&Inputs::new(config, refused, &journal, None)).await;
+    let findings = examine(&Inputs::without_agent(config, refused)).await;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())
 }
@@ -177,10 +132,7 @@ pub(crate) async fn without_agent(
 /// # Errors
 /// The Nix daemon does not answer, or the findings cannot be written.
 pub(crate) async fn deep(config: Arc<Config>) -> anyhow::Result<()> {
-    let rooted = roots::any(Path::new(roots::DIR));
-    let journal =
-        journal::read(&config.state_dir, rooted).unwrap_or_else(|error| journal::unusable(&error));
-    let inputs = Inputs::new(Arc::clone(&config), None, &journal, None);
+    let inputs = Inputs::without_agent(config, None);
     let findings = store::deep(&inputs).await?;
     println!("{}", serde_json::to_string(&findings)?);
     Ok(())

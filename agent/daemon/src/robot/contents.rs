@@ -102,11 +102,8 @@ fn files(root: &Path, without: &BTreeSet<&str>) -> BTreeMap<String, String> {
 }
 
 fn fingerprint(path: &Path) -> String {
-    let content = fs::metadata(path)
-        .is_ok_and(|meta| meta.is_file())
-        .then(|| file::read(path, MAX_FILE).ok())
-        .flatten();
-    if let Some(content) = content {
+    // Of what is not a regular file nothing is read.
+    if let Ok(content) = file::read(path, MAX_FILE) {
         let mut hasher = DefaultHasher::new();
         content.hash(&mut hasher);
         return format!("{:016x} {}", hasher.finish(), content.len());
