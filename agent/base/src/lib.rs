@@ -10,6 +10,7 @@
 //! - [`text`]: text that others wrote and people read
 //! - [`relative`]: names of files below a directory or a URL
 //! - [`glob`]: patterns of the shell
+//! - [`percent`]: texts as parts of a URL
 //! - [`units`]: sizes and durations as people write them
 
 pub mod clock;
@@ -17,6 +18,7 @@ pub mod environment;
 pub mod file;
 pub mod glob;
 pub mod locks;
+pub mod percent;
 pub mod program;
 pub mod relative;
 pub mod reserve;

@@ -190,12 +190,8 @@ pub fn list(remembered: &Remembered, look: &Look) -> Vec<Listed> {
 pub fn named<'a>(to: &RollbackTo, listed: &'a [Listed]) -> Option<&'a Listed> {
     let mut all = listed.iter();
     let by_name = all.find(|one| to.names(&one.system, one.release.as_ref()));
-    let number: Option<u64> = match to {
-        RollbackTo::System(_) => None,
-        RollbackTo::Release(name) => name.as_str().parse().ok(),
-    };
     by_name.or_else(|| {
-        let number = number?;
+        let number = to.number()?;
         let mut all = listed.iter();
         all.find(|one| one.generations.contains(&number))
     })

@@ -314,10 +314,27 @@ impl Journal {
     /// under another name, and the publisher does not say that it may be tried again.
     #[must_use]
     pub fn blocked(&self, target: &Target) -> Option<&Blocked> {
+        self.blocked_as(&target.release, &target.system, target.again)
+    }
+
+    /// The same of a system under the name of a release.
+    pub(crate) fn blocked_as(
+        &self,
+        release: &Name,
+        system: &StorePath,
+        again: bool,
+    ) -> Option<&Blocked> {
         self.blocked.iter().find(|blocked| {
-            let left = blocked.evidence.cause == Cause::Rollback && !target.again;
-            blocked.system == target.system && (blocked.release == target.release || left)
+            let left = blocked.evidence.cause == Cause::Rollback && !again;
+            blocked.system == *system && (blocked.release == *release || left)
         })
+    }
+
+    /// Whether it knows what every guard and every system is for: it was neither lost nor never there, and
+    /// its state can be read.
+    #[must_use]
+    pub const fn knows_all(&self) -> bool {
+        self.lost.is_none() && self.confirmed.is_some() && !matches!(self.state, State::Unknown(_))
     }
 
     /// Every system that must not be garbage collected, by the name of its root: the confirmed one,

@@ -7,7 +7,7 @@
 use crate::{
     StorePath,
     journal::Journal,
-    machine::{Policy, state::State},
+    machine::Policy,
     profile::{Link, Profile},
 };
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,7 @@ impl Prune {
     /// What a journal and the configuration say.
     #[must_use]
     pub fn of(journal: &Journal, policy: &Policy) -> Self {
-        let knows = journal.lost.is_none()
-            && journal.confirmed.is_some()
-            && !matches!(journal.state, State::Unknown(_));
+        let knows = journal.knows_all();
         let order = journal.state.order();
         let needed = (journal.roots().into_values())
             .chain(order.and_then(|order| order.default.clone()))

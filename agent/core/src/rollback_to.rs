@@ -37,6 +37,15 @@ impl RollbackTo {
             Self::Release(name) => Some(name) == release,
         }
     }
+
+    /// The number of a generation, if it can be read as one.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::System(_) => None,
+            Self::Release(name) => name.as_str().parse().ok(),
+        }
+    }
 }
 
 impl FromStr for RollbackTo {

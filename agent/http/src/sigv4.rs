@@ -13,6 +13,7 @@ use reqwest::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{fmt, fmt::Write as _};
+use surefoot_base::percent::quote;
 
 /// Who signs.
 #[derive(Clone, PartialEq, Eq)]
@@ -116,25 +117,10 @@ impl AccessKey {
 /// The query in order, each name with its value (AWS: "canonical query string").
 fn query(url: &Url) -> String {
     let mut pairs: Vec<String> = (url.query_pairs())
-        .map(|(name, value)| format!("{}={}", encoded(&name), encoded(&value)))
+        .map(|(name, value)| format!("{}={}", quote(&name), quote(&value)))
         .collect();
     pairs.sort_unstable();
     pairs.join("&")
-}
-
-/// Every byte percent-encoded but letters, digits and `-._~`.
-fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => out.push(byte.into()),
-            byte if byte.is_ascii_alphanumeric() => out.push(byte.into()),
-            byte => {
-                let _ = write!(out, "%{byte:02X}");
-            }
-        }
-    }
-    out
 }
 
 /// The path, with every byte percent-encoded but letters, digits and `-._~/`.

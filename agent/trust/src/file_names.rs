@@ -1,7 +1,8 @@
 //! How files of a repository are named.
 
+pub use surefoot_base::percent::quote;
+
 use crate::{Error, keys::sha256_hex, metadata::TargetFile};
-use std::fmt::Write as _;
 
 /// The file of a role's metadata, ready for a URL: the version before it where files carry it,
 /// and everything unusual in the name percent-encoded.
@@ -82,21 +83,7 @@ pub(crate) fn naming_hash(target: &TargetFile) -> Option<&str> {
         .filter(|hash| !hash.is_empty() && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-/// Percent-encodes everything but the unreserved characters of RFC 3986, the slash too.
-#[must_use]
-pub fn quote(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(byte as char);
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-/// The same, slashes kept.
+/// [`quote`], slashes kept.
 #[must_use]
 pub fn quote_path(path: &str) -> String {
     path.split('/').map(quote).collect::<Vec<_>>().join("/")

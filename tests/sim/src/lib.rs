@@ -10,7 +10,7 @@
 //! * `units`: what runs, and how well;
 //! * [`power`], `clock`: how it goes down and comes up, at any point between two things; how time
 //!   passes;
-//! * [`people`]: what they ask for;
+//! * [`people`]: what they ask for; [`page`]: what is drawn of it for the book;
 //! * `witness`: what can be known without believing the agent;
 //! * [`properties`]: what must hold, each under its name;
 //! * [`run`]: a robot's life out of one number, with everything that can befall it.
@@ -25,6 +25,7 @@ mod hands;
 mod installer;
 mod loader;
 mod log;
+pub mod page;
 pub mod people;
 pub mod power;
 pub mod properties;

@@ -4,13 +4,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
-    path::Path,
 };
 use surefoot_core::{
     machine::{DriftPolicy, Event, Request},
     switch::{Action, Outcome},
 };
-use surefoot_sim::{Fate, Robot, release, system};
+use surefoot_sim::{Fate, Robot, page, release, system};
 
 /// Robots with every kind of luck, each disturbed at every step of an update.
 fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
@@ -162,21 +161,6 @@ fn picture(edges: &Edges) -> String {
     svg + "</svg>\n"
 }
 
-/// Holds a page to what it has to be, or writes it anew.
-fn hold(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../docs/src")
-        .join(name);
-    if std::env::var_os("SUREFOOT_BLESS").is_some() {
-        std::fs::write(&path, text).expect("the book can be written");
-    }
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap_or_default(),
-        text,
-        "run SUREFOOT_BLESS=1 cargo test -p surefoot-sim --test diagram"
-    );
-}
-
 #[test]
 fn the_diagram_in_the_documentation_is_what_the_code_does() {
     let mut edges = Edges::new();
@@ -197,6 +181,6 @@ fn the_diagram_in_the_documentation_is_what_the_code_does() {
         let label = events.iter().copied().collect::<Vec<_>>().join("`, `");
         let _ = writeln!(text, "| {from} | {to} | `{label}` |");
     }
-    hold("state-machine.svg", &picture(&edges));
-    hold("state-machine.md", &text);
+    page::hold("state-machine.svg", &picture(&edges), "diagram");
+    page::hold("state-machine.md", &text, "diagram");
 }

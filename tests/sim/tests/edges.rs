@@ -19,7 +19,7 @@ use surefoot_core::{
     rollout::Rollout,
     switch::{Action, Outcome},
 };
-use surefoot_sim::{Robot, release, system};
+use surefoot_sim::{Robot, people, release, system};
 
 /// A robot that runs `a`, confirmed.
 fn robot() -> Robot {
@@ -712,15 +712,9 @@ fn records(robot: &Robot, what: What) -> Vec<&str> {
 }
 
 fn roll_back_to(robot: &mut Robot, c: char) -> String {
-    let request = Request::Rollback {
-        force: false,
-        to: Some(RollbackTo::System(system(c))),
-        why: "drops boxes".into(),
-        by: "ada".into(),
-    };
-    let answer = robot.ask(request).unwrap();
+    let answer = robot.ask(people::rollback(Some(system(c)), false, "drops boxes"));
     robot.settle();
-    answer
+    answer.unwrap()
 }
 
 #[test]

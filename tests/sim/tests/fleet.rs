@@ -408,15 +408,7 @@ fn after_a_recall_all_end_where_the_admin_said() {
 
 #[test]
 fn the_curve_is_drawn() {
-    let drawn = draw();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/rollout.svg");
-    if std::env::var_os("SUREFOOT_BLESS").is_some() {
-        std::fs::write(path, &drawn).unwrap();
-    }
-    assert!(
-        std::fs::read_to_string(path).unwrap() == drawn,
-        "run SUREFOOT_BLESS=1 cargo test -p surefoot-sim --test fleet"
-    );
+    surefoot_sim::page::hold("rollout.svg", &draw(), "fleet");
 }
 
 /// Where the picture begins, and its width and height.

@@ -45,10 +45,7 @@ impl Decision<'_> {
             }
         }
         for (release, system) in between {
-            let same = |b: &Blocked| {
-                b.system == system && (b.release == release || b.evidence.cause == Cause::Rollback)
-            };
-            if !self.journal.blocked.iter().any(same) {
+            if self.journal.blocked_as(&release, &system, false).is_none() {
                 let why = format!("the robot went back past it to {there}: {why}");
                 self.block_by_hand(&release, &system, why, by);
                 blocked.push(release);

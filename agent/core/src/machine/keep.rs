@@ -101,7 +101,7 @@ impl Decision<'_> {
         let made = made.map(|made| (&made.system, made.release.as_ref()));
         let by_name = (proven.chain(made)).find(|(system, release)| what.names(system, *release));
         let by_number = || {
-            let number: u64 = what.to_string().parse().ok()?;
+            let number = what.number()?;
             let mut made = journal.profile.made().iter();
             made.find(|made| made.number == number)
                 .map(|made| &made.system)

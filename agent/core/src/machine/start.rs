@@ -23,9 +23,7 @@ impl Decision<'_> {
         }
         // Who lost the memory, never had one, or does not know the state, does not know what a guard is
         // for: one that is armed stays armed and may fire.
-        let knows_guards = self.journal.lost.is_none()
-            && self.journal.confirmed.is_some()
-            && !matches!(self.journal.state, State::Unknown(_));
+        let knows_guards = self.journal.knows_all();
         self.look_at(world);
         if matches!(
             self.journal.state,

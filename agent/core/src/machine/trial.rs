@@ -51,13 +51,14 @@ impl Decision<'_> {
                 // Nor did the system before: that says nothing about this one.
                 evidence.cause = Cause::Interrupted.into();
             }
-            if network && trial.target.is_some() {
-                self.begin_to_wait(evidence);
-            } else {
+            if !network || trial.target.is_none() {
                 self.memory.soak = Soak::default();
                 self.end_unhealthy(trial, evidence);
+                return;
             }
-        } else if self.memory.soak.next().is_some_and(|at| at <= now) {
+            self.begin_to_wait(evidence);
+        }
+        if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe();
         }
     }
@@ -69,10 +70,6 @@ impl Decision<'_> {
             trial.late = Some(evidence.shortened());
         }
         self.wait_to_leave();
-        self.tick_late(Due {
-            retry: false,
-            poll: false,
-        });
     }
 
     /// Waits for a moment to go back, from now on or since before a restart of the agent.
@@ -100,11 +97,8 @@ impl Decision<'_> {
 
     /// Something failed while it waited to be left. The robot may be at work by then, so that waits as well.
     fn fail_late(&mut self, evidence: Evidence) {
-        if let State::Trial(trial) = &mut self.journal.state {
-            trial.late = Some(evidence.shortened());
-        }
         self.memory.soak = Soak::default();
-        self.wait_to_leave();
+        self.begin_to_wait(evidence);
     }
 
     fn tick_late(&mut self, due: Due) {
@@ -139,14 +133,21 @@ impl Decision<'_> {
         if self.is_held_back() {
             return;
         }
-        if let State::Trial(Trial {
+        self.leave_now();
+    }
+
+    /// Leaves what waits to be left. Whether anything did.
+    fn leave_now(&mut self) -> bool {
+        let State::Trial(Trial {
             late: Some(evidence),
             ..
         }) = &self.journal.state
-        {
-            let evidence = evidence.clone();
-            self.revert_trial(evidence);
-        }
+        else {
+            return false;
+        };
+        let evidence = evidence.clone();
+        self.revert_trial(evidence);
+        true
     }
 
     pub(super) fn on_dead_man_failed(&mut self, why: String) {
@@ -159,15 +160,8 @@ impl Decision<'_> {
             let why = format!("the dead-man timer could not be armed: {why}");
             self.end_without_verdict(Evidence::plain(Cause::Interrupted, why));
         }
-        if let State::Trial(Trial {
-            late: Some(evidence),
-            ..
-        }) = &self.journal.state
-        {
-            // Nothing stays on trial without its guard, whoever minds.
-            let evidence = evidence.clone();
-            self.revert_trial(evidence);
-        } else {
+        // Nothing stays on trial without its guard, whoever minds.
+        if !self.leave_now() {
             // It is tried again.
             self.memory.prolong = None;
         }

@@ -324,7 +324,7 @@ impl Transfers<'_> {
 }
 
 /// No cache of these has the file.
-pub(super) fn missing(info: &PathInfo, caches: String) -> Error {
+pub(crate) fn missing(info: &PathInfo, caches: String) -> Error {
     Error::Missing {
         what: format!("{} of {}", info.download.url, info.path),
         caches,

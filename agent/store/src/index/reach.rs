@@ -3,7 +3,7 @@
 use crate::{
     blocking::blocking,
     cache::{Cache, Resume},
-    download::transfer::longest,
+    download::transfer::{self, longest},
     error::{Error, Result},
     nar,
 };
@@ -157,8 +157,5 @@ async fn read(
 
 fn missing(info: &PathInfo, caches: &[Cache]) -> Error {
     let names: Vec<String> = caches.iter().map(ToString::to_string).collect();
-    Error::Missing {
-        what: format!("{} of {}", info.download.url, info.path),
-        caches: names.join(", "),
-    }
+    transfer::missing(info, names.join(", "))
 }
