@@ -459,6 +459,31 @@ fn what_reaches_the_repository_before_it_is_left_is_kept() {
     }
 }
 
+#[test]
+fn a_look_whose_answer_comes_at_the_deadline_is_followed_by_others() {
+    for by_boot in [false, true] {
+        let mut robot = robot(by_boot);
+        robot.offline.insert(system('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.current == system('b'));
+        let soaks = |robot: &Robot| match robot.state() {
+            State::Trial(Trial {
+                phase: Phase::Soaking { deadline },
+                ..
+            }) => Some(*deadline),
+            _ => None,
+        };
+        robot.settle_until(|robot| soaks(robot).is_some() && robot.is_awaited());
+        robot.closed.extend([Stage::Activate, Stage::Reboot]);
+        // The answer is there before the agent notices what time it is.
+        robot.now = soaks(&robot).unwrap();
+        robot.advance();
+        assert!(is_late(&robot), "{}", robot.log);
+        robot.offline.clear();
+        robot.settle_until(|robot| robot.state().name() == "committing");
+    }
+}
+
 /// Whether the last look found that something failed.
 fn is_sick(robot: &Robot) -> bool {
     let report = robot.machine.as_ref().and_then(|machine| machine.health());
@@ -546,6 +571,36 @@ fn a_deadline_that_came_while_only_the_repository_was_missing_condemns_nothing()
     robot.closed.clear();
     robot.settle_until(|robot| robot.journal.attempts.is_some());
     assert_eq!(robot.journal.blocked, []);
+}
+
+#[test]
+fn a_dead_man_timer_that_ends_the_wait_condemns_only_what_had_failed() {
+    for failed in [false, true] {
+        let (mut robot, _) = late(false);
+        if failed {
+            robot.sick.insert(system('b'));
+            robot.settle_until(
+                |robot| matches!(robot.state(), State::Trial(trial) if trial.failed_late()),
+            );
+        }
+        robot.kill();
+        while robot.current == system('b') {
+            robot.advance();
+        }
+        robot.start();
+        robot.closed.clear();
+        if failed {
+            robot.settle_until(|robot| !robot.journal.blocked.is_empty());
+            let evidence = &robot.journal.blocked[0].evidence;
+            assert_eq!(evidence.cause, Cause::Unhealthy);
+            assert!(evidence.message.contains("dead-man"), "{evidence:?}");
+        } else {
+            robot.settle_until(|robot| robot.journal.attempts.is_some());
+            let attempts = robot.journal.attempts.as_ref().unwrap();
+            assert_eq!(attempts.checks[&Check::ManifestServer], 1);
+            assert_eq!(robot.journal.blocked, []);
+        }
+    }
 }
 
 #[test]

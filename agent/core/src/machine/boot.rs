@@ -120,19 +120,9 @@ impl Decision<'_> {
 
     /// The robot restarted into the system before the trial's: finds out why.
     pub(super) fn explain_fallback(&mut self, trace: Trace) {
-        if trace.ended == Some(Cause::Deadline)
-            && let State::Trial(Trial {
-                late: Some(found), ..
-            }) = &self.journal.state
-        {
-            // It waited to be left for this, and its guard got no more time.
-            let message = format!("{}; the boot's deadline rebooted the robot", found.message);
-            let found = found.clone();
-            self.abandon(Evidence {
-                message,
-                log: trace.log,
-                ..found
-            });
+        let deadline = trace.ended == Some(Cause::Deadline);
+        let how = "the boot's deadline rebooted the robot";
+        if deadline && self.was_left_by_guard(how, trace.log.clone()) {
             return;
         }
         let (cause, message) = match (trace.ended, trace.started) {

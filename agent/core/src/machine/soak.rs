@@ -57,6 +57,11 @@ impl Soak {
         self.next.filter(|_| self.probing.is_none())
     }
 
+    /// Whether no look is under way, and none is to come.
+    pub(super) const fn rests(&self) -> bool {
+        self.probing.is_none() && self.next.is_none()
+    }
+
     /// The next look is no earlier than this.
     pub(super) fn put_off(&mut self, until: Instant) {
         self.next = self.next.map(|next| next.max(until));

@@ -181,6 +181,9 @@ impl Decision<'_> {
                 self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
             Resolution::DeadManReverted => {
+                if self.was_left_by_guard("the dead-man timer went back", Vec::new()) {
+                    return;
+                }
                 let evidence = Evidence::plain(
                     Cause::DeadMan,
                     "the dead-man timer reverted the trial: the agent had not answered in time"

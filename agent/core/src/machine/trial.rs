@@ -57,6 +57,10 @@ impl Decision<'_> {
                 return;
             }
             self.begin_to_wait(evidence);
+            if self.memory.soak.rests() {
+                // The look whose answer came too late was the last one.
+                self.probe();
+            }
         }
         if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe();
@@ -134,6 +138,24 @@ impl Decision<'_> {
             return;
         }
         self.leave_now();
+    }
+
+    /// The guard of a trial that waited to be left got no more time and has left it: that says nothing
+    /// beyond what was found before. Whether it was such a trial.
+    pub(super) fn was_left_by_guard(&mut self, how: &str, log: Vec<String>) -> bool {
+        let State::Trial(Trial {
+            late: Some(found), ..
+        }) = &self.journal.state
+        else {
+            return false;
+        };
+        let found = found.clone();
+        self.abandon(Evidence {
+            message: format!("{}; {how}", found.message),
+            log,
+            ..found
+        });
+        true
     }
 
     /// Leaves what waits to be left. Whether anything did.
