@@ -28,7 +28,7 @@ fn wrong_usage_says_what_is_right() {
         String::from_utf8(assert.get_output().stderr.clone()).unwrap()
     };
     for (args, words) in [
-        (&["rollback"][..], "--why <TEXT>"),
+        (&["rollback"][..], "--why TEXT is missing"),
         (&["rollback", "--why", ""], "a reason must be given"),
         (
             &["rollback", "--why", "x", "--to", "/etc"],

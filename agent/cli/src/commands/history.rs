@@ -41,7 +41,7 @@ fn describe(entries: &[HistoryEntry], style: Style) -> String {
     lines.join("\n")
 }
 
-fn describe_entry(entry: &HistoryEntry, style: Style) -> String {
+pub(super) fn describe_entry(entry: &HistoryEntry, style: Style) -> String {
     let when = entry
         .when
         .map_or_else(|| "at an unknown time".to_owned(), time);

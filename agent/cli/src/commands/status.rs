@@ -201,7 +201,7 @@ fn kept(kept: &KeptInfo, style: Style) -> String {
     format!("{shown} by {}", sanitize(&by))
 }
 
-fn hold(hold: &HoldInfo) -> String {
+pub(super) fn hold(hold: &HoldInfo) -> String {
     let until = match hold.seconds_left {
         Some(seconds) => format!("for {} more", short_duration(Duration::from_secs(seconds))),
         None => "until somebody resumes".into(),
@@ -213,7 +213,7 @@ fn hold(hold: &HoldInfo) -> String {
     )
 }
 
-fn lease(lease: &LeaseInfo) -> String {
+pub(super) fn lease(lease: &LeaseInfo) -> String {
     let time = |seconds| short_duration(Duration::from_secs(seconds));
     let word = if lease.busy { "busy" } else { "free" };
     let left = match (lease.seconds_left, &lease.lost) {
@@ -244,7 +244,7 @@ fn lease(lease: &LeaseInfo) -> String {
 }
 
 /// The last check of the repository and the next.
-fn checks(status: &StatusInfo) -> Option<String> {
+pub(super) fn checks(status: &StatusInfo) -> Option<String> {
     let next = status
         .next_check_seconds
         .map(|seconds| format!("next in {}", short_duration(Duration::from_secs(seconds))));

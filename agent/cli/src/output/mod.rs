@@ -1,8 +1,10 @@
 //! What commands print: one JSON object for programs, or text for people.
 
+mod dialogue;
 mod progress;
 mod terminal;
 
+pub(crate) use dialogue::Dialogue;
 pub(crate) use progress::Bar;
 /// Text from elsewhere, safe to show: a unit's journal may hold anything, escape sequences for the
 /// terminal included.

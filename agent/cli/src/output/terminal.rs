@@ -11,7 +11,6 @@ pub(crate) struct Style {
 
 impl Style {
     /// No colours.
-    #[cfg(test)]
     pub(crate) const PLAIN: Self = Self { coloured: false };
 
     /// With colours.

@@ -1,5 +1,8 @@
 //! `surefoot rollback`: going back, with or without a running agent.
 
+mod question;
+
+use super::systems;
 use crate::{
     agent::{
         follow::follow,
@@ -7,12 +10,14 @@ use crate::{
         socket::{SocketArgs, print_done},
         standalone,
     },
-    output::Output,
+    errors::Usage,
+    output::{Dialogue, Output, notice},
 };
+use question::Wish;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use surefoot_api::{
-    CallError, Client, Name, RollbackTo, State, StatusInfo, StorePath, Why, method,
+    CallError, Client, Made, Name, RollbackTo, State, StatusInfo, StorePath, Why, method,
 };
 use surefoot_base::units::parse_duration;
 
@@ -23,15 +28,23 @@ use surefoot_base::units::parse_duration;
 /// you put it, until there is a newer release. `surefoot unblock` undoes that for a release.
 /// If no agent answers, root can still roll back: that works on the journal and the system
 /// directly.
+///
+/// On a terminal it shows the systems that the robot can go back to and what differs, asks which one,
+/// why, and once whether that is meant, and follows to the end. With --yes, --json or without a terminal
+/// it asks nothing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RollbackArgs {
-    /// Why, for those who come after: it stands in the history and with the blocked release.
+    /// Why, for those who come after: it stands in the history and with the blocked release. Where
+    /// nothing is asked, it has to be given.
     #[arg(long, value_name = "TEXT")]
-    why: Why,
+    why: Option<Why>,
     /// Where to, of the systems that `surefoot status` lists: a release, or a store path.
     /// [default: the one before, or out of the running trial]
     #[arg(long, value_name = "GENERATION")]
     to: Option<RollbackTo>,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
     /// Although a lease says that the robot is busy.
     #[arg(long)]
     force: bool,
@@ -48,13 +61,30 @@ pub(crate) struct RollbackArgs {
 /// Runs it.
 pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
     let until = args.timeout.map(|limit| Instant::now() + limit);
-    let rollback = method::Rollback {
-        why: args.why,
-        to: args.to,
-        force: args.force,
-        made: Some(made::now()),
+    // What was seen is what runs when the question is asked; it is meant when it is answered.
+    let seen = made::now().running;
+    let dialogue = (!args.yes && !output.is_json()).then(Dialogue::at_terminal);
+    let (Wish { to, why }, asked) = match (dialogue.flatten(), args.why) {
+        (Some(mut dialogue), why) => {
+            let wish = converse(&mut dialogue, &args.socket, (args.to, why), output)?;
+            (wish, true)
+        }
+        (None, Some(why)) => (Wish { to: args.to, why }, false),
+        (None, None) => {
+            let words = "--why TEXT is missing: those who come after you will wonder";
+            return Err(Usage(words.into()).into());
+        }
     };
-    match ask(&args.socket, &rollback, args.wait) {
+    let rollback = method::Rollback {
+        why,
+        to,
+        force: args.force,
+        made: Some(Made {
+            running: seen,
+            ..made::now()
+        }),
+    };
+    match ask(&args.socket, &rollback, args.wait || asked) {
         Ok((agent, Some(before), done)) => {
             if !output.is_json() {
                 output.text(&crate::output::sanitize(&done.message))?;
@@ -71,6 +101,33 @@ pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Asks whoever sits at the terminal.
+fn converse(
+    dialogue: &mut Dialogue,
+    socket: &SocketArgs,
+    said: (Option<RollbackTo>, Option<Why>),
+    output: Output,
+) -> anyhow::Result<Wish> {
+    let status = socket.call(&method::Status {}).ok();
+    let in_trial = status.is_some_and(|reply| {
+        let state = reply.status.state.known();
+        matches!(
+            state,
+            Some(State::Trial | State::Committing | State::Reverting)
+        )
+    });
+    let systems = match systems::list(socket) {
+        Ok(systems) => systems,
+        // A store that cannot be read keeps nobody from going back.
+        Err(error) => {
+            notice(&format!("the systems cannot be listed: {error:#}"));
+            Vec::new()
+        }
+    };
+    let goals = question::goals(&systems, in_trial);
+    question::ask(dialogue, (&systems, &goals), said, output.style())
 }
 
 /// Asks for it. If it is to be waited for, the status of before comes along.
