@@ -3,9 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
-use assert_cmd::{Command, assert::Assert};
+mod common;
+
+use common::{Desk, system};
 use serde_json::Value;
-use sha2::Digest as _;
 use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
@@ -13,150 +14,6 @@ use std::{
     path::PathBuf,
     thread,
 };
-use surefoot_core::release::{Listed, Manifest, Release};
-use tempfile::TempDir;
-
-/// A place to type commands at, with a repository `fleet`, its keys, and a binary cache `cache` that has
-/// the systems `a` to `d`.
-struct Desk(TempDir);
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        desk.does(&["repo", "init", "fleet"]);
-        let cache = desk.path("cache");
-        fs::create_dir(&cache).unwrap();
-        fs::write(cache.join("nix-cache-info"), "StoreDir: /nix/store\n").unwrap();
-        for c in ['a', 'b', 'c', 'd'] {
-            desk.caches(
-                c,
-                &format!("nar/{c}.nar"),
-                &["bin/switch-to-configuration", "nixos-version"],
-            );
-        }
-        desk
-    }
-
-    /// Puts a system into the cache that has these files, as this file of the cache.
-    fn caches(&self, c: char, url: &str, files: &[&str]) {
-        let dir = tempfile::tempdir().unwrap();
-        for file in files {
-            let path = dir.path().join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, c.to_string()).unwrap();
-        }
-        let mut nar = Vec::new();
-        surefoot_store::nar::write(dir.path(), &mut nar).unwrap();
-        let info = format!(
-            "StorePath: {}\nURL: {url}\nCompression: none\nNarHash: {}\nNarSize: {}\nReferences: \n",
-            system(c),
-            surefoot_core::Sha256(sha2::Sha256::digest(&nar).into()),
-            nar.len(),
-        );
-        let cache = self.path("cache");
-        fs::create_dir_all(cache.join("nar")).unwrap();
-        fs::write(cache.join(url), nar).unwrap();
-        let hash = c.to_string().repeat(32);
-        fs::write(cache.join(format!("{hash}.narinfo")), info).unwrap();
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.0.path().join(file)
-    }
-
-    fn says(&self, command: &[&str]) -> Assert {
-        let mut surefoot = Command::new(env!("CARGO_BIN_EXE_surefoot"));
-        surefoot.current_dir(self.0.path());
-        surefoot.args(command).assert()
-    }
-
-    /// A command that succeeds, and what it says in JSON.
-    fn does(&self, command: &[&str]) -> Value {
-        let assert = self.says(&[command, &["--json"]].concat()).success();
-        serde_json::from_slice(&assert.get_output().stdout).unwrap()
-    }
-
-    /// A command about the repository that succeeds.
-    fn does_at(&self, command: &[&str]) -> Value {
-        self.does(&[command, &["--repo", "fleet"]].concat())
-    }
-
-    /// A command about the repository that succeeds, and what it says to people.
-    fn tells(&self, command: &[&str]) -> String {
-        let assert = self
-            .says(&[command, &["--repo", "fleet"]].concat())
-            .success();
-        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
-    }
-
-    /// A command about the repository that fails, and what it complains of.
-    fn fails(&self, command: &[&str]) -> String {
-        let before = self.version();
-        let assert = self
-            .says(&[command, &["--repo", "fleet"]].concat())
-            .failure();
-        assert_eq!(self.version(), before, "{command:?} wrote something");
-        String::from_utf8(assert.get_output().stderr.clone()).unwrap()
-    }
-
-    fn publish<'a>(&self, release: &'a str, c: char, more: &[&'a str]) -> Vec<String> {
-        let words = ["publish", "--no-store", "--local-cache", "--cache", "cache"];
-        let words = words.into_iter().chain(["--release", release]);
-        let mut words: Vec<String> = words.map(ToOwned::to_owned).collect();
-        if !more.contains(&"--channel") {
-            words.extend(["--channel".into(), "stable".into()]);
-        }
-        if !more.contains(&"--model") {
-            words.extend(["--model".into(), "picker".into()]);
-        }
-        words.extend(more.iter().map(|word| (*word).to_owned()));
-        words.push(system(c));
-        words
-    }
-
-    fn publishes(&self, release: &str, c: char, more: &[&str]) -> Value {
-        let words = self.publish(release, c, more);
-        self.does_at(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    fn publish_fails(&self, release: &str, c: char, more: &[&str]) -> String {
-        let words = self.publish(release, c, more);
-        self.fails(&words.iter().map(String::as_str).collect::<Vec<_>>())
-    }
-
-    /// The version of the timestamp: whether anything was written.
-    fn version(&self) -> Value {
-        let found = self.does(&["repo", "verify", "fleet"]);
-        assert_eq!(found["problems"], Value::Array(Vec::new()));
-        found["versions"]["timestamp"].clone()
-    }
-
-    /// A release as robots read it.
-    fn release(&self, channel: &str, id: &str) -> Release {
-        let channel = channel.parse().unwrap();
-        let dir = self.path("fleet/targets/channels");
-        let mut files: Vec<PathBuf> = (fs::read_dir(dir).unwrap())
-            .map(|entry| entry.unwrap().path())
-            .collect();
-        files.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
-        let manifests = files.iter().rev();
-        let mut manifests =
-            manifests.filter_map(|path| Manifest::parse(&fs::read(path).unwrap(), &channel).ok());
-        let releases = manifests.next().unwrap().releases;
-        let mut known = releases.into_iter().filter_map(|listed| match listed {
-            Listed::Known(release) => Some(*release),
-            Listed::Other(_) => None,
-        });
-        known.find(|release| release.id.as_str() == id).unwrap()
-    }
-}
-
-fn system(c: char) -> String {
-    format!(
-        "/nix/store/{}-nixos-system-picker-1",
-        c.to_string().repeat(32)
-    )
-}
 
 #[test]
 fn a_release_goes_out_in_steps_and_is_stopped_and_goes_on() {
@@ -611,58 +468,6 @@ fn publishers_wait_for_each_other() {
 }
 
 #[test]
-fn a_repository_is_pushed_in_an_order_that_shows_no_half_of_it() {
-    let desk = Desk::new();
-    desk.publishes("1", 'a', &[]);
-    let push = ["repo", "push", "fleet", "served"];
-    let said = desk.does(&[&push[..], &["--dry-run"]].concat());
-    assert_eq!(said["written"], said["files"]);
-    assert!(!desk.path("served").exists());
-    desk.does(&push);
-    assert_eq!(desk.does(&push)["written"], 0);
-    desk.does(&["repo", "verify", "served"]);
-    // New keys for the timestamp: the new root comes last, for the old keys have signed the files as well.
-    desk.does(&["repo", "rotate", "fleet", "--role", "timestamp"]);
-    desk.does(&push);
-    let modified = |file: &str| {
-        let file = fs::metadata(desk.path("served/metadata").join(file));
-        file.unwrap().modified().unwrap()
-    };
-    assert!(modified("2.root.json") > modified("timestamp.json"));
-    // Another desk has the copy of today.
-    let copied = Command::new("cp")
-        .current_dir(desk.0.path())
-        .args(["-r", "fleet", "old"])
-        .output();
-    assert!(copied.unwrap().status.success());
-    desk.publishes("2", 'b', &[]);
-    desk.does(&push);
-    let before = fs::read(desk.path("served/metadata/timestamp.json")).unwrap();
-    let error = desk.says(&["repo", "push", "old", "served"]).failure();
-    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
-    assert!(error.contains("somebody else has pushed"), "{error}");
-    // It went on by itself: the same versions, and other content.
-    let words = desk.publish("other", 'c', &["--keys-dir", "fleet-keys"]);
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    desk.does(&[&words[..], &["--repo", "old"]].concat());
-    let error = desk.says(&["repo", "push", "old", "served"]).failure();
-    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
-    assert!(error.contains("has other content"), "{error}");
-    assert_eq!(
-        fs::read(desk.path("served/metadata/timestamp.json")).unwrap(),
-        before
-    );
-    // A release of which a file is missing is not shown.
-    let index = fs::read_dir(desk.path("fleet/targets/closures"))
-        .unwrap()
-        .next();
-    fs::remove_file(index.unwrap().unwrap().path()).unwrap();
-    let error = desk.says(&push).failure();
-    let error = String::from_utf8(error.get_output().stderr.clone()).unwrap();
-    assert!(error.contains("is not whole"), "{error}");
-}
-
-#[test]
 fn two_releases_are_compared_by_what_is_signed_alone() {
     let desk = Desk::new();
     desk.publishes("1", 'a', &[]);
@@ -861,24 +666,15 @@ fn a_channel_that_is_made_again_has_none_of_its_old_names() {
     assert!(error.contains("had a release 1 once"), "{error}");
 }
 
-/// Copies a directory.
-fn copy(desk: &Desk, from: &str, to: &str) {
-    let copied = Command::new("cp")
-        .current_dir(desk.0.path())
-        .args(["-r", from, to])
-        .output();
-    assert!(copied.unwrap().status.success());
-}
-
 #[test]
 fn after_a_restored_backup_robots_are_asked_about_and_led_on() {
     let desk = Desk::new();
     desk.publishes("1", 'a', &[]);
-    copy(&desk, "fleet", "backup");
+    desk.copy("fleet", "backup");
     desk.publishes("2", 'b', &[]);
     desk.does(&["repo", "push", "fleet", "served"]);
     fs::remove_dir_all(desk.path("fleet")).unwrap();
-    copy(&desk, "backup", "fleet");
+    desk.copy("backup", "fleet");
     let verify = ["repo", "verify", "fleet", "--against", "served"];
     let refused = |words: &str| {
         let said = desk.says(&verify).failure();

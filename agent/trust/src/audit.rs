@@ -149,6 +149,34 @@ pub async fn in_force(
     Ok((role, files))
 }
 
+/// Reads the targets of a repository, a directory or an address, whose names are wanted: as a robot with this
+/// anchor would believe them.
+///
+/// # Errors
+/// As [`audit_at`]; [`Error::Mismatch`] and [`Error::NotFound`] for a target.
+pub async fn targets(
+    place: &str,
+    options: Options,
+    anchor: &[u8],
+    now: Time,
+    wanted: fn(&str) -> bool,
+) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let mut walk = Walk::new(place, options)?;
+    let roles = walk.roles(anchor, now).await?;
+    let consistent = roles.set.root().role.consistent_snapshot;
+    let mut files = BTreeMap::new();
+    for (_, role, by) in &roles.believed {
+        let may = |name: &str| by.as_ref().is_none_or(|by| pattern::covers(by, name));
+        for (name, info) in &role.targets.targets {
+            if wanted(name) && may(name) {
+                let bytes = walk.check_target(name, info, consistent).await?;
+                files.insert(name.clone(), bytes);
+            }
+        }
+    }
+    Ok(files)
+}
+
 /// What robots believe of a repository.
 struct Roles {
     set: TrustedSet,

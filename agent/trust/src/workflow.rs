@@ -197,6 +197,8 @@ pub struct Search {
     /// Roles that are still to be asked, the next one last.
     waiting: Vec<Asked>,
     visited: BTreeSet<String>,
+    /// The first role that was passed over because it has expired.
+    expired: Option<Error>,
 }
 
 /// A role that is to be asked, and who speaks for it.
@@ -239,6 +241,7 @@ impl Search {
             limits,
             waiting: Vec::new(),
             visited: BTreeSet::new(),
+            expired: None,
         };
         if let Some(found) = search.visit(&top) {
             return Ok((search, SearchStep::Found(found)));
@@ -262,9 +265,13 @@ impl Search {
                     url: format!("{}.json", asked.delegation.name.escape_debug()),
                 });
             };
-            let role = set.accept_delegated(&asked.delegation, &asked.keys, bytes, self.now)?;
-            if let Some(found) = self.ask(&asked, &role) {
-                return Ok(SearchStep::Found(found));
+            match set.accept_delegated(&asked.delegation, &asked.keys, bytes, self.now) {
+                Ok(role) => {
+                    if let Some(found) = self.ask(&asked, &role) {
+                        return Ok(SearchStep::Found(found));
+                    }
+                }
+                Err(error) => self.pass_over(&asked.delegation, error)?,
             }
         }
         self.go_on(set)
@@ -286,14 +293,18 @@ impl Search {
                     ),
                 ));
             }
-            match set.delegated(&asked.delegation, &asked.keys, self.now)? {
-                Some(role) => {
+            match set.delegated(&asked.delegation, &asked.keys, self.now) {
+                Err(error) => {
+                    self.waiting.pop();
+                    self.pass_over(&asked.delegation, error)?;
+                }
+                Ok(Some(role)) => {
                     self.waiting.pop();
                     if let Some(found) = self.ask(&asked, &role) {
                         return Ok(SearchStep::Found(found));
                     }
                 }
-                None => {
+                Ok(None) => {
                     let wanted = set.listed(name)?;
                     let others = set.delegated_bytes_without(name);
                     let room = self.limits.all_delegated.saturating_sub(others);
@@ -302,7 +313,20 @@ impl Search {
                 }
             }
         }
-        Ok(SearchStep::Nowhere)
+        self.expired.take().map_or(Ok(SearchStep::Nowhere), Err)
+    }
+
+    /// A role that has expired is out of force, and the others are not, where it does not matter who lists
+    /// the target: its name says its content. Everywhere else what a role with precedence would have said is
+    /// not for those after it to say.
+    fn pass_over(&mut self, delegation: &DelegatedRole, error: Error) -> Result<(), Error> {
+        let alone = self.target.starts_with(file_names::BY_DIGEST) && !delegation.terminating;
+        if !alone || !matches!(error, Error::Expired { .. }) {
+            return Err(error);
+        }
+        self.visited.insert(delegation.name.clone());
+        self.expired.get_or_insert(error);
+        Ok(())
     }
 
     fn ask(&mut self, asked: &Asked, role: &Trusted<Targets>) -> Option<TargetFile> {

@@ -334,6 +334,42 @@ fn what_cannot_be_believed_ends_the_search() {
     assert!(error.starts_with("A.json expired at 2029-12-31"), "{error}");
 }
 
+/// What is named by its content is the same whoever lists it: only the role that has expired is out of force.
+#[test]
+fn an_expired_role_does_not_hide_the_indexes_of_others() {
+    let index = "closures/00.json.zst";
+    let expired = |edges: &str| {
+        let mut old = tree(edges);
+        let delegations = old.role("targets").delegations.as_mut().unwrap();
+        for role in &mut delegations.roles {
+            role.paths = Some(vec!["*/*".into()]);
+        }
+        old.role("A").common = common_at("2029-12-31T00:00:00Z");
+        old.target("A", "closures/11.json.zst");
+        old.target("B", index);
+        old.target("B", "channels/stable.json");
+        old
+    };
+    let old = expired("targets>A targets>B");
+    let (mut set, files) = old.serve();
+    for _ in 0..2 {
+        let (found, asked) = search(&mut set, &files, index);
+        assert_eq!(found.unwrap().unwrap(), "1 bytes");
+        assert_eq!(asked[0], "1.A.json");
+    }
+    // Its own are out of force, which whoever asks for them is told.
+    let error = old.search("closures/11.json.zst").0.unwrap_err();
+    assert!(matches!(error, Error::Expired { .. }), "{error}");
+    // What A would say of a channel is not for B to say, nor of anything that A ends the search for.
+    for (old, name) in [
+        (old, "channels/stable.json"),
+        (expired("targets>A! targets>B"), index),
+    ] {
+        let error = old.search(name).0.unwrap_err();
+        assert!(matches!(error, Error::Expired { .. }), "{name}: {error}");
+    }
+}
+
 #[test]
 fn unusual_names_are_encoded() {
     for (name, file) in [

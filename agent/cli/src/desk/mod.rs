@@ -22,7 +22,7 @@ use crate::{errors::Usage, keyring::KeysArgs, output};
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 use surefoot_core::release::{
@@ -321,6 +321,23 @@ pub(crate) fn named(target: &str, bytes: &[u8]) -> Vec<String> {
     };
     let offered = manifest.releases.iter().filter(|it| !it.is_recalled());
     offered.flat_map(Listed::indexes).map(Into::into).collect()
+}
+
+/// The releases of manifests, by what people call them.
+pub(crate) fn released(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Listed> {
+    let manifests = files.iter().filter_map(|(target, bytes)| {
+        let channel = manifest_channel(target)?.parse().ok()?;
+        Manifest::parse(bytes, &channel).ok()
+    });
+    manifests
+        .flat_map(|manifest| {
+            let Manifest {
+                channel, releases, ..
+            } = manifest;
+            let name = move |one: Listed| (format!("release {} of {channel}", one.id()), one);
+            releases.into_iter().map(name)
+        })
+        .collect()
 }
 
 /// A release that can be read here.

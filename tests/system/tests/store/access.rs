@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 use surefoot_http::access::{Access, By};
-use surefoot_tests::{Fault, Faulty, rig, toplevel::built};
+use surefoot_tests::{Fault, Faulty, rig};
 
 const SECRET: &str = "s3cr3t-of-the-fleet";
 
@@ -161,14 +161,14 @@ fn a_proxy_is_used_with_its_login() -> Result<()> {
 }
 
 /// moto's S3 with its check of signatures, and a bucket with the cache in it.
-struct S3 {
+pub(crate) struct S3 {
     server: Child,
-    url: String,
-    credentials: String,
+    pub(crate) url: String,
+    pub(crate) credentials: String,
 }
 
 impl S3 {
-    fn start(python: &Path, cache: &Path, home: &Path) -> Result<Self> {
+    pub(crate) fn start(python: &Path, cache: &Path, home: &Path) -> Result<Self> {
         let said = home.join("s3");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/s3.py");
         let mut server = Command::new(python);
@@ -195,7 +195,7 @@ impl S3 {
     }
 
     /// The credentials of somebody who knows the name of the key, and not the secret.
-    fn wrong_secret(&self) -> String {
+    pub(crate) fn wrong_secret(&self) -> String {
         self.credentials
             .replace("aws_secret_access_key=", "aws_secret_access_key=x")
     }
@@ -239,85 +239,4 @@ fn a_private_bucket_is_read_with_signed_requests() -> Result<()> {
     request.http.access = signed(write(&lab, "aws", &s3.credentials)?);
     run(&request)?;
     lab.check_fetched(&request)
-}
-
-#[test]
-fn a_repository_is_pushed_to_a_private_bucket() -> Result<()> {
-    let Some(python) = lab::python() else {
-        return Ok(());
-    };
-    let home = tempfile::tempdir()?;
-    std::fs::create_dir(home.path().join("empty"))?;
-    let s3 = S3::start(&python, &home.path().join("empty"), home.path())?;
-    let credentials = home.path().join("aws");
-    std::fs::write(&credentials, &s3.credentials)?;
-    let place = format!("{}/served", s3.url);
-    let access = format!("{}={}", s3.url, credentials.display());
-    let surefoot = |words: &[&str]| -> Result<serde_json::Value> {
-        let mut command = Command::new(built("surefoot")?);
-        command.current_dir(home.path()).args(words).arg("--json");
-        let output = command.output()?;
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let signed = ["--s3-credentials", &access, "--s3-region", "eu-central-1"];
-    let push = || surefoot(&[&["repo", "push", "fleet", &place], &signed[..]].concat());
-    surefoot(&["repo", "init", "fleet"])?;
-    // Not with another secret.
-    let stranger = home.path().join("stranger");
-    std::fs::write(&stranger, s3.wrong_secret())?;
-    let wrong = format!("{}={}", s3.url, stranger.display());
-    let wrong = [
-        &["repo", "push", "fleet", &place, "--s3-credentials", &wrong],
-        &signed[2..],
-    ]
-    .concat();
-    let refused = surefoot(&wrong)?;
-    assert!(refused["error"].to_string().contains("403"), "{refused}");
-    let first = push()?;
-    assert_eq!(
-        (&first["written"], &first["error"]),
-        (&first["files"], &serde_json::Value::Null)
-    );
-    assert_eq!(push()?["written"], 0);
-    // A week later, from here; and from a desk whose copy is older.
-    rig::run(
-        Command::new("cp")
-            .current_dir(home.path())
-            .args(["-r", "fleet", "old"]),
-    )?;
-    surefoot(&["repo", "refresh", "fleet"])?;
-    assert_eq!(push()?["written"], 1);
-    let old = surefoot(&[&["repo", "push", "old", &place], &signed[..]].concat())?;
-    assert!(
-        old["error"]
-            .to_string()
-            .contains("somebody else has pushed"),
-        "{old}"
-    );
-    let anchor = ["--anchor", "fleet/metadata/1.root.json"];
-    let there = surefoot(&[&["repo", "verify", &place], &anchor[..], &signed[..]].concat())?;
-    let here = surefoot(&["repo", "verify", "fleet"])?;
-    assert_eq!(there["versions"], here["versions"]);
-    // What never changes may be kept, the timestamp may not.
-    let by = By::S3 {
-        credentials,
-        region: "eu-central-1".to_owned(),
-    };
-    let http = surefoot_http::Http::new(surefoot_http::Options {
-        access: vec![Access {
-            url: s3.url.clone(),
-            by,
-        }],
-        ..surefoot_http::Options::default()
-    });
-    for (file, caching) in [
-        ("timestamp.json", "no-cache"),
-        ("1.root.json", "public, max-age=31536000, immutable"),
-    ] {
-        let url: surefoot_http::Url = format!("{place}/metadata/{file}").parse()?;
-        let answer = lab::block_on(http.head(url.clone(), url.as_str()))?;
-        assert_eq!(answer.headers()["cache-control"], caching, "{file}");
-    }
-    Ok(())
 }

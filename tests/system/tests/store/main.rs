@@ -7,6 +7,7 @@ mod fetch;
 mod kills;
 mod lab;
 mod publish;
+mod push;
 mod room;
 mod stalls;
 mod web;

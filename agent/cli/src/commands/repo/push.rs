@@ -1,14 +1,14 @@
 //! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
 
 use super::{
-    place::{Destination, Has, MAX_FILE, NEWEST, Place},
+    place::{Destination, Guard, Has, MAX_FILE, NEWEST, is_versioned},
     verify,
 };
 use crate::{
-    desk::{WaitArgs, named},
+    desk::{WaitArgs, named, released},
     files,
-    output::{Output, sanitize},
-    web_servers::NetArgs,
+    output::{self, Output, sanitize},
+    web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, bail, ensure};
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use surefoot_base::{file, units::short_bytes};
+use surefoot_core::release::manifest_channel;
 use surefoot_trust::{
     Keyring,
     audit::{self, Audit},
@@ -29,9 +30,10 @@ use surefoot_trust::{
 pub(crate) struct PushArgs {
     /// The repository.
     dir: PathBuf,
-    /// Where robots are served from: a directory, which is made if it is missing, or the URL of a bucket of an
-    /// S3-compatible store (https://…), with --s3-credentials.
-    #[arg(value_name = "DIR|URL")]
+    /// Where robots are served from: a directory, which is made if it is missing; the URL of a bucket of an
+    /// S3-compatible store (https://…), with --s3-credentials; or a directory of another machine, which the
+    /// system's rsync reaches (user@host:/path over ssh, or rsync://host/module/path).
+    #[arg(value_name = "DIR|URL|HOST:PATH")]
     destination: String,
     /// What is there went on by itself, after the backup was made from which this one was restored: write
     /// over it, provided that robots which have seen it would follow.
@@ -57,49 +59,66 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
     let ours = audit::audit(&args.dir, &anchor, Timestamp::now(), named)?;
     is_whole(&ours, args.dir.display()).context("nothing was written")?;
     let destination = Destination::new(&args.destination, &args.net)?;
-    let newest = destination.read(NEWEST)?;
-    let _held = match &destination.place {
-        Place::Dir(dir) if newest.is_some() => Some(args.wait.open(dir, Keyring::new())?),
+    let newest = destination.newest()?;
+    let _held = match &destination {
+        Destination::Dir(dir) if newest.is_some() => Some(args.wait.open(dir, Keyring::new())?),
         _ => None,
     };
     let mut roots_last = true;
     if newest.is_some() {
         // Whether it has expired does not matter: the time of its own signature counts.
         let time = Timestamp::UNIX_EPOCH;
-        let seen = verify::seen(&args.destination, &anchor, time, &args.net)?;
+        let seen = verify::seen(&destination.readable(), &anchor, time, &args.net)?;
         let root = seen.root().role.common.version;
         let check = if args.replace {
             is_followed(args, &ours, seen)
         } else {
-            is_behind(&ours, &seen)
+            is_behind(&ours, &seen).map_err(|error| lacking(error, args, &destination, &anchor))
         };
         check.with_context(|| format!("nothing was written to {destination}"))?;
         roots_last = source.is_believed_since(root)?;
     }
     let files = in_order(files_of(&args.dir)?, roots_last);
-    let missing = missing(&files, args, &destination)?;
+    let missing = missing(&files, args, &destination)
+        .map_err(|error| match newest {
+            Some(_) => lacking(error, args, &destination, &anchor),
+            None => error,
+        })
+        .with_context(|| format!("nothing was written to {destination}"))?;
     let mut bytes = 0;
     for name in &missing {
-        let content = file::read(&args.dir.join(name), MAX_FILE)
-            .with_context(|| name.display().to_string())?;
-        bytes += content.len() as u64;
-        if args.dry_run {
-            continue;
-        }
-        let name = name.to_string_lossy();
-        if name == NEWEST && matches!(destination.place, Place::Bucket(_)) {
-            // A bucket cannot be locked.
-            ensure!(
-                destination.read(NEWEST)? == newest,
-                "somebody else has pushed to {destination} meanwhile, and robots see that; bring this one up to \
-                 date first"
-            );
-        }
-        destination.write(&name, content)?;
+        let found = fs::metadata(args.dir.join(name));
+        bytes += found.with_context(|| name.display().to_string())?.len();
     }
+    let mut guard = Guard::Kept;
     if !args.dry_run {
-        let there = verify::look(&args.destination, &anchor, Timestamp::now(), &args.net)?;
-        is_whole(&there, &destination)?;
+        for step in missing.chunk_by(|a, b| step(a, roots_last) == step(b, roots_last)) {
+            let names: Vec<&PathBuf> = step.iter().collect();
+            if names != [Path::new(NEWEST)] {
+                destination.write(&args.dir, &names, args.replace)?;
+                continue;
+            }
+            let there = |name: &&PathBuf| name.to_string_lossy().ends_with(".snapshot.json");
+            let there = files.iter().rfind(there).context("there is no snapshot")?;
+            guard = destination.write_newest(&args.dir, newest.as_ref(), there)?;
+        }
+        if let Destination::Remote(remote) = &destination {
+            if let Some(name) = remote.differing(&args.dir, &files)?.first() {
+                bail!(
+                    "{destination} is not whole: it has other content in {}",
+                    name.display()
+                );
+            }
+        } else {
+            let there = verify::look(&args.destination, &anchor, Timestamp::now(), &args.net)?;
+            is_whole(&there, &destination)?;
+        }
+    }
+    if guard == Guard::Looked {
+        output::notice(&format!(
+            "warning: {destination} cannot be locked and does not write by a condition (If-Match), so of two who \
+             push in the same moment one could be lost: push from one desk at a time"
+        ));
     }
     if output.is_json() {
         return output.object(&json!({
@@ -107,6 +126,7 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
             "written": missing.len(),
             "bytes": bytes,
             "dryRun": args.dry_run,
+            "guarded": guard == Guard::Kept,
             "versions": source.versions(),
         }));
     }
@@ -160,6 +180,46 @@ fn is_behind(ours: &Audit, seen: &TrustedSet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The same refusal with what robots see there and this copy does not have, as far as that can be read.
+fn lacking(
+    error: anyhow::Error,
+    args: &PushArgs,
+    destination: &Destination,
+    anchor: &[u8],
+) -> anyhow::Error {
+    let of = |place: &str| {
+        let is_manifest = |name: &str| manifest_channel(name).is_some();
+        let (options, time) = (args.net.options(), Timestamp::UNIX_EPOCH);
+        let files = web_servers::wait(async {
+            Ok(audit::targets(place, options, anchor, time, is_manifest).await?)
+        });
+        files.map(|files| released(&files))
+    };
+    let (theirs, ours) = (of(&destination.readable()), of(&args.dir.to_string_lossy()));
+    let (Ok(theirs), Ok(ours)) = (theirs, ours) else {
+        return error;
+    };
+    let lacking: Vec<String> = (theirs.iter())
+        .filter_map(|(name, release)| match ours.get(name) {
+            None => Some(format!("{name}, which is not here")),
+            Some(ours) if ours != release => Some(format!("{name}, which is another here")),
+            Some(_) => None,
+        })
+        .collect();
+    let more = lacking.len().saturating_sub(MOST_NAMED);
+    let mut words = lacking[..lacking.len() - more].join("; ");
+    if more > 0 {
+        words = format!("{words}; and {more} more");
+    }
+    if lacking.is_empty() {
+        words = "the same releases as here, signed at another time".to_owned();
+    }
+    anyhow::anyhow!("{error}. It has {words}")
+}
+
+/// So many releases are named to who lacks them.
+const MOST_NAMED: usize = 5;
+
 /// The order in which files may appear: targets, what lists them, then the timestamp.
 ///
 /// A new root may have other keys for the timestamp. Where those of the root before have signed the new
@@ -167,20 +227,22 @@ fn is_behind(ours: &Audit, seen: &TrustedSet) -> anyhow::Result<()> {
 /// not, no order helps: the root comes right before the timestamp, and a robot that asks in between sees an
 /// error and asks again.
 fn in_order(mut files: Vec<PathBuf>, roots_last: bool) -> Vec<PathBuf> {
-    let rank = |name: &PathBuf| {
-        let text = name.to_string_lossy();
-        match &*text {
-            NEWEST => (3, 0),
-            text if text.starts_with("targets/") => (0, 0),
-            text => match root_version(text) {
-                Some(version) if roots_last => (4, version),
-                Some(version) => (2, version),
-                None => (1, 0),
-            },
-        }
-    };
-    files.sort_by_cached_key(|name| (rank(name), name.clone()));
+    files.sort_by_cached_key(|name| (step(name, roots_last), name.clone()));
     files
+}
+
+/// What is written together, and when: a root each by itself, after the one before.
+fn step(name: &Path, roots_last: bool) -> (u8, u64) {
+    let text = name.to_string_lossy();
+    match &*text {
+        NEWEST => (3, 0),
+        text if text.starts_with("targets/") => (0, 0),
+        text => match root_version(text) {
+            Some(version) if roots_last => (4, version),
+            Some(version) => (2, version),
+            None => (1, 0),
+        },
+    }
 }
 
 /// The version of a file of a root.
@@ -189,7 +251,7 @@ fn root_version(name: &str) -> Option<u64> {
     name.strip_suffix(".root.json")?.parse().ok()
 }
 
-/// The files of a repository.
+/// The files of a repository. Links to files are followed, as the web server of a directory does.
 fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for part in ["targets", "metadata"] {
@@ -204,18 +266,26 @@ fn files_of(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
             };
             for entry in entries {
                 let entry = entry.with_context(|| at.display().to_string())?;
+                if (entry.file_name().to_string_lossy()).starts_with(file::TEMPORARY) {
+                    continue;
+                }
                 let name = at.join(entry.file_name());
-                let unfinished = entry
-                    .file_name()
-                    .to_string_lossy()
-                    .starts_with(file::TEMPORARY);
-                let kind = entry
-                    .file_type()
-                    .with_context(|| name.display().to_string())?;
+                let shown = || name.display().to_string();
+                let kind = entry.file_type().with_context(shown)?;
                 if kind.is_dir() {
                     waiting.push(name);
-                } else if kind.is_file() && !unfinished {
+                } else if fs::metadata(entry.path()).with_context(shown)?.is_file() {
                     files.push(name);
+                } else {
+                    bail!(
+                        "{} is {}, which would not be pushed: put files in its place",
+                        name.display(),
+                        if kind.is_symlink() {
+                            "a link that leads to no file"
+                        } else {
+                            "neither a file nor a directory"
+                        }
+                    );
                 }
             }
         }
@@ -230,8 +300,18 @@ fn missing(
     args: &PushArgs,
     destination: &Destination,
 ) -> anyhow::Result<Vec<PathBuf>> {
+    let differing = match destination {
+        Destination::Remote(remote) => Some(remote.differing(&args.dir, files)?),
+        _ => None,
+    };
     let mut missing = Vec::new();
     for name in files {
+        if differing
+            .as_ref()
+            .is_some_and(|names| !names.contains(name))
+        {
+            continue;
+        }
         let text = name.to_string_lossy();
         let here = file::read(&args.dir.join(name), MAX_FILE).with_context(|| text.to_string())?;
         let has = destination
@@ -240,12 +320,8 @@ fn missing(
         if has == Has::Same {
             continue;
         }
-        let versioned = |text: &str| {
-            let name = text.strip_prefix("metadata/");
-            name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
-        };
         ensure!(
-            has == Has::Nothing || args.replace || !versioned(&text),
+            has == Has::Nothing || args.replace || !is_versioned(&text),
             "{text} has other content at {destination}: that is another repository, or this one was restored \
              from a backup and went on; see --replace"
         );

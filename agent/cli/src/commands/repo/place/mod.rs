@@ -1,0 +1,199 @@
+//! Where a repository is pushed to: a directory, a bucket that is written over HTTP, or whatever rsync reaches.
+
+mod bucket;
+mod remote;
+
+use super::verify::is_url;
+use crate::web_servers::NetArgs;
+use anyhow::{Context as _, ensure};
+use bucket::{Bucket, Newest, somebody};
+use remote::Remote;
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+use surefoot_base::file;
+
+/// No file of a repository is larger, bytes.
+pub(super) const MAX_FILE: u64 = 256 << 20;
+
+/// What robots ask for first. It comes last: until then they see the old repository.
+pub(super) const NEWEST: &str = "metadata/timestamp.json";
+
+/// Where a repository goes, and what reaches it.
+pub(super) enum Destination {
+    Dir(PathBuf),
+    Bucket(Box<Bucket>),
+    Remote(Box<Remote>),
+}
+
+/// What a destination had as its newest file before anything was written.
+pub(super) enum Seen {
+    Bytes(Vec<u8>),
+    Tagged(Newest),
+}
+
+/// How the newest file was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Nobody else could come between.
+    Kept,
+    /// Nobody else had come between a moment before.
+    Looked,
+}
+
+impl Destination {
+    /// Understands what was typed, and has a look at what is there.
+    ///
+    /// # Errors
+    /// It is not a place to push to, or cannot be reached.
+    pub(super) fn new(text: &str, net: &NetArgs) -> anyhow::Result<Self> {
+        Ok(if let Some(place) = remote::place(text) {
+            Self::Remote(Box::new(Remote::new(place)?))
+        } else if is_url(text) {
+            Self::Bucket(Box::new(Bucket::new(text, net)?))
+        } else {
+            Self::Dir(text.into())
+        })
+    }
+
+    /// What is there, as it can be read by who believes signatures: a directory, or a URL.
+    pub(super) fn readable(&self) -> String {
+        match self {
+            Self::Dir(dir) => dir.display().to_string(),
+            Self::Bucket(bucket) => bucket.url().to_string(),
+            Self::Remote(remote) => remote.copy().display().to_string(),
+        }
+    }
+
+    /// Its newest file; `None` if there is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn newest(&self) -> anyhow::Result<Option<Seen>> {
+        Ok(match self {
+            Self::Dir(dir) => file::read_if_there(&dir.join(NEWEST), MAX_FILE)?.map(Seen::Bytes),
+            Self::Bucket(bucket) => bucket.read(NEWEST)?.map(Seen::Tagged),
+            Self::Remote(remote) => remote.read(NEWEST)?.map(Seen::Bytes),
+        })
+    }
+
+    /// Whether the destination has these very bytes, as far as can be told without reading what is named by
+    /// its digest.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn has(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Has> {
+        match self {
+            Self::Dir(dir) => {
+                let there = file::read_if_there(&dir.join(name), MAX_FILE)?;
+                Ok(Has::of(there, bytes))
+            }
+            Self::Bucket(bucket) => bucket.has(name, bytes),
+            Self::Remote(remote) => remote.has(name, bytes),
+        }
+    }
+
+    /// Writes files of the repository in this directory, in this order; those that have a version in their
+    /// name over others only if they may be replaced.
+    ///
+    /// # Errors
+    /// One cannot be written.
+    pub(super) fn write(
+        &self,
+        dir: &Path,
+        names: &[&PathBuf],
+        replace: bool,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Dir(to) => {
+                for name in names {
+                    let bytes = file::read(&dir.join(name), MAX_FILE)
+                        .with_context(|| name.display().to_string())?;
+                    let path = to.join(name);
+                    let write = || -> io::Result<()> {
+                        file::make_dirs(path.parent().unwrap_or(&path))?;
+                        file::replace(&path, &bytes, 0o644)
+                    };
+                    write().with_context(|| path.display().to_string())?;
+                }
+                Ok(())
+            }
+            Self::Bucket(bucket) => bucket.write(dir, names, replace),
+            Self::Remote(remote) => remote.write(dir, names),
+        }
+    }
+
+    /// Writes the newest file, if it is still as it was seen; `written` is a file that is there by now.
+    ///
+    /// # Errors
+    /// Somebody else has pushed; it cannot be written.
+    pub(super) fn write_newest(
+        &self,
+        dir: &Path,
+        seen: Option<&Seen>,
+        written: &Path,
+    ) -> anyhow::Result<Guard> {
+        let newest = PathBuf::from(NEWEST);
+        match self {
+            // It is locked.
+            Self::Dir(_) => {
+                self.write(dir, &[&newest], true)?;
+                Ok(Guard::Kept)
+            }
+            Self::Bucket(bucket) => {
+                let seen = match seen {
+                    Some(Seen::Tagged(seen)) => Some(seen),
+                    _ => None,
+                };
+                let kept = bucket.write_newest(dir, seen, written)?;
+                Ok(if kept { Guard::Kept } else { Guard::Looked })
+            }
+            Self::Remote(remote) => {
+                let now = remote.read_again(NEWEST)?;
+                let same = match (&now, seen) {
+                    (None, None) => true,
+                    (Some(now), Some(Seen::Bytes(seen))) => now == seen,
+                    _ => false,
+                };
+                ensure!(same, somebody(self));
+                remote.write(dir, &[&newest])?;
+                Ok(Guard::Looked)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(dir) => dir.display().fmt(f),
+            Self::Bucket(bucket) => bucket.url().fmt(f),
+            Self::Remote(remote) => remote.fmt(f),
+        }
+    }
+}
+
+/// What a destination has under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Has {
+    Nothing,
+    Same,
+    Other,
+}
+
+impl Has {
+    fn of(there: Option<Vec<u8>>, bytes: &[u8]) -> Self {
+        match there {
+            None => Self::Nothing,
+            Some(there) if there == bytes => Self::Same,
+            Some(_) => Self::Other,
+        }
+    }
+}
+
+/// Whether a file has its version in its name: it never changes.
+pub(super) fn is_versioned(name: &str) -> bool {
+    let name = name.strip_prefix("metadata/");
+    name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+}
