@@ -25,21 +25,25 @@ use std::{
 use surefoot_api::Knowledge;
 use surefoot_core::{
     StorePath,
-    closure::SignaturePolicy,
+    closure::{ClosureIndex, SignaturePolicy},
     gate::Stage,
     health::{Check, Failure},
     machine::{
         Effect, Event, Unserved,
         state::{Mode, State},
     },
+    profile::Link,
     prune::Prune,
     reboot,
     release::Target,
     resolver::{SwitchUnit, World},
+    store_path::STORE_DIR,
     switch::{Action, Order},
 };
 use surefoot_store::{
-    Wrongs, progress,
+    Wrongs, collect,
+    nix_daemon::Connection,
+    progress,
     verify::{Damage, Verified},
 };
 use tokio::{
@@ -497,35 +501,86 @@ impl Tools {
             return;
         }
         let settings = boot::Settings::new(&self.config);
+        let prune = self.prune();
+        let room = boot::make_room(&settings, &prune, &order.system);
+        self.takes_away(room, Some(order.system.clone())).await;
+    }
+
+    /// Has generations taken out of the profile, and tells which went; `system`: what is installed next.
+    /// Whether any went.
+    async fn takes_away(
+        &self,
+        room: impl Future<Output = anyhow::Result<()>>,
+        system: Option<StorePath>,
+    ) -> bool {
         let links = || profile::links(Path::new(PROFILES));
-        let (prune, before) = (self.prune(), links());
-        if let Err(error) = boot::make_room(&settings, &prune, &order.system).await {
+        let before = links();
+        if let Err(error) = room.await {
             tracing::warn!("{error:#}");
         }
         fault::point("after", "prune");
         let (mut gone, left) = (before, links());
         gone.retain(|link| !left.contains(link));
+        let any = !gone.is_empty();
         self.say(Event::Pruned {
-            system: order.system.clone(),
+            system,
             gone,
             links: left,
         });
+        any
+    }
+
+    /// Where what nothing keeps is not enough for a fetch that lacks so many bytes in the store, takes as
+    /// many generations out of the profile as it takes. If all of them would not be enough, none goes.
+    /// Whether any went.
+    ///
+    /// # Errors
+    /// The Nix daemon does not answer.
+    async fn spares_generations(&self, index: &ClosureIndex, bytes: u64) -> anyhow::Result<bool> {
+        let (settings, fetch) = (boot::Settings::new(&self.config), &self.config.fetch);
+        let mut links = boot::expendable(&settings, &self.prune());
+        let root = |link: &Link| {
+            let place = profile::place(Path::new(PROFILES), link.number);
+            (place.display().to_string(), link.system.clone())
+        };
+        let roots: Vec<_> = links.iter().map(root).collect();
+        let needed = index.paths.iter().map(|info| info.path.clone()).collect();
+        let mut daemon = Connection::open(&fetch.daemon_socket(), fetch.daemon_timeout).await?;
+        let Some(count) = collect::enough(&mut daemon, bytes, &roots, &needed).await? else {
+            return Ok(false);
+        };
+        links.truncate(count);
+        Ok(!links.is_empty()
+            && self
+                .takes_away(boot::take_away(&settings, links), None)
+                .await)
     }
 
     async fn fetch(&self, target: &Target) -> anyhow::Result<()> {
         let index = self.repository.index(target).await?;
         // Whoever switches by hand may have built what nothing keeps yet.
-        let collect = self.config.space.collect && switch::in_the_way().await?.is_none();
-        let report = fetching::run(
-            &self.config,
-            index,
-            self.staging.clone(),
-            (&self.wrongs, &self.verified),
-            self.repository.known_time(),
-            collect,
-            &Told(self),
-        )
-        .await?;
+        let collects = self.config.space.collect && switch::in_the_way().await?.is_none();
+        let told = Told(self);
+        let run = |index| {
+            fetching::run(
+                &self.config,
+                index,
+                self.staging.clone(),
+                (&self.wrongs, &self.verified),
+                self.repository.known_time(),
+                collects,
+                &told,
+            )
+        };
+        let mut fetched = run(index.clone()).await;
+        if collects
+            && let Err(error) = &fetched
+            && let Some(bytes) = collect::lacking(error, Path::new(STORE_DIR))
+            && self.spares_generations(&index, bytes).await?
+        {
+            fetched = run(index).await;
+        }
+        let report = fetched?;
         tracing::info!(
             release = %target.release,
             "fetched {} of {} paths, {} bytes moved",

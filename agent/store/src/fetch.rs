@@ -142,7 +142,7 @@ async fn begin<'a>(
     let valid = daemon.valid_paths(&present).await?;
     let plan = match (make_plan(request, &valid).await, collects) {
         (Err(error), Some(progress)) if request.collect => {
-            let Some(bytes) = collect::lacking(&error, request) else {
+            let Some(bytes) = collect::lacking(&error, &request.store_dir) else {
                 return Err(error);
             };
             // What is there of the closure stays: it has temporary roots by now.

@@ -42,7 +42,7 @@ impl Robot {
             self.generations.remove(&link.number);
         }
         self.will_answer(Event::Pruned {
-            system: order.system.clone(),
+            system: Some(order.system.clone()),
             gone,
             links: self.links(),
         });

@@ -67,11 +67,8 @@ fn nothing_goes_after_a_loss_of_memory() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_store_without_room_gives_up_what_nothing_keeps_where_that_is_wished() -> Result<()> {
-    let configuration = "[fetch]\nkeep = 1\nreserve = \"1MiB\"\n[space]\ngenerations = 1\n";
-    let (fleet, robot, first) = Fleet::with_robot(configuration)?;
-    // A disk with room for four more systems.
+/// Gives the robot a disk with room for four more systems with a padding of 20 MiB.
+fn shrink_disk(robot: &Robot) -> Result<()> {
     robot.sh(
         "systemctl stop surefootd.service nix-daemon.socket nix-daemon.service
          size=$(($(du -s -B1 /nix | cut -f1) * 11 / 10 + (88 << 20)))
@@ -79,6 +76,42 @@ fn a_store_without_room_gives_up_what_nothing_keeps_where_that_is_wished() -> Re
          cp -a /nix/. /tmp/nix && mount --bind /tmp/nix /nix
          systemctl start nix-daemon.socket surefootd.service",
     )?;
+    Ok(())
+}
+
+#[test]
+fn a_store_without_room_gives_up_the_oldest_generations_of_the_agent() -> Result<()> {
+    let configuration = "[fetch]\nkeep = 1\nreserve = \"1MiB\"\n[space]\ncollect = true\n";
+    let (fleet, robot, first) = Fleet::with_robot(&format!("{configuration}generations = 100\n"))?;
+    shrink_disk(&robot)?;
+    robot.until_confirmed(&first)?;
+    let mut systems = Vec::new();
+    for n in 1..=5 {
+        let system = fleet.release(&fleet.toplevel(&format!("1.{n}")).padding(20 << 20))?;
+        robot.until_confirmed(&system)?;
+        systems.push(system);
+        if n == 2 {
+            robot.sh("surefoot keep 1.2")?;
+        }
+    }
+    // There is room for four. What the robot was installed with stays, and no more goes than it takes.
+    assert_eq!(generations(&robot)?, "1 3 4 5 6", "{}", robot.journal());
+    robot.sh(&format!("! nix-store --check-validity {}", systems[0]))?;
+    robot.sh(&format!("nix-store --check-validity {}", systems[1]))?;
+    let history = robot.sh("surefoot history")?;
+    let mut lines = history.lines();
+    assert!(
+        lines.any(|line| line.contains("pruned") && line.contains("1.1")),
+        "{history}"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_store_without_room_gives_up_what_nothing_keeps_where_that_is_wished() -> Result<()> {
+    let configuration = "[fetch]\nkeep = 1\nreserve = \"1MiB\"\n[space]\ngenerations = 1\n";
+    let (fleet, robot, first) = Fleet::with_robot(configuration)?;
+    shrink_disk(&robot)?;
     robot.until_confirmed(&first)?;
     let mut systems = Vec::new();
     let mut waits = None;

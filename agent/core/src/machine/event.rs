@@ -90,11 +90,10 @@ pub enum Event {
         /// Units that are failed now, if it went wrong.
         failures: Vec<Failure>,
     },
-    /// An installer is about to run for the system of an order. These generations have left the
-    /// profile so that there is room, and these are left in it.
+    /// These generations have left the profile so that there is room, and these are left in it.
     Pruned {
-        /// What is about to be installed.
-        system: StorePath,
+        /// The system of an order that an installer is about to run for; `None` if it was done for a fetch.
+        system: Option<StorePath>,
         /// What has left.
         gone: Vec<Link>,
         /// What is left.

@@ -14,8 +14,8 @@ use crate::{
 };
 
 impl Decision<'_> {
-    /// Room was made, and an installer is about to run.
-    pub(super) fn on_pruned(&mut self, system: StorePath, gone: Vec<Link>, links: &[Link]) {
+    /// Room was made, and an installer may be about to run for a system.
+    pub(super) fn on_pruned(&mut self, system: Option<StorePath>, gone: Vec<Link>, links: &[Link]) {
         for link in gone {
             let made = self.journal.profile.made().iter();
             let release = made
@@ -24,6 +24,10 @@ impl Decision<'_> {
             let why = format!("generation {} left the system's profile", link.number);
             self.record(What::Pruned, link.system, release, Some(why), None);
         }
+        let Some(system) = system else {
+            self.journal.profile.look(links);
+            return;
+        };
         let release = self.release_of(&system);
         self.journal.profile.installs(system, release, links);
     }

@@ -38,6 +38,7 @@ use surefoot_core::{
         Guards,
         state::{Mode, State, Trial},
     },
+    profile::Link,
     prune::Prune,
     resolver::{Trace, World},
 };
@@ -135,6 +136,20 @@ pub(crate) async fn make_room(
     system: &StorePath,
 ) -> anyhow::Result<()> {
     let links = room::superfluous(settings, prune, system);
+    take_away(settings, links).await
+}
+
+/// Which generations may go where the store has no room, oldest first. No installer runs for that: their
+/// entries stay in the boot menu until the next one does, and lead nowhere.
+pub(crate) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
+    room::expendable(settings, prune)
+}
+
+/// Takes generations out of the profile.
+///
+/// # Errors
+/// What [`Task::Prune`] says.
+pub(crate) async fn take_away(settings: &Settings, links: Vec<Link>) -> anyhow::Result<()> {
     if !links.is_empty() {
         let step = Task::Prune { links }.order(settings.clone());
         step.await.context("cannot take old generations away")?;

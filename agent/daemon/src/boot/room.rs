@@ -33,9 +33,6 @@ pub(super) fn superfluous(settings: &Settings, prune: &Prune, system: &StorePath
     let loader = settings.find_loader();
     let (links, loader) = (profile::links(Path::new(PROFILES)), loader.as_deref());
     let Some(in_use) = in_use(loader) else {
-        tracing::warn!(
-            "it cannot be told what the boot loader starts by default: no generation is taken away"
-        );
         return Vec::new();
     };
     let room = loader
@@ -49,13 +46,26 @@ pub(super) fn superfluous(settings: &Settings, prune: &Prune, system: &StorePath
     })
 }
 
+/// Which generations may go at all, oldest first.
+pub(super) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
+    let links = profile::links(Path::new(PROFILES));
+    let in_use = in_use(settings.find_loader().as_deref());
+    in_use.map_or_else(Vec::new, |in_use| prune.may_go(&links, &in_use))
+}
+
 /// The systems that run, were booted, are the profile's, or that the loader starts by itself; `None` if
 /// that cannot be told.
 fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePath>> {
     let links = [nixos::BOOTED, nixos::CURRENT, nixos::PROFILE];
     let mut systems: BTreeSet<StorePath> = links.into_iter().filter_map(nixos::system).collect();
     if let Some(loader) = loader.filter(|loader| loader.is_guarded()) {
-        systems.insert(loader.default().ok()??);
+        let Ok(Some(default)) = loader.default() else {
+            tracing::warn!(
+                "it cannot be told what the boot loader starts by default: no generation is taken away"
+            );
+            return None;
+        };
+        systems.insert(default);
         systems.extend(loader.spares());
     }
     Some(systems)

@@ -339,8 +339,9 @@ settings! {
         /// Where the boot partition has no room for the next release, fewer do.
         generations: u32 = 5 in 1 to 1000;
         /// Whether a fetch for which the store has no room removes paths that nothing keeps, as many as are
-        /// needed. If all of them would not be enough, none goes, and the release waits. What `nix.gc` would
-        /// remove one day goes then; a system goes once its generation has left the profile.
+        /// needed, and where that is not enough takes generations that the agent made out of the system's
+        /// profile (`prune`), the oldest first. If all of it would not be enough, nothing goes, and the release
+        /// waits. What `nix.gc` would remove one day goes then.
         collect: bool = false;
     }
 }
