@@ -6,9 +6,9 @@
 use super::{loader::writable, mounts, settings::Settings};
 use crate::robot::{self, nixos};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use std::{fs, path::Path};
+use std::path::Path;
 use surefoot_api::finding::{self, Finding};
-use surefoot_base::{locks, space, units::short_bytes};
+use surefoot_base::{space, units::short_bytes};
 use surefoot_core::gate::{self, Closed};
 
 /// What must be free where a switch writes, bytes: files of /etc, links, the entry of a loader.
@@ -49,18 +49,8 @@ pub(super) fn obstacles(settings: &Settings, booting: bool) -> Vec<Closed> {
 /// Who holds the switcher's lock, if somebody does. It is not tried: whoever begins a switch in that
 /// moment would be turned away.
 fn held(switcher: &Path) -> Option<String> {
-    let path = switcher.join(nixos::LOCK);
-    let file = fs::metadata(&path).ok()?;
-    let process = locks::holder(&robot::read(Path::new("/proc/locks"))?, &file)?;
-    let name = robot::read(Path::new(&format!("/proc/{process}/comm")));
-    let name = name.map_or_else(
-        || "which has ended and left it to others".to_owned(),
-        |name| name.trim().to_owned(),
-    );
-    Some(format!(
-        "another switch runs: process {process} ({name}) holds {}",
-        path.display()
-    ))
+    let holder = robot::holder(&switcher.join(nixos::LOCK))?;
+    Some(format!("another switch runs: {holder}"))
 }
 
 /// The boot partitions that are mounted and meant to be written to: what fstab(5) calls `ro` is
@@ -107,6 +97,7 @@ fn full(place: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use nix::fcntl::{Flock, FlockArg};
+    use std::fs;
 
     #[test]
     fn a_partition_counts_where_it_is_mounted_and_meant_to_be_written_to() {

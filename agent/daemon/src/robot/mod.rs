@@ -18,8 +18,8 @@ pub(crate) mod transient;
 pub(crate) mod units;
 pub(crate) mod world;
 
-use std::path::Path;
-use surefoot_base::file;
+use std::{fs, path::Path};
+use surefoot_base::{file, locks};
 
 /// Files larger than this are not read, bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -27,4 +27,19 @@ const MAX_FILE: u64 = 1 << 20;
 /// Reads a small file; `None` if it is missing, too large or no text.
 pub(crate) fn read(path: &Path) -> Option<String> {
     file::read_text(path, MAX_FILE).ok()
+}
+
+/// Who holds the lock on a file, in words; `None` if nobody does who can be seen.
+pub(crate) fn holder(path: &Path) -> Option<String> {
+    let file = fs::metadata(path).ok()?;
+    let process = locks::holder(&read(Path::new("/proc/locks"))?, &file)?;
+    let name = read(Path::new(&format!("/proc/{process}/comm")));
+    let name = name.map_or_else(
+        || "which has ended and left it to others".to_owned(),
+        |name| name.trim().to_owned(),
+    );
+    Some(format!(
+        "process {process} ({name}) holds {}",
+        path.display()
+    ))
 }

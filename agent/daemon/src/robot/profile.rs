@@ -3,12 +3,18 @@
 //! They are taken away as Nix does it (`src/libstore/profiles.cc`, `deleteGenerations`): unlinked while
 //! the profile is locked, and never the present one. No Nix daemon is needed for that.
 
+use crate::robot;
 use anyhow::{Context as _, bail};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use std::{
     fs::{self, File},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 use surefoot_base::file;
 use surefoot_core::{StorePath, profile::Link};
@@ -19,8 +25,11 @@ pub(crate) const PROFILES: &str = "/nix/var/nix/profiles";
 /// The profile's name.
 const SYSTEM: &str = "system";
 
-/// How often the lock is taken anew that somebody has just thrown away.
-const LOCKS: usize = 100;
+/// How long the profile's lock is waited for: whoever changes the profile needs it for a moment.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often it is tried meanwhile.
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 /// The generations of the profile in a directory, oldest first. One that leads to no store path is
 /// left out.
@@ -44,7 +53,7 @@ pub(crate) fn links(profiles: &Path) -> Vec<Link> {
 /// # Errors
 /// The profile cannot be locked, or the disk says no.
 pub(crate) fn remove(profiles: &Path, links: &[Link]) -> anyhow::Result<()> {
-    let _lock = lock(profiles)?;
+    let _lock = lock(profiles, PATIENCE)?;
     let profile = profiles.join(SYSTEM);
     let present = fs::read_link(&profile).with_context(|| {
         format!(
@@ -72,7 +81,7 @@ fn leads_to(link: &Path) -> Option<StorePath> {
 
 /// The lock that Nix takes: the last one to leave throws the file away, and what is written in it
 /// then says so to whoever has waited for it (`src/libstore/pathlocks.cc`).
-fn lock(profiles: &Path) -> anyhow::Result<Flock<File>> {
+fn lock(profiles: &Path, patience: Duration) -> anyhow::Result<Flock<File>> {
     let path = profiles.join(format!("{SYSTEM}.lock"));
     let take = || -> std::io::Result<Option<Flock<File>>> {
         let mut open = File::options();
@@ -81,17 +90,29 @@ fn lock(profiles: &Path) -> anyhow::Result<Flock<File>> {
             .create(true)
             .truncate(false)
             .mode(0o600);
-        let file = open.open(&path)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-        Ok((lock.metadata()?.len() == 0).then_some(lock))
+        match Flock::lock(open.open(&path)?, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok((lock.metadata()?.len() == 0).then_some(lock)),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
     };
-    for _ in 0..LOCKS {
+    let end = Instant::now() + patience;
+    loop {
         let lock = take().with_context(|| format!("cannot lock {}", path.display()))?;
         if let Some(lock) = lock {
             return Ok(lock);
         }
+        if Instant::now() >= end {
+            break;
+        }
+        thread::sleep(TRY_EVERY);
     }
-    bail!("{} is thrown away again and again", path.display())
+    let holder = robot::holder(&path);
+    let holder = holder.unwrap_or_else(|| format!("somebody holds {}", path.display()));
+    bail!(
+        "waited {} s for the profile's lock: {holder}",
+        patience.as_secs()
+    )
 }
 
 #[cfg(test)]
@@ -121,5 +142,24 @@ mod tests {
         assert_eq!(links(dir.path()), all);
         remove(dir.path(), &[link(2, 'a'), link(10, 'b')]).unwrap();
         assert_eq!(links(dir.path()), all[2..]);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_not_waited_for_without_an_end() {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let held = lock(dir.path(), Duration::ZERO).unwrap();
+        let error = lock(dir.path(), Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("process {} (", std::process::id())),
+            "{error}"
+        );
+        // Whoever leaves it throws it away, and says so in it.
+        let path = dir.path().join("system.lock");
+        fs::write(&path, "d").unwrap();
+        fs::remove_file(&path).unwrap();
+        lock(dir.path(), Duration::ZERO).unwrap();
+        drop(held);
     }
 }
