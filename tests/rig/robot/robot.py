@@ -25,8 +25,10 @@ from rig import RIG
 from robot.disk import Disk
 
 HOST = f"{RIG}/robot/host"
+# How many times as long as usual everything is waited for.
+SLOWNESS = float(os.environ.get("SUREFOOT_RIG_PATIENCE", "1"))
 # How long to wait for what should come soon, s. Long: an emulated processor on a busy machine.
-PATIENCE = 600
+PATIENCE = 600 * SLOWNESS
 # What goes over a Line: an object of JSON.
 Message = dict[str, Any]
 
@@ -260,7 +262,7 @@ class Robot:
         self.requests += 1
         request = {"id": self.requests, "command": command, "timeout": timeout}
         self.control.send(request)
-        end = time.monotonic() + timeout + 30
+        end = time.monotonic() + (timeout + 30) * SLOWNESS
         while (left := end - time.monotonic()) > 0:
             answer = self.control.receive(min(left, 5))
             if answer is None:

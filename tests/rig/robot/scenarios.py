@@ -345,11 +345,70 @@ def no_fallback(stage: Stage) -> None:
     stage.stands_on(b)
 
 
+# What makes a boot necessary, and is not to be fetched.
+BOOTED = "rig.new=1"
+
+# How long a system may take to reach the repository, where a scenario waits for the end of that.
+SHORT = '[health]\ndeadline = "100s"\n'
+
+
+def configure(stage: Stage, text: str) -> None:
+    """The robot's own configuration, which every generation finds there."""
+    stage.robot.put("/etc/surefoot/config.d/rig.toml", text)
+    stage.robot.sh("sync; systemctl restart surefootd", 120)
+
+
 @scenario("network-lost")
 def network_lost(stage: Stage) -> None:
-    """The new system has no network: it could not fetch its successor, and is not kept."""
-    evidence = stage.goes_back("unhealthy", "deadline", service="offline")
-    expect("manifest server" in json.dumps(evidence), f"no evidence: {evidence}")
+    """The new system has no network, and the one before has: it could not fetch its successor, and is not kept."""
+    b = stage.generation("b", params=BOOTED, service="offline")
+    stage.enter()
+    configure(stage, SHORT + "[trial]\nattempts = 1\n")
+    stage.publish(b)
+    evidence = stage.blocks(b)
+    expect(evidence["cause"] == "deadline", f"the cause is {evidence}")
+    expect("manifest server" in json.dumps(evidence["failures"]), f"no evidence: {evidence}")
+    stage.stands_on(stage.a)
+    expect(stage.robot.boots == 2, f"{stage.robot.boots} boots instead of two")
+
+
+# A server that gives the robot's own time, what asks it, and what asks nobody. None of them has the kernel
+# set the hardware clock (`rtcsync`), which is all that would clear the kernel's flag.
+CHRONY = {
+    "server": "local stratum 8\nallow 127.0.0.1\nbindaddress 127.0.0.1\n",
+    "client": "server 127.0.0.1 iburst minpoll 0 maxpoll 2\nport 0\n",
+    "alone": "port 0\n",
+}
+
+
+@scenario("chrony")
+def chrony(stage: Stage) -> None:
+    """Clocks that chronyd and systemd-timesyncd keep, as Debian has them, are trusted, with chronyd whatever
+    the kernel's flag says; the clock of a chronyd that has no server is not."""
+    robot = stage.enter()
+
+    def trusted(worth: str) -> None:
+        stage.waits_because(f'"clock" *: *"{worth}"')
+
+    def start(name: str, options: str = "") -> None:
+        each = f"cmdport 0\nbindcmdaddress /\npidfile /run/chrony-{name}.pid\n"
+        robot.put(f"/run/chrony-{name}.conf", CHRONY[name] + each)
+        robot.sh(f"systemd-run --unit=chrony-{name} chronyd -d -u root {options} -f /run/chrony-{name}.conf")
+
+    trusted("unsynced")
+    start("server", "-x")  # it leaves the clock alone
+    start("client")
+    trusted("trusted")
+    expect("UNSYNC" in robot.sh("busybox adjtimex"), "something else keeps the clock")
+    robot.sh("systemctl stop chrony-client")
+    start("alone")
+    trusted("unsynced")
+    robot.sh("systemctl stop chrony-alone")
+    robot.sh("systemd-sysusers --inline 'u systemd-timesync -'; systemctl reload dbus")
+    robot.put("/etc/systemd/timesyncd.conf", "[Time]\nNTP=127.0.0.1\n")
+    directories = "-p RuntimeDirectory=systemd/timesync -p StateDirectory=systemd/timesync"
+    robot.sh(f"systemd-run --unit=timesync {directories} /usr/lib/systemd/systemd-timesyncd")
+    trusted("trusted")
 
 
 @scenario("esp-full")

@@ -11,10 +11,10 @@ from typing import Any
 
 from robot.disk import Disk, Entry
 from robot.fleet import Fleet, journal
-from robot.robot import Restarted, Robot, new_variables, tool
+from robot.robot import SLOWNESS, Restarted, Robot, new_variables, tool
 
 # How long an update may take from the publication to its end, s.
-LIMIT = 900
+LIMIT = 900 * SLOWNESS
 
 
 class Failed(Exception):

@@ -126,6 +126,12 @@ fn tests(code: &str) -> Vec<&str> {
     names
 }
 
+/// The names of the scenarios of robots in QEMU.
+fn scenarios(code: &str) -> impl Iterator<Item = &str> {
+    code.lines()
+        .filter_map(|line| line.strip_prefix("@scenario(\"")?.split('"').next())
+}
+
 #[test]
 fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
     let mut sources = BTreeSet::new();
@@ -135,7 +141,9 @@ fn every_threat_and_every_fault_names_tests_that_exist() -> Result<()> {
         .iter()
         .map(std::fs::read_to_string)
         .collect::<std::io::Result<_>>()?;
-    let there: BTreeSet<&str> = code.iter().flat_map(|code| tests(code)).collect();
+    let mut there: BTreeSet<&str> = code.iter().flat_map(|code| tests(code)).collect();
+    let played = std::fs::read_to_string(rig::source().join("tests/rig/robot/scenarios.py"))?;
+    there.extend(scenarios(&played));
     let page = |name: &str| std::fs::read_to_string(rig::source().join("docs/src").join(name));
     let faults = page("fetch.md")?;
     let (_, faults) = faults
