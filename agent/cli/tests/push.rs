@@ -275,6 +275,45 @@ fn a_store_without_conditions_is_looked_at_right_before_and_that_is_said() {
 }
 
 #[test]
+fn whoever_is_refused_has_written_over_nothing_of_somebody_else() {
+    let desk = two_desks();
+    let (before, theirs) = (Bucket::of(&desk, "before"), Bucket::of(&desk, "other"));
+    for conditions in [Conditions::Obeyed, Conditions::Ignored, Conditions::Refused] {
+        let bucket = Bucket::new(conditions);
+        bucket.inside.lock().unwrap().objects.clone_from(&before);
+        // While the first of all files, a target, is written.
+        bucket.gets_before(".json", theirs.clone());
+        let error = refused(&desk, &["repo", "push", "fleet", &bucket.url]);
+        assert!(error.contains("somebody else has pushed"), "{error}");
+        for (name, bytes) in &theirs {
+            assert!(bucket.objects().get(name) == Some(bytes), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_login_in_the_url_of_a_bucket_is_not_shown() {
+    let desk = Desk::new();
+    let bucket = Bucket::new(Conditions::Ignored);
+    let url = bucket.url.replace("http://", "http://ci:secret@");
+    let push = ["repo", "push", "fleet", url.as_str()];
+    let said = desk.says(&push).success();
+    let output = said.get_output();
+    let said = String::from_utf8([&output.stdout[..], &output.stderr[..]].concat()).unwrap();
+    assert!(
+        said.contains("127.0.0.1") && !said.contains("secret"),
+        "{said}"
+    );
+    bucket.inside.lock().unwrap().hides = true;
+    bucket.inside.lock().unwrap().objects.clear();
+    let error = refused(&desk, &push);
+    assert!(
+        error.contains("403") && !error.contains("secret"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_store_that_forbids_to_look_has_not_said_that_there_is_nothing() {
     let desk = Desk::new();
     let bucket = Bucket::new(Conditions::Obeyed);

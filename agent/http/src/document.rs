@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     headers::{Validators, retry_after},
     pace::LeastPace,
-    page,
+    page, shown,
 };
 use bytes::Bytes;
 use reqwest::{StatusCode, Url, header::HeaderMap};
@@ -50,14 +50,17 @@ pub async fn get(
     known: Option<&Validators>,
     pace: LeastPace,
 ) -> Result<Document> {
-    let fail = |why: String| Error::Transfer {
+    let parsed = Url::parse(url).map_err(|error| Error::Transfer {
         url: url.to_owned(),
+        why: error.to_string(),
+    })?;
+    let url = shown(&parsed).to_string();
+    let fail = |why: String| Error::Transfer {
+        url: url.clone(),
         why,
     };
-    let parsed = Url::parse(url).map_err(|error| fail(error.to_string()))?;
     let headers = known.map_or_else(HeaderMap::new, Validators::condition);
-    let shown = parsed.to_string();
-    let request = http.get(parsed, &shown, &headers);
+    let request = http.get(parsed, &url, &headers);
     let seconds = pace.window.as_secs();
     let deadline = Instant::now() + CONNECTING + pace.window;
     let mut response = timeout_at(deadline, request)
@@ -72,7 +75,7 @@ pub async fn get(
         StatusCode::FORBIDDEN => return Ok(Document::Absent(Absence::Forbidden)),
         status => {
             return Err(Error::Status {
-                url: url.to_owned(),
+                url,
                 status,
                 retry_after: retry_after(response.headers()),
             });
@@ -93,7 +96,7 @@ pub async fn get(
         Err(Body::TooLarge) => match page::long_stranger(&headers) {
             Some(what) => stranger(what),
             None => Err(Error::TooLarge {
-                url: url.to_owned(),
+                url: url.clone(),
                 limit,
             }),
         },

@@ -20,6 +20,7 @@ pub mod options;
 pub mod pace;
 pub mod page;
 mod redirect;
+mod shown;
 mod sigv4;
 mod tls;
 
@@ -29,3 +30,4 @@ pub use client::{Http, Response};
 pub use error::{Error, Result};
 pub use options::Options;
 pub use reqwest::{Method, StatusCode, Url, header};
+pub use shown::shown;

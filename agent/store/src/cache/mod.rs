@@ -18,6 +18,7 @@ use surefoot_core::{StorePath, store_path::STORE_DIR};
 use surefoot_http::{
     Http, StatusCode, Url, below,
     header::{CONTENT_LENGTH, HeaderMap},
+    shown,
 };
 
 pub use body::{Body, Resume};
@@ -60,7 +61,7 @@ impl Cache {
         };
         Ok(Self {
             base,
-            shown: show(url).trim_end_matches('/').to_owned(),
+            shown: shown(&url).as_str().trim_end_matches('/').to_owned(),
         })
     }
 
@@ -208,14 +209,6 @@ pub fn place(text: &str) -> String {
         .ok()
         .and_then(|path| Url::from_file_path(path).ok())
         .map_or_else(|| text.to_owned(), String::from)
-}
-
-/// The URL without user, password and query.
-fn show(mut url: Url) -> String {
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.into()
 }
 
 impl fmt::Display for Cache {

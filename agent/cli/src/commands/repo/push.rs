@@ -71,7 +71,7 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
         let seen = verify::seen(&destination.readable(), &anchor, time, &args.net)?;
         let root = seen.root().role.common.version;
         let check = if args.replace {
-            is_followed(args, &ours, seen)
+            is_followed(args, &destination, &ours, seen)
         } else {
             is_behind(&ours, &seen).map_err(|error| lacking(error, args, &destination, &anchor))
         };
@@ -92,15 +92,16 @@ pub(super) fn run(args: &PushArgs, output: Output) -> anyhow::Result<()> {
     }
     let mut guard = Guard::Kept;
     if !args.dry_run {
-        for step in missing.chunk_by(|a, b| step(a, roots_last) == step(b, roots_last)) {
-            let names: Vec<&PathBuf> = step.iter().collect();
+        for together in missing.chunk_by(|a, b| step(a, roots_last) == step(b, roots_last)) {
+            let names: Vec<&PathBuf> = together.iter().collect();
             if names != [Path::new(NEWEST)] {
                 destination.write(&args.dir, &names, args.replace)?;
                 continue;
             }
-            let there = |name: &&PathBuf| name.to_string_lossy().ends_with(".snapshot.json");
-            let there = files.iter().rfind(there).context("there is no snapshot")?;
-            guard = destination.write_newest(&args.dir, newest.as_ref(), there)?;
+            let comes = step(Path::new(NEWEST), roots_last);
+            let there = files.iter().filter(|name| step(name, roots_last) < comes);
+            let there: Vec<PathBuf> = there.cloned().collect();
+            guard = destination.write_newest(&args.dir, newest.as_ref(), &there)?;
         }
         if let Destination::Remote(remote) = &destination {
             if let Some(name) = remote.differing(&args.dir, &files)?.first() {
@@ -154,15 +155,19 @@ fn is_whole(found: &Audit, place: impl std::fmt::Display) -> anyhow::Result<()> 
 }
 
 /// Whether robots that have seen what the destination has would take what the source has.
-fn is_followed(args: &PushArgs, ours: &Audit, seen: TrustedSet) -> anyhow::Result<()> {
+fn is_followed(
+    args: &PushArgs,
+    destination: &Destination,
+    ours: &Audit,
+    seen: TrustedSet,
+) -> anyhow::Result<()> {
     let believed = audit::follow(&args.dir, seen, Timestamp::now());
     let believed = believed.context("robots would not follow")?;
     if let Some((role, version)) = audit::differing(&believed, &ours.set).first() {
         bail!(
             "robots that have seen {role} version {version} there would stay with it: surefoot repo verify {} \
-             --against {}",
+             --against {destination}",
             args.dir.display(),
-            args.destination
         );
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! A bucket of an S3-compatible store, or whatever takes PUT.
 
-use super::{Has, MAX_FILE, NEWEST, is_versioned};
+use super::{Has, MAX_FILE, NEWEST, is_versioned, versioned};
 use crate::web_servers::{self, NetArgs};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
@@ -22,6 +22,8 @@ const NO_TAG: &str = "\"surefoot-asks-whether-conditions-count\"";
 /// The bucket, and what reaches it.
 pub(in crate::commands::repo) struct Bucket {
     url: Url,
+    /// The same without a login, as people see it.
+    shown: Url,
     http: Http,
     /// Connections last as long as the runtime that they were made in.
     runtime: Runtime,
@@ -59,6 +61,7 @@ impl Bucket {
             );
         }
         Ok(Self {
+            shown: surefoot_http::shown(&url),
             url,
             http: Http::new(net.options()),
             runtime: web_servers::runtime()?,
@@ -69,8 +72,15 @@ impl Bucket {
         &self.url
     }
 
-    fn at(&self, name: &str) -> anyhow::Result<Url> {
-        below(&self.url, name).with_context(|| format!("'{name}' cannot stand in a URL"))
+    /// The bucket as people see it.
+    pub(super) const fn shown(&self) -> &Url {
+        &self.shown
+    }
+
+    /// Where a file is, and how people see that.
+    fn at(&self, name: &str) -> anyhow::Result<(Url, Url)> {
+        let at = |url| below(url, name).with_context(|| format!("'{name}' cannot stand in a URL"));
+        Ok((at(&self.url)?, at(&self.shown)?))
     }
 
     /// A file, and its tag; `None` if it is not there.
@@ -78,7 +88,7 @@ impl Bucket {
     /// # Errors
     /// It cannot be read: also where the store does not say whether there is one.
     pub(super) fn read(&self, name: &str) -> anyhow::Result<Option<Newest>> {
-        let url = self.at(name)?;
+        let (url, shown) = self.at(name)?;
         let pace = LeastPace::default();
         let found = document::get(&self.http, url.as_str(), MAX_FILE, None, pace);
         match self.runtime.block_on(found)? {
@@ -87,8 +97,8 @@ impl Bucket {
                 Ok(Some(Newest { bytes, tag }))
             }
             Document::Absent(Absence::NotFound) | Document::NotModified => Ok(None),
-            Document::Absent(Absence::Forbidden) => Err(not_allowed(&url, "read")),
-            Document::Absent(Absence::Stranger(what)) => bail!("{url}: {what}"),
+            Document::Absent(Absence::Forbidden) => Err(not_allowed(&shown, "read")),
+            Document::Absent(Absence::Stranger(what)) => bail!("{shown}: {what}"),
         }
     }
 
@@ -101,8 +111,8 @@ impl Bucket {
         if !name.starts_with("targets/") {
             return Ok(Has::of(self.read(name)?.map(|it| it.bytes), bytes));
         }
-        let url = self.at(name)?;
-        let answer = self.http.head(url.clone(), url.as_str());
+        let (url, shown) = self.at(name)?;
+        let answer = self.http.head(url, shown.as_str());
         let answer = self.runtime.block_on(answer)?;
         match answer.status() {
             StatusCode::OK => {
@@ -112,8 +122,8 @@ impl Bucket {
                 Ok(if same { Has::Same } else { Has::Nothing })
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(Has::Nothing),
-            StatusCode::FORBIDDEN => Err(not_allowed(&url, "read")),
-            status => bail!("{url}: the server answered {status}"),
+            StatusCode::FORBIDDEN => Err(not_allowed(&shown, "read")),
+            status => bail!("{shown}: the server answered {status}"),
         }
     }
 
@@ -138,18 +148,26 @@ impl Bucket {
                 Only::Always
             };
             let body = Bytes::from(bytes);
+            // Not every store looks at conditions: somebody else may have written it a moment before.
+            if only == Only::New {
+                match self.has(&name, &body)? {
+                    Has::Same => continue,
+                    Has::Other => bail!(somebody(&self.shown)),
+                    Has::Nothing => {}
+                }
+            }
             match self.put(&name, &body, only)? {
                 Some(_) => {}
                 // This very file, of a try whose answer was lost.
                 None if self.has(&name, &body)? == Has::Same => {}
-                None => bail!(somebody(&self.url)),
+                None => bail!(somebody(&self.shown)),
             }
         }
         Ok(())
     }
 
-    /// Writes the newest file, if it is still as it was seen. `written` is a file that the bucket has by
-    /// now. Gives whether the store itself looked that nobody came between.
+    /// Writes the newest file, if it is still as it was seen. `files` are those of the repository that
+    /// the bucket has by now. Gives whether the store itself looked that nobody came between.
     ///
     /// # Errors
     /// Somebody else has pushed; it cannot be written.
@@ -157,8 +175,10 @@ impl Bucket {
         &self,
         dir: &Path,
         seen: Option<&Newest>,
-        written: &Path,
+        files: &[PathBuf],
     ) -> anyhow::Result<bool> {
+        let snapshot = |name: &&PathBuf| name.to_string_lossy().ends_with(".snapshot.json");
+        let written = (files.iter().rfind(snapshot)).context("there is no snapshot")?;
         let read = |name: &Path| -> anyhow::Result<Bytes> {
             let bytes = file::read(&dir.join(name), MAX_FILE);
             Ok(bytes.with_context(|| name.display().to_string())?.into())
@@ -176,12 +196,20 @@ impl Bucket {
             Only::New => self.refuses(written, &read(written)?, Only::New)?,
             Only::Still(_) => self.refuses(written, &read(written)?, Only::Still(NO_TAG))?,
         };
-        if !conditional && self.read(NEWEST)?.as_ref() != seen {
-            bail!(somebody(&self.url));
+        if !conditional {
+            if self.read(NEWEST)?.as_ref() != seen {
+                bail!(somebody(&self.shown));
+            }
+            // What has a version in its name may be somebody else's by now.
+            for name in versioned(files) {
+                if self.has(&name.to_string_lossy(), &read(name)?)? != Has::Same {
+                    bail!(somebody(&self.shown));
+                }
+            }
         }
         let only = if conditional { only } else { Only::Always };
         if self.put(NEWEST, &body, only)?.is_none() {
-            bail!(somebody(&self.url));
+            bail!(somebody(&self.shown));
         }
         Ok(conditional)
     }
@@ -195,8 +223,8 @@ impl Bucket {
     /// `None` if the store says that the condition does not hold. A store that knows no conditions is asked
     /// once more without.
     fn put(&self, name: &str, body: &Bytes, only: Only<'_>) -> anyhow::Result<Option<()>> {
-        let url = self.at(name)?;
-        let answer = self.send(&url, name, body, only)?;
+        let (url, shown) = self.at(name)?;
+        let answer = self.send((&url, &shown), name, body, only)?;
         match answer.status() {
             StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT if only != Only::Always => {
                 Ok(None)
@@ -204,15 +232,15 @@ impl Bucket {
             StatusCode::NOT_IMPLEMENTED if only != Only::Always => {
                 self.put(name, body, Only::Always)
             }
-            StatusCode::FORBIDDEN => Err(not_allowed(&url, "write")),
+            StatusCode::FORBIDDEN => Err(not_allowed(&shown, "write")),
             status if status.is_success() => Ok(Some(())),
-            status => bail!("{url}: the server answered {status}"),
+            status => bail!("{shown}: the server answered {status}"),
         }
     }
 
     fn send(
         &self,
-        url: &Url,
+        (url, shown): (&Url, &Url),
         name: &str,
         body: &Bytes,
         only: Only<'_>,
@@ -241,7 +269,7 @@ impl Bucket {
         }
         let sent = self
             .http
-            .send(&Method::PUT, url.clone(), url.as_str(), &headers, body);
+            .send(&Method::PUT, url.clone(), shown.as_str(), &headers, body);
         Ok(self.runtime.block_on(sent)?)
     }
 }

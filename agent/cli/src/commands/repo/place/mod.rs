@@ -120,11 +120,12 @@ impl Destination {
                 Ok(())
             }
             Self::Bucket(bucket) => bucket.write(dir, names, replace),
-            Self::Remote(remote) => remote.write(dir, names),
+            Self::Remote(remote) => remote.write(dir, names, replace),
         }
     }
 
-    /// Writes the newest file, if it is still as it was seen; `written` is a file that is there by now.
+    /// Writes the newest file, if it is still as it was seen; `files` are those of the repository that
+    /// are there by now.
     ///
     /// # Errors
     /// Somebody else has pushed; it cannot be written.
@@ -132,7 +133,7 @@ impl Destination {
         &self,
         dir: &Path,
         seen: Option<&Seen>,
-        written: &Path,
+        files: &[PathBuf],
     ) -> anyhow::Result<Guard> {
         let newest = PathBuf::from(NEWEST);
         match self {
@@ -146,7 +147,7 @@ impl Destination {
                     Some(Seen::Tagged(seen)) => Some(seen),
                     _ => None,
                 };
-                let kept = bucket.write_newest(dir, seen, written)?;
+                let kept = bucket.write_newest(dir, seen, files)?;
                 Ok(if kept { Guard::Kept } else { Guard::Looked })
             }
             Self::Remote(remote) => {
@@ -157,7 +158,13 @@ impl Destination {
                     _ => false,
                 };
                 ensure!(same, somebody(self));
-                remote.write(dir, &[&newest])?;
+                // What has a version in its name was written over nobody else's: it may be that of another.
+                let versioned: Vec<PathBuf> = versioned(files).cloned().collect();
+                ensure!(
+                    remote.differing(dir, &versioned)?.is_empty(),
+                    somebody(self)
+                );
+                remote.write(dir, &[&newest], true)?;
                 Ok(Guard::Looked)
             }
         }
@@ -168,7 +175,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dir(dir) => dir.display().fmt(f),
-            Self::Bucket(bucket) => bucket.url().fmt(f),
+            Self::Bucket(bucket) => bucket.shown().fmt(f),
             Self::Remote(remote) => remote.fmt(f),
         }
     }
@@ -190,6 +197,11 @@ impl Has {
             Some(_) => Self::Other,
         }
     }
+}
+
+/// Those of these files that have a version in their name.
+fn versioned(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
+    (files.iter()).filter(|name| is_versioned(&name.to_string_lossy()))
 }
 
 /// Whether a file has its version in its name: it never changes.

@@ -1,6 +1,6 @@
 //! A directory of another machine, that the system's rsync reaches: over ssh, or a daemon of its own.
 
-use super::{Has, MAX_FILE};
+use super::{Has, MAX_FILE, is_versioned};
 use anyhow::{Context as _, bail, ensure};
 use std::{
     collections::BTreeSet,
@@ -46,7 +46,14 @@ impl Fetched {
         let home = tempfile::tempdir()?;
         let most = format!("--max-size={MAX_FILE}");
         // With whole paths rsync misses no directory that is not there, either.
-        let words = vec!["--recursive", "--relative", "--ignore-missing-args", &*most];
+        // Links are followed, as a web server follows them.
+        let words = vec![
+            "--recursive",
+            "--relative",
+            "--copy-links",
+            "--ignore-missing-args",
+            &*most,
+        ];
         let from: Vec<String> = parts.iter().map(|part| format!("{place}/{part}")).collect();
         let mut places: Vec<&OsStr> = from.iter().map(OsStr::new).collect();
         places.push(home.path().as_os_str());
@@ -83,6 +90,12 @@ impl Remote {
     /// # Errors
     /// It cannot be reached; there is no rsync.
     pub(super) fn new(place: &str) -> anyhow::Result<Self> {
+        let host = place.split_once(':').map_or(place, |(host, _)| host);
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        ensure!(
+            !host.starts_with('-') && !place.starts_with('-'),
+            "'{host}' is not the name of a host: ssh would take it for an option"
+        );
         Ok(Self {
             place: place.to_owned(),
             copy: Fetched::of(place, &["metadata", "targets/channels"])?,
@@ -127,12 +140,29 @@ impl Remote {
         Ok(said.filter(|name| names.contains(name)).collect())
     }
 
-    /// Writes files there. rsync writes each beside its place and puts it there when it is whole.
+    /// Writes files there. rsync writes each beside its place and puts it there when it is whole. What has a
+    /// version in its name is written over others only if they may be replaced: they may be somebody else's
+    /// that robots read.
     ///
     /// # Errors
     /// rsync fails.
-    pub(super) fn write(&self, dir: &Path, names: &[&PathBuf]) -> anyhow::Result<()> {
-        self.sends(&["--checksum", "--mkpath", "--fsync"], dir, names)?;
+    pub(super) fn write(
+        &self,
+        dir: &Path,
+        names: &[&PathBuf],
+        replace: bool,
+    ) -> anyhow::Result<()> {
+        let fixed = ["--checksum", "--mkpath", "--fsync"];
+        let keeps = |name: &&&PathBuf| !replace && is_versioned(&name.to_string_lossy());
+        let (new, others): (Vec<&PathBuf>, Vec<&PathBuf>) =
+            names.iter().copied().partition(|name| keeps(&name));
+        if !others.is_empty() {
+            self.sends(&fixed, dir, &others)?;
+        }
+        if !new.is_empty() {
+            let words = [&fixed[..], &["--ignore-existing"]].concat();
+            self.sends(&words, dir, &new)?;
+        }
         Ok(())
     }
 
@@ -140,6 +170,7 @@ impl Remote {
         // What a link of the desk's leads to goes there, not the link; modes are those of a web server's files.
         let fixed = [
             "--copy-links",
+            "--keep-dirlinks",
             "--times",
             "--chmod=D755,F644",
             "--from0",
