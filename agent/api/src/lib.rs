@@ -68,7 +68,7 @@ pub use interface::{
 };
 pub use status::{
     BlockedRelease, Check, CheckResult, ClockState, Failure, Gate, Health, HoldInfo, KeptInfo,
-    Knowledge, LeaseInfo, Progress, Room, Stall, State, StatusInfo, System, Traffic,
+    Knowledge, LeaseInfo, Progress, Room, Soak, Stall, State, StatusInfo, System, Traffic,
 };
 pub use systems::SystemInfo;
 // The words of the journal that are the interface's, too.

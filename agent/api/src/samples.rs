@@ -80,6 +80,10 @@ pub fn status() -> StatusInfo {
             excused: vec![failure()],
             started: vec!["sshd.service".into()],
         }),
+        soak: Some(crate::Soak {
+            healthy_seconds: 20,
+            needed_seconds: 60,
+        }),
         room: Some(crate::Room {
             free_bytes: 1,
             reserved_bytes: 2,

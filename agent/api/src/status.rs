@@ -275,6 +275,16 @@ impl From<&health::Report> for Health {
     }
 }
 
+/// How far the soak of a trial is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Soak {
+    /// How long the system on trial has been healthy without a break.
+    pub healthy_seconds: u64,
+    /// How long it has to be.
+    pub needed_seconds: u64,
+}
+
 /// Somebody's word that nothing shall be switched now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -531,6 +541,9 @@ pub struct StatusInfo {
     /// What the last look at the health found, on trial or after a way back, compared with what was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// How far the soak of the trial is; nothing outside one, and while a check fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soak: Option<Soak>,
     /// Paths of the store that are not what they should be, and what was found there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<String>,
@@ -601,6 +614,9 @@ impl StatusInfo {
         let later = |seconds: Option<u64>| seconds.map(|s| s.saturating_sub(by.as_secs()));
         let mut aged = self.clone();
         aged.next_check_seconds = later(self.next_check_seconds);
+        if let Some(soak) = &mut aged.soak {
+            soak.healthy_seconds += by.as_secs();
+        }
         aged.traffic = self.traffic.and_then(|mut traffic| {
             traffic.seconds_left = later(Some(traffic.seconds_left))?;
             (traffic.seconds_left > 0).then_some(traffic)

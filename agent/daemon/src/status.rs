@@ -8,7 +8,7 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use surefoot_api::{
-    BlockedRelease, Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, Room,
+    BlockedRelease, Check, CheckResult, Gate, HoldInfo, Knowledge, LeaseInfo, Progress, Room, Soak,
     StatusInfo, System, Traffic, Word,
 };
 use surefoot_base::space;
@@ -159,6 +159,10 @@ pub(crate) fn of(
         progress: progress.filter(|_| matches!(journal.state, State::Fetching(_))),
         traffic: traffic(machine, policy, now),
         health: machine.health().map(Into::into),
+        soak: machine.healthy_for(now).map(|healthy| Soak {
+            healthy_seconds: healthy.as_secs(),
+            needed_seconds: policy.soak.as_secs(),
+        }),
         worse: worse(journal),
         doubt: doubt(journal, policy),
         changed: machine.changed().map(ToOwned::to_owned),

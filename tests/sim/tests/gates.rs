@@ -460,6 +460,18 @@ fn what_reaches_the_repository_before_it_is_left_is_kept() {
 }
 
 #[test]
+fn a_soak_says_how_far_it_is() {
+    let mut robot = robot(false);
+    let healthy = |robot: &Robot| robot.machine.as_ref()?.healthy_for(robot.now);
+    let _ = robot.ask(Request::Update);
+    assert_eq!(healthy(&robot), None);
+    robot.settle_until(|robot| healthy(robot).is_some_and(|long| !long.is_zero()));
+    assert_eq!(robot.state().name(), "trial");
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    assert_eq!(healthy(&robot), None);
+}
+
+#[test]
 fn a_look_whose_answer_comes_at_the_deadline_is_followed_by_others() {
     for by_boot in [false, true] {
         let mut robot = robot(by_boot);

@@ -3,7 +3,7 @@
 use crate::output::{Style, sanitize};
 use jiff::Timestamp;
 use std::{fmt::Write as _, time::Duration};
-use surefoot_api::{BlockedRelease, Failure, Health, Progress};
+use surefoot_api::{BlockedRelease, Failure, Health, Progress, Soak};
 use surefoot_base::units::{short_bytes, short_duration};
 
 /// Lines of a unit's journal that are shown; the rest is in `--json`.
@@ -91,6 +91,18 @@ pub(crate) fn blocked(blocked: &BlockedRelease, style: Style) -> String {
         let _ = write!(text, "\n           {}", style.faint(&words));
     }
     text
+}
+
+/// How far a soak is.
+pub(crate) fn soak(soak: &Soak) -> String {
+    let time = |seconds| short_duration(Duration::from_secs(seconds));
+    let healthy = soak.healthy_seconds.min(soak.needed_seconds);
+    format!(
+        "healthy for {} of {}, {} left",
+        time(healthy),
+        time(soak.needed_seconds),
+        time(soak.needed_seconds - healthy)
+    )
 }
 
 /// What a look at the health found.

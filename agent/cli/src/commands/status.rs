@@ -84,6 +84,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(health) = &status.health {
         row("Health", describe::health(health, style));
     }
+    if let Some(soak) = &status.soak {
+        row("Soak", describe::soak(soak));
+    }
     if let Some(worse) = &status.worse {
         row("Worse", style.bad(&sanitize(worse)));
     }

@@ -65,7 +65,7 @@ use crate::{
 use decision::Decision;
 use memory::Memory;
 use state::{Phase, State, Trial};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A decision whose journal is not yet on disk.
 #[derive(Debug)]
@@ -198,6 +198,21 @@ impl Machine {
     pub fn health(&self) -> Option<&Report> {
         let looks = [&self.memory.soak, &self.memory.aftermath];
         looks.into_iter().find_map(|soak| soak.last.as_ref())
+    }
+
+    /// How long the system on trial has been healthy without a break; `None` outside a soak, and while the
+    /// last look found something.
+    #[must_use]
+    pub fn healthy_for(&self, now: Instant) -> Option<Duration> {
+        let soaks = matches!(
+            &self.journal.state,
+            State::Trial(Trial {
+                phase: Phase::Soaking { .. },
+                late: None,
+                ..
+            })
+        );
+        self.memory.soak.healthy_for(now).filter(|_| soaks)
     }
 
     /// What somebody else has the robot start at its next boot, in words.

@@ -62,6 +62,11 @@ impl Soak {
         self.probing.is_none() && self.next.is_none()
     }
 
+    /// How long it has been healthy without a break; `None` if the last look found something.
+    pub(super) fn healthy_for(&self, now: Instant) -> Option<Duration> {
+        self.healthy_since.map(|since| now.since(since))
+    }
+
     /// The next look is no earlier than this.
     pub(super) fn put_off(&mut self, until: Instant) {
         self.next = self.next.map(|next| next.max(until));

@@ -113,6 +113,10 @@ pub(super) fn draw(seen: &Seen, size: Size, style: Style) -> Vec<String> {
             sheet.row("Health", "every check that counts passed", GOOD);
         }
     }
+    if let Some(soak) = &status.soak {
+        sheet.row("Soak", &describe::soak(soak), BUSY);
+        sheet.row("", &bar(soak.healthy_seconds, soak.needed_seconds), BUSY);
+    }
     systems(status, &mut sheet);
     for blocked in &status.blocked {
         let text = format!("release {}: {}", blocked.release, blocked.why);
@@ -300,7 +304,7 @@ fn wrap(text: &str, columns: usize, lines: usize) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::agent::samples::{busy, path, quiet, system, time};
-    use surefoot_api::{Health, What};
+    use surefoot_api::{Health, Soak, What};
 
     const CONSOLE: Size = Size {
         columns: 80,
@@ -344,6 +348,10 @@ mod tests {
             running: Some(system("3")),
             target: Some(system("3")),
             health: Some(Health::default()),
+            soak: Some(Soak {
+                healthy_seconds: 20,
+                needed_seconds: 60,
+            }),
             ..quiet()
         };
         insta::assert_snapshot!("trial", text(&seen(trial.clone()), CONSOLE));
@@ -352,6 +360,7 @@ mod tests {
             ..seen(StatusInfo {
                 state: State::Reverting.into(),
                 doing: "going back to release 2".into(),
+                soak: None,
                 ..trial
             })
         };
