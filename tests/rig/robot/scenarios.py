@@ -372,6 +372,39 @@ def network_lost(stage: Stage) -> None:
     expect(stage.robot.boots == 2, f"{stage.robot.boots} boots instead of two")
 
 
+# Units of the robot's own, which every generation finds there: a lamp that nobody has repaired yet, and an
+# arm that moves unless the kernel has a parameter.
+UNITS = {
+    "lamp": "Type=oneshot\nExecStart=/bin/sh -c 'echo the lamp is broken >&2; exit 1'",
+    "arm": "ExecStart=/bin/sh -c 'grep -q rig.other /proc/cmdline || exec sleep infinity'",
+}
+
+
+@scenario("baseline")
+def baseline(stage: Stage) -> None:
+    """What failed before a boot on trial is not held against it, and what ran before and does not run
+    any more is."""
+    without = stage.generation("without", params="rig.other=1")
+    b = stage.generation("b", params=BOOTED)
+    robot = stage.enter()
+    units = "/usr/local/lib/systemd/system"
+    for name, service in UNITS.items():
+        robot.put(f"{units}/{name}.service", f"[Service]\n{service}\n")
+        robot.sh(f"ln -s ../{name}.service {units}/multi-user.target.wants/")
+    robot.sh("sync; systemctl daemon-reload; systemctl start arm; ! systemctl start lamp")
+    stage.publish(without)
+    evidence = stage.blocks(without)
+    expect(evidence["cause"] == "unhealthy", f"the cause is {evidence}")
+    named = [failure["check"] for failure in evidence["failures"]]
+    expect(named == ["unit arm.service"], f"it is blamed for {named}")
+    stage.stands_on(stage.a)
+    stage.publish(b)
+    found = stage.confirms(b)
+    stage.stands_on(b)
+    expect(robot.run("systemctl is-failed lamp")[1] == "failed", "the lamp is not broken")
+    expect([each["system"] for each in found["blocked"]] == [without], f"{found['blocked']}")
+
+
 # A server that gives the robot's own time, what asks it, and what asks nobody. None of them has the kernel
 # set the hardware clock (`rtcsync`), which is all that would clear the kernel's flag.
 CHRONY = {
