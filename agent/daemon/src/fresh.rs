@@ -3,7 +3,7 @@
 use crate::inputs::Inputs;
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::{Mutex, MutexGuard, watch},
+    sync::{Mutex, watch},
     time::Instant,
 };
 
@@ -46,13 +46,13 @@ impl<T: Clone + Send + Sync + 'static> Fresh<T> {
     {
         let fresh = self.clone();
         let found = tokio::spawn(async move {
-            let (mut last, inputs) = fresh.alone().await;
+            let mut last = fresh.last.lock().await;
             if let Some((at, found)) = &*last
                 && at.elapsed() < FRESH
             {
                 return Arc::clone(found);
             }
-            let found: Arc<[T]> = match inputs {
+            let found: Arc<[T]> = match fresh.inputs() {
                 Some(inputs) => look(inputs).await.into(),
                 None => Arc::default(),
             };
@@ -62,9 +62,8 @@ impl<T: Clone + Send + Sync + 'static> Fresh<T> {
         found.await.unwrap_or_default()
     }
 
-    /// Waits until nobody else looks; what is known now, and what was found last.
-    pub(crate) async fn alone(&self) -> (MutexGuard<'_, Option<Seen<T>>>, Option<Inputs>) {
-        let last = self.last.lock().await;
-        (last, self.inputs.borrow().clone())
+    /// What is known now.
+    pub(crate) fn inputs(&self) -> Option<Inputs> {
+        self.inputs.borrow().clone()
     }
 }

@@ -21,34 +21,52 @@ use surefoot_store::{
     nix_daemon::{Connection, ValidPath},
     verify,
 };
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// How long the Nix daemon may take to answer a question, which it does from its database, and to say all.
 const PATIENCE: Duration = Duration::from_secs(10);
 const IN_ALL: Duration = Duration::from_secs(20);
 
-/// Knows the systems for whoever asks, one at a time.
+/// Knows the systems for whoever asks, one at a time. Whoever has them compared, which takes longer, does not
+/// keep others from the list.
 #[derive(Debug, Clone)]
-pub(crate) struct Systems(Fresh<SystemInfo>);
+pub(crate) struct Systems {
+    listed: Fresh<SystemInfo>,
+    comparing: Arc<Mutex<()>>,
+}
 
 impl Systems {
     /// For a robot of which this is known at any time.
     pub(crate) fn new(inputs: watch::Receiver<Option<Inputs>>) -> Self {
-        Self(Fresh::new(inputs))
+        Self {
+            listed: Fresh::new(inputs),
+            comparing: Arc::default(),
+        }
     }
 
     /// One that has looked already.
     #[cfg(test)]
     pub(crate) fn having_seen(systems: Vec<SystemInfo>) -> Self {
-        Self(Fresh::having_seen(systems))
+        Self {
+            listed: Fresh::having_seen(systems),
+            comparing: Arc::default(),
+        }
+    }
+
+    /// Compares, until this is dropped.
+    #[cfg(test)]
+    pub(crate) async fn compares(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.comparing).lock_owned().await
     }
 
     /// What is there.
     pub(crate) async fn list(&self) -> Arc<[SystemInfo]> {
-        self.0.get(async |inputs| describe(&inputs).await).await
+        let listed = &self.listed;
+        listed.get(async |inputs| describe(&inputs).await).await
     }
 
-    /// What differs between two of them; `None` is what runs.
+    /// What differs between two of them; `None` is what runs. Whoever hangs up does not end it, and the
+    /// next one waits for it: `under_way` is dropped at its end.
     ///
     /// # Errors
     /// One of them is not there.
@@ -56,10 +74,13 @@ impl Systems {
         &self,
         from: Option<RollbackTo>,
         to: RollbackTo,
+        under_way: impl Send + 'static,
     ) -> Result<Difference, Refusal> {
         let systems = self.clone();
         let look = tokio::spawn(async move {
-            let (_last, inputs) = systems.0.alone().await;
+            let _under_way = under_way;
+            let _alone = systems.comparing.lock().await;
+            let inputs = systems.listed.inputs();
             compare(inputs.as_ref(), from.as_ref(), &to).await
         });
         look.await.unwrap_or_else(|error| {

@@ -4,14 +4,16 @@ use super::{
     caller::Caller,
     limits::Limits,
     places::{Doing, Full, Id, Places},
-    rates::Rates,
+    rates::{Rate, Rates},
     tally::{Tally, Turned},
     users::User,
 };
 use std::{
+    collections::HashSet,
     fmt,
     ops::Deref,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use surefoot_api::{ErrorReply, method::Role};
 use tokio::time::{Instant, sleep};
@@ -25,6 +27,9 @@ struct Known {
     places: Places,
     calls: Rates,
     changes: Rates,
+    comparisons: Rates,
+    /// Whose comparison is under way.
+    comparing: HashSet<User>,
     tally: Tally,
 }
 
@@ -118,23 +123,64 @@ impl Client {
     pub(super) fn may_change(&self) -> Result<(), ErrorReply> {
         let rate = Limits::of(self.role).changes;
         let taken = (self.clients.known().changes).take(&self.user, rate, Instant::now());
-        let Err(wait) = taken else { return Ok(()) };
+        taken.map_err(|wait| self.too_often(rate, wait))
+    }
+
+    /// Whether systems may be compared for its user again. The comparison is under way until what this gives
+    /// is dropped.
+    ///
+    /// # Errors
+    /// [`ErrorReply::Refused`]: one is under way, or there were too many.
+    pub(super) fn may_compare(&self) -> Result<Comparing, ErrorReply> {
+        let rate = Limits::of(self.role).comparisons;
+        let mut known = self.clients.known();
+        if known.comparing.contains(&self.user) {
+            return Err(ErrorReply::Refused {
+                why: "systems are being compared for you already: wait for that".to_owned(),
+            });
+        }
+        let taken = (known.comparisons).take(&self.user, rate, Instant::now());
+        if taken.is_ok() {
+            known.comparing.insert(self.user.clone());
+        }
+        drop(known);
+        taken.map_err(|wait| self.too_often(rate, wait))?;
+        Ok(Comparing {
+            user: self.user.clone(),
+            clients: self.clients.clone(),
+        })
+    }
+
+    fn too_often(&self, rate: Rate, wait: Duration) -> ErrorReply {
         if self.counts(Turned::Off) {
             tracing::info!(client = %self, "refused: it asks too often");
         }
-        Err(ErrorReply::Refused {
+        ErrorReply::Refused {
             why: format!(
                 "you ask too often: it may be {} times at once, and then once in {} s; try again in {} s",
                 rate.burst,
                 rate.every.as_secs(),
                 wait.as_secs() + 1
             ),
-        })
+        }
     }
 
     /// Counts what was not granted to it; whether it is to be written in the log.
     pub(super) fn counts(&self, turned: Turned) -> bool {
         self.clients.count(turned, Some(&self.user))
+    }
+}
+
+/// A comparison that is under way.
+#[derive(Debug)]
+pub(super) struct Comparing {
+    user: User,
+    clients: Clients,
+}
+
+impl Drop for Comparing {
+    fn drop(&mut self) {
+        self.clients.known().comparing.remove(&self.user);
     }
 }
 

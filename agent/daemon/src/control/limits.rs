@@ -14,6 +14,9 @@ pub(super) struct Limits {
     pub(super) calls: Rate,
     /// Requests of one user that are written to the disk: what comes faster is refused.
     pub(super) changes: Rate,
+    /// Comparisons of one user, of which one is under way at a time: what comes faster is refused. Each reads
+    /// two systems, and others wait for it.
+    pub(super) comparisons: Rate,
 }
 
 impl Limits {
@@ -25,6 +28,7 @@ impl Limits {
                 places: 32,
                 calls: Rate::new(40, Duration::from_millis(100)),
                 changes: Rate::new(1, Duration::from_secs(60)),
+                comparisons: Rate::new(6, Duration::from_secs(10)),
             },
             // More places than there can be leases, and enough calls for all of them to be renewed each
             // second. A change is two writes of the journal at most: one each ten seconds wears no flash.
@@ -32,16 +36,19 @@ impl Limits {
                 places: 128,
                 calls: Rate::new(400, Duration::from_millis(10)),
                 changes: Rate::new(20, Duration::from_secs(10)),
+                comparisons: Rate::new(6, Duration::from_secs(10)),
             },
             Role::Technician => Self {
                 places: 32,
                 calls: Rate::new(200, Duration::from_millis(20)),
                 changes: Rate::new(30, Duration::from_secs(5)),
+                comparisons: Rate::new(30, Duration::from_secs(5)),
             },
             Role::Root => Self {
                 places: 32,
                 calls: Rate::new(400, Duration::from_millis(10)),
                 changes: Rate::new(60, Duration::from_secs(1)),
+                comparisons: Rate::new(60, Duration::from_secs(1)),
             },
         }
     }

@@ -46,6 +46,7 @@ struct House {
     lost: mpsc::UnboundedReceiver<Holder>,
     published: watch::Sender<Published>,
     _roles: watch::Sender<Roles>,
+    systems: Systems,
     server: tokio::task::JoinHandle<std::convert::Infallible>,
 }
 
@@ -67,13 +68,14 @@ fn house() -> House {
     let (published, reading) = watch::channel(Published::now(full(), history()));
     let (roles, roles_reading) = watch::channel(Roles::of_groups(TECHNICIANS, APPS));
     let (lost_in, lost) = mpsc::unbounded_channel();
+    let systems = Systems::having_seen(surefoot_api::samples::systems());
     let handle = AgentHandle {
         requests: asking,
         lost: lost_in,
         published: reading,
         roles: roles_reading,
         doctor: Doctor::having_seen(findings()),
-        systems: Systems::having_seen(surefoot_api::samples::systems()),
+        systems: systems.clone(),
     };
     House {
         path,
@@ -82,6 +84,7 @@ fn house() -> House {
         lost,
         published,
         _roles: roles,
+        systems,
         server: tokio::spawn(server::serve(
             Listening {
                 listener,
@@ -761,6 +764,51 @@ async fn what_is_written_to_the_disk_is_not_asked_for_without_end() {
     }
     tokio::time::advance(rate.every).await;
     house.asked("Hold", hold(), done()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn systems_are_not_compared_without_end() {
+    let house = house();
+    let rate = Limits::of(Role::Root).comparisons;
+    let compare = || house.call("Compare", json!({ "to": "99" }));
+    for _ in 0..rate.burst {
+        assert_eq!(error(&compare().await).0, "io.surefoot.Agent.NothingToDo");
+    }
+    let refused = compare().await;
+    let (name, parameters) = error(&refused);
+    assert_eq!(name, "io.surefoot.Agent.Refused");
+    let why = parameters["why"].as_str().unwrap();
+    assert!(why.contains("try again in"), "{why}");
+    tokio::time::advance(rate.every).await;
+    assert_eq!(error(&compare().await).0, "io.surefoot.Agent.NothingToDo");
+}
+
+#[tokio::test]
+async fn a_comparison_that_takes_long_keeps_nobody_from_the_systems_and_its_caller_from_another() {
+    let house = house();
+    let long = house.systems.compares().await;
+    let call = json!({ "method": "io.surefoot.Agent.Compare", "parameters": { "to": "99" } });
+    let (mut one, mut other) = (house.client().await, house.client().await);
+    one.say(&call).await;
+    other.say(&call).await;
+    // The list is there for everybody meanwhile.
+    let listed = house.call("Systems", json!({})).await;
+    assert!(listed["parameters"]["systems"].is_array(), "{listed}");
+    let (refused, mut waits) = tokio::select! {
+        refused = one.hear() => (refused.unwrap(), other),
+        refused = other.hear() => (refused.unwrap(), one),
+    };
+    let (name, parameters) = error(&refused);
+    assert_eq!(name, "io.surefoot.Agent.Refused");
+    let why = parameters["why"].as_str().unwrap();
+    assert!(why.contains("being compared for you already"), "{why}");
+    // It is under way until its end, whether its caller is there or not.
+    drop(long);
+    let answer = waits.hear().await.unwrap();
+    assert_eq!(error(&answer).0, "io.surefoot.Agent.NothingToDo");
+    waits.say(&call).await;
+    let answer = waits.hear().await.unwrap();
+    assert_eq!(error(&answer).0, "io.surefoot.Agent.NothingToDo");
 }
 
 #[tokio::test(start_paused = true)]
