@@ -546,7 +546,9 @@ impl Tools {
         let roots: Vec<_> = links.iter().map(root).collect();
         let needed = index.paths.iter().map(|info| info.path.clone()).collect();
         let mut daemon = Connection::open(&fetch.daemon_socket(), fetch.daemon_timeout).await?;
-        let Some(count) = collect::enough(&mut daemon, bytes, &roots, &needed).await? else {
+        let Some(count) =
+            collect::enough(&mut daemon, Path::new(STORE_DIR), bytes, &roots, &needed).await?
+        else {
             return Ok(false);
         };
         links.truncate(count);

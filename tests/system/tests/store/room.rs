@@ -2,7 +2,14 @@
 
 use crate::lab::{Lab, block_on, run};
 use anyhow::Result;
-use std::{fs, os::unix::fs::symlink, path::Path, sync::Mutex};
+use nix::sys::statvfs::statvfs;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Mutex,
+};
 use surefoot_store::{
     Error, collect, fetch,
     nix_daemon::{Connection, PATIENCE},
@@ -24,10 +31,43 @@ impl Progress for Gone {
     }
 }
 
+/// A store on a disk of its own, so that nobody else takes or frees room.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn of(lab: &mut Lab) -> Result<Self> {
+        let store = lab.daemon.root().join("nix/store");
+        // The daemon sees mounts as they are when it starts.
+        lab.daemon.stop();
+        rig::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "size=64M", "tmpfs"])
+                .arg(&store),
+        )?;
+        lab.daemon.resume()?;
+        Ok(Self(store))
+    }
+
+    fn free(&self) -> Result<u64> {
+        let stat = statvfs(&self.0)?;
+        Ok(stat.blocks_available() * stat.fragment_size())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = rig::run(Command::new("umount").arg("--lazy").arg(&self.0));
+    }
+}
+
 /// Puts a file into the store that nothing keeps.
 fn add(lab: &Lab, name: &str) -> Result<String> {
+    add_filled(lab, name, name.len() as u8)
+}
+
+fn add_filled(lab: &Lab, name: &str, filling: u8) -> Result<String> {
     let file = lab.daemon.directory().join(name);
-    fs::write(&file, vec![7; SIZE])?;
+    fs::write(&file, vec![filling; SIZE])?;
     let mut nix = rig::nix("nix-store");
     nix.env(
         "NIX_REMOTE",
@@ -43,7 +83,8 @@ fn there(lab: &Lab, path: &str) -> bool {
 
 #[test]
 fn only_what_nothing_keeps_goes_and_only_as_much_as_is_needed() -> Result<()> {
-    let lab = Lab::new("none")?;
+    let mut lab = Lab::new("none")?;
+    let disk = Disk::of(&mut lab)?;
     let request = lab.request(&format!("file://{}", lab.cache.display()));
     run(&request)?;
     let dead: Vec<String> = (0..4)
@@ -63,15 +104,47 @@ fn only_what_nothing_keeps_goes_and_only_as_much_as_is_needed() -> Result<()> {
     assert!(before.bytes >= 4 * SIZE as u64, "{before:?}");
     // More than all of it: none goes.
     let gone = Gone::default();
-    let none = block_on(collect::make_room(&request, before.bytes + 1, &gone))?;
+    let too_much = before.bytes + SIZE as u64;
+    let none = block_on(collect::make_room(&request, too_much, &gone))?;
     assert_eq!((none, *gone.0.lock().unwrap()), (Dead::default(), None));
     assert_eq!(look()?, before);
+    let free = disk.free()?;
     let some = block_on(collect::make_room(&request, SIZE as u64 + 1, &gone))?;
     assert_eq!(*gone.0.lock().unwrap(), Some(some));
+    assert_eq!(some.bytes, disk.free()? - free);
     assert_eq!(some.paths, 2, "{some:?}");
     let left = dead.iter().filter(|path| there(&lab, path)).count();
     assert_eq!(left, 2);
     assert!(there(&lab, &kept));
+    lab.check_fetched(&request)
+}
+
+#[test]
+fn what_paths_share_is_freed_with_the_last_of_them_and_counts_no_sooner() -> Result<()> {
+    let mut lab = Lab::new("none")?;
+    let disk = Disk::of(&mut lab)?;
+    let request = lab.request(&format!("file://{}", lab.cache.display()));
+    run(&request)?;
+    // Three that share one file, as in a store that is optimised, beside one that is like no other.
+    for n in 0..3 {
+        add_filled(&lab, &format!("shared-{n}"), 1)?;
+    }
+    add_filled(&lab, "alone", 2)?;
+    let mut nix = rig::nix("nix-store");
+    nix.env(
+        "NIX_REMOTE",
+        format!("unix://{}", lab.daemon.socket().display()),
+    );
+    rig::run(nix.arg("--optimise"))?;
+    let size = SIZE as u64;
+    let gone = Gone::default();
+    // Sizes of paths would say that this is there.
+    let none = block_on(collect::make_room(&request, 3 * size, &gone))?;
+    assert_eq!((none, *gone.0.lock().unwrap()), (Dead::default(), None));
+    let free = disk.free()?;
+    let all = block_on(collect::make_room(&request, 2 * size, &gone))?;
+    assert_eq!((all.paths, all.bytes), (4, disk.free()? - free), "{all:?}");
+    assert!(all.bytes >= 2 * size, "{all:?}");
     lab.check_fetched(&request)
 }
 
