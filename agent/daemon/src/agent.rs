@@ -297,7 +297,7 @@ impl Agent {
                     let polled = matches!(event, Event::Polled(_) | Event::PollFailed(_));
                     self.happened(event);
                     if polled && self.machine.journal().state == State::Idle {
-                        memory::leave_code();
+                        memory::rest();
                     }
                 }
                 Some(holder) = self.lost.1.recv() => self.holder_lost(holder),

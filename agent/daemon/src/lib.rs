@@ -45,7 +45,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
 use state::StateDir;
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
+use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
 use surefoot_api::{Made, RollbackTo, StorePath, Why};
 use surefoot_core::{
     machine::{Refusal, Request},
@@ -62,6 +62,9 @@ use tracing_subscriber::{
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+/// How long a thread stays that has nothing to do.
+const THREADS_STAY: Duration = Duration::from_secs(1);
 
 /// Over-the-air NixOS updates for robots that always keep their footing: the daemon.
 #[derive(Debug, Parser)]
@@ -150,6 +153,8 @@ pub fn main() -> ExitCode {
     log();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        // Those that wait for the disk, of which an idle agent has no need.
+        .thread_keep_alive(THREADS_STAY)
         .build()
         .context("cannot start");
     let result = runtime.and_then(|runtime| runtime.block_on(run(&cli, config, refused)));

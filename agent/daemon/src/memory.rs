@@ -6,10 +6,16 @@ use surefoot_base::file;
 /// What the kernel says of this process' mappings has at most so many bytes: some hundreds of lines.
 const MAX_SMAPS_BYTES: u64 = 512 << 10;
 
+/// Gives back what is not needed until the next poll.
+pub(crate) fn rest() {
+    trim();
+    leave_code();
+}
+
 /// Gives the kernel what an allocator keeps of freed memory: after an update several times what an
 /// idle agent uses, in pieces between what is still used (`malloc_trim(3)`).
 #[cfg(target_env = "gnu")]
-pub(crate) fn trim() {
+fn trim() {
     // SAFETY: it takes a number, may be called at any time from any thread, and locks what it needs.
     #[allow(
         unsafe_code,
@@ -21,13 +27,13 @@ pub(crate) fn trim() {
 }
 
 #[cfg(not(target_env = "gnu"))]
-pub(crate) const fn trim() {}
+const fn trim() {}
 
 /// Leaves the code and the constants of the program that have been used so far. The kernel maps 64 KiB
 /// around each page that is used, and takes what is mapped for what is in use: nearly the whole program, of
 /// which an idle agent runs a small part. What is left stays in the page cache while nobody else wants the
 /// room, and is mapped again by its first use.
-pub(crate) fn leave_code() {
+fn leave_code() {
     let exe = fs::read_link("/proc/self/exe").unwrap_or_default();
     let smaps = file::read_text(Path::new("/proc/self/smaps"), MAX_SMAPS_BYTES).unwrap_or_default();
     for range in unchanged(&smaps, &exe) {
@@ -121,8 +127,7 @@ Swap:                  0 kB
         let before = found();
         assert!(!before.is_empty());
         for _ in 0..3 {
-            leave_code();
-            trim();
+            rest();
             assert_eq!(found(), before);
         }
     }

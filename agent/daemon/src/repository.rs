@@ -2,7 +2,7 @@
 
 use crate::{
     config::Config,
-    fetching, memory,
+    fetching,
     robot::{
         clock,
         identity::{self, Identity},
@@ -250,8 +250,8 @@ impl Repository {
         .await
     }
 
-    /// One piece of work at a time, all of it within the limit; no connection and no free memory is
-    /// kept after it: an idle agent has none.
+    /// One piece of work at a time, all of it within the limit; no connection is kept after it: an idle
+    /// agent has none.
     async fn within<T>(
         &self,
         work: impl AsyncFnOnce(&mut Client, &mut Moment) -> anyhow::Result<T>,
@@ -265,7 +265,6 @@ impl Repository {
         client.limit(self.source.limit);
         let result = work(client, moment).await;
         client.close();
-        memory::trim();
         result
     }
 }
