@@ -296,7 +296,8 @@ impl Agent {
                     }
                     let polled = matches!(event, Event::Polled(_) | Event::PollFailed(_));
                     self.happened(event);
-                    if polled && self.machine.journal().state == State::Idle {
+                    let state = &self.machine.journal().state;
+                    if polled && matches!(state, State::Idle | State::Ready(_)) {
                         memory::rest();
                     }
                 }
