@@ -694,6 +694,20 @@ mod tests {
     }
 
     #[test]
+    fn a_save_in_its_place_is_one_write_and_one_sync() {
+        let (mut slots, _) = open(SimDisk::default());
+        // The first two make the places.
+        for n in 1..=2 {
+            slots.save(&state(n)).unwrap();
+        }
+        let before = slots.disk.operations;
+        for n in 3..=9 {
+            slots.save(&state(n)).unwrap();
+        }
+        assert_eq!(slots.disk.operations - before, 7 * 2);
+    }
+
+    #[test]
     fn a_slot_without_spaces_is_read_and_gets_them() {
         let mut disk = SimDisk::default();
         let whole = wrap(NAMES.magic, 7, &state(7));
