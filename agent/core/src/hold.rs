@@ -43,6 +43,16 @@ impl Hold {
             .map(|expiry| expiry.from + expiry.length)
     }
 
+    /// Whether this is what became of another one by [`Self::rebase`] alone.
+    #[must_use]
+    pub fn is_rebased(&self, before: &Self) -> bool {
+        let mut rebased = before.clone();
+        if let Some(Expiry { boot, from, .. }) = &self.expiry {
+            rebased.rebase(boot, *from);
+        }
+        rebased == *self && before != self
+    }
+
     /// Counts the whole length again in a new boot: nobody knows how long the robot was off, and a
     /// hold may last too long but never end too early.
     pub fn rebase(&mut self, boot: &BootId, now: Instant) {

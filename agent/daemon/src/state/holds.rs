@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
+    sync::Once,
 };
 use surefoot_base::{file, slots};
 use surefoot_core::{
@@ -78,11 +79,23 @@ fn unreadable_owner(path: &Path) -> String {
 }
 
 /// Writes the holds that are new or were changed. One that cannot be read is left as it lies: it may
-/// be read again one day.
+/// be read again one day. Where one is only counted again in a new boot, a disk that says no keeps the
+/// agent from nothing: what lies there is counted again by the next one.
 ///
 /// # Errors
 /// The disk says no.
 pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
+    write_by(state_dir, holds, |path, bytes| {
+        file::replace(path, bytes, 0o600)
+    })
+}
+
+fn write_by(
+    state_dir: &Path,
+    holds: &[Hold],
+    replace: impl Fn(&Path, &[u8]) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    static SAID: Once = Once::new();
     let dir = state_dir.join(DIR);
     let mut there = files(state_dir)?;
     let readable = holds
@@ -90,6 +103,7 @@ pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
         .filter(|hold| !hold.owner.starts_with(UNREADABLE));
     for hold in readable {
         let of_owner = (there.iter()).find(|(_, (known, _))| known.owner == hold.owner);
+        let is_rebased = of_owner.is_some_and(|(_, (known, _))| hold.is_rebased(known));
         let (path, foreign) = match of_owner {
             Some((_, (known, _))) if known == hold => continue,
             Some((path, (_, foreign))) => (path.clone(), foreign.clone()),
@@ -104,9 +118,16 @@ pub(super) fn write(state_dir: &Path, holds: &[Hold]) -> anyhow::Result<()> {
             }
         };
         let body = foreign::to_bytes(hold, &foreign).context("cannot write a hold")?;
-        file::make_dirs(&dir)
-            .and_then(|()| file::replace(&path, &slots::wrap(MAGIC, 0, &body), 0o600))
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        let written = file::make_dirs(&dir)
+            .and_then(|()| replace(&path, &slots::wrap(MAGIC, 0, &body)))
+            .with_context(|| format!("cannot write {}", path.display()));
+        match written {
+            Err(error) if is_rebased => {
+                SAID.call_once(|| tracing::warn!("{error:#}; the hold stays as it was"));
+                continue;
+            }
+            written => written?,
+        }
         there.insert(path, (hold.clone(), foreign));
     }
     Ok(())
@@ -170,6 +191,42 @@ mod tests {
             remove_all_but(dir, &holds).unwrap();
             assert_eq!(all(dir), holds);
         }
+    }
+
+    #[test]
+    fn on_a_full_disk_a_hold_that_is_only_counted_again_keeps_nothing_from_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let full = |_: &Path, _: &[u8]| Err(io::ErrorKind::StorageFull.into());
+        let (before, boot) = (Instant(7), |name: &str| BootId(name.to_owned()));
+        let old = Hold {
+            expiry: Some(Expiry {
+                length: Duration::from_secs(60),
+                boot: boot("a"),
+                from: before,
+            }),
+            ..hold_of("anna", "a vase")
+        };
+        write(dir.path(), std::slice::from_ref(&old)).unwrap();
+        let mut rebased = old.clone();
+        rebased.rebase(&boot("b"), Instant(1));
+        write_by(dir.path(), std::slice::from_ref(&rebased), full).unwrap();
+        assert_eq!(all(dir.path()), [old]);
+        // What anybody asks for is said to have failed: a new one, another reason, a longer time.
+        let longer = |hold: &Hold, from| {
+            let mut hold = hold.clone();
+            let expiry = hold.expiry.as_mut().unwrap();
+            expiry.from = Instant(from);
+            hold
+        };
+        write(dir.path(), std::slice::from_ref(&rebased)).unwrap();
+        let other = Hold {
+            why: "two vases".into(),
+            ..rebased.clone()
+        };
+        for asked in [hold_of("ben", "x"), other, longer(&rebased, 2)] {
+            write_by(dir.path(), &[asked], full).unwrap_err();
+        }
+        assert_eq!(all(dir.path()), [rebased]);
     }
 
     #[test]
