@@ -181,7 +181,7 @@ pub struct Found<T> {
     pub content: Option<T>,
     /// A slot that could not be read, and why: something was lost, and somebody should know.
     pub damage: Option<String>,
-    /// Whether the disk said no to a slot, which it may not do the next time.
+    /// Whether the disk said no to a slot, which it may not do the next time. What it has may be whole.
     pub unreadable: bool,
 }
 
@@ -211,7 +211,8 @@ impl<D: Disk> Slots<D> {
                 }
                 Ok(None) => continue,
                 Err(error) if is_damage(&error) => {
-                    unreadable = true;
+                    // A size that no slot has is damage like a wrong checksum: it does not pass.
+                    unreadable |= error.kind() != io::ErrorKind::InvalidData;
                     Err(error.to_string())
                 }
                 Err(error) => return Err(error),
@@ -823,6 +824,31 @@ mod tests {
         }
         disk.bad = Some(("trusted.1", Errno::ENOMEM as i32));
         Slots::open(disk, NAMES, |bytes| Ok(bytes.to_vec())).unwrap_err();
+    }
+
+    #[test]
+    fn slots_of_a_size_that_no_slot_has_are_damage_and_are_made_anew() {
+        for renames in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = || RealDisk {
+                dir: dir.path().to_owned(),
+                limit: 1 << 10,
+                mode: 0o600,
+                renames,
+            };
+            for slot in NAMES.slots {
+                fs::write(dir.path().join(slot), vec![0; 2 << 10]).unwrap();
+            }
+            let (mut slots, found) = open(disk());
+            let why = found.damage.unwrap();
+            assert!(why.contains("more than 1024 bytes"), "{why}");
+            assert_eq!((found.content, found.unreadable), (None, false));
+            for n in 1..=2 {
+                slots.save(&state(n)).unwrap();
+            }
+            let (_, found) = open(disk());
+            assert_eq!((found.content, found.damage), (Some(state(2)), None));
+        }
     }
 
     #[test]

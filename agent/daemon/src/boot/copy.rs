@@ -150,6 +150,10 @@ pub(super) fn rests(journal: &Journal) -> bool {
 const MEND: &str = "see to it that the boot partition is mounted read-write and has room; the agent makes the copy when \
                     it rests";
 
+/// What to do about one that the disk does not give back, and that may be whole.
+const FORGET: &str = "check that file system (fsck), and look at the disk; where the copy cannot be read by then either, \
+                      remove its two files: the agent makes them anew when it rests";
+
 /// What there is to say of the copy.
 pub(super) fn finding(settings: &Settings) -> Finding {
     let what = "copy of the memory";
@@ -208,9 +212,16 @@ pub(super) fn finding(settings: &Settings) -> Finding {
         Ok((
             _,
             Found {
-                damage: Some(why), ..
+                damage: Some(why),
+                unreadable,
+                ..
             },
-        )) => warn(&dir, &why),
+        )) => Finding::warn(
+            Subject::Agent,
+            what,
+            format!("there is none in {}: {why}", dir.display()),
+            if unreadable { FORGET } else { MEND },
+        ),
         Err(error) => warn(&dir, &format!("{error:#}")),
         Ok(_) => match (fixed, space::free(mounted)) {
             (Some(error), _) => warn(&dir, error.desc()),
@@ -323,6 +334,20 @@ mod tests {
         assert_eq!(read_in(&dir).unwrap(), None);
         write(&dir, &Essentials::of(&new)).unwrap();
         assert_eq!(read_in(&dir).unwrap(), Some(Essentials::of(&new)));
+    }
+
+    #[test]
+    fn a_copy_of_a_size_that_none_has_is_none_and_is_made_anew() {
+        let boot = tempfile::tempdir().unwrap();
+        let dir = boot.path().join(DIR);
+        fs::create_dir(&dir).unwrap();
+        for slot in NAMES.slots {
+            fs::write(dir.join(slot), vec![0; 70 << 10]).unwrap();
+        }
+        assert_eq!(read_in(&dir).unwrap(), None);
+        let essentials = Essentials::of(&journal("a"));
+        write(&dir, &essentials).unwrap();
+        assert_eq!(read_in(&dir).unwrap(), Some(essentials));
     }
 
     #[test]
