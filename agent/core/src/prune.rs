@@ -57,6 +57,19 @@ impl Prune {
         links
     }
 
+    /// Whether all that was chosen a while ago may still go: by now somebody may want to keep one, or have
+    /// installed it.
+    #[must_use]
+    pub fn may_all_go(
+        &self,
+        chosen: &[Link],
+        links: &[Link],
+        in_use: &BTreeSet<StorePath>,
+    ) -> bool {
+        let may_go = self.may_go(links, in_use);
+        chosen.iter().all(|link| may_go.contains(link))
+    }
+
     /// Which generations go: what is older than those that stay, and, oldest first, as many more as it
     /// takes until room is no longer `lacking` without them.
     #[must_use]

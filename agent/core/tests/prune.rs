@@ -98,6 +98,31 @@ fn the_oldest_go_and_the_newest_stay() {
     assert_eq!(off.surplus(&links, &BTreeSet::new(), |_| true), []);
 }
 
+#[test]
+fn what_was_chosen_stays_once_somebody_wants_one_of_it_or_has_installed_it() {
+    let made = LETTERS.map(|c| (c, true));
+    let (profile, links) = profile(&made);
+    let mut journal = Journal {
+        confirmed: Some(generation('g')),
+        profile,
+        ..Journal::default()
+    };
+    let policy = policy(true, 9);
+    let nothing = BTreeSet::new();
+    let chosen = &links[..2];
+    let prune = Prune::of(&journal, &policy);
+    assert!(prune.may_all_go(chosen, &links, &nothing));
+    assert!(!prune.may_all_go(chosen, &links, &BTreeSet::from([system('b')])));
+    assert!(!prune.may_all_go(chosen, &links[1..], &nothing));
+    journal.kept.push(Kept {
+        system: system('b'),
+        release: None,
+        by: String::new(),
+        since: None,
+    });
+    assert!(!Prune::of(&journal, &policy).may_all_go(chosen, &links, &nothing));
+}
+
 proptest! {
     #[test]
     fn nothing_goes_that_is_needed_or_not_ours(

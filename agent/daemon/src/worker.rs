@@ -552,7 +552,9 @@ impl Tools {
             return Ok(false);
         };
         links.truncate(count);
+        // That took its time, and fewer would not be enough.
         Ok(!links.is_empty()
+            && boot::are_expendable(&settings, &self.prune(), &links)
             && self
                 .takes_away(boot::take_away(&settings, links), None)
                 .await)

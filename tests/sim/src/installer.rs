@@ -50,8 +50,10 @@ impl Robot {
             Some(outcome) => outcome.clone(),
             None => Outcome::Done,
         };
-        if order.action != Action::Test && (outcome.activated() || outcome == Outcome::NeedsReboot)
-        {
+        // Profile and boot loader come before the activation.
+        let installed = outcome.activated()
+            || matches!(outcome, Outcome::NeedsReboot | Outcome::ActivationFailed);
+        if order.action != Action::Test && installed {
             self.set_profile(&order);
             self.default = order
                 .default

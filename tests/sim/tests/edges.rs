@@ -1260,6 +1260,64 @@ fn a_revert_that_fails_reboots_but_not_for_ever() {
 }
 
 #[test]
+fn an_activation_that_fails_on_the_system_before_as_well_excuses_no_release() {
+    let mut robot = robot();
+    for c in ['a', 'b'] {
+        robot.outcomes.insert(system(c), Outcome::ActivationFailed);
+    }
+    robot.update_to('b');
+    robot.settle();
+    let blocked = robot.journal.blocked(&release('b')).unwrap();
+    assert_eq!(blocked.evidence.cause, Cause::Switch, "{}", robot.log);
+    let a = system('a');
+    assert_eq!((robot.confirmed(), &robot.current), (&a, &a));
+    // One that has its activation in order is taken.
+    robot.update_to('c');
+    assert_eq!(*robot.confirmed(), system('c'), "{}", robot.log);
+}
+
+#[test]
+fn a_rollback_to_a_system_whose_activation_fails_is_done_and_says_so() {
+    for restarts in [false, true] {
+        let mut robot = robot();
+        robot.update_to('b');
+        assert_eq!(*robot.confirmed(), system('b'));
+        robot
+            .outcomes
+            .insert(system('a'), Outcome::ActivationFailed);
+        robot
+            .ask(Request::Rollback {
+                force: false,
+                to: None,
+                why: "drops boxes".into(),
+                by: "ada".into(),
+            })
+            .unwrap();
+        if restarts {
+            // The switch ends while no agent runs.
+            robot.kill();
+            robot.advance();
+            robot.start();
+        }
+        robot.settle();
+        let a = system('a');
+        assert_eq!(
+            (robot.confirmed(), &robot.current, &robot.default),
+            (&a, &a, &a),
+            "{}",
+            robot.log
+        );
+        let record = robot.journal.history.last().unwrap();
+        assert_eq!(record.what, What::RolledBack);
+        let why = record.why.as_deref().unwrap();
+        assert!(
+            why.contains("drops boxes; the activation script failed"),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_way_out_of_a_hand_made_switch_never_makes_that_system_the_default() {
     let mut robot = robot();
     robot.meddle(Action::Test, system('x'));

@@ -18,6 +18,25 @@ fn has_happened(robot: &Robot, what: &str, words: &str) -> Result<bool> {
 }
 
 #[test]
+fn a_rollback_to_a_system_whose_activation_fails_is_done_and_says_so() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let (robot, first) = fleet.adopted(
+        &fleet.toplevel("1.0").expression("activateFails", "true"),
+        "",
+    )?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    robot.sh("surefoot rollback --wait --why 'it drops things'")?;
+    robot.stands_on(&first)?;
+    assert!(has_happened(
+        &robot,
+        "rolledBack",
+        "the activation script failed (exit 2)"
+    )?);
+    Ok(())
+}
+
+#[test]
 fn what_a_way_back_leaves_worse_is_told_and_a_reboot_at_a_permitted_moment_mends_it() -> Result<()>
 {
     let fleet = Fleet::new()?;

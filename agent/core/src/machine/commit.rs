@@ -14,6 +14,7 @@ use crate::{
     journal::What,
     machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
     release::Target,
+    resolver::World,
     switch::{Action, Outcome, Purpose},
 };
 use std::time::Duration;
@@ -148,7 +149,36 @@ impl Decision<'_> {
         } else if outcome.activated() {
             self.finish_commit(committing);
         } else {
+            if *outcome == Outcome::ActivationFailed
+                && matches!(committing.origin, Origin::Rollback { .. })
+            {
+                // The switch went on, so the robot may be where a person wants it.
+                self.memory.half_rolled_back = true;
+                self.effects.push(Effect::Observe);
+            }
             self.commit_failed(committing, outcome, log, failures);
+        }
+    }
+
+    /// The activation script of the system that a person wants back failed, and the robot was looked at since:
+    /// where all names that system, the rollback is done. Nothing better is known, and they are told.
+    pub(super) fn look_for_a_rollback(&mut self, world: &World) {
+        let State::Committing(committing) = &self.journal.state else {
+            return;
+        };
+        let goal = Some(&committing.goal.system);
+        let named = [&world.current, &world.profile];
+        if !self.memory.half_rolled_back
+            || world.leftovers
+            || named.iter().any(|system| system.as_ref() != goal)
+            || world.default.is_some() && world.default.as_ref() != goal
+        {
+            return;
+        }
+        let mut committing = committing.clone();
+        if let Origin::Rollback { why, .. } = &mut committing.origin {
+            add_words(why, &Outcome::ActivationFailed.to_string());
+            self.finish_commit(committing);
         }
     }
 

@@ -85,6 +85,8 @@ pub(super) struct Memory {
     /// Neither the switch of the trial nor that of its way back could be started, and a look at the robot
     /// is under way.
     pub(super) unstarted: bool,
+    /// The activation script failed in the switch of a rollback, and a look at the robot is under way.
+    pub(super) half_rolled_back: bool,
     /// The switcher said that this system needs a reboot.
     pub(super) other_init: Option<StorePath>,
 }
@@ -134,6 +136,7 @@ impl Memory {
         self.dead_man = None;
         self.prolong = None;
         self.unstarted = false;
+        self.half_rolled_back = false;
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {
             self.problem = None;

@@ -53,6 +53,7 @@ impl Decision<'_> {
             self.look_back();
         }
         self.look_for_a_change(world);
+        self.look_for_a_rollback(world);
     }
 
     fn look_at(&mut self, world: &World) {

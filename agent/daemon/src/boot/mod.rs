@@ -145,6 +145,11 @@ pub(crate) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
     room::expendable(settings, prune)
 }
 
+/// Whether all of these generations may still go.
+pub(crate) fn are_expendable(settings: &Settings, prune: &Prune, chosen: &[Link]) -> bool {
+    room::are_expendable(settings, prune, chosen)
+}
+
 /// Takes generations out of the profile.
 ///
 /// # Errors

@@ -53,6 +53,13 @@ pub(super) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
     in_use.map_or_else(Vec::new, |in_use| prune.may_go(&links, &in_use))
 }
 
+/// Whether all of these generations may still go.
+pub(super) fn are_expendable(settings: &Settings, prune: &Prune, chosen: &[Link]) -> bool {
+    let links = profile::links(Path::new(PROFILES));
+    let in_use = in_use(settings.find_loader().as_deref());
+    in_use.is_some_and(|in_use| prune.may_all_go(chosen, &links, &in_use))
+}
+
 /// The systems that run, were booted, are the profile's, or that the loader starts by itself; `None` if
 /// that cannot be told.
 fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePath>> {
