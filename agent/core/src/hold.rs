@@ -19,6 +19,10 @@ pub struct Hold {
     /// How long; without it, until somebody resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
+    /// Of the robot's own software, the user whose holds this one is counted with: somebody with
+    /// subordinate ids has many names. `None` for technicians and root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
 }
 
 /// The end of a hold, counted on the monotonic clock: a stepped wall clock must not end it early.

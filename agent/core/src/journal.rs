@@ -38,6 +38,12 @@ pub const MAX_IN_FULL: usize = 8;
 /// Holds of different owners that are remembered at a time.
 pub const MAX_HOLDS: usize = 64;
 
+/// How many of them the robot's own software may have: the others are for technicians and root.
+pub const MAX_HOLDS_OF_APPS: usize = 48;
+
+/// How many of them one user of the robot's own software may have, so that none takes all of them.
+pub const MAX_HOLDS_OF_ONE: usize = 4;
+
 /// Releases remembered that were there before the memory was lost, newest last.
 pub const MAX_SEEN: usize = 64;
 

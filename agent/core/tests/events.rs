@@ -155,6 +155,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
             length,
             why: "loads".into(),
             by: owner.into(),
+            counted: None,
         })
     };
     let told = agent.take(held("ada", Some(Duration::from_millis(1500))));

@@ -186,6 +186,7 @@ mod tests {
             length: None,
             why: "x".into(),
             by: "ada".into(),
+            counted: None,
         };
         let mut still = Still::new(Because::Memory, "the disk is read-only".into(), State::Idle);
         for request in [Request::Update, hold] {

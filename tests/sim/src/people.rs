@@ -116,5 +116,6 @@ pub fn hold(by: &str, seconds: Option<u64>) -> Request {
         length: seconds.map(Duration::from_secs),
         why: "loading".into(),
         by: by.into(),
+        counted: None,
     }
 }

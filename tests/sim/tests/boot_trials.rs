@@ -297,6 +297,7 @@ fn a_hold_between_staging_and_reboot_waits_without_a_loaded_gun() {
             length: Some(Duration::from_secs(100)),
             why: "carries glass".into(),
             by: "ada".into(),
+            counted: None,
         })
         .unwrap();
     robot.settle_until(|robot| {
@@ -510,6 +511,7 @@ fn a_rollback_by_boot_waits_for_a_hold() {
             length: Some(Duration::from_secs(500)),
             why: "carries glass".into(),
             by: "arm".into(),
+            counted: None,
         })
         .unwrap();
     robot.settle_until(|robot| robot.machine.as_ref().unwrap().problem().is_some());

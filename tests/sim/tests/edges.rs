@@ -9,7 +9,7 @@ use surefoot_core::{
     gate::Stage,
     health::{Check, Failure, Report},
     identity::Identity,
-    journal::{Journal, Loss, MAX_HOLDS, Seen, What},
+    journal::{Journal, Loss, MAX_HOLDS, MAX_HOLDS_OF_APPS, MAX_HOLDS_OF_ONE, Seen, What},
     machine::{
         AfterLoss, DriftPolicy, Event, MAX_REBOOTS, Refusal, Request, Unserved,
         state::{Cause, Phase, State, Trial},
@@ -884,6 +884,7 @@ fn a_hold_lets_the_download_go_on_and_nothing_else() {
         length: Some(Duration::from_secs(4 * 3600)),
         why: "loading".into(),
         by: "arm".into(),
+        counted: None,
     };
     robot.ask(hold).unwrap();
     robot.published = Some(release('b'));
@@ -941,6 +942,7 @@ fn a_hold_ends_by_itself_but_never_early_after_a_reboot() {
         length: Some(hour),
         why: "loading".into(),
         by: "arm".into(),
+        counted: None,
     };
     robot.ask(hold).unwrap();
     robot.published = Some(release('b'));
@@ -1660,6 +1662,7 @@ fn holds_are_bounded_and_nobody_loses_one_by_it() {
             length: None,
             why: "surgery".into(),
             by: owner.to_string(),
+            counted: None,
         })
     };
     for owner in 0..MAX_HOLDS {
@@ -1668,6 +1671,48 @@ fn holds_are_bounded_and_nobody_loses_one_by_it() {
     hold(MAX_HOLDS).unwrap_err();
     hold(0).unwrap();
     assert_eq!(robot.journal.holds.len(), MAX_HOLDS);
+}
+
+#[test]
+fn one_user_of_the_robots_software_never_has_all_holds_whatever_it_is_called() {
+    let mut robot = robot();
+    let hold = |robot: &mut Robot, by: &str, counted: Option<&str>| {
+        robot.ask(Request::Hold {
+            length: None,
+            why: "loading".into(),
+            by: by.into(),
+            counted: counted.map(str::to_owned),
+        })
+    };
+    let many = |robot: &mut Robot, user: &str| {
+        for id in 0..MAX_HOLDS_OF_ONE {
+            hold(robot, &format!("{user} {id}"), Some(user)).unwrap();
+        }
+        let refused = hold(robot, &format!("{user} more"), Some(user)).unwrap_err();
+        assert!(
+            refused.to_string().contains("you have 4 holds"),
+            "{refused}"
+        );
+        // What one has is said again.
+        hold(robot, &format!("{user} 0"), Some(user)).unwrap();
+    };
+    many(&mut robot, "uid 1000");
+    // It is counted after a restart as well.
+    robot.power_cut();
+    robot.start();
+    hold(&mut robot, "uid 100000", Some("uid 1000")).unwrap_err();
+    for user in 1..MAX_HOLDS_OF_APPS / MAX_HOLDS_OF_ONE {
+        many(&mut robot, &format!("uid {}", 1000 + user));
+    }
+    assert_eq!(robot.journal.holds.len(), MAX_HOLDS_OF_APPS);
+    hold(&mut robot, "gripper", Some("uid 2000")).unwrap_err();
+    // A technician's names are not counted, and there is room for them.
+    for technician in MAX_HOLDS_OF_APPS..MAX_HOLDS {
+        hold(&mut robot, &format!("ada {technician}"), None).unwrap();
+    }
+    hold(&mut robot, "root", None).unwrap_err();
+    robot.ask(Request::Resume { by: None }).unwrap();
+    hold(&mut robot, "uid 100000", Some("uid 1000")).unwrap();
 }
 
 #[test]

@@ -110,7 +110,7 @@ proptest! {
                     force: false, to: None, why: "x".into(), by: "ada".into(),
                 })),
                 Fault::Hold => robot.feed(Event::Asked(Request::Hold {
-                    length: Some(Duration::from_secs(100)), why: "x".into(), by: "ada".into(),
+                    length: Some(Duration::from_secs(100)), why: "x".into(), by: "ada".into(), counted: None,
                 })),
                 Fault::Lease => {
                     robot.start();
@@ -270,6 +270,7 @@ fn event() -> impl Strategy<Value = Event> {
             length: short.then_some(Duration::from_secs(1)),
             why: "x".into(),
             by: "ada".into(),
+            counted: None,
         })),
         Just(Event::Asked(Request::Resume { by: None })),
     ]

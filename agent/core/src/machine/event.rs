@@ -175,6 +175,8 @@ pub enum Request {
         why: String,
         /// Who.
         by: String,
+        /// Whom it is counted with, if it is the robot's own software.
+        counted: Option<String>,
     },
     /// Say whether the robot is busy.
     Lease {

@@ -12,7 +12,7 @@ use crate::{
     events::Kind,
     gate::{self, Stage},
     hold::{Expiry, Hold},
-    journal::MAX_HOLDS,
+    journal::{MAX_HOLDS, MAX_HOLDS_OF_APPS, MAX_HOLDS_OF_ONE},
     machine::state::{Cause, Evidence, Fetching, Generation, Origin, Phase, State, Trial},
     switch::Action,
 };
@@ -42,21 +42,27 @@ impl Decision<'_> {
                 self.on_lease_request(said, ttl, over)
             }
             Request::EndLease { name, by } => self.on_end_lease_request(&name, by),
-            Request::Hold { length, why, by } => self.on_hold_request(length, why, by),
+            Request::Hold {
+                length,
+                why,
+                by,
+                counted,
+            } => self.on_hold_request(length, why, by, counted),
             Request::Keep { what, undo, by } => self.on_keep_request(&what, undo, by),
             Request::Unblock { what, why, by } => self.on_unblock_request(&what, &why, &by),
             Request::Resume { by } => self.on_resume_request(by.as_deref()),
         }
     }
 
-    fn on_hold_request(&mut self, length: Option<Duration>, why: String, by: String) -> Answer {
+    fn on_hold_request(
+        &mut self,
+        length: Option<Duration>,
+        why: String,
+        by: String,
+        counted: Option<String>,
+    ) -> Answer {
         self.expire();
-        let others = self.journal.holds.iter().filter(|hold| hold.owner != by);
-        if others.count() >= MAX_HOLDS {
-            return Err(Refusal::Refused(format!(
-                "{MAX_HOLDS} others hold updates already, and no more are remembered"
-            )));
-        }
+        self.has_room_for_hold(&by, counted.as_deref())?;
         let expiry = length.map(|length| Expiry {
             length,
             boot: self.cx.boot.clone(),
@@ -74,11 +80,40 @@ impl Decision<'_> {
             why,
             since: self.cx.wall,
             expiry,
+            counted,
         });
         Ok(match length {
             Some(length) => format!("nothing is switched for {} s", length.as_secs()),
             None => "nothing is switched until somebody resumes".to_owned(),
         })
+    }
+
+    /// Whether one more hold is remembered: of this owner, who is counted with this user if it is the
+    /// robot's own software. What the owner holds already is replaced, and needs no room.
+    fn has_room_for_hold(&self, by: &str, counted: Option<&str>) -> Result<(), Refusal> {
+        let holds = self.journal.holds.iter();
+        let others: Vec<&Hold> = holds.filter(|hold| hold.owner != by).collect();
+        let refused = |why: String| Err(Refusal::Refused(why));
+        if let Some(counted) = counted {
+            let of_apps = others.iter().filter_map(|hold| hold.counted.as_deref());
+            if of_apps.clone().filter(|of| *of == counted).count() >= MAX_HOLDS_OF_ONE {
+                return refused(format!(
+                    "you have {MAX_HOLDS_OF_ONE} holds already, by this name and others; end one of them"
+                ));
+            }
+            if of_apps.count() >= MAX_HOLDS_OF_APPS {
+                return refused(format!(
+                    "the robot's own software has {MAX_HOLDS_OF_APPS} holds already, and no more are \
+                     remembered"
+                ));
+            }
+        }
+        if others.len() >= MAX_HOLDS {
+            return refused(format!(
+                "{MAX_HOLDS} others hold updates already, and no more are remembered"
+            ));
+        }
+        Ok(())
     }
 
     fn on_resume_request(&mut self, by: Option<&str>) -> Answer {

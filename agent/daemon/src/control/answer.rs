@@ -171,6 +171,7 @@ async fn granted(
             if more && call.ttl.is_none() {
                 encoded(message::reply_and_more(&call, &Done { message }))
             } else {
+                counted: (role <= Role::App).then(|| caller.counted()),
                 reply(&call, &Done { message })
             }
         }

@@ -70,6 +70,7 @@ fn unreadable(path: &Path, why: &str) -> Hold {
         why: format!("{why}; a technician can end it with `surefoot resume`"),
         since: None,
         expiry: None,
+        counted: None,
     }
 }
 
@@ -167,6 +168,7 @@ mod tests {
             why: why.into(),
             since: None,
             expiry: None,
+            counted: None,
         }
     }
 
@@ -179,7 +181,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path();
         assert_eq!(all(dir), []);
-        let (ada, bob) = (hold_of("ada", "surgery"), hold_of("../bob", "demo"));
+        let ada = hold_of("ada", "surgery");
+        let bob = Hold {
+            counted: Some("uid 1000".into()),
+            ..hold_of("../bob", "demo")
+        };
         for holds in [
             vec![ada.clone(), bob.clone()],
             vec![hold_of("ada", "still surgery"), bob.clone()],

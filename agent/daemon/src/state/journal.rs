@@ -383,6 +383,7 @@ mod tests {
             why: "surgery: arm inside a patient".into(),
             since: None,
             expiry: None,
+            counted: None,
         });
         state.save(&journal).unwrap();
         assert_eq!(read(dir.path(), true).unwrap(), journal);
