@@ -18,6 +18,7 @@ use crate::{
     still::{self, Because, Still},
     systems::Systems,
     trouble::{Lost, Trouble},
+    turns::{Turn, Turns},
     worker::{Work, Worker, look},
 };
 use anyhow::Context as _;
@@ -269,14 +270,26 @@ impl Agent {
         let mut stalled = BTreeSet::new();
         let pulse = sd_notify::watchdog_enabled()
             .map_or(LONGEST_SLEEP, |limit| (limit / 3).min(LONGEST_SLEEP));
+        let mut turns = Turns::new(pulse, clock::since_boot());
         loop {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
             self.tend_memory();
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
             }
-            let wake = self.wakes();
-            let sleep = wake.map_or(pulse, |at| at.since(clock::since_boot()).min(pulse));
+            let (wake, now) = (self.wakes(), clock::since_boot());
+            let sleep = match turns.next(wake, now) {
+                Turn::Others(sleep) => sleep,
+                Turn::Time => {
+                    if self.can_work(config_path) {
+                        return Ok(End::Recovered);
+                    }
+                    if wake.is_some_and(|at| at <= now) {
+                        self.woken();
+                    }
+                    continue;
+                }
+            };
             tokio::select! {
                 // Whoever ends the agent does not wait for anything else.
                 biased;
@@ -307,14 +320,7 @@ impl Agent {
                 Ok(()) = self.stalls.found.changed() => self.note_stalls(&mut stalled),
                 Some(event) = told.recv() => self.happened(event),
                 Ok(()) = self.damaged.changed() => self.publish(),
-                () = tokio::time::sleep(sleep) => {
-                    if self.can_work(config_path) {
-                        return Ok(End::Recovered);
-                    }
-                    if wake.is_some_and(|at| at <= clock::since_boot()) {
-                        self.woken();
-                    }
-                }
+                () = tokio::time::sleep(sleep) => {}
             }
         }
     }

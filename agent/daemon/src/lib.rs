@@ -38,6 +38,7 @@ mod still;
 mod switch;
 mod systems;
 mod trouble;
+mod turns;
 mod worker;
 
 use agent::{Agent, End, Signal, Start};

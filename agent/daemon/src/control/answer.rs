@@ -65,6 +65,7 @@ pub(super) async fn answer(
             let role = authorize(method, caller, agent)?;
             let more = call.more;
             let call = method.read(call.parameters)?;
+            admit(method, caller)?;
             granted(call, more, role, caller, holding, agent).await
         }
     }
@@ -83,6 +84,33 @@ fn authorize(method: Method, caller: &Client, agent: &AgentHandle) -> Result<Rol
         return Err(ErrorReply::NotAuthorized { needs });
     }
     Ok(role)
+}
+
+/// Lets what is written to the disk in unless there is too much of it. That is known before anything is
+/// looked up for it.
+fn admit(method: Method, caller: &Client) -> Result<(), ErrorReply> {
+    match method {
+        Method::Status
+        | Method::Watch
+        | Method::History
+        | Method::Doctor
+        | Method::Systems
+        | Method::Compare => {}
+        // The robot's software says them every few seconds, and a lease must not lapse.
+        Method::Lease | Method::EndLease => {
+            tracing::debug!(%caller, method = method.name(), "asked");
+        }
+        Method::Hold
+        | Method::Resume
+        | Method::Update
+        | Method::Keep
+        | Method::Unblock
+        | Method::Rollback => {
+            caller.may_change()?;
+            tracing::info!(%caller, method = method.name(), "asked");
+        }
+    }
+    Ok(())
 }
 
 /// Answers a call that the caller may make. `more`: whether the caller takes several answers.
@@ -165,7 +193,7 @@ async fn granted(
                 over: holding.holder(),
             };
             holding.asks(&call);
-            let message = ask(&call, request, Way::default(), caller, agent).await?;
+            let message = ask(request, Way::default(), caller, agent).await?;
             holding.granted(&call);
             // With `more` the caller stays, for as long as it holds the lease.
             if more && call.ttl.is_none() {
@@ -184,7 +212,7 @@ async fn granted(
                     _ => Ender::Owner(caller.uid, holding.holder()),
                 },
             };
-            let message = ask(&call, request, Way::default(), caller, agent).await?;
+            let message = ask(request, Way::default(), caller, agent).await?;
             holding.ended(&call);
             reply(&call, &Done { message })
         }
@@ -261,28 +289,17 @@ async fn done<P: Parameters<Reply = Done>>(
     caller: &Client,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
-    let message = ask(call, request, way, caller, agent).await?;
+    let message = ask(request, way, caller, agent).await?;
     reply(call, &Done { message })
 }
 
 /// Hands a request to the agent and waits for its answer.
-async fn ask<P: Parameters>(
-    _: &P,
+async fn ask(
     request: Request,
     way: Way,
     caller: &Client,
     agent: &AgentHandle,
 ) -> Result<String, ErrorReply> {
-    match P::METHOD {
-        // The robot's software says them every few seconds, and a lease must not lapse.
-        Method::Lease | Method::EndLease => {
-            tracing::debug!(%caller, method = P::METHOD.name(), "asked");
-        }
-        method => {
-            caller.may_change()?;
-            tracing::info!(%caller, method = method.name(), "asked");
-        }
-    }
     caller.does(Doing::Kept);
     Ok(answered(agent, request, way, caller.line.clone()).await?)
 }

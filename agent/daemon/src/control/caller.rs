@@ -1,12 +1,11 @@
 //! Who is at the other end of a connection, as the kernel says.
 
-use super::{limits::LOOKUP, line::Line};
+use super::line::Line;
 use futures_util::FutureExt as _;
 use nix::{
     errno::Errno,
     libc,
     sys::socket::{getsockopt, sockopt::GetOsString},
-    unistd::User,
 };
 use std::{ffi::OsString, fmt, io, os::fd::AsFd};
 use tokio::net::UnixStream;
@@ -81,19 +80,6 @@ impl Caller {
                 .collect(),
             line: Line::of(stream)?,
         })
-    }
-
-    /// The caller's name for people and as owner of holds: `alice`, or `uid 1000` where the user
-    /// database has none.
-    ///
-    /// The database may lie on a network, so it is asked from a thread of its own.
-    pub(super) async fn name(&self) -> String {
-        let uid = self.uid;
-        let lookup = tokio::task::spawn_blocking(move || User::from_uid(uid.into()));
-        match tokio::time::timeout(LOOKUP, lookup).await {
-            Ok(Ok(Ok(Some(user)))) => user.name,
-            _ => format!("uid {uid}"),
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     caller::Caller,
     limits::Limits,
+    names::{self, Names},
     places::{Doing, Full, Id, Places},
     rates::{Rate, Rates},
     tally::{Tally, Turned},
@@ -30,6 +31,7 @@ struct Known {
     comparisons: Rates,
     /// Whose comparison is under way.
     comparing: HashSet<User>,
+    names: Names,
     tally: Tally,
 }
 
@@ -102,6 +104,14 @@ impl Client {
     /// Whom it is counted with, as text.
     pub(super) fn counted(&self) -> String {
         self.user.to_string()
+    }
+
+    /// Its name for people and as owner of holds: `alice`, or `uid 1000` where the user database has none,
+    /// or does not answer.
+    pub(super) async fn name(&self) -> String {
+        let turn = self.clients.known().names.turn(&self.user);
+        let name = names::of(self.uid, turn, names::in_database);
+        name.await.unwrap_or_else(|| format!("uid {}", self.uid))
     }
 
     /// Waits until its user has not called too often.

@@ -18,6 +18,7 @@ mod holding;
 mod limits;
 mod line;
 mod listen;
+mod names;
 mod places;
 mod rates;
 mod roles;

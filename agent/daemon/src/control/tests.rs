@@ -251,14 +251,8 @@ async fn it_describes_itself() {
 async fn what_is_asked_reaches_the_agent() {
     let mut house = house();
     let done = || Ok("as you say".to_owned());
-    let me = super::caller::Caller {
-        line: super::line::Line::default(),
-        uid: nix::unistd::geteuid().as_raw(),
-        pid: 0,
-        groups: Vec::new(),
-    }
-    .name()
-    .await;
+    let uid = nix::unistd::geteuid().as_raw();
+    let me = super::names::in_database(uid).unwrap_or_else(|| format!("uid {uid}"));
 
     let (reply, request) = house.asked("Update", json!({}), done()).await;
     assert_eq!(reply["parameters"]["message"], "as you say");
