@@ -331,7 +331,7 @@ fn an_update_that_was_given_up_is_a_failure_and_a_held_one_is_refused() {
 
 #[test]
 fn without_an_agent_root_rolls_back_through_the_daemons_program() {
-    let agent = agent(vec![vec![vec![]]]);
+    let agent = agent(vec![vec![vec![]], vec![vec![]]]);
     let place = agent.dir.path();
     let surefoot = place.join("surefoot");
     fs::copy(env!("CARGO_BIN_EXE_surefoot"), &surefoot).unwrap();
@@ -343,24 +343,28 @@ fn without_an_agent_root_rolls_back_through_the_daemons_program() {
     );
     fs::write(&daemon, script).unwrap();
     fs::set_permissions(&daemon, fs::Permissions::from_mode(0o755)).unwrap();
-    let run = || {
+    let run = |more: &[&str]| {
         let mut command = Command::new(&surefoot);
         command
             .args(["rollback", "--json", "--why", "it drops", "--to", "1"])
+            .args(more)
             .arg("--socket")
             .arg(&agent.socket);
         command.assert()
     };
     if nix::unistd::geteuid().is_root() {
-        let (stdout, stderr) = out(&run().success());
-        assert_eq!(stdout, "{\"message\":\"went back to 1\"}\n");
-        assert!(stderr.contains("rolling back without it"), "{stderr}");
-        assert_eq!(
-            fs::read_to_string(said).unwrap(),
-            "--rollback --why it drops --to 1\n"
-        );
+        // Holds end only where that was asked for.
+        for (more, asked) in [(&[][..], ""), (&["--resume"], "--resume ")] {
+            let (stdout, stderr) = out(&run(more).success());
+            assert_eq!(stdout, "{\"message\":\"went back to 1\"}\n");
+            assert!(stderr.contains("rolling back without it"), "{stderr}");
+            assert_eq!(
+                fs::read_to_string(&said).unwrap(),
+                format!("--rollback --why it drops {asked}--to 1\n")
+            );
+        }
     } else {
-        let (_, stderr) = out(&run().code(1));
+        let (_, stderr) = out(&run(&[]).code(1));
         assert!(stderr.contains("sudo surefoot rollback"), "{stderr}");
         assert!(!said.exists());
     }

@@ -86,6 +86,10 @@ struct Cli {
     #[arg(long, value_name = "GENERATION", requires = "rollback")]
     to: Option<RollbackTo>,
 
+    /// End every hold first, whoever holds: as `surefoot resume`, which needs the daemon
+    #[arg(long, requires = "rollback")]
+    resume: bool,
+
     /// The system that ran when somebody asked for it: nothing is done if another one runs by now
     #[arg(long, value_name = "SYSTEM", requires = "rollback")]
     seen: Option<StorePath>,
@@ -257,11 +261,21 @@ async fn roll_back(
     why: &Why,
 ) -> anyhow::Result<()> {
     let agent = Agent::start(config, state, Start::Once).await?;
-    let request = Request::Rollback {
+    let resume = cli.resume.then_some(Request::Resume { by: None });
+    let ended = if cli.resume {
+        agent.holders().join(", ")
+    } else {
+        String::new()
+    };
+    let rollback = Request::Rollback {
         to: cli.to.clone(),
         // Nobody could renew a lease while there is no agent.
         force: true,
-        why: why.to_string(),
+        // It stands in the history: whoever held is to know why that ended.
+        why: match ended.as_str() {
+            "" => why.to_string(),
+            ended => format!("{why}; for that these holds were ended: {ended}"),
+        },
         by: "root".to_owned(),
     };
     let made = Made {
@@ -272,7 +286,7 @@ async fn roll_back(
         made: Some(made),
         waited: false,
     };
-    let said = agent.run_once(request, &way).await?;
+    let said = agent.run_once((resume, rollback), &way).await?;
     println!("{said}");
     Ok(())
 }

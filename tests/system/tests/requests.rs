@@ -73,6 +73,27 @@ fn a_call_that_waited_while_root_rolled_back_does_not_roll_back_once_more() -> R
 }
 
 #[test]
+fn without_an_agent_a_hold_ends_where_root_says_so_and_the_history_has_it() -> Result<()> {
+    let (_fleet, robot, [_, second, third]) = robot()?;
+    robot.sh("systemctl stop surefootd.service
+         mkdir -p /var/lib/surefoot/holds && echo nonsense >/var/lib/surefoot/holds/hold-1")?;
+    let refused = robot.sh("surefoot rollback --why 'it drops things' 2>&1 || test $? = 3")?;
+    let offered = refused.contains("a hold that cannot be read (hold-1) holds the robot")
+        && refused.contains("rollback --resume");
+    assert!(offered, "{refused}");
+    robot.stands_on(&third)?;
+    robot.sh("surefoot rollback --resume --why 'it drops things'")?;
+    robot.stands_on(&second)?;
+    robot.sh("test ! -e /var/lib/surefoot/holds/hold-1 && systemctl start surefootd.service")?;
+    robot.until_confirmed(&second)?;
+    let history = robot.sh("surefoot history --json")?;
+    let said =
+        "it drops things; for that these holds were ended: a hold that cannot be read (hold-1)";
+    assert!(history.contains(said), "{history}");
+    Ok(())
+}
+
+#[test]
 fn of_two_who_roll_back_at_once_one_is_told_that_it_has_happened() -> Result<()> {
     let (_fleet, robot, [_, second, third]) = robot()?;
     let rollback = |seen: &str| {

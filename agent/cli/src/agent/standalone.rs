@@ -18,9 +18,10 @@ use surefoot_base::environment;
 /// Lets the daemon's own program roll back, without the daemon: it takes the daemon's lock, so that
 /// there are never two who switch.
 ///
-/// `silence` is why nobody answered.
+/// `silence` is why nobody answered; `resume`: whether all holds are to end first.
 pub(crate) fn rollback(
     rollback: &Rollback,
+    resume: bool,
     silence: CallError,
     output: Output,
 ) -> anyhow::Result<()> {
@@ -35,6 +36,9 @@ pub(crate) fn rollback(
     // Half a rollback is worse than a long one, and the caller sees it work: so without a limit.
     let mut command = environment::command(&program);
     command.args(["--rollback", "--why", rollback.why.as_str()]);
+    if resume {
+        command.arg("--resume");
+    }
     if let Some(to) = &rollback.to {
         command.args(["--to", &to.to_string()]);
     }

@@ -278,7 +278,8 @@ impl Decision<'_> {
         let mut holds = self.journal.holds.iter();
         if let Some(hold) = holds.find(|h| h.owner != by) {
             return Err(Refusal::Refused(format!(
-                "{} holds the robot: {}; `surefoot resume` ends the hold",
+                "{} holds the robot: {}; `surefoot resume` ends the hold, and root's `surefoot rollback \
+                 --resume` where no agent answers",
                 hold.owner, hold.why
             )));
         }

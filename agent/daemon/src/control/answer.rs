@@ -171,6 +171,7 @@ async fn granted(
                 length: call.length,
                 why: words(&call.why),
                 by: caller.name().await,
+                counted: (role <= Role::App).then(|| caller.counted()),
             };
             done(&call, request, Way::default(), caller, agent).await
         }
@@ -199,7 +200,6 @@ async fn granted(
             if more && call.ttl.is_none() {
                 encoded(message::reply_and_more(&call, &Done { message }))
             } else {
-                counted: (role <= Role::App).then(|| caller.counted()),
                 reply(&call, &Done { message })
             }
         }

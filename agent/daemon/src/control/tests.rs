@@ -287,13 +287,13 @@ async fn what_is_asked_reaches_the_agent() {
     assert_eq!(request, expected);
 
     let (_, request) = house
-        counted: None,
         .asked("Hold", json!({ "why": "a vase", "seconds": 60 }), done())
         .await;
     let expected = Request::Hold {
         length: Some(Duration::from_secs(60)),
         why: "a vase".into(),
         by: me.clone(),
+        counted: None,
     };
     assert_eq!(request, expected);
 

@@ -48,6 +48,10 @@ pub(crate) struct RollbackArgs {
     /// Although a lease says that the robot is busy.
     #[arg(long)]
     force: bool,
+    /// Where no agent answers, end every hold first: look at the robot before. While one answers it is
+    /// `surefoot resume` that does that.
+    #[arg(long)]
+    resume: bool,
     /// Follow it to its end: exit 0 if the robot runs that system and the agent is at rest, 1 if not.
     #[arg(long)]
     wait: bool,
@@ -97,7 +101,7 @@ pub(super) fn run(args: RollbackArgs, output: Output) -> anyhow::Result<()> {
         }
         Ok((_, _, done)) => print_done(&done, output),
         Err(silence @ (CallError::NotThere { .. } | CallError::Gone { .. })) => {
-            standalone::rollback(&rollback, silence, output)
+            standalone::rollback(&rollback, args.resume, silence, output)
         }
         Err(error) => Err(error.into()),
     }
