@@ -28,6 +28,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    commands::answer_shell(Cli::command);
     let cli = Cli::parse();
     let output = Output::new(cli.json);
     let result = commands::run(cli.command, Cli::command, output);

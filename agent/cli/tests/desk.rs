@@ -71,6 +71,71 @@ fn a_release_goes_out_in_steps_and_is_stopped_and_goes_on() {
     );
 }
 
+/// What bash offers for the last of these words.
+fn completes(desk: &Desk, words: &[&str]) -> Vec<String> {
+    let mut bash = std::process::Command::new("bash");
+    // As its own completion does it: what was registered fills COMPREPLY.
+    let script = r#"
+        eval "$(surefoot completions bash)"
+        COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_TYPE=9
+        "$(complete -p surefoot | sed 's/.*-F \([^ ]*\).*/\1/')" surefoot "${@: -1}" "${@: -2:1}"
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    bash.args(["-c", script, "bash", "surefoot"]).args(words);
+    let programs = PathBuf::from(env!("CARGO_BIN_EXE_surefoot"));
+    let path = std::env::var("PATH").unwrap();
+    let path = format!("{}:{path}", programs.parent().unwrap().display());
+    let output = bash.env("PATH", path).current_dir(desk.0.path()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said.split_whitespace().map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn shells_complete_the_names_that_a_repository_has() {
+    let desk = Desk::new();
+    desk.publishes("1.0", 'a', &[]);
+    desk.publishes(
+        "1.1",
+        'b',
+        &["--channel", "beta", "--model", "arm", "--new"],
+    );
+    for (words, names) in [
+        (&["show", "--repo", "fleet", ""][..], &["1.0", "1.1"][..]),
+        (&["show", "--repo=fleet", "--channel", "beta", ""], &["1.1"]),
+        (
+            &["recall", "--repo", "fleet", "1.1", "--to", ""],
+            &["1.0", "1.1"],
+        ),
+        (&["diff", "--repo", "fleet", "1.0", "1."], &["1.0", "1.1"]),
+        (
+            &["releases", "--repo", "fleet", "--channel", ""],
+            &["beta", "stable"],
+        ),
+        (
+            &["promote", "--repo", "fleet", "1.0", "--to", "b"],
+            &["beta"],
+        ),
+        (
+            &["publish", "--repo", "fleet", "--model", ""],
+            &["arm", "picker"],
+        ),
+        (&["show", "--repo", "missing", ""], &[]),
+        (&["repo", "ver"], &["verify"]),
+    ] {
+        let found = completes(&desk, words);
+        let found: Vec<&str> = (found.iter().map(String::as_str))
+            .filter(|word| !word.starts_with('-'))
+            .collect();
+        assert_eq!(found, names, "{words:?}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_plan_is_said_before_anything_is_written() {
     let desk = Desk::new();
@@ -471,9 +536,14 @@ fn publishers_wait_for_each_other() {
 fn two_releases_are_compared_by_what_is_signed_alone() {
     let desk = Desk::new();
     desk.publishes("1", 'a', &[]);
+    // Before it is published it is the same.
+    let system = system('b');
+    let store = ["--cache", "cache", "--no-store"];
+    let before = desk.does_at(&[&["diff", "1", "--toplevel", &system], &store[..]].concat());
     desk.publishes("2", 'b', &[]);
     fs::remove_dir_all(desk.path("cache")).unwrap();
     let said = desk.does_at(&["diff", "1", "2"]);
+    assert_eq!(before, said);
     let size = said["size"][0].as_u64().unwrap();
     assert_eq!(said["size"], serde_json::json!([size, size]));
     assert_eq!(said["download"], size);

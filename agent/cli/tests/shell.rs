@@ -45,9 +45,9 @@ fn wrong_usage_says_what_is_right() {
 
 #[test]
 fn shells_get_completions() {
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         assert!(
-            surefoot(&["completions", shell]).contains("rollback"),
+            surefoot(&["completions", shell]).contains("SUREFOOT_COMPLETE"),
             "{shell}"
         );
     }

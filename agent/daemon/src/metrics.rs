@@ -79,6 +79,24 @@ fn text(status: &StatusInfo, history: &[HistoryEntry]) -> String {
     let help = "Releases that failed on this robot and are not tried again.";
     let blocked = i64::try_from(status.blocked.len()).unwrap_or(i64::MAX);
     gauge(&mut text, "blocked_releases", help, "", blocked);
+    let failed: Vec<String> = (status.blocked.iter())
+        .map(|blocked| {
+            labels(&[
+                ("cause", &word(&blocked.cause).unwrap_or_default()),
+                ("release", &blocked.release.to_string()),
+            ])
+        })
+        .collect();
+    let help = "A release that failed on this robot, and why.";
+    gauges(&mut text, "blocked_info", help, &failed, 1);
+    let help = "Whether a newer release is not taken because it is not open to this robot yet.";
+    gauge(
+        &mut text,
+        "waits_its_turn",
+        help,
+        "",
+        status.turn.is_some().into(),
+    );
     let outcomes = [What::Confirmed, What::Reverted, What::Interrupted];
     let mut ended = history.iter();
     if let Some(last) =
@@ -110,11 +128,22 @@ fn text(status: &StatusInfo, history: &[HistoryEntry]) -> String {
 
 /// One series with its head.
 fn gauge(text: &mut String, name: &str, help: &str, labels: &str, value: i64) {
+    gauges(text, name, help, &[labels], value);
+}
+
+/// Series of one name, each with its labels, after their head; nothing if there is none.
+fn gauges(text: &mut String, name: &str, help: &str, all: &[impl AsRef<str>], value: i64) {
+    if all.is_empty() {
+        return;
+    }
     // Writing to a String cannot fail.
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "# HELP surefoot_{name} {help}\n# TYPE surefoot_{name} gauge\nsurefoot_{name}{labels} {value}\n"
+        "# HELP surefoot_{name} {help}\n# TYPE surefoot_{name} gauge"
     );
+    for labels in all {
+        let _ = writeln!(text, "surefoot_{name}{} {value}", labels.as_ref());
+    }
 }
 
 fn of_system(system: &System) -> String {
@@ -167,6 +196,13 @@ mod tests {
                 .to_owned(),
             "# TYPE surefoot_blocked_releases gauge".to_owned(),
             "surefoot_blocked_releases 1".to_owned(),
+            "# HELP surefoot_blocked_info A release that failed on this robot, and why.".to_owned(),
+            "# TYPE surefoot_blocked_info gauge".to_owned(),
+            "surefoot_blocked_info{cause=\"unhealthy\",release=\"2.5\"} 1".to_owned(),
+            "# HELP surefoot_waits_its_turn Whether a newer release is not taken because it is not open to this robot yet."
+                .to_owned(),
+            "# TYPE surefoot_waits_its_turn gauge".to_owned(),
+            "surefoot_waits_its_turn 1".to_owned(),
             "# HELP surefoot_last_outcome_info How the last trial ended.".to_owned(),
             "# TYPE surefoot_last_outcome_info gauge".to_owned(),
             format!("surefoot_last_outcome_info{{outcome=\"confirmed\",release=\"2\",{confirmed}}} 1"),
@@ -186,6 +222,7 @@ mod tests {
             running: None,
             confirmed: None,
             blocked: Vec::new(),
+            turn: None,
             ..samples::status()
         };
         let mut history = samples::history();
@@ -193,7 +230,10 @@ mod tests {
         history.remove(0);
         let told = text(&status, &history);
         let series = told.lines().filter(|line| !line.starts_with('#'));
-        assert_eq!(series.collect::<Vec<_>>(), ["surefoot_blocked_releases 0"]);
+        assert_eq!(
+            series.collect::<Vec<_>>(),
+            ["surefoot_blocked_releases 0", "surefoot_waits_its_turn 0"]
+        );
         let reverted = HistoryEntry {
             what: What::Reverted.into(),
             release: None,

@@ -1,10 +1,12 @@
 //! `surefoot diff`: what differs between two releases, by their closure indexes alone.
 
+use super::publish::{index_of, store_daemon, store_path};
 use crate::{
     desk::{Desk, LookArgs},
     differences,
     errors::Usage,
     output::{Output, Style},
+    web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, bail};
 use serde::Serialize;
@@ -15,21 +17,39 @@ use surefoot_core::{
     package::{self, Package, PackageChange},
     release::{Listed, Name, Release},
 };
-use surefoot_store::index;
+use surefoot_http::Http;
+use surefoot_store::{
+    cache::{Cache, place},
+    index,
+};
 
 /// Say what differs between two releases: packages, their versions and sizes, and what a robot that has
 /// the one downloads for the other.
 ///
-/// It needs nothing but the signed repository, so it works for any two releases.
+/// It needs nothing but the signed repository, so it works for any two releases; with --toplevel, also a
+/// binary cache that has the system.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DiffArgs {
     /// The release before.
     old: Name,
     /// The release after.
-    new: Name,
+    #[arg(required_unless_present = "toplevel")]
+    new: Option<Name>,
+    /// Instead of a release: the system that `surefoot publish` would get, a store path or a link to one.
+    /// Nothing is downloaded but what the cache says of its paths.
+    #[arg(long, value_name = "PATH", requires = "cache", conflicts_with = "new")]
+    toplevel: Option<String>,
+    /// The binary cache that has it, a directory or a URL.
+    #[arg(long, value_name = "DIR|URL", requires = "toplevel")]
+    cache: Option<String>,
+    /// Ask no Nix store about it. This is also done where no Nix daemon is.
+    #[arg(long, requires = "toplevel")]
+    no_store: bool,
     /// The model. [default: the only one that both have]
     #[arg(long)]
     model: Option<Name>,
+    #[command(flatten)]
+    net: NetArgs,
     #[command(flatten)]
     look: LookArgs,
 }
@@ -59,28 +79,50 @@ pub(super) fn run(args: &DiffArgs, output: Output) -> anyhow::Result<()> {
             _ => bail!("release {release} is written in a way that this program does not know"),
         }
     };
-    let (old, new) = (find(&args.old)?, find(&args.new)?);
+    let old = find(&args.old)?;
+    let new = args.new.as_ref().map(find).transpose()?;
     let model = match &args.model {
         Some(model) => model.clone(),
-        None => only_model(&old, &new)?,
+        None => only_model(&old, new.as_ref())?,
     };
-    let difference = Difference::between(&read(&desk, &old, &model)?, &read(&desk, &new, &model)?);
+    let before = read(&desk, &old, &model)?;
+    let after = match (new, &args.toplevel, &args.cache) {
+        (Some(new), ..) => read(&desk, &new, &model)?,
+        (None, Some(toplevel), Some(cache)) => {
+            let http = Http::new(args.net.options());
+            let index = would_be(toplevel, cache, &http, args.no_store);
+            web_servers::wait(index)?
+        }
+        (None, ..) => bail!(Usage("name a release, or --toplevel and --cache".into())),
+    };
+    let difference = Difference::between(&before, &after);
     output.result(&difference, |style| describe(&difference, style))
 }
 
-fn only_model(old: &Release, new: &Release) -> anyhow::Result<Name> {
-    let both = old
-        .systems
-        .keys()
-        .filter(|model| new.systems.contains_key(model));
-    let both: Vec<&Name> = both.collect();
+/// What a closure index of this system would say.
+async fn would_be(
+    toplevel: &str,
+    cache: &str,
+    http: &Http,
+    no_store: bool,
+) -> anyhow::Result<ClosureIndex> {
+    let cache = Cache::new(&place(cache))?;
+    cache.check(http).await?;
+    let mut daemon = store_daemon(no_store).await?;
+    index_of(&store_path(toplevel)?, daemon.as_mut(), &cache, http).await
+}
+
+/// The model of both, or of the one that is a release.
+fn only_model(old: &Release, new: Option<&Release>) -> anyhow::Result<Name> {
+    let has = |model: &&Name| new.is_none_or(|new| new.systems.contains_key(*model));
+    let both: Vec<&Name> = old.systems.keys().filter(has).collect();
     match both.as_slice() {
         [one] => Ok((*one).clone()),
         [] => bail!("the releases have no model in common"),
         several => {
             let names: Vec<&str> = several.iter().map(|model| model.as_str()).collect();
             bail!(Usage(format!(
-                "both have {}; say --model",
+                "there are systems for {}; say --model",
                 names.join(", ")
             )))
         }

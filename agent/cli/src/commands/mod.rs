@@ -29,6 +29,8 @@ mod watch;
 
 use crate::output::Output;
 
+pub(crate) use completions::answer as answer_shell;
+
 /// The commands.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -99,7 +101,7 @@ pub(crate) fn run(
         Command::Retire(args) => retire::run(&args, output),
         Command::Repo(command) => repo::run(command, output),
         Command::Delta(command) => delta::run(command, output),
-        Command::Completions(args) => completions::run(&args, root()),
+        Command::Completions(args) => completions::run(&args, &root()),
         Command::Man(args) => man::run(&args, root()),
     }
 }

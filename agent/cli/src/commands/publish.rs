@@ -382,18 +382,11 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
         ))
     );
     cache.check(&http).await?;
-    let mut daemon = if args.no_store {
-        None
-    } else {
-        find_daemon(&default_socket()).await?
-    };
+    let mut daemon = store_daemon(args.no_store).await?;
     let mut closures = Vec::new();
     for text in &args.toplevel {
         let toplevel = store_path(text)?;
-        let mut index = match &mut daemon {
-            Some(daemon) => index::from_store(daemon, &cache, &http, &toplevel).await,
-            None => index::from_cache(&cache, &http, &toplevel).await,
-        }?;
+        let mut index = index_of(&toplevel, daemon.as_mut(), &cache, &http).await?;
         index.caches = caches.iter().map(ToString::to_string).collect();
         let by_keys = !args.trusted_public_key.is_empty();
         if by_keys {
@@ -447,6 +440,33 @@ async fn check_system(index: &ClosureIndex, caches: &[Cache], http: &Http) -> an
     Ok(())
 }
 
+/// What a store and a cache say of a system, or the cache alone.
+///
+/// # Errors
+/// They do not have all of it, or do not agree.
+pub(super) async fn index_of(
+    toplevel: &StorePath,
+    daemon: Option<&mut Connection>,
+    cache: &Cache,
+    http: &Http,
+) -> anyhow::Result<ClosureIndex> {
+    Ok(match daemon {
+        Some(daemon) => index::from_store(daemon, cache, http, toplevel).await,
+        None => index::from_cache(cache, http, toplevel).await,
+    }?)
+}
+
+/// The local store's Nix daemon, unless no store is to be asked or there is none.
+///
+/// # Errors
+/// There has to be one, or it does not answer as one.
+pub(super) async fn store_daemon(no_store: bool) -> anyhow::Result<Option<Connection>> {
+    if no_store {
+        return Ok(None);
+    }
+    find_daemon(&default_socket()).await
+}
+
 /// The Nix daemon, where there is one.
 async fn find_daemon(socket: &Path) -> anyhow::Result<Option<Connection>> {
     match Connection::open(socket, PATIENCE).await {
@@ -463,7 +483,10 @@ async fn find_daemon(socket: &Path) -> anyhow::Result<Option<Connection>> {
 }
 
 /// A store path, or a link to one.
-fn store_path(text: &str) -> anyhow::Result<StorePath> {
+///
+/// # Errors
+/// It is neither.
+pub(super) fn store_path(text: &str) -> anyhow::Result<StorePath> {
     if let Ok(path) = text.trim_end_matches('/').parse() {
         return Ok(path);
     }

@@ -323,6 +323,21 @@ pub(crate) fn named(target: &str, bytes: &[u8]) -> Vec<String> {
     offered.flat_map(Listed::indexes).map(Into::into).collect()
 }
 
+/// The manifests of a repository in a directory that can be read; silent about the rest.
+pub(crate) fn manifests_in(dir: &Path) -> Vec<Manifest> {
+    let Ok(editor) = Editor::look(dir) else {
+        return Vec::new();
+    };
+    let names = editor.target_names().into_iter();
+    names
+        .filter_map(|target| {
+            let channel = manifest_channel(&target)?.parse().ok()?;
+            let bytes = editor.read_target(&target).ok()??;
+            Manifest::parse(&bytes, &channel).ok()
+        })
+        .collect()
+}
+
 /// The releases of manifests, by what people call them.
 pub(crate) fn released(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Listed> {
     let manifests = files.iter().filter_map(|(target, bytes)| {

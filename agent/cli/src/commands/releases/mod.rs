@@ -1,11 +1,15 @@
 //! `surefoot releases`: what the channels of a repository offer.
 
+mod outcomes;
+
 use crate::{
     agent::describe::time,
     desk::LookArgs,
     output::{Output, sanitize},
+    web_servers::NetArgs,
 };
 use jiff::Timestamp;
+use outcomes::Outcomes;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use surefoot_base::units::short_bytes;
@@ -19,11 +23,22 @@ const FRESH: i64 = 15 * 60;
 pub(crate) struct ReleasesArgs {
     #[command(flatten)]
     look: LookArgs,
+    /// Say also what came of each on the robots of the channel: by the file that an agent writes for
+    /// node_exporter (metrics.textfile), a directory of such files (*.prom), or a Prometheus, such as
+    /// http://prometheus:9090.
+    #[arg(long, value_name = "FILE|DIR|URL")]
+    outcomes: Option<String>,
+    #[command(flatten)]
+    net: NetArgs,
 }
 
 /// Runs it.
 pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
     let desk = args.look.open()?;
+    let outcomes = args.outcomes.as_deref();
+    let outcomes = outcomes
+        .map(|place| Outcomes::read(place, &args.net))
+        .transpose()?;
     let (now, signed) = (Timestamp::now(), desk.editor().signed());
     let shown = |manifest: &&Manifest| {
         let channel = args.look.channel.as_ref();
@@ -33,16 +48,27 @@ pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
     if output.is_json() {
         let channels: Vec<Value> = (channels.iter())
             .map(|manifest| {
-                let releases = manifest.releases.iter().rev();
-                let releases: Vec<Value> = releases.map(|one| as_json(one, signed)).collect();
+                let releases = manifest.releases.iter().rev().enumerate();
+                let releases = releases.map(|(age, one)| {
+                    let mut value = as_json(one, signed);
+                    if let Some(outcomes) = &outcomes {
+                        value["outcome"] = outcomes.of(one.id(), age == 0).to_json();
+                    }
+                    value
+                });
+                let releases: Vec<Value> = releases.collect();
                 json!({ "channel": manifest.channel, "releases": releases })
             })
             .collect();
         let unreadable: serde_json::Map<String, Value> = (desk.unreadable().iter())
             .map(|(channel, why)| (channel.clone(), why.as_str().into()))
             .collect();
-        return output
-            .object(&json!({ "signed": signed, "channels": channels, "unreadable": unreadable }));
+        return output.object(&json!({
+            "signed": signed,
+            "channels": channels,
+            "unreadable": unreadable,
+            "robots": outcomes.as_ref().map(Outcomes::robots),
+        }));
     }
     let mut text = String::new();
     for manifest in &channels {
@@ -50,8 +76,12 @@ pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
         if manifest.releases.is_empty() {
             text.push_str("  no release yet\n");
         }
-        for listed in manifest.releases.iter().rev() {
+        for (age, listed) in manifest.releases.iter().rev().enumerate() {
             let _ = writeln!(text, "  {}", sanitize(&line(listed, signed)));
+            let outcome = outcomes.as_ref().map(|it| it.of(listed.id(), age == 0));
+            if let Some(outcome) = outcome.filter(|outcome| !outcome.is_empty()) {
+                let _ = writeln!(text, "    {}", sanitize(&outcome.words()));
+            }
         }
     }
     if channels.is_empty() && desk.unreadable().is_empty() {
@@ -63,6 +93,9 @@ pub(super) fn run(args: &ReleasesArgs, output: Output) -> anyhow::Result<()> {
             "{still}: surefoot repo refresh {}",
             args.look.repo.display()
         );
+    }
+    if let Some(outcomes) = &outcomes {
+        let _ = writeln!(text, "{} robots say what came of it", outcomes.robots());
     }
     output.text(text.trim_end())
 }
