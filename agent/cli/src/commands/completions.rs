@@ -55,12 +55,21 @@ fn with_names(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|arg| match names(&name, arg.get_id().as_str()) {
         Some(names) => arg.add(ArgValueCompleter::new(move |typed: &OsStr| {
             let typed = typed.to_string_lossy();
-            let fitting = names().into_iter().filter(|name| name.starts_with(&*typed));
+            let fitting = names()
+                .into_iter()
+                .filter(|name| is_plain(name) && name.starts_with(&*typed));
             fitting.map(CompletionCandidate::new).collect::<Vec<_>>()
         })),
         None => arg,
     });
     command.mut_subcommands(with_names)
+}
+
+/// Whether a shell takes a word as it is. Names come from repositories that nobody has checked here, and a
+/// shell's script does not quote them: `3;reboot` would be two commands.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+/-".contains(c);
+    name.chars().all(plain) && !name.starts_with('-')
 }
 
 /// What can stand for an argument of a command.
@@ -150,4 +159,29 @@ fn kept() -> BTreeSet<String> {
         None => it.system.to_string(),
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_offered_that_a_shell_would_read_otherwise() {
+        for name in ["2026.11", "stable", "/nix/store/x-y+1.2_3"] {
+            assert!(is_plain(name), "{name}");
+        }
+        for name in [
+            "3;reboot",
+            "$(reboot)",
+            "--force",
+            "a b",
+            "a\nb",
+            "\u{1b}[2J",
+            "*",
+            "~root",
+            "ä",
+        ] {
+            assert!(!is_plain(name), "{name:?}");
+        }
+    }
 }
