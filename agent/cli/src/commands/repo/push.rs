@@ -1,7 +1,7 @@
 //! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
 
 use super::{
-    place::{Destination, Guard, Has, MAX_FILE, NEWEST, is_versioned},
+    place::{self, Destination, Guard, Has, NEWEST, is_versioned},
     verify,
 };
 use crate::{
@@ -318,7 +318,7 @@ fn missing(
             continue;
         }
         let text = name.to_string_lossy();
-        let here = file::read(&args.dir.join(name), MAX_FILE).with_context(|| text.to_string())?;
+        let here = place::read(&args.dir, name)?;
         let has = destination
             .has(&text, &here)
             .with_context(|| text.to_string())?;

@@ -15,7 +15,7 @@ use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     time::{Duration, Instant},
 };
-use surefoot_api::{CallError, HistoryEntry, StatusInfo, method};
+use surefoot_api::{CallError, Client, HistoryEntry, StatusInfo, method};
 use view::{Seen, Size};
 
 /// Say it again on every change, until interrupted.
@@ -107,36 +107,38 @@ enum News {
     Lost(CallError),
 }
 
+/// Tells what is heard of the agent, and at last why nothing is heard any more.
+fn listen(agent: Client, socket: &SocketArgs, news: &Sender<News>) {
+    if let Err(error) = hear(agent, socket, news) {
+        let _ = news.send(News::Lost(error));
+    }
+}
+
 /// Hears what the agent says, over its restarts, until nobody listens any more.
-fn listen(agent: surefoot_api::Client, socket: &SocketArgs, news: &Sender<News>) {
+fn hear(agent: Client, socket: &SocketArgs, news: &Sender<News>) -> Result<(), CallError> {
     let mut doing = None;
     let mut watching = agent.watch();
     loop {
-        let told = match watching.as_mut().map(surefoot_api::Watching::next_status) {
-            Ok(Ok(status)) => {
+        let heard = watching.and_then(|mut agent| Ok((agent.next_status()?, agent)));
+        let told = match heard {
+            Ok((status, agent)) => {
+                watching = Ok(agent);
                 // Events come with changes of what the agent does.
                 let now = Some((status.state.to_string(), status.doing.clone()));
                 let changed = std::mem::replace(&mut doing, now.clone()) != now;
                 let events = changed.then(|| events(socket).ok()).flatten();
                 news.send(News::Status(Box::new(status), events))
             }
-            Ok(Err(CallError::Gone { .. })) | Err(CallError::Gone { .. }) => {
+            Err(CallError::Gone { .. }) => {
                 let sent = news.send(News::Silent);
-                watching = reconnect(socket, None).and_then(surefoot_api::Client::watch);
+                watching = reconnect(socket, None).and_then(Client::watch);
                 sent
             }
-            Ok(Err(_)) | Err(_) => break,
+            Err(error) => return Err(error),
         };
         if told.is_err() {
-            return;
+            return Ok(());
         }
-    }
-    let error = match watching {
-        Ok(mut watching) => watching.next_status().err(),
-        Err(error) => Some(error),
-    };
-    if let Some(error) = error {
-        let _ = news.send(News::Lost(error));
     }
 }
 

@@ -1,10 +1,9 @@
 //! A bucket of an S3-compatible store, or whatever takes PUT.
 
-use super::{Has, MAX_FILE, NEWEST, is_versioned, versioned};
+use super::{Has, MAX_FILE, NEWEST, is_versioned, read, versioned};
 use crate::web_servers::{self, NetArgs};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
-use surefoot_base::file;
 use surefoot_http::{
     Bytes, Http, Method, Response, StatusCode, Url, below,
     document::{self, Absence, Document},
@@ -139,15 +138,13 @@ impl Bucket {
         replace: bool,
     ) -> anyhow::Result<()> {
         for name in names {
-            let bytes = file::read(&dir.join(name), MAX_FILE)
-                .with_context(|| name.display().to_string())?;
+            let body = Bytes::from(read(dir, name)?);
             let name = name.to_string_lossy();
             let only = if is_versioned(&name) && !replace {
                 Only::New
             } else {
                 Only::Always
             };
-            let body = Bytes::from(bytes);
             // Not every store looks at conditions: somebody else may have written it a moment before.
             if only == Only::New {
                 match self.has(&name, &body)? {
@@ -179,10 +176,7 @@ impl Bucket {
     ) -> anyhow::Result<bool> {
         let snapshot = |name: &&PathBuf| name.to_string_lossy().ends_with(".snapshot.json");
         let written = (files.iter().rfind(snapshot)).context("there is no snapshot")?;
-        let read = |name: &Path| -> anyhow::Result<Bytes> {
-            let bytes = file::read(&dir.join(name), MAX_FILE);
-            Ok(bytes.with_context(|| name.display().to_string())?.into())
-        };
+        let read = |name: &Path| read(dir, name).map(Bytes::from);
         let body = read(Path::new(NEWEST))?;
         let only = match seen.map(|seen| seen.tag.as_deref()) {
             None => Only::New,

@@ -108,8 +108,7 @@ impl Destination {
         match self {
             Self::Dir(to) => {
                 for name in names {
-                    let bytes = file::read(&dir.join(name), MAX_FILE)
-                        .with_context(|| name.display().to_string())?;
+                    let bytes = read(dir, name)?;
                     let path = to.join(name);
                     let write = || -> io::Result<()> {
                         file::make_dirs(path.parent().unwrap_or(&path))?;
@@ -197,6 +196,11 @@ impl Has {
             Some(_) => Self::Other,
         }
     }
+}
+
+/// A file of the repository in this directory.
+pub(super) fn read(dir: &Path, name: &Path) -> anyhow::Result<Vec<u8>> {
+    file::read(&dir.join(name), MAX_FILE).with_context(|| name.display().to_string())
 }
 
 /// Those of these files that have a version in their name.
