@@ -191,10 +191,14 @@ fn a_user_with_many_uids_keeps_nobody_from_anything() -> Result<()> {
 fn guests_do_not_see_what_services_and_commands_printed() -> Result<()> {
     let (fleet, robot, first) = robot(
         "[[gates.command]]\nname = 'docked'\nstages = ['download']\n\
-         exec = ['/bin/sh', '-c', 'test -e /run/docked || { echo not in its dock; exit 1; }']\n\
+         exec = ['/bin/sh', '-c', 'test -e /run/docked || { cat /run/says/dock; exit 1; }']\n\
          [gates]\ninterval = '1s'\n\
          [[health.command]]\nname = 'arm'\ntimeout = '5s'\n\
-         exec = ['/bin/sh', '-c', 'grep -v 1.1 /etc/robot/generation || { echo its pin is 4711; exit 1; }']\n",
+         exec = ['/bin/sh', '-c', 'grep -v 1.1 /etc/robot/generation || { cat /run/says/pin; exit 1; }']\n",
+    )?;
+    // From files: the words of a command line are everybody's to see, in systemctl status as well.
+    robot.sh(
+        "mkdir -m 700 /run/says; echo not in its dock > /run/says/dock; echo its pin is 4711 > /run/says/pin",
     )?;
     let all = |user: &str| -> Result<String> {
         let mut said = String::new();
