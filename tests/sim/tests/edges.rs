@@ -1403,6 +1403,33 @@ fn a_person_moves_a_way_back_that_stands_still() {
 }
 
 #[test]
+fn whoever_wants_back_where_the_robot_goes_already_is_told_so_and_not_turned_away() {
+    // From a trial that failed, and after another person's rollback.
+    for asks_twice in [false, true] {
+        let mut robot = robot();
+        if asks_twice {
+            robot.update_to('b');
+            robot.ask(people::rollback(None, false, "first")).unwrap();
+        } else {
+            robot.sick.insert(system('b'));
+            robot.published = Some(release('b'));
+            let _ = robot.ask(Request::Update);
+            robot.settle_until(|robot| matches!(robot.state(), State::Reverting(_)));
+        }
+        let said = robot.ask(people::rollback(None, false, "second")).unwrap();
+        assert!(said.contains("on its way back"), "{said}");
+        let elsewhere = people::rollback(Some(system('x')), false, "third");
+        robot.ask(elsewhere).unwrap_err();
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('a'));
+        let said = robot.journal.history.iter();
+        let mut said = said.filter_map(|record| record.why.as_deref());
+        assert!(said.any(|why| why.contains("second")), "{}", robot.log);
+        robot.check_rest();
+    }
+}
+
+#[test]
 fn a_release_that_is_recalled_is_not_fetched_any_more() {
     let mut robot = robot();
     robot.published = Some(release('b'));

@@ -308,7 +308,8 @@ impl Decision<'_> {
     }
 
     /// A person wants to go back while a commit waits: from what was on trial to the system before; or
-    /// sees that the way back itself waits, and has it tried again at once.
+    /// sees that the way back itself waits, and has it tried again at once. A way back that gets on is what
+    /// they want.
     pub(super) fn roll_back_from_commit(
         &mut self,
         to: Option<&RollbackTo>,
@@ -319,6 +320,12 @@ impl Decision<'_> {
             return Err(Refusal::NothingToDo("nothing is committed".to_owned()));
         };
         let from_trial = matches!(committing.origin, Origin::Trial | Origin::Adopt);
+        let waits = self.commit_waits();
+        if from_trial && !waits {
+            return Err(Refusal::Refused(
+                "busy committing; try again when that is done".to_owned(),
+            ));
+        }
         let goal = if from_trial {
             &committing.previous
         } else {
@@ -326,13 +333,15 @@ impl Decision<'_> {
         };
         let goal = goal.clone();
         if to.is_some_and(|to| !self.is_named(to, &goal)) {
-            return Err(Refusal::Refused(format!(
-                "a commit waits ({}); now the robot can only go back to {goal}",
-                self.memory
-                    .problem
-                    .as_deref()
-                    .unwrap_or("it is tried again")
-            )));
+            let problem = self.memory.problem.as_deref();
+            return Err(Refusal::Refused(if waits {
+                format!(
+                    "a commit waits ({}); now the robot can only go back to {goal}",
+                    problem.unwrap_or("it is tried again")
+                )
+            } else {
+                format!("the robot is on its way back to {goal}; try again when that is done")
+            }));
         }
         self.may_go_back(force, by)?;
         if from_trial {
@@ -341,6 +350,9 @@ impl Decision<'_> {
             Ok(format!("going back to {goal}"))
         } else {
             self.asked_again(&format!("{by}: {why}"), by);
+            if !waits {
+                return Ok(format!("the robot is on its way back to {goal} already"));
+            }
             self.retry_commit();
             Ok(format!("trying again to go back to {goal}"))
         }

@@ -219,25 +219,9 @@ impl Decision<'_> {
                 self.revert_trial(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));
                 Ok(answer)
             }
-            State::Reverting(reverting) if self.memory.problem.is_some() => {
-                let goal = reverting.order.system.clone();
-                if to.is_some_and(|to| !self.is_named(&to, &goal)) {
-                    return Err(Refusal::Refused(format!(
-                        "the robot is on its way back to {goal}, and can go nowhere else"
-                    )));
-                }
-                self.may_go_back(force, &by)?;
-                self.begin_revert_anew(&format!("{by}: {why}"));
-                Ok(format!("trying again to go back to {goal}"))
-            }
+            State::Reverting(_) => self.roll_back_from_revert(to.as_ref(), force, (&why, &by)),
             State::Unknown(_) => self.roll_back_from_unknown(to.as_ref(), force, &by),
-            State::Committing(_) if self.commit_waits() => {
-                self.roll_back_from_commit(to.as_ref(), force, (&why, &by))
-            }
-            State::Committing(_) | State::Reverting(_) => Err(Refusal::Refused(format!(
-                "busy {}; try again when that is done",
-                self.journal.state.name()
-            ))),
+            State::Committing(_) => self.roll_back_from_commit(to.as_ref(), force, (&why, &by)),
             State::Idle | State::Fetching(_) | State::Ready(_) | State::Trial(_) => {
                 self.roll_back(to, force, why, by)
             }

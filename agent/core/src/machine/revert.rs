@@ -4,9 +4,10 @@ use super::{
     commit::add_words,
     decision::{Decision, Due},
     effect::{Effect, Guards},
+    event::{Answer, Refusal},
 };
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
     health::Check,
     machine::state::{Cause, Evidence, Reverting, State},
     resolver::World,
@@ -87,14 +88,37 @@ impl Decision<'_> {
         }
     }
 
-    /// Begins the way back anew, with all its tries: a person saw that it does not get on.
-    pub(super) fn begin_revert_anew(&mut self, asked: &str) {
+    /// A person wants to go back, which the robot does already: it is tried anew, with all its tries, where
+    /// it does not get on.
+    pub(super) fn roll_back_from_revert(
+        &mut self,
+        to: Option<&RollbackTo>,
+        force: bool,
+        (why, by): (&str, &str),
+    ) -> Answer {
+        let State::Reverting(reverting) = &self.journal.state else {
+            return Err(Refusal::NothingToDo("nothing is left".to_owned()));
+        };
+        let goal = reverting.order.system.clone();
+        if to.is_some_and(|to| !self.is_named(to, &goal)) {
+            return Err(Refusal::Refused(format!(
+                "the robot is on its way back to {goal}, and can go nowhere else"
+            )));
+        }
+        self.may_go_back(force, by)?;
+        let stuck = self.memory.problem.is_some();
         if let State::Reverting(reverting) = &mut self.journal.state {
-            reverting.attempts = 0;
-            reverting.reboots = 0;
-            add_words(&mut reverting.evidence.message, asked);
+            add_words(&mut reverting.evidence.message, &format!("{by}: {why}"));
+            if stuck {
+                reverting.attempts = 0;
+                reverting.reboots = 0;
+            }
+        }
+        if !stuck {
+            return Ok(format!("the robot is on its way back to {goal} already"));
         }
         self.retry_revert();
+        Ok(format!("trying again to go back to {goal}"))
     }
 
     /// Goes on after a restart; `needed`: whether only a reboot leads back.

@@ -3,7 +3,7 @@
 use crate::inputs::Inputs;
 use crate::{scrub, state::roots};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     path::Path,
     sync::{
@@ -28,9 +28,8 @@ const COUNT: Duration = Duration::from_secs(60);
 /// Looks at it.
 pub(super) async fn findings(inputs: &Inputs) -> Vec<Finding> {
     let fetch = &inputs.config.fetch;
-    let systems: Vec<&StorePath> = inputs.roots.values().collect();
     let mut findings = vec![
-        daemon(&fetch.daemon_socket(), &systems, PATIENCE).await,
+        daemon(&fetch.daemon_socket(), &inputs.roots, PATIENCE).await,
         room(Path::new(STORE_DIR), fetch.reserve.0, async {
             let mut daemon = Connection::open(&fetch.daemon_socket(), COUNT).await?;
             collect::look(&mut daemon).await
@@ -114,15 +113,17 @@ fn damaged(damage: &str) -> Finding {
     )
 }
 
-/// Whether the Nix daemon answers: one that hangs still lets everybody connect.
-async fn daemon(socket: &Path, systems: &[&StorePath], patience: Duration) -> Finding {
+/// Whether the Nix daemon answers a question that it has to open its database for: one that hangs, or cannot
+/// read that, still lets everybody connect. And whether it knows what must stay.
+async fn daemon(socket: &Path, roots: &BTreeMap<String, StorePath>, patience: Duration) -> Finding {
     let what = "Nix daemon";
+    let systems: Vec<&StorePath> = roots.values().collect();
     let asked = async {
         let mut daemon = Connection::open(socket, patience).await?;
-        daemon.valid_paths(systems).await
+        daemon.valid_paths(&systems).await
     };
     match asked.await {
-        Ok(_) => Finding::ok(STORE, what, format!("it answers at {}", socket.display())),
+        Ok(known) => knows(socket, roots, &known),
         Err(error @ Error::DaemonSilent { .. }) => Finding::fail(
             STORE,
             what,
@@ -136,6 +137,35 @@ async fn daemon(socket: &Path, systems: &[&StorePath], patience: Duration) -> Fi
             "systemctl start nix-daemon.socket",
         ),
     }
+}
+
+/// Whether the daemon's answer has all that must stay.
+fn knows(
+    socket: &Path,
+    roots: &BTreeMap<String, StorePath>,
+    known: &HashSet<StorePath>,
+) -> Finding {
+    // What is being brought need not be there yet.
+    let unknown: Vec<&str> = roots
+        .iter()
+        .filter(|(name, system)| *name != "next" && !known.contains(*system))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let what = "Nix daemon";
+    let found = format!("it answers at {}", socket.display());
+    if unknown.is_empty() {
+        return Finding::ok(STORE, what, found);
+    }
+    Finding::fail(
+        STORE,
+        what,
+        format!(
+            "{found}, and its database does not have: {}",
+            unknown.join(", ")
+        ),
+        "nothing that shares their paths can be imported, and a collection removes them: `nix-store --verify` says \
+         more about the database, /nix/var/nix/db",
+    )
 }
 
 async fn room(
@@ -249,11 +279,31 @@ mod tests {
         assert!(kept(dir.path(), &roots).found.contains("not in the store"));
     }
 
+    #[test]
+    fn what_the_nix_daemon_does_not_know_of_what_must_stay_is_told() {
+        let path = |c: &str| StorePath::from_base_name(&format!("{}-nixos", c.repeat(32))).unwrap();
+        let roots = ["confirmed", "fallback-1", "next"];
+        let roots = roots.map(str::to_owned).into_iter();
+        let roots: BTreeMap<_, _> = roots.zip(["a", "b", "c"].map(path)).collect();
+        let found = |known: &[&str]| {
+            knows(
+                Path::new("/socket"),
+                &roots,
+                &known.iter().map(|c| path(c)).collect(),
+            )
+        };
+        assert_eq!(found(&["a", "b"]).level, Level::Ok);
+        let lost = found(&["a"]);
+        assert_eq!(lost.level, Level::Fail);
+        assert!(lost.found.ends_with("does not have: fallback-1"), "{lost}");
+    }
+
     #[tokio::test]
     async fn a_nix_daemon_that_takes_calls_and_answers_none_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
-        let ask = || daemon(&socket, &[], Duration::from_millis(1));
+        let roots = BTreeMap::new();
+        let ask = || daemon(&socket, &roots, Duration::from_millis(1));
         assert!(ask().await.found.contains("is gone"));
         let _hangs = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         let finding = ask().await;
