@@ -24,6 +24,7 @@ rustPlatform.buildRustPackage {
         (root + "/docs/src")
         (root + "/nixos-module/loaders.nix")
         (root + "/nixos-module/schema.json")
+        (root + "/packaging/man")
         (root + "/packaging/systemd")
         (root + "/tests/recorded")
       ]
@@ -70,7 +71,8 @@ rustPlatform.buildRustPackage {
   ''
   + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     "$out/bin/surefoot" man man
-    installManPage man/*
+    "$daemon/bin/surefootd" --config-man >man/surefoot-config.5
+    installManPage man/* packaging/man/*
     for shell in bash fish zsh; do
       "$out/bin/surefoot" completions $shell >surefoot.$shell
     done

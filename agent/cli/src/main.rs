@@ -15,9 +15,9 @@ use clap::{CommandFactory, Parser};
 use output::Output;
 use std::process::ExitCode;
 
-/// Over-the-air NixOS updates for robots that always keep their footing.
+/// Update robots that run NixOS over the air, and publish what they update to.
 #[derive(Debug, Parser)]
-#[command(name = "surefoot", version, about, max_term_width = 100)]
+#[command(name = "surefoot", version, max_term_width = 100)]
 struct Cli {
     /// Print one JSON object instead of text for people.
     #[arg(long, global = true)]

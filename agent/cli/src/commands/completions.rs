@@ -26,6 +26,9 @@ const ASKED: &str = "SUREFOOT_COMPLETE";
 /// What it prints asks this program with each use, so that it also knows the releases, channels and models
 /// of the repository that --repo names, and on a robot what the agent lists.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  For bash:
+      surefoot completions bash")]
 pub(crate) struct CompletionsArgs {
     /// The shell.
     shell: Shell,

@@ -31,6 +31,9 @@ pub(crate) enum DeltaCommand {
 /// A directory, such as a store path, stands for its NAR; any other file for its bytes, be it a NAR
 /// or not.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What leads from one store path to another:
+      surefoot delta make /nix/store/…-curl-8.9 /nix/store/…-curl-8.10 --output curl.delta")]
 pub(crate) struct MakeArgs {
     /// What there is.
     old: PathBuf,
@@ -49,6 +52,9 @@ pub(crate) struct MakeArgs {
 /// A directory, such as a store path, stands for its NAR; any other file for its bytes. What comes out
 /// of a NAR is a NAR, which `nix-store --restore` unpacks.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  The other one, as a NAR:
+      surefoot delta apply /nix/store/…-curl-8.9 curl.delta --output curl.nar")]
 pub(crate) struct ApplyArgs {
     /// What there is.
     old: PathBuf,

@@ -29,6 +29,9 @@ use surefoot_store::{
 /// It needs nothing but the signed repository, so it works for any two releases; with --toplevel, also a
 /// binary cache that has the system.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What release 42 changes:
+      surefoot diff --repo fleet 41 42")]
 pub(crate) struct DiffArgs {
     /// The release before.
     old: Name,

@@ -18,6 +18,11 @@ use surefoot_api::{
 /// agent answers, root can still have the robot looked over; what only the agent knows is
 /// missing then.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Would it come back from a bad system?:
+      surefoot doctor
+  Read all that is kept in the store as well:
+      sudo surefoot doctor --deep")]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     socket: SocketArgs,

@@ -39,6 +39,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Bring a closure into the local Nix store, as the daemon does.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
+#[command(after_long_help = r"Examples:
+  What the newest release would cost this robot:
+      surefoot fetch --repo https://updates.example.org/fleet --channel stable --model picker --dry-run")]
 pub(crate) struct FetchArgs {
     /// The system to fetch: a store path. Its closure is read from the cache's narinfos; only Nix'
     /// own signatures protect it.

@@ -10,6 +10,9 @@ use surefoot_api::{HistoryEntry, What, Word, method};
 
 /// Say what happened, newest first.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  The last ten things that happened:
+      surefoot history --limit 10")]
 pub(crate) struct HistoryArgs {
     /// The newest N only.
     #[arg(short = 'n', long = "limit", value_name = "N")]

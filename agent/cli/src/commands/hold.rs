@@ -10,6 +10,9 @@ use surefoot_base::units::parse_duration;
 
 /// Keep the robot from switching to another system. Checks and downloads go on.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Examples:
+  Nothing is switched for two hours:
+      surefoot hold --why "arm is being calibrated" --for 2h"#)]
 pub(crate) struct HoldArgs {
     /// Why, for those who come after.
     #[arg(long, value_name = "TEXT")]

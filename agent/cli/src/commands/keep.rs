@@ -11,6 +11,11 @@ use surefoot_api::{RollbackTo, method};
 /// The agent takes generations away that it made itself, oldest first, when the next release is
 /// installed. What the robot may still have to start stays by itself.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Keep release 41 whatever comes:
+      surefoot keep 41
+  It may go again:
+      surefoot keep 41 --undo")]
 pub(crate) struct KeepArgs {
     /// Which one: a release, the number of a generation, or a store path.
     #[arg(value_name = "RELEASE|GENERATION")]

@@ -31,6 +31,13 @@ const TTL: Duration = Duration::from_secs(30);
 /// again if that is 0; whoever fails or is killed may have left a load in the gripper, so the robot then
 /// stays busy until the lease is taken again, or ended with --end.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  The robot is busy while a program runs:
+      surefoot lease gripper -- ./unload-the-truck
+  Say that the gripper is free, for ten minutes:
+      surefoot lease gripper --free --ttl 10min
+  Say that it is free after all, since its holder died:
+      sudo surefoot lease gripper --end")]
 pub(crate) struct LeaseArgs {
     /// What speaks, e.g. gripper or mission.
     name: Name,

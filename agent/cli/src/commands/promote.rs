@@ -13,6 +13,9 @@ use surefoot_core::release::{Listed, Manifest, Name, Release, manifest_target};
 ///
 /// How it goes out there is said anew.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Examples:
+  What was proven in beta goes to all:
+      surefoot promote --repo fleet 42 --from beta --to stable --waves "10% now, 100% after 1d""#)]
 pub(crate) struct PromoteArgs {
     /// The release.
     release: Name,

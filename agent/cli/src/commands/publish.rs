@@ -32,6 +32,11 @@ use surefoot_store::{
 /// Add a release to a channel of a signed repository.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("keys_dir", |keys| keys.alias("keys")))]
+#[command(after_long_help = r#"Examples:
+  Say what would be published:
+      surefoot publish --repo fleet --channel stable --model picker --cache https://cache.example.org --dry-run ./result
+  Publish it to one robot in a hundred now, and to all within two days:
+      surefoot publish --repo fleet --channel stable --model picker --cache https://cache.example.org --waves "1% now, 100% after 2d" ./result"#)]
 pub(crate) struct PublishArgs {
     /// The system: a store path, or a link to one as `nix build` makes it. With several models, one
     /// for each, in the same order.

@@ -15,6 +15,9 @@ use surefoot_core::release::{Listed, Manifest, Name, Recall, Release};
 /// One that is in a trial of it finishes that. Those that run it stay with it until there is a newer
 /// release, or go to an older one.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Examples:
+  Nobody tries it any more, and those that run it go to release 41:
+      surefoot recall --repo fleet 42 --why "the arm trembles" --to 41"#)]
 pub(crate) struct RecallArgs {
     /// The release.
     release: Name,

@@ -19,6 +19,11 @@ use surefoot_base::units::short_bytes;
 /// behind a name such as "password", and the arguments of commands. Names of users who did something
 /// stay. It takes two minutes at most, and says what is missing.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What would be in it:
+      sudo surefoot report --show
+  Write it to a stick:
+      sudo surefoot report --output /media/stick/report.tar.zst")]
 pub(crate) struct ReportArgs {
     /// Where it is written. [default: surefoot-report-TIME.tar.zst, here]
     #[arg(short, long, value_name = "FILE")]

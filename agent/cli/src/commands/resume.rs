@@ -11,6 +11,9 @@ use surefoot_api::method;
 
 /// End holds: your own, or as a technician everybody's.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  End your holds:
+      surefoot resume")]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
     socket: SocketArgs,

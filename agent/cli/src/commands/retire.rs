@@ -15,6 +15,9 @@ use surefoot_core::{release::Name, retire::Retiring};
 /// stepping stones, and where a recall leads to. A robot that still runs what was taken out takes the newest
 /// release that is open to it. The names are never used again.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Keep the last ten of each model:
+      surefoot retire --repo fleet --keep 10 --dry-run")]
 pub(crate) struct RetireArgs {
     /// How many releases of each model stay that are open to everybody: without --only, not recalled, not
     /// paused, and no plan keeps robots from them. Of a model that has fewer, all stay.

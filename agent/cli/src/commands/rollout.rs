@@ -16,6 +16,11 @@ use surefoot_core::{
 ///
 /// It decides which robots begin with the release. Whoever has it keeps it.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Stop: no further robot begins:
+      surefoot rollout --repo fleet 42 pause
+  A quarter of the robots:
+      surefoot rollout --repo fleet 42 --share 25%")]
 pub(crate) struct RolloutArgs {
     /// The release.
     release: Name,

@@ -13,6 +13,9 @@ use surefoot_core::release::{Listed, Name, RebootPolicy};
 
 /// Show all about one release.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  All about release 42:
+      surefoot show --repo fleet 42")]
 pub(crate) struct ShowArgs {
     /// The release.
     release: Name,

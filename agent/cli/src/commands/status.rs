@@ -16,6 +16,11 @@ use surefoot_base::units::{short_bytes, short_duration};
 
 /// Say what the robot runs, what the agent is doing, and why.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What the robot does, and why:
+      surefoot status
+  For a program:
+      surefoot status --json")]
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     socket: SocketArgs,

@@ -13,6 +13,11 @@ use surefoot_base::units::short_bytes;
 ///
 /// The one that runs is marked. Each of the others says what differs from it.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What is on the robot:
+      surefoot systems
+  All that differs between what runs and release 41:
+      surefoot systems --diff 41")]
 pub(crate) struct SystemsArgs {
     /// All that differs between two systems, each named by its release, the number of its generation or
     /// its store path. [default for A, if only one is given: what runs]

@@ -11,6 +11,9 @@ use surefoot_api::{RollbackTo, Why, method};
 /// `surefoot status` lists what is blocked and why. A release that failed here may fail again; the robot
 /// comes back from that as it did before.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Examples:
+  Have release 42 tried again:
+      surefoot unblock 42 --why "the camera was unplugged""#)]
 pub(crate) struct UnblockArgs {
     /// Which one: a release, or the store path of its system.
     #[arg(value_name = "RELEASE")]

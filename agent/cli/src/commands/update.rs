@@ -17,6 +17,11 @@ use surefoot_base::units::parse_duration;
 
 /// Look for an update now, and try at once what waits for a next attempt.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Look for a release now:
+      surefoot update
+  Look, and follow it to its end:
+      surefoot update --wait --timeout 30min")]
 pub(crate) struct UpdateArgs {
     /// Follow it to its end: exit 0 if the robot runs what it should, 1 if not, 3 if it is held.
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! The daemon's arguments that are about its configuration.
 
-use super::{layers::load, reference};
+use super::{layers::load, man, reference};
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 /// Where the configuration lies, if nothing else is said.
@@ -21,6 +21,10 @@ pub(crate) struct ConfigArgs {
     #[arg(long, group = "config_only")]
     config_reference: bool,
 
+    /// Print the manual page surefoot-config(5), and exit
+    #[arg(long, group = "config_only", hide = true)]
+    config_man: bool,
+
     /// Print all keys as JSON, and exit
     #[arg(long, group = "config_only")]
     config_schema: bool,
@@ -40,6 +44,8 @@ impl ConfigArgs {
             }
         } else if self.config_reference {
             (reference::markdown(), 0)
+        } else if self.config_man {
+            (man::page(), 0)
         } else if self.config_schema {
             (format!("{:#}\n", reference::schema()), 0)
         } else {

@@ -8,6 +8,7 @@ mod declare;
 mod keys;
 mod layers;
 mod limits;
+mod man;
 mod policy;
 mod problem;
 mod reference;

@@ -54,7 +54,7 @@ fn describe(table: &Table, text: &mut String) {
 }
 
 /// Type, default and range, in one line.
-fn facts(key: &Key) -> String {
+pub(super) fn facts(key: &Key) -> String {
     let article = match (key.list, key.choices.is_empty()) {
         (true, _) => "List of: ",
         (false, true) => "",

@@ -20,6 +20,11 @@ const FRESH: i64 = 15 * 60;
 
 /// List the releases of a repository, newest first: how far each is open, paused or recalled.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What is out, and how far:
+      surefoot releases --repo fleet
+  With what came of it on robots:
+      surefoot releases --repo fleet --outcomes https://prometheus.example.org")]
 pub(crate) struct ReleasesArgs {
     #[command(flatten)]
     look: LookArgs,

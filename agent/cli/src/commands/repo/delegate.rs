@@ -20,6 +20,9 @@ use surefoot_trust::{
 
 /// Arguments of `surefoot repo delegate`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  The team of the lab signs its own channel:
+      surefoot repo delegate fleet lab --channel lab")]
 pub(crate) struct DelegateArgs {
     /// The repository.
     dir: PathBuf,

@@ -14,6 +14,9 @@ use surefoot_trust::editor::{MAX_DRAFT_BYTES, TargetsDraft};
 
 /// Arguments of `surefoot repo finish`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Put a signed draft into force:
+      surefoot repo finish fleet release-draft.json")]
 pub(crate) struct FinishArgs {
     /// The repository.
     dir: PathBuf,

@@ -16,6 +16,11 @@ use surefoot_trust::{
 
 /// Arguments of `surefoot repo init`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  A repository, and keys of its own:
+      surefoot repo init fleet --keys-dir keys
+  Two of three people must sign a new root:
+      surefoot repo init fleet --keys root=3 --threshold root=2")]
 pub(crate) struct InitArgs {
     /// The repository: a new or empty directory. Serve it with any web server.
     dir: PathBuf,

@@ -7,6 +7,9 @@ use surefoot_trust::{Editor, Keyring};
 
 /// Arguments of `surefoot repo keys`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Who signs what:
+      surefoot repo keys fleet")]
 pub(crate) struct KeysArgs {
     /// The repository.
     dir: PathBuf,

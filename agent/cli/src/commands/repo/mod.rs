@@ -25,7 +25,7 @@ use clap::Subcommand;
 pub(crate) enum RepoCommand {
     /// Make a new repository and the keys that sign it.
     Init(init::InitArgs),
-    /// Sign again what lives short, so that robots know that no news is held back.
+    /// Sign again what is valid for a short time, so that robots know that no news is held back.
     ///
     /// Run it from a timer, several times in the lifetime of timestamp.json.
     Refresh(refresh::RefreshArgs),
@@ -36,8 +36,9 @@ pub(crate) enum RepoCommand {
     /// Every root stays, and what is in force: a robot that was off for years needs no more. Needs
     /// no keys.
     Prune(prune::PruneArgs),
-    /// Write it to where robots are served from, so that they never see half of a release: targets
-    /// first, the timestamp last. What is there is skipped; what this copy lacks is said before anything
+    /// Write a repository to where robots are served from, so that they never see half of a release.
+    ///
+    /// Targets go first, the timestamp last. What is there is skipped; what this copy lacks is said before anything
     /// is written.
     Push(push::PushArgs),
     /// List who may sign what.
@@ -50,7 +51,7 @@ pub(crate) enum RepoCommand {
     Finish(finish::FinishArgs),
     /// Put a channel into the hands of others, with keys of their own.
     Delegate(delegate::DelegateArgs),
-    /// Take it back.
+    /// Take a channel back from those whom `delegate` gave it to.
     Revoke(revoke::RevokeArgs),
 }
 

@@ -11,6 +11,9 @@ use surefoot_trust::Keyring;
 
 /// Arguments of `surefoot repo prune`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  What would go:
+      surefoot repo prune fleet --dry-run")]
 pub(crate) struct PruneArgs {
     /// The repository.
     dir: PathBuf,

@@ -27,6 +27,11 @@ use surefoot_trust::{
 
 /// Arguments of `surefoot repo push`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  To a bucket:
+      surefoot repo push fleet https://s3.example.org/updates --s3-credentials https://s3.example.org=credentials
+  To a server, over ssh:
+      surefoot repo push fleet www@updates.example.org:/srv/fleet")]
 pub(crate) struct PushArgs {
     /// The repository.
     dir: PathBuf,

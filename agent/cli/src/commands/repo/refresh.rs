@@ -13,6 +13,9 @@ use surefoot_trust::editor::Versions;
 
 /// Arguments of `surefoot repo refresh`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  From a timer, once an hour:
+      surefoot repo refresh fleet")]
 pub(crate) struct RefreshArgs {
     /// The repository.
     dir: PathBuf,

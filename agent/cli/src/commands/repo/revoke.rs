@@ -11,6 +11,9 @@ use surefoot_core::release::{Manifest, manifest_target};
 
 /// Arguments of `surefoot repo revoke`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  The lab signs nothing any more:
+      surefoot repo revoke fleet lab")]
 pub(crate) struct RevokeArgs {
     /// The repository.
     dir: PathBuf,

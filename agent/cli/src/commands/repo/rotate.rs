@@ -27,6 +27,11 @@ use surefoot_trust::{
 
 /// Arguments of `surefoot repo rotate`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Replace the key of the timestamp:
+      surefoot repo rotate fleet --role timestamp --remove all
+  Make root.json valid for longer, signed by people who are elsewhere:
+      surefoot repo rotate fleet --draft root-draft.json")]
 pub(crate) struct RotateArgs {
     /// The repository.
     dir: PathBuf,

@@ -21,6 +21,11 @@ use surefoot_trust::{
 /// Arguments of `surefoot repo sign`.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("keys_dir", |keys| keys.required(true)))]
+#[command(after_long_help = r"Examples:
+  Sign a draft of a root:
+      surefoot repo sign root-draft.json --keys-dir /media/stick/keys
+  Look at what a release changes, and sign it:
+      surefoot repo sign release-draft.json --repo fleet --keys-dir keys")]
 pub(crate) struct SignArgs {
     /// The draft that `--draft` of `surefoot repo rotate`, publish, rollout, recall, promote or retire wrote.
     /// Signatures are added to it.

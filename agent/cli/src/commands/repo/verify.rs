@@ -18,6 +18,9 @@ use surefoot_trust::{
 
 /// Arguments of `surefoot repo verify`.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  As a robot would see it:
+      surefoot repo verify https://updates.example.org/fleet")]
 pub(crate) struct VerifyArgs {
     /// The repository: a directory, or the URL that robots reach it by.
     #[arg(value_name = "DIR|URL")]

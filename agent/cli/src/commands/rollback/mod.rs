@@ -33,6 +33,11 @@ use surefoot_base::units::parse_duration;
 /// why, and once whether that is meant, and follows to the end. With --yes, --json or without a terminal
 /// it asks nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r#"Examples:
+  Show the systems, ask which, and go there:
+      surefoot rollback
+  From a script:
+      surefoot rollback --to 41 --why "the arm trembles" --yes --wait"#)]
 pub(crate) struct RollbackArgs {
     /// Why, for those who come after: it stands in the history and with the blocked release. Where
     /// nothing is asked, it has to be given.

@@ -18,12 +18,17 @@ use std::{
 use surefoot_api::{CallError, Client, HistoryEntry, StatusInfo, method};
 use view::{Seen, Size};
 
-/// Say it again on every change, until interrupted.
+/// Follow what the agent does, live, until interrupted.
 ///
 /// On a terminal that is a live view: the steps of an update with the present one marked, how far it is,
 /// what is waited for and who can end that, the health, and what happened last. Elsewhere it is a line for
 /// each change.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = r"Examples:
+  Look on, until Ctrl-C:
+      surefoot watch
+  One object for each change, for a program:
+      surefoot watch --json")]
 pub(crate) struct WatchArgs {
     /// Print the view once, and end.
     #[arg(long)]
