@@ -88,6 +88,30 @@ pub struct PathInfo {
     pub ca: Option<String>,
     /// Where its NAR lies.
     pub download: Download,
+    /// What makes the NAR out of another path's, for robots that have that one. Agents that know no
+    /// deltas pass over this, and take the NAR.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deltas: Vec<Delta>,
+}
+
+/// A file that makes the NAR of a path out of what lies in the store already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Delta {
+    /// The store path that it is applied to.
+    pub base: StorePath,
+    /// The digest of the NAR of [`Self::base`].
+    pub base_nar_hash: Sha256,
+    /// How it is coded. What only another version knows is left alone.
+    pub codec: String,
+    /// Memory that applying it takes, bytes.
+    pub memory: u64,
+    /// Where it lies, relative to a cache's base URL.
+    pub url: String,
+    /// Its digest.
+    pub sha256: Sha256,
+    /// Its size, bytes.
+    pub size: u64,
 }
 
 /// A NAR as it lies in a binary cache.
@@ -124,6 +148,10 @@ pub enum Compression {
     Xz,
     /// `.nar.zst`.
     Zstd,
+    /// It is not a NAR but the delta that stands alone in [`PathInfo::deltas`]: the choice of a fetch.
+    /// No index can say it.
+    #[serde(skip)]
+    Delta,
 }
 
 impl ClosureIndex {
@@ -157,8 +185,9 @@ impl ClosureIndex {
                     });
                 }
             }
-            let url = &info.download.url;
-            if relative::check(url).is_err() {
+            let deltas = info.deltas.iter().map(|delta| &delta.url);
+            let mut urls = deltas.chain([&info.download.url]);
+            if let Some(url) = urls.find(|url| relative::check(url).is_err()) {
                 return Err(IndexError::Url {
                     path: info.path.clone(),
                     url: url.chars().take(200).collect(),
@@ -269,7 +298,7 @@ pub enum IndexError {
     #[error("{0} refers to itself through other paths, which Nix forbids")]
     Circle(StorePath),
     /// A URL that leads out of the cache.
-    #[error("the NAR of {path} lies at '{}', which is not a relative path below the cache", shown(.url))]
+    #[error("the NAR or a delta of {path} lies at '{}', which is not a relative path below the cache", shown(.url))]
     Url {
         /// The store path.
         path: StorePath,
@@ -321,6 +350,7 @@ mod tests {
                         file_hash: None,
                         file_size: Some(n as u64),
                     },
+                    deltas: vec![],
                 })
                 .collect(),
         }
@@ -381,6 +411,37 @@ mod tests {
             ClosureIndex::parse(future.to_string().as_bytes()),
             Err(IndexError::Spec(9))
         ));
+    }
+
+    #[test]
+    fn what_is_not_known_of_a_delta_is_passed_over() {
+        let mut with = index(&[], 1);
+        with.paths[0].deltas = vec![Delta {
+            base: path(7),
+            base_nar_hash: Sha256([7; 32]),
+            codec: "of-the-future-3".into(),
+            memory: 1,
+            url: "deltas/x".into(),
+            sha256: Sha256([8; 32]),
+            size: 9,
+        }];
+        let text = serde_json::to_value(&with).unwrap();
+        let parse = |value: &serde_json::Value| ClosureIndex::parse(value.to_string().as_bytes());
+        assert_eq!(parse(&text).unwrap(), with);
+        let mut more = text.clone();
+        more["paths"][0]["deltas"][0]["steps"] = 2.into();
+        assert_eq!(parse(&more).unwrap(), with);
+        let mut old = text.clone();
+        old["paths"][0].as_object_mut().unwrap().remove("deltas");
+        assert_eq!(parse(&old).unwrap(), index(&[], 1));
+        let mut outside = text;
+        outside["paths"][0]["deltas"][0]["url"] = "../x".into();
+        assert!(matches!(parse(&outside), Err(IndexError::Url { .. })));
+        // No index can say that its NAR is a delta.
+        let mut sly = serde_json::to_value(&with).unwrap();
+        sly["paths"][0]["download"]["compression"] = "delta".into();
+        let sly = parse(&sly).unwrap();
+        assert_eq!(sly.paths[0].download.compression.known(), None);
     }
 
     proptest! {

@@ -10,7 +10,7 @@
 //! * what is decided: [`machine`] (the state machine), [`resolver`] (what a restart means),
 //!   [`reboot`] (why one is needed; when it happens is in the machine's file of that name), [`switch`] (what an exit code means), [`hold`],
 //!   [`lease`] and [`gate`] (what keeps the robot from a step), [`retry`] (every delay),
-//!   [`traffic`] (how many bytes a day), [`distrust`] (what is not asked for again), [`stall`] (what nothing
+//!   [`traffic`] (how many bytes a day), [`deltas`] (which path comes as a delta), [`distrust`] (what is not asked for again), [`stall`] (what nothing
 //!   comes of), [`scrub`] (what of the store is read again);
 //! * what is asked: [`machine::Request`], [`RollbackTo`], and [`made`] (whether it may still be decided);
 //! * what came of it: [`events`], for the history, the log, and whoever watches;
@@ -22,6 +22,7 @@
 pub mod baseline;
 pub mod closure;
 pub mod comparison;
+pub mod deltas;
 pub mod distrust;
 pub mod disturbance;
 pub mod essentials;

@@ -117,6 +117,7 @@ fn request(config: &Config, index: ClosureIndex, staging: PathBuf) -> FetchReque
     request.reserve = fetch.reserve.0;
     request.staging_limit = fetch.staging.0;
     request.memory = fetch.memory.0;
+    request.deltas = fetch.deltas;
     request
         .bandwidth
         .set(limit(fetch, Zoned::now().datetime()).0);
@@ -224,7 +225,7 @@ mod tests {
     fn what_is_configured_is_handed_on() {
         let config = good(&[
             crate::config::tests::MINIMAL,
-            "[fetch]\nstaging = '3MiB'\nmemory = '5MiB'\nconnections = 7\nreserve = '2B'\n\
+            "[fetch]\nstaging = '3MiB'\nmemory = '5MiB'\nconnections = 7\nreserve = '2B'\ndeltas = false\n\
              netrc_file = '/c/netrc'\nclient_certificate = '/c/pem'\n\
              [[fetch.access]]\nname = 'a'\nurl = 'https://a/x'\nheaders = '/c/token'\n\
              [[fetch.access]]\nname = 'b'\nurl = 'https://b/'\ns3_credentials = '/c/aws'",
@@ -238,6 +239,7 @@ mod tests {
         let request = request(&config, index, "/s".into());
         assert_eq!((request.staging_limit, request.memory), (3 << 20, 5 << 20));
         assert_eq!((request.connections, request.reserve), (7, 2));
+        assert!(!request.deltas);
         let http = request.http;
         assert_eq!(http.netrc_file, Some("/c/netrc".into()));
         assert_eq!(

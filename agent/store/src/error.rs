@@ -194,6 +194,16 @@ pub enum Error {
         /// The index's word.
         word: String,
     },
+    /// A path cannot come as a delta, or cannot now. A fetch takes the NAR instead.
+    #[error("{path} cannot come as a delta: {why}")]
+    Delta {
+        /// The store path.
+        path: StorePath,
+        /// The digest of the delta.
+        sha256: Sha256,
+        /// Why not.
+        why: Box<Error>,
+    },
     /// The compressed file cannot be unpacked.
     #[error("the NAR of {path} cannot be unpacked: {}", shown(.why))]
     Unpack {
@@ -304,6 +314,7 @@ impl Error {
             | Self::DaemonProtocol { .. }
             | Self::Cancelled => Kind::Daemon,
             Self::Daemon(message) => Self::daemon_kind(message),
+            Self::Delta { why, .. } => why.kind(),
             Self::Outside { .. }
             | Self::StoreDir { .. }
             | Self::NarInfo { .. }
@@ -328,6 +339,7 @@ impl Error {
             Self::Status { retry_after, .. } => *retry_after,
             Self::Resting { after, .. } => Some(*after),
             Self::Http(error) => error.retry_after(),
+            Self::Delta { why, .. } => why.retry_after(),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     blocking::blocking,
     cache::Cache,
     collect,
+    deltas::{self, Chosen, Remembered},
     download::{
         Downloader, Substituter,
         budget::MemoryBudget,
@@ -20,7 +21,7 @@ use crate::{
     locks, moved, nar,
     nix_daemon::Connection,
     plan::FetchPlan,
-    progress::{Meter, Progress, Reporter, Status},
+    progress::{Meter, Progress, Reporter, Spent, Status},
     request::{FetchRequest, Verification},
     staging::{Staging, StagingKey, sync_file_system},
     verify::{self, Reader, Verified},
@@ -38,6 +39,7 @@ use std::{
 use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, PathInfo},
+    deltas::MAX_BAD,
 };
 use surefoot_http::{Http, pace::Limiter};
 use tokio::time::{Instant, sleep};
@@ -80,7 +82,14 @@ pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
     request.index.check()?;
     let mut daemon = Connection::open(&request.daemon_socket, request.daemon_patience).await?;
     let valid = daemon.valid_paths(&all_paths(&request.index)).await?;
-    make_plan(request, &valid).await
+    let given_up = Remembered::load(&request.staging).given_up;
+    let bases = deltas::bases(request, &valid, &given_up);
+    let bases = daemon.valid_paths(&bases).await?;
+    make_plan(
+        request,
+        &Chosen::new(request, &valid, &bases, &given_up),
+        &valid,
+    )
 }
 
 /// Fetches the closure. When it returns, all of it is valid in the store and the GC root holds it.
@@ -91,7 +100,8 @@ pub async fn plan(request: &FetchRequest) -> Result<FetchPlan> {
 /// # Errors
 /// [`Error::is_retryable`] says whether the same call may succeed later.
 pub async fn run(request: &FetchRequest, progress: &dyn Progress) -> Result<FetchReport> {
-    let prepared = match begin(request, Some(progress)).await {
+    let remembered = Remembered::load(&request.staging);
+    let prepared = match begin(request, Some(progress), remembered).await {
         Err(error) => return Err(explained(error, request).await),
         Ok(prepared) => prepared,
     };
@@ -106,6 +116,10 @@ pub struct PreparedFetch<'a> {
     /// What the fetch will cost.
     pub plan: FetchPlan,
     valid: HashSet<StorePath>,
+    chosen: Chosen,
+    /// What deltas may be applied to.
+    bases: HashSet<StorePath>,
+    remembered: Remembered,
     /// Holds temporary roots until the end.
     daemon: Connection,
     start: Instant,
@@ -116,7 +130,7 @@ pub struct PreparedFetch<'a> {
 /// # Errors
 /// As [`plan`].
 pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
-    match begin(request, None).await {
+    match begin(request, None, Remembered::load(&request.staging)).await {
         Err(error) => Err(explained(error, request).await),
         begun => begun,
     }
@@ -125,6 +139,7 @@ pub async fn prepare(request: &FetchRequest) -> Result<PreparedFetch<'_>> {
 async fn begin<'a>(
     request: &'a FetchRequest,
     collects: Option<&dyn Progress>,
+    remembered: Remembered,
 ) -> Result<PreparedFetch<'a>> {
     let start = Instant::now();
     let index = &request.index;
@@ -140,7 +155,11 @@ async fn begin<'a>(
     let present: Vec<&StorePath> = valid.iter().collect();
     daemon.add_temp_roots(&present).await?;
     let valid = daemon.valid_paths(&present).await?;
-    let plan = match (make_plan(request, &valid).await, collects) {
+    let bases = deltas::bases(request, &valid, &remembered.given_up);
+    daemon.add_temp_roots(&bases).await?;
+    let bases = daemon.valid_paths(&bases).await?;
+    let chosen = Chosen::new(request, &valid, &bases, &remembered.given_up);
+    let plan = match (make_plan(request, &chosen, &valid), collects) {
         (Err(error), Some(progress)) if request.collect => {
             let Some(bytes) = collect::lacking(&error, &request.store_dir) else {
                 return Err(error);
@@ -149,7 +168,7 @@ async fn begin<'a>(
             if let Err(why) = collect::make_room(request, bytes, progress).await {
                 tracing::warn!("no room could be made: {why}");
             }
-            make_plan(request, &valid).await?
+            make_plan(request, &chosen, &valid)?
         }
         (plan, _) => plan?,
     };
@@ -158,6 +177,9 @@ async fn begin<'a>(
         caches,
         plan,
         valid,
+        chosen,
+        bases,
+        remembered,
         daemon,
         start,
     })
@@ -170,15 +192,60 @@ impl PreparedFetch<'_> {
     /// As there.
     pub async fn run(self, progress: &dyn Progress) -> Result<FetchReport> {
         let request = self.request;
-        match self.moving(progress).await {
+        match self.without_bad_deltas(progress).await {
             Err(error) => Err(explained(error, request).await),
             done => done,
         }
     }
 
-    async fn moving(self, progress: &dyn Progress) -> Result<FetchReport> {
-        let request = self.request;
-        let error = match self.once(progress).await {
+    /// Goes on with the NAR where a delta does not do. What else was fetched until then stays.
+    async fn without_bad_deltas(mut self, progress: &dyn Progress) -> Result<FetchReport> {
+        let (request, start) = (self.request, self.start);
+        let (mut spent, mut bad) = (Spent::default(), 0);
+        loop {
+            let mut remembered = self.remembered.clone();
+            let moved = self.moving(progress, &mut spent).await;
+            let Err(Error::Delta { path, sha256, why }) = moved else {
+                return moved.map(|report| FetchReport {
+                    elapsed: start.elapsed(),
+                    ..report
+                });
+            };
+            if let Error::Unpack { .. } = *why {
+                let index = request.index.paths.iter().flat_map(|info| &info.deltas);
+                let size = index
+                    .filter(|delta| delta.sha256 == sha256)
+                    .map(|delta| delta.size);
+                spent.wasted += size.max().unwrap_or(0);
+            }
+            let given_up = &mut remembered.given_up;
+            if deltas::is_passing(&why) {
+                given_up.failed(sha256);
+            } else {
+                given_up.give_up(sha256);
+                bad += 1;
+            }
+            if bad >= MAX_BAD {
+                given_up.give_up_system(request.index.toplevel.clone());
+            }
+            let left_alone = given_up.has(&sha256);
+            remembered = blocking(move || {
+                remembered.save();
+                Ok(remembered)
+            })
+            .await?;
+            if !left_alone {
+                return Err(*why);
+            }
+            tracing::warn!("{path} cannot come as a delta, and its NAR is fetched: {why}");
+            progress.delta_failed(&path, &why);
+            self = begin(request, None, remembered).await?;
+        }
+    }
+
+    async fn moving(self, progress: &dyn Progress, spent: &mut Spent) -> Result<FetchReport> {
+        let (request, remembered) = (self.request, self.remembered.clone());
+        let error = match self.once(progress, spent).await {
             Err(error @ (Error::Missing { .. } | Error::Compression { .. })) => error,
             done => return done,
         };
@@ -190,31 +257,38 @@ impl PreparedFetch<'_> {
             index: Arc::new(index),
             ..request.clone()
         };
-        let again = begin(&request, None).await?;
-        again.once(progress).await
+        let again = begin(&request, None, remembered).await?;
+        again.once(progress, spent).await
     }
 
-    async fn once(self, progress: &dyn Progress) -> Result<FetchReport> {
+    async fn once(self, progress: &dyn Progress, spent: &mut Spent) -> Result<FetchReport> {
         let Self {
             request,
             caches,
             mut plan,
             mut valid,
+            mut chosen,
+            mut bases,
+            remembered,
             mut daemon,
             start,
         } = self;
         let index = &request.index;
         let repair = match &request.verify {
             Some(verify) => {
-                damaged(request, verify, (&plan, &valid), &mut daemon, progress).await?
+                let known = (&plan, *spent, &valid);
+                damaged(request, verify, known, &mut daemon, progress).await?
             }
             None => HashSet::new(),
         };
         if !repair.is_empty() {
             valid.retain(|path| !repair.contains(path));
-            plan = make_plan(request, &valid).await?;
+            // What is damaged is no base.
+            bases.retain(|base| !repair.contains(base));
+            chosen = Chosen::new(request, &valid, &bases, &remembered.given_up);
+            plan = make_plan(request, &chosen, &valid)?;
         }
-        let meter = &Meter::new(&plan);
+        let meter = &Meter::new(&plan, *spent);
         let reporter = Reporter { meter, progress };
         reporter.report();
         // Before a byte is moved.
@@ -226,12 +300,16 @@ impl PreparedFetch<'_> {
         if !plan.missing.is_empty() {
             // While a path is imported, the daemon's process that does it holds a root of its own.
             let missing: Vec<&StorePath> = plan.missing.iter().collect();
+            let request = &FetchRequest {
+                index: Arc::clone(&chosen.index),
+                ..request.clone()
+            };
             let done = tokio::try_join!(
                 download_and_import(
                     request,
                     caches,
                     repair.clone(),
-                    Scheduler::new(index, &valid),
+                    Scheduler::new(&chosen.index, &valid),
                     reporter,
                     Until::Imported
                 ),
@@ -239,6 +317,7 @@ impl PreparedFetch<'_> {
             );
             // What was thrown away last is to be known, too.
             reporter.report();
+            *spent = meter.spent();
             done?;
             if !repair.is_empty() {
                 progress.repaired(&repair);
@@ -277,7 +356,7 @@ impl PreparedFetch<'_> {
 async fn damaged(
     request: &FetchRequest,
     verify: &Verification,
-    (plan, valid): (&FetchPlan, &HashSet<StorePath>),
+    (plan, before, valid): (&FetchPlan, Spent, &HashSet<StorePath>),
     daemon: &mut Connection,
     progress: &dyn Progress,
 ) -> Result<HashSet<StorePath>> {
@@ -320,7 +399,7 @@ async fn damaged(
             progress.update(&Status {
                 verify_bytes: bytes,
                 verified: read.load(Relaxed),
-                ..Meter::new(plan).status()
+                ..Meter::new(plan, before).status()
             });
             sleep(TELL_EVERY).await;
         }
@@ -367,8 +446,16 @@ fn all_paths(index: &ClosureIndex) -> Vec<&StorePath> {
     index.paths.iter().map(|info| &info.path).collect()
 }
 
-async fn make_plan(request: &FetchRequest, valid: &HashSet<StorePath>) -> Result<FetchPlan> {
-    let plan = FetchPlan::new(&request.index, valid, &request.staging);
+fn make_plan(
+    request: &FetchRequest,
+    chosen: &Chosen,
+    valid: &HashSet<StorePath>,
+) -> Result<FetchPlan> {
+    let plan = FetchPlan {
+        deltas: chosen.deltas,
+        saved_bytes: chosen.saved_bytes,
+        ..FetchPlan::new(&chosen.index, valid, &request.staging)
+    };
     let store = if request.store_dir.is_dir() {
         &request.store_dir
     } else {

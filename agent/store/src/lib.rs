@@ -7,6 +7,7 @@
 //! * [`staging`]: files on the robot's disk that are on their way, whole and in part;
 //! * `import`: from staging into the store: `scheduler` says which path goes next, `concurrency` how
 //!   many at a time, `cleanup` what is removed from staging;
+//! * `deltas`: which paths come as a delta, how their NARs come out of it, and what did not do;
 //! * [`cache`]: a binary cache, on a web server or a disk; its `backoff` says how long one that failed
 //!   is left alone; [`narinfo`], [`signature`], [`nar`]: what lies in it;
 //! * [`nix_daemon`]: the client of the Nix daemon; [`locks`]: whom it waits for; [`gc_root`]: what keeps a
@@ -45,6 +46,7 @@ mod blocking;
 pub mod cache;
 pub mod collect;
 mod damage;
+mod deltas;
 mod download;
 pub mod error;
 pub mod fetch;

@@ -139,6 +139,7 @@ impl NarInfo {
                 file_hash: once.parse("FileHash")?,
                 file_size: once.number("FileSize")?,
             },
+            deltas: Vec::new(),
         }))
     }
 }

@@ -21,6 +21,10 @@ pub struct FetchPlan {
     pub staged_bytes: u64,
     /// Bytes that the missing paths will take in the store.
     pub nar_bytes: u64,
+    /// Missing paths that come as a delta of what is there.
+    pub deltas: u64,
+    /// Bytes that these spare: what their compressed files have more.
+    pub saved_bytes: u64,
 }
 
 impl FetchPlan {
@@ -37,6 +41,8 @@ impl FetchPlan {
             download_bytes: 0,
             staged_bytes: 0,
             nar_bytes: 0,
+            deltas: 0,
+            saved_bytes: 0,
         };
         for info in &index.paths {
             if valid.contains(&info.path) {

@@ -1,6 +1,6 @@
 //! How far a fetch is: values, for whoever shows them.
 
-use crate::{damage::Damage, plan::FetchPlan};
+use crate::{damage::Damage, error::Error, plan::FetchPlan};
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -58,6 +58,9 @@ pub trait Progress: Send + Sync {
     /// Paths that were valid are damaged.
     fn damaged(&self, _: &[Damage]) {}
 
+    /// A path could not come as a delta; its NAR is fetched instead.
+    fn delta_failed(&self, _: &StorePath, _: &Error) {}
+
     /// Paths that were valid and damaged have come anew.
     fn repaired(&self, _: &HashSet<StorePath>) {}
 }
@@ -74,6 +77,13 @@ impl Progress for tokio::sync::watch::Sender<Status> {
     }
 }
 
+/// Bytes that were moved, and those of them that were thrown away.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Spent {
+    pub(crate) wire: u64,
+    pub(crate) wasted: u64,
+}
+
 /// The counters behind [`Status`].
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -87,8 +97,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn new(plan: &FetchPlan) -> Self {
+    /// Nothing has come yet of this, but so much was spent on it before.
+    pub(crate) fn new(plan: &FetchPlan, before: Spent) -> Self {
         Self {
+            wire: before.wire.into(),
+            wasted: before.wasted.into(),
             total: Status {
                 paths: plan.missing.len() as u64,
                 already_present: plan.already_present,
@@ -97,6 +110,13 @@ impl Meter {
                 ..Status::default()
             },
             ..Self::default()
+        }
+    }
+
+    pub(crate) fn spent(&self) -> Spent {
+        Spent {
+            wire: self.wire.load(Relaxed),
+            wasted: self.wasted.load(Relaxed),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     moved,
     nix_daemon::{Connection, ValidPath},
     plan::FetchPlan,
-    progress::{Meter, Reporter},
+    progress::{Meter, Reporter, Spent},
     request::FetchRequest,
     staging::sync_file_system,
     verify,
@@ -108,6 +108,7 @@ pub async fn run(
         signatures: known.signatures.clone(),
         ca: known.ca.clone(),
         download,
+        deltas: Vec::new(),
     };
     let request = &FetchRequest {
         index: Arc::new(ClosureIndex {
@@ -121,7 +122,7 @@ pub async fn run(
     let plan = FetchPlan::new(&request.index, &HashSet::new(), &request.staging);
     let store = request.store_dir.clone();
     plan.check_space(&request.staging, &store, request.reserve)?;
-    let meter = Meter::new(&plan);
+    let meter = Meter::new(&plan, Spent::default());
     let reporter = Reporter {
         meter: &meter,
         progress: &(),

@@ -42,6 +42,9 @@ pub struct FetchRequest {
     /// Bytes of memory for decompressors, all together. One that needs more works while no other
     /// does, and then this is exceeded: `xz -9` takes 65 MiB, `xz -6` and `zstd -19` 9 MiB.
     pub memory: u64,
+    /// Whether paths come as [deltas](surefoot_core::deltas) where the index has some that this robot can
+    /// use.
+    pub deltas: bool,
     /// Bytes to leave free on the file systems of staging and store.
     pub reserve: u64,
     /// Whether paths that nothing keeps are removed where the store has no room, as many as are needed
@@ -74,7 +77,7 @@ pub struct FetchRequest {
 
 impl FetchRequest {
     /// A request with everything else as usual: 24 connections (Nix takes up to 25), all of the bandwidth,
-    /// 256 MiB of staging, 24 MiB for decompressors, no reserve, Nix signatures checked, the usual daemon and store.
+    /// 256 MiB of staging, 24 MiB for decompressors, deltas where they can be used, no reserve, Nix signatures checked, the usual daemon and store.
     #[must_use]
     pub fn new(
         index: Arc<ClosureIndex>,
@@ -90,6 +93,7 @@ impl FetchRequest {
             bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
             memory: 24 << 20,
+            deltas: true,
             reserve: 0,
             collect: false,
             signatures: SignaturePolicy::Nix,

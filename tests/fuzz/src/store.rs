@@ -75,6 +75,7 @@ fn info(compression: Compression, nar_size: u64) -> PathInfo {
             file_hash: None,
             file_size: None,
         },
+        deltas: vec![],
     }
 }
 

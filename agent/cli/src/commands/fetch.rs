@@ -108,6 +108,9 @@ pub(crate) struct FetchArgs {
     /// fetched, unless nix.conf has fsync-store-paths.
     #[arg(long)]
     no_sync: bool,
+    /// Fetch whole paths, even where the closure index has deltas of what is in the store.
+    #[arg(long)]
+    no_deltas: bool,
     /// Only say what it would cost.
     #[arg(long)]
     dry_run: bool,
@@ -150,6 +153,7 @@ async fn fetch(args: FetchArgs, output: Output) -> anyhow::Result<()> {
     request.bandwidth.set(args.limit_rate.unwrap_or(0));
     request.daemon_socket = default_socket();
     request.signatures = args.signatures;
+    request.deltas = !args.no_deltas;
     if args.dry_run {
         let plan = fetch::plan(&request).await?;
         if output.is_json() {
@@ -163,6 +167,8 @@ async fn fetch(args: FetchArgs, output: Output) -> anyhow::Result<()> {
                 "stagedBytes": plan.staged_bytes,
                 "wireBytes": plan.wire_bytes(),
                 "narBytes": plan.nar_bytes,
+                "deltas": plan.deltas,
+                "savedBytes": plan.saved_bytes,
             }));
         }
         return print_plan(&index, release.as_ref(), &plan, output);
@@ -330,6 +336,13 @@ fn print_plan(
         BinaryBytes(plan.download_bytes),
         BinaryBytes(plan.nar_bytes)
     ))?;
+    if plan.deltas > 0 {
+        output.text(&format!(
+            "  {} of them as deltas, which spare {}",
+            plan.deltas,
+            BinaryBytes(plan.saved_bytes)
+        ))?;
+    }
     if plan.staged_bytes > 0 {
         output.text(&format!(
             "  {} of it is left from an earlier try",

@@ -156,6 +156,10 @@ settings! {
         /// is, and then takes what it needs: `xz -9` 65 MiB, `xz -6` and `zstd -19` 9 MiB.
         /// Above 256 MiB, raise `MemoryMax=` of the agent's unit by as much.
         memory: Bytes = "24MiB";
+        /// Whether a path comes as a delta of one that is in the store, where the release has such and
+        /// this robot can use one. Those that take more than `memory` are left alone, and the whole
+        /// path comes.
+        deltas: bool = true;
         /// PEM file of the certificate to show to caches and to the repository.
         client_certificate: Option<Secret>;
         /// PEM file of its private key, if it is another one.

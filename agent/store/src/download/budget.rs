@@ -95,7 +95,12 @@ impl MemoryBudget {
     /// Waits until a file, by its beginning, can be unpacked: who came first goes first. One that
     /// needs more than there is gets all of it, and is unpacked while no other is. Blocks.
     pub(crate) fn take(&self, info: &PathInfo, beginning: &[u8]) -> Option<OwnedSemaphorePermit> {
-        let needed = kib(nar::memory(info, beginning));
+        self.take_bytes(info, nar::memory(info, beginning))
+    }
+
+    /// The same for a path of which it is known how much it needs, bytes.
+    pub(crate) fn take_bytes(&self, info: &PathInfo, needed: u64) -> Option<OwnedSemaphorePermit> {
+        let needed = kib(needed);
         if needed > self.limit {
             tracing::info!(
                 path = %info.path, needed_kib = needed, limit_kib = self.limit,

@@ -10,6 +10,7 @@ use crate::{
         Cache,
         backoff::{Backoff, Retry},
     },
+    deltas,
     error::{Error, Kind, Result},
 };
 use std::time::Duration;
@@ -46,6 +47,11 @@ impl Downloader<'_> {
     /// Brings one path into staging. When it returns, [`path`](crate::staging::Staging::path) holds a file that is what
     /// the index says.
     pub(crate) async fn download(&self, at: usize) -> Result<()> {
+        let brought = self.bring(at).await;
+        brought.map_err(|error| deltas::blamed(&self.transfers.index.paths[at], error))
+    }
+
+    async fn bring(&self, at: usize) -> Result<()> {
         let Some(mut transfer) = self.transfers.begin(at).await? else {
             return Ok(());
         };

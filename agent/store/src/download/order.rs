@@ -110,6 +110,7 @@ mod tests {
                 file_hash: None,
                 file_size: Some(nar_size),
             },
+            deltas: vec![],
         });
         let paths: Vec<_> = paths.collect();
         ClosureIndex {

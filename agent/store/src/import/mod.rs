@@ -6,6 +6,7 @@ pub(crate) mod scheduler;
 
 use crate::{
     blocking::blocking,
+    deltas,
     download::budget::{MemoryBudget, StagingBudget},
     error::{Error, Result},
     nar,
@@ -43,6 +44,8 @@ pub(crate) struct Importer<'a> {
     /// How long the daemon may owe an answer.
     pub(crate) patience: Duration,
     pub(crate) signatures: SignaturePolicy,
+    /// Where the store's files lie: what deltas are applied to.
+    store_dir: PathBuf,
     /// Paths that are valid, and are damaged.
     pub(crate) repair: HashSet<StorePath>,
     pub(crate) index: Arc<ClosureIndex>,
@@ -74,6 +77,7 @@ impl<'a> Importer<'a> {
             socket: request.daemon_socket.clone(),
             patience: request.daemon_patience,
             signatures: request.signatures,
+            store_dir: request.store_dir.clone(),
             repair,
             index: Arc::clone(&request.index),
             staging,
@@ -169,13 +173,13 @@ impl<'a> Importer<'a> {
     /// giving an end.
     async fn import(&self, connection: &mut Connection, at: usize) -> Result<()> {
         let (frames, mut payload) = mpsc::channel(FRAMES);
-        let (index, staging, memory, unpacked) = (
-            Arc::clone(&self.index),
-            Arc::clone(&self.staging),
-            self.memory.clone(),
-            frames.clone(),
-        );
-        let unpacking = blocking(move || unpack(&index.paths[at], &staging, &memory, &unpacked));
+        let (index, unpacked) = (Arc::clone(&self.index), frames.clone());
+        let from = From {
+            staging: Arc::clone(&self.staging),
+            store: self.store_dir.clone(),
+            memory: self.memory.clone(),
+        };
+        let unpacking = blocking(move || unpack(&index.paths[at], &from, &unpacked));
         let feed = async {
             let mut permit = None;
             let last = match unpacking.await {
@@ -216,23 +220,37 @@ impl<'a> Importer<'a> {
     }
 }
 
+/// What a path is unpacked from, and what that may take.
+struct From {
+    staging: Arc<Staging>,
+    /// Where the store's files lie.
+    store: PathBuf,
+    memory: MemoryBudget,
+}
+
 /// Unpacks and checks a path, in frames of at most about [`nar::PIECE`] bytes. Gives the last of
 /// them: with it, the path is complete.
-fn unpack(
-    info: &PathInfo,
-    staging: &Staging,
-    memory: &MemoryBudget,
-    frames: &mpsc::Sender<Result<Vec<u8>>>,
-) -> Result<Vec<u8>> {
+fn unpack(info: &PathInfo, from: &From, frames: &mpsc::Sender<Result<Vec<u8>>>) -> Result<Vec<u8>> {
     let mut frame = Payload::start(1);
-    let path = staging.path(&StagingKey::of(info));
+    let path = from.staging.path(&StagingKey::of(info));
     let file = File::open(&path).map_err(Error::io("open", &path))?;
     Payload::path(info, &mut frame);
-    let mut file = BufReader::with_capacity(nar::PIECE, file);
-    let _held = memory.take(info, file.fill_buf().map_err(Error::io("read", path))?);
-    nar::verified(info, file, &mut frame, |frame| {
+    let full = |frame: &mut Vec<u8>| {
         let full = std::mem::replace(frame, Payload::frame(nar::PIECE));
         frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
-    })?;
+    };
+    if let Some(delta) = deltas::of(info) {
+        let _held = from.memory.take_bytes(info, delta.memory);
+        let made = deltas::verified(info, delta, &file, &from.store, &mut frame, full);
+        made.map_err(|error| match error {
+            Error::Cancelled => error,
+            error => deltas::blamed(info, error),
+        })?;
+        return Ok(frame);
+    }
+    let mut file = BufReader::with_capacity(nar::PIECE, file);
+    let beginning = file.fill_buf().map_err(Error::io("read", path))?;
+    let _held = from.memory.take(info, beginning);
+    nar::verified(info, file, &mut frame, full)?;
     Ok(frame)
 }

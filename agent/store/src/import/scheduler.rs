@@ -176,6 +176,7 @@ mod tests {
                 file_hash: None,
                 file_size: None,
             },
+            deltas: vec![],
         });
         ClosureIndex {
             spec: SPEC,

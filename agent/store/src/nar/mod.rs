@@ -35,6 +35,7 @@ pub fn unpack<'a>(
     let window = window(compression, from.fill_buf()?);
     Ok(match compression {
         Compression::None => Box::new(from),
+        Compression::Delta => return Err(io::Error::other("it is a delta and not a NAR")),
         Compression::Xz => {
             // Digests say more than its own checksums.
             let flags = CONCATENATED | IGNORE_CHECK;
@@ -68,7 +69,7 @@ pub(crate) fn compression(info: &PathInfo) -> Result<Compression> {
 #[must_use]
 pub fn memory(info: &PathInfo, beginning: &[u8]) -> u64 {
     match info.download.compression.known() {
-        None | Some(Compression::None) => 0,
+        None | Some(Compression::None | Compression::Delta) => 0,
         Some(compression) => window(compression, beginning).min(info.nar_size) + BESIDE,
     }
 }
@@ -158,7 +159,7 @@ mod tests {
 
     fn compress(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         match compression {
-            Compression::None => bytes.to_vec(),
+            Compression::None | Compression::Delta => bytes.to_vec(),
             Compression::Xz => {
                 let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 0);
                 encoder.write_all(bytes).unwrap();
@@ -183,6 +184,7 @@ mod tests {
                 file_hash: None,
                 file_size: None,
             },
+            deltas: vec![],
         }
     }
 

@@ -10,7 +10,7 @@ const MIN: u64 = 64 << 10;
 /// The window of a compressed file, bytes.
 pub(super) fn window(compression: Compression, beginning: &[u8]) -> u64 {
     let said = match compression {
-        Compression::None => Some(0),
+        Compression::None | Compression::Delta => Some(0),
         Compression::Xz => xz(beginning),
         Compression::Zstd => zstd(beginning),
     };

@@ -41,6 +41,7 @@ pub async fn offer<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             file_hash: None,
             file_size: None,
         },
+        deltas: vec![],
     };
     let mut frame = Payload::start(1);
     Payload::path(&info, &mut frame);

@@ -218,6 +218,7 @@ mod tests {
                 file_hash: Some(Sha256(sha2::Sha256::digest(file).into())),
                 file_size: Some(file.len() as u64),
             },
+            deltas: vec![],
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod damage;
+mod deltas;
 mod faults;
 mod fetch;
 mod kills;
