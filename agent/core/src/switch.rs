@@ -102,7 +102,7 @@ pub enum Outcome {
     /// failed.
     Refused,
     /// Exit 11 (`EAGAIN`): another switch holds the lock, or the unit of somebody's `nixos-rebuild` is
-    /// still there; nothing was done.
+    /// still there; nothing was done. See [`Outcome::as_seen`].
     Locked,
     /// Exit 100: the new system's init cannot be reached without a reboot; nothing was activated.
     NeedsReboot,
@@ -131,6 +131,24 @@ impl Outcome {
             11 => Self::Locked,
             100 => Self::NeedsReboot,
             other => Self::Failed(other),
+        }
+    }
+
+    /// What the answer is worth. The switcher ends with whatever `errno` was left where it gives up, and 11
+    /// (`EAGAIN`) may stand there at any time: where it cannot ask logind, say, which is in the middle of a
+    /// switch. So "nothing was done" is not believed where the robot ran another system before (`before`;
+    /// `None`: not known) and runs this one now.
+    #[must_use]
+    pub fn as_seen(
+        self,
+        system: &StorePath,
+        before: Option<&StorePath>,
+        now: Option<&StorePath>,
+    ) -> Self {
+        let went_on = before.is_some_and(|before| before != system) && now == Some(system);
+        match self {
+            Self::Locked if went_on => Self::Failed(11),
+            other => other,
         }
     }
 
@@ -173,5 +191,25 @@ impl fmt::Display for Outcome {
             Self::Lost => f.write_str("the switch vanished without an answer"),
             Self::NotStarted => f.write_str("the switch could not be started"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_not_believed_where_the_system_was_activated() {
+        let path = |letter: &str| format!("/nix/store/{}-s", letter.repeat(32));
+        let [a, b] = ["a", "b"].map(|letter| path(letter).parse::<StorePath>().unwrap());
+        let seen = |before, now| Outcome::Locked.as_seen(&b, before, now);
+        assert_eq!(seen(Some(&a), Some(&b)), Outcome::Failed(11));
+        assert_eq!(seen(Some(&a), Some(&a)), Outcome::Locked);
+        // It ran before, or nobody knows.
+        assert_eq!(seen(Some(&b), Some(&b)), Outcome::Locked);
+        assert_eq!(seen(None, Some(&b)), Outcome::Locked);
+        assert_eq!(seen(Some(&a), None), Outcome::Locked);
+        let other = Outcome::Refused.as_seen(&b, Some(&a), Some(&b));
+        assert_eq!(other, Outcome::Refused);
     }
 }

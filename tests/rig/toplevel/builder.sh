@@ -13,7 +13,7 @@ mkdir -p "$out/bin" "$out/sw/bin" "$out/etc/systemd/system" "$out/etc/robot" "$o
 script() {
   sed -e "s|@out@|$out|g" \
     -e "s|@activateFails@|$activateFails|g" -e "s|@activateHangs@|$activateHangs|g" \
-    -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" \
+    -e "s|@logindFails@|$logindFails|g" -e "s|@checkFails@|$checkFails|g" -e "s|@bootLoaderFails@|$bootLoaderFails|g" \
     -e "s|@stage2@|$stage2|g" -e "s|@entryNames@|$entryNames|g" -e "s|@bootTries@|$bootTries|g" -e "s|@bootPreferred@|$bootPreferred|g" "$1" >"$2"
   chmod 555 "$2"
 }

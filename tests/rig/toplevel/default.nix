@@ -27,6 +27,7 @@
   # Faults of the switch itself.
   activateFails ? false, # activate exits 1 after its work: switch-to-configuration exits 2
   activateHangs ? false, # activate waits until /run/robot/go-on exists
+  logindFails ? false, # logind cannot be asked in the middle of the switch: exit 11, as for a held lock
   checkFails ? false, # the pre-switch checks refuse: exit 1
   bootLoaderFails ? false, # installing the boot loader fails: exit 1
   inhibitors ? { }, # values of switch-inhibitors: a change refuses to switch without a reboot
@@ -77,7 +78,7 @@ derivation {
 
   generation = name;
   inherit busybox service startTimeout initInterface nixosRebuild switchable extra;
-  inherit activateFails activateHangs checkFails bootLoaderFails stage2 loader entryNames bootPreferred;
+  inherit activateFails activateHangs logindFails checkFails bootLoaderFails stage2 loader entryNames bootPreferred;
   bootTries = if bootTries == null then "" else toString bootTries;
   padding = if padding == null then "" else builtins.path { path = padding; name = "padding"; };
   etc = if etc == null then "" else file etc;

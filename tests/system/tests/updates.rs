@@ -198,6 +198,38 @@ fn a_failed_activation_is_reverted() -> Result<()> {
 }
 
 #[test]
+fn an_activation_that_failed_is_not_hidden_by_a_unit_that_failed_before() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let fails = etc_with_unit(
+        "backup.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 1'\n",
+    )?;
+    let old = fleet.toplevel("1.0").etc(fails.path());
+    let (robot, first) = fleet.adopted(&old, "")?;
+    robot.until("systemctl is-failed backup.service")?;
+    // The switcher ends with 4, for the unit that failed on the system before as well.
+    let bad = fleet.toplevel("1.1").etc(fails.path());
+    fleet.release(&bad.expression("activateFails", "true"))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    assert_eq!(blocked["cause"], "switch", "{blocked:#}");
+    let text = blocked.to_string();
+    assert!(text.contains("the activation script failed"), "{blocked:#}");
+    Ok(())
+}
+
+#[test]
+fn a_switch_that_gives_up_halfway_with_the_code_of_a_held_lock_is_reverted() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    fleet.release(&fleet.toplevel("1.1").expression("logindFails", "true"))?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    assert_eq!(blocked["cause"], "switch", "{blocked:#}");
+    let text = blocked.to_string();
+    assert!(text.contains("the switch failed (exit 11)"), "{blocked:#}");
+    robot.sh("systemctl is-active robot.service")?;
+    Ok(())
+}
+
+#[test]
 fn a_system_whose_agent_could_not_read_what_this_one_writes_is_not_tried() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let with = |name: &str, said: &str| {

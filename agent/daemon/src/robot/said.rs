@@ -21,6 +21,9 @@ pub(crate) const NIXOS_REBUILD_UNITS: &str = "nixos-rebuild-switch-to-configurat
 /// (`SD_MESSAGE_UNIT_PROCESS_EXIT`, sd-messages.h).
 const PROCESS_EXIT: &str = "98e322203f7a4ed290d09fe03c09fe15";
 
+/// What the switcher says where `activate` failed (nixpkgs `switch-to-configuration-ng/src/main.rs`).
+const ACTIVATION_FAILED: &str = "Failed to run activate script";
+
 /// How long the journal may take: nobody's way back waits longer for the words of what failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,9 +42,22 @@ pub(crate) struct Said {
     pub(crate) last: Vec<String>,
     /// All lines with their times, as many of the last as are kept.
     pub(crate) text: String,
+    /// Whether the switcher said that the activation script failed.
+    pub(crate) activation_failed: bool,
 }
 
 impl Said {
+    /// How a switch ended, where its exit code hides a part of it: where a unit failed as well, the
+    /// switcher forgets that the activation script did (it sets one variable to 2, and later to 4), and no
+    /// other process says so. What units print is not among these lines, and what `systemctl status` cites of
+    /// it does not begin like that.
+    pub(crate) fn unhidden(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::UnitsFailed if self.activation_failed => Outcome::ActivationFailed,
+            other => other,
+        }
+    }
+
     /// Whether `nixos-rebuild` was refused its unit since somebody's own one runs in it, or left it
     /// behind. It runs nothing then, so no process could say so: these are the words of systemd
     /// (`src/core/dbus-manager.c`).
@@ -69,9 +85,9 @@ pub(crate) async fn by_switch(unit: &str) -> Said {
     said.unwrap_or_else(|error| {
         let words = format!("(its journal cannot be read: {error:#})");
         Said {
-            switcher: None,
             text: format!("{words}\n"),
             last: vec![words],
+            ..Said::default()
         }
     })
 }
@@ -142,6 +158,7 @@ fn read(json: &str, since: u64) -> Said {
         }
         let who = text::escaped(&text(line.who));
         for words in text(line.message).lines() {
+            said.activation_failed |= words == ACTIVATION_FAILED;
             let line = (at, who.clone(), text::escaped(words));
             length += size(&line);
             lines.push_back(line);
@@ -229,6 +246,22 @@ mod tests {
             read(&exit("1", NIXOS_REBUILD_UNIT, 4), 2_000_002),
             Said::default()
         );
+    }
+
+    #[test]
+    fn an_activation_that_failed_is_not_hidden_by_a_unit_that_did() {
+        let says = |words: &str| {
+            let line =
+                format!(r#"{{"__MONOTONIC_TIMESTAMP":"2000000","_PID":"7","MESSAGE":"{words}"}}"#);
+            read(&line, 0)
+        };
+        let said = says(ACTIVATION_FAILED);
+        let unhidden = said.unhidden(Outcome::UnitsFailed);
+        assert_eq!(unhidden, Outcome::ActivationFailed);
+        // Where the code says something else, the code counts.
+        assert_eq!(said.unhidden(Outcome::Done), Outcome::Done);
+        let cited = says("Nov 28 00:00:00 robot robot[1]: Failed to run activate script");
+        assert_eq!(cited.unhidden(Outcome::UnitsFailed), Outcome::UnitsFailed);
     }
 
     #[test]

@@ -54,9 +54,10 @@ pub(crate) async fn look(order: &Order, state_dir: &Path) -> anyhow::Result<Swit
     let outcome = match outcome {
         // `nixos-rebuild` answers 1 to everything.
         Outcome::Refused if said.another_is_loaded() => Outcome::Locked,
-        Outcome::Refused => said.switcher.unwrap_or(Outcome::Refused),
+        Outcome::Refused => said.switcher.clone().unwrap_or(Outcome::Refused),
         other => other,
     };
+    let outcome = said.unhidden(outcome);
     let Order { action, system, .. } = order;
     let text = format!("{action} {system}: {outcome}\n{}", said.text);
     let (order, state_dir) = (order.clone(), state_dir.to_owned());
@@ -81,9 +82,11 @@ pub(crate) async fn switch(
     state_dir: &Path,
     before: impl AsyncFnOnce(),
 ) -> (Outcome, Vec<String>) {
+    let mut ran = None;
     match known(&order.unit).await {
         Ok(SwitchUnit::Gone) => {
             before().await;
+            ran = nixos::system(nixos::CURRENT);
             if let Err(error) = begin(order, settings).await {
                 return (give_up(order).await, vec![format!("{error:#}")]);
             }
@@ -97,6 +100,8 @@ pub(crate) async fn switch(
     loop {
         match look(order, state_dir).await {
             Ok(SwitchUnit::Ended { outcome, log }) => {
+                let runs = nixos::system(nixos::CURRENT);
+                let outcome = outcome.as_seen(&order.system, ran.as_ref(), runs.as_ref());
                 let (outcome, log) = read_back(order, outcome, log, settings);
                 if outcome.activated() && order.action != Action::Test {
                     boot::try_secure(settings, true).await;
