@@ -75,6 +75,7 @@ impl Waits {
             Effect::Disarm(_)
             | Effect::Prolong { .. }
             | Effect::Observe
+            | Effect::FindOwn { .. }
             | Effect::Reboot(_)
             | Effect::Renew => return,
         };
@@ -102,6 +103,7 @@ impl Waits {
             Event::Started(_)
             | Event::Tick
             | Event::Observed(_)
+            | Event::InItsOwnWay(_)
             | Event::Moved { .. }
             | Event::NetworkChanged
             | Event::HolderLost(_)

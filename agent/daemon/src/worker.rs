@@ -259,6 +259,11 @@ impl Worker {
             Effect::Observe => {
                 tokio::spawn(async move { tools.observe().await });
             }
+            Effect::FindOwn { system, before } => {
+                let own = boot::in_its_own_way(&system, &before);
+                fault::point("after", name);
+                tools.say(Event::InItsOwnWay(own));
+            }
             Effect::Disarm(guards) => {
                 let settings = boot::Settings::new(&tools.config);
                 if guards.dead_man {
@@ -403,6 +408,7 @@ const fn name(effect: &Effect) -> &'static str {
         Effect::AskGates(_) => "ask-gates",
         Effect::Poll => "poll",
         Effect::Observe => "observe",
+        Effect::FindOwn { .. } => "find-own",
         Effect::Fetch(_) => "fetch",
         Effect::CancelFetch => "cancel-fetch",
         Effect::Inspect(_) => "inspect",

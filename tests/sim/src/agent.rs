@@ -186,6 +186,7 @@ pub const fn name_of(event: &Event) -> &'static str {
         Event::Polled(_) => "Polled",
         Event::PollFailed(_) => "PollFailed",
         Event::Observed(_) => "Observed",
+        Event::InItsOwnWay(_) => "InItsOwnWay",
         Event::Fetched => "Fetched",
         Event::FetchFailed(_) => "FetchFailed",
         Event::Moved { .. } => "Moved",

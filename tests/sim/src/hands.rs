@@ -69,6 +69,13 @@ impl Robot {
                 let world = self.world();
                 self.will_answer(Event::Observed(world));
             }
+            Effect::FindOwn { system, before } => {
+                let own = self.current == system
+                    && self.lockers.contains(&system)
+                    && !self.lockers.contains(&before);
+                let own = own.then(|| "its own unit holds the lock".to_owned());
+                self.will_answer(Event::InItsOwnWay(own));
+            }
             Effect::Disarm(guards) => self.disarm(guards),
             Effect::AimBoot {
                 system,

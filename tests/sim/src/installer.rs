@@ -39,7 +39,7 @@ impl Robot {
         let live = matches!(order.action, Action::Test | Action::Switch);
         let outcome = match self.outcomes.get(&order.system) {
             _ if !self.store.contains(&order.system) => Outcome::NotStarted,
-            _ if self.locked => Outcome::Locked,
+            _ if self.locked || self.lockers.contains(&self.current) => Outcome::Locked,
             _ if self.read_only && order.action != Action::Test => Outcome::Refused,
             // What only activating brings to light.
             Some(Outcome::NeedsReboot | Outcome::UnitsFailed | Outcome::ActivationFailed)

@@ -604,7 +604,7 @@ fn disturbances_are_bounded(robot: &Robot, effect: &Effect) -> Verdict {
     )
 }
 
-fn only_its_own_fault_blocks(_: &Robot, change: &Change<'_>) -> Verdict {
+fn only_its_own_fault_blocks(robot: &Robot, change: &Change<'_>) -> Verdict {
     let runs_before = !matches!(change.before.state, State::Trial(_) | State::Committing(_));
     let reached = runs_before && matches!(change.event, Event::Polled(_));
     let counted = change.before.attempts.as_ref().map_or(1, |a| a.count + 1);
@@ -619,6 +619,15 @@ fn only_its_own_fault_blocks(_: &Robot, change: &Change<'_>) -> Verdict {
                 blocked.release, evidence.message
             )
         })?;
+        must(
+            evidence.cause != Cause::InItsOwnWay || robot.lockers.contains(&blocked.system),
+            || {
+                format!(
+                    "release {} is blocked for what is not its own",
+                    blocked.release
+                )
+            },
+        )?;
         must(
             !evidence.blames_the_repository() || reached && counted >= change.policy.trial_attempts,
             || format!("release {} is blocked for the network", blocked.release),

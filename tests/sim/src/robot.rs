@@ -160,6 +160,8 @@ pub struct Robot {
     pub fates: BTreeMap<StorePath, Fate>,
     /// Whether somebody else holds the switcher's lock.
     pub locked: bool,
+    /// Systems with a unit of their own that holds the switcher's lock while they run.
+    pub lockers: BTreeSet<StorePath>,
     /// Whether the boot loader cannot be written.
     pub read_only: bool,
     /// Whether the guard of a trial will once get no more time.
@@ -257,6 +259,7 @@ impl Robot {
             lost_reboots: 0,
             fates: BTreeMap::new(),
             locked: false,
+            lockers: BTreeSet::new(),
             read_only: false,
             refuses_more_time: false,
             no_boot: None,

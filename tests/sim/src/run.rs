@@ -184,6 +184,9 @@ impl Run {
         if !first && chance.happens(1, 6) {
             robot.sick.insert(made.clone());
         }
+        if !first && chance.happens(1, 12) {
+            robot.lockers.insert(made.clone());
+        }
         if chance.happens(1, 5) {
             robot.broken.insert(made.clone());
         }

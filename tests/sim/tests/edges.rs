@@ -1223,6 +1223,47 @@ fn a_power_cut_while_a_commit_waits_activates_nothing_without_a_trial() {
 }
 
 #[test]
+fn what_keeps_itself_from_being_committed_is_left_when_nobody_minds_and_blocked() {
+    let mut robot = robot();
+    robot.lockers.insert(system('b'));
+    robot.closed.insert(Stage::Reboot);
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Committing(_)));
+    // Not while somebody minds, however long that lasts.
+    robot.closed.insert(Stage::Activate);
+    let since = robot.now;
+    robot.settle_until(|robot| robot.now > since + robot.policy.switch_timeout * 20);
+    assert_eq!((robot.boots, &robot.current), (1, &system('b')));
+    assert_eq!(robot.journal.blocked, []);
+    robot.closed.remove(&Stage::Activate);
+    robot.settle_until(|robot| !robot.journal.blocked.is_empty());
+    // Its own unit held the lock on the way back as well, so the robot was rebooted.
+    assert_eq!((robot.boots, &robot.current), (2, &system('a')));
+    let evidence = &robot.journal.blocked[0].evidence;
+    assert_eq!(evidence.cause, Cause::InItsOwnWay);
+    assert!(evidence.message.contains("its own unit"), "{evidence:?}");
+}
+
+#[test]
+fn somebody_elses_lock_keeps_no_system_from_being_kept() {
+    let mut robot = robot();
+    robot.lockers.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| matches!(robot.state(), State::Committing(_)));
+    // Its own unit lets go, and a technician holds the lock for a day.
+    robot.lockers.clear();
+    robot.locked = true;
+    let since = robot.now;
+    robot.settle_until(|robot| robot.now > since + Duration::from_hours(24));
+    assert_eq!((robot.boots, robot.state().name()), (1, "committing"));
+    robot.locked = false;
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+#[test]
 fn a_way_back_that_finds_the_lock_held_waits_and_reboots_nobody() {
     let mut robot = robot();
     robot.update_to('b');

@@ -198,6 +198,7 @@ fn event() -> impl Strategy<Value = Event> {
         world().prop_map(Event::Started),
         world().prop_map(Event::Observed),
         Just(Event::Tick),
+        any::<bool>().prop_map(|own| Event::InItsOwnWay(own.then(|| "x".into()))),
         proptest::option::of(any_system().prop_map(release))
             .prop_map(|target| Event::Polled(target.into())),
         Just(Event::PollFailed("x".into())),

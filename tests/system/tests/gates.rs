@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use surefoot_tests::{Fleet, Robot, fleet::MODEL};
+use surefoot_tests::{Fleet, Robot, fleet::MODEL, toplevel::etc_with_unit};
 
 /// Waits until this gate says no, with these words, and holds that nothing was begun for a release.
 fn until_closed(robot: &Robot, gate: &str, words: &str) -> Result<()> {
@@ -69,6 +69,31 @@ fn a_proven_system_waits_for_the_boot_partition_and_blames_nobody() -> Result<()
     robot.sh("umount /boot; surefoot update")?;
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["blocked"], json!([]));
+    Ok(())
+}
+
+#[test]
+fn a_release_whose_own_service_holds_the_switchers_lock_is_left_and_blocked() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[trial]\nretry_delay = '4s'\nswitch_timeout = '15s'\n")?;
+    let locks = etc_with_unit(
+        "locker.service",
+        "[Service]\nExecStart=/usr/bin/flock /run/nixos/switch-to-configuration.lock sleep infinity\n",
+    )?;
+    let second = fleet.release(&fleet.toplevel("1.1").etc(locks.path()))?;
+    robot.until_status("the commit to wait", |now| {
+        now["state"] == "committing" && now["doing"].to_string().contains("another switch")
+    })?;
+    assert_eq!(robot.loader_default()?, first);
+    robot.until_status("it to be left", |now| now["state"] == "reverting")?;
+    robot.until_status("the robot to be back", |now| {
+        now["running"]["system"] == first && now["state"] == "idle"
+    })?;
+    let blocked = robot.until_blocked("1.1", &first)?;
+    assert_eq!(blocked["system"], second);
+    assert_eq!(blocked["cause"], "inItsOwnWay", "{blocked:#}");
+    let text = blocked.to_string();
+    assert!(text.contains("its own locker.service"), "{blocked:#}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use crate::{
     RollbackTo, StorePath,
     disturbance::What as Disturbed,
     events::Kind,
+    gate::Stage,
     health::{Failure, Report},
     journal::What,
     machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
@@ -247,6 +248,7 @@ impl Decision<'_> {
         let proven = matches!(committing.origin, Origin::Trial | Origin::Rollback { .. });
         if proven && outcome.touched_nothing() {
             self.retry_with(problem);
+            self.find_own(&committing);
             if self.memory.next_poll.is_none() {
                 self.poll();
             }
@@ -284,12 +286,54 @@ impl Decision<'_> {
         self.begin_revert(committing.previous, action, reboot, evidence);
     }
 
-    /// What waits for its commit is called back or replaced, and nobody minds a switch.
-    pub(super) fn leave_withdrawn(&mut self) {
-        if let (State::Committing(committing), Some(why)) =
-            (self.journal.state.clone(), self.memory.withdrawn.take())
+    /// A release that proved healthy cannot be installed: maybe it is in its own way, and the system before
+    /// is there to go back to.
+    fn find_own(&mut self, committing: &Committing) {
+        let Committing {
+            goal,
+            previous,
+            origin,
+            target,
+            ..
+        } = committing;
+        if *origin == Origin::Trial && target.is_some() && self.is_confirmed(previous) {
+            self.effects.push(Effect::FindOwn {
+                system: goal.system.clone(),
+                before: previous.clone(),
+            });
+        }
+    }
+
+    /// Nobody but the release itself keeps it from being installed. What lasts longer than a switch may take
+    /// does not end by itself: the robot would wait for ever, and each power-on would begin a trial.
+    pub(super) fn on_in_its_own_way(&mut self, own: Option<String>) {
+        let Some(own) = own.filter(|_| self.commit_waits()) else {
+            self.memory.own_way = None;
+            return;
+        };
+        let (now, patience) = (self.cx.now, self.cx.policy.switch_timeout);
+        let since = *self.memory.own_way.get_or_insert(now);
+        if now.since(since) >= patience {
+            let message = format!(
+                "it kept itself from being committed for {} s: {own}",
+                now.since(since).as_secs()
+            );
+            self.leave_when_allowed(Evidence::plain(Cause::InItsOwnWay, message));
+        }
+    }
+
+    /// What waits for its commit runs, and leaving it is a switch: when nobody minds one.
+    pub(super) fn leave_when_allowed(&mut self, evidence: Evidence) {
+        self.memory.leaves = Some(evidence);
+        self.effects.push(Effect::AskGates(Stage::Activate));
+    }
+
+    /// What waits for its commit is to be left, and nobody minds a switch.
+    pub(super) fn leave_waiting(&mut self) {
+        if let (State::Committing(committing), Some(evidence)) =
+            (self.journal.state.clone(), self.memory.leaves.take())
         {
-            self.leave_commit(committing, Evidence::plain(Cause::Withdrawn, why));
+            self.leave_commit(committing, evidence);
         }
     }
 

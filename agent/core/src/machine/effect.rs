@@ -58,6 +58,14 @@ pub enum Effect {
     },
     /// Carry out a switch, or wait for it if its unit exists already (`SwitchEnded`).
     Switch(Order),
+    /// Look whether what keeps a system from being installed is a part of that system itself, and of one
+    /// that `before` does not have (`InItsOwnWay`).
+    FindOwn {
+        /// What cannot be installed.
+        system: StorePath,
+        /// The system that ran before it.
+        before: StorePath,
+    },
     /// Look at the robot as it is before a trial (`Looked`).
     Look,
     /// Look at the health (`Probed`).

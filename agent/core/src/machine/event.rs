@@ -90,6 +90,9 @@ pub enum Event {
         /// Units that are failed now, if it went wrong.
         failures: Vec<Failure>,
     },
+    /// What keeps a system from being installed is a part of its own, in words, that the system before
+    /// does not have; `None`: it is not, or nobody can tell.
+    InItsOwnWay(Option<String>),
     /// These generations have left the profile so that there is room, and these are left in it.
     Pruned {
         /// The system of an order that an installer is about to run for; `None` if it was done for a fetch.

@@ -160,8 +160,7 @@ impl Decision<'_> {
             };
             if commits {
                 // It runs, and leaving it is a switch.
-                self.memory.withdrawn = Some(why);
-                self.effects.push(Effect::AskGates(Stage::Activate));
+                self.leave_when_allowed(Evidence::plain(Cause::Withdrawn, why));
             } else {
                 self.abandon(Evidence::plain(Cause::Withdrawn, why));
             }

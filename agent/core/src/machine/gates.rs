@@ -35,7 +35,7 @@ impl Decision<'_> {
         let waits = match stage {
             Stage::Check => self.memory.polling,
             Stage::Download => matches!(self.journal.state, State::Fetching(_)),
-            Stage::Activate if self.memory.withdrawn.is_some() => self.commit_waits(),
+            Stage::Activate if self.memory.leaves.is_some() => self.commit_waits(),
             Stage::Reboot if self.wants_to_reboot_back() => true,
             Stage::Activate | Stage::Reboot => self.journal.state.waits_for() == Some(stage),
         };
@@ -108,7 +108,7 @@ impl Decision<'_> {
             (Stage::Activate, State::Committing(_)) => {
                 // If somebody minds, it is asked again with the next poll.
                 if open && !self.is_held_back() {
-                    self.leave_withdrawn();
+                    self.leave_waiting();
                 }
             }
             (Stage::Activate | Stage::Reboot, State::Trial(Trial { late: Some(_), .. }))

@@ -6,7 +6,7 @@ use crate::{
     baseline::Baseline,
     gate::{Closed, Stage},
     lease::Leases,
-    machine::state::State,
+    machine::state::{Evidence, State},
     release::Target,
     retry::Patience,
     time::Instant,
@@ -48,7 +48,9 @@ pub(super) struct Memory {
     /// Trials in a row that ended through no fault of a release.
     pub(super) setbacks: u32,
     /// Why a system that waits for its commit is to be left, if it is.
-    pub(super) withdrawn: Option<String>,
+    pub(super) leaves: Option<Evidence>,
+    /// Since when what waits for its commit is in its own way, without a break.
+    pub(super) own_way: Option<Instant>,
     /// When the present state tries again.
     pub(super) retry: Option<Instant>,
     /// What waits for its retry is a reboot into a system that the boot loader starts already.
@@ -131,7 +133,10 @@ impl Memory {
         self.stray = None;
         self.soak = Soak::default();
         self.inspected = None;
-        self.withdrawn = None;
+        self.leaves = None;
+        if !matches!(state, State::Committing(_)) {
+            self.own_way = None;
+        }
         self.baseline = None;
         self.dead_man = None;
         self.prolong = None;

@@ -334,6 +334,7 @@ impl Decision<'_> {
             Event::Polled(offers) => self.on_polled(&offers),
             Event::PollFailed(unserved) => self.on_poll_failed(unserved),
             Event::Observed(world) => self.on_observed(&world),
+            Event::InItsOwnWay(own) => self.on_in_its_own_way(own),
             Event::Fetched => self.on_fetched(),
             Event::FetchFailed(unserved) => self.on_fetch_failed(unserved),
             Event::Moved {

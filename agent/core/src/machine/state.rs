@@ -316,6 +316,8 @@ pub enum Cause {
     Killed,
     /// Its switch could not be started, every time, and that of the system before could.
     NotStarted,
+    /// A part of its own, which the system before does not have, kept it from being committed.
+    InItsOwnWay,
 }
 
 impl State {

@@ -15,6 +15,7 @@ mod kernels;
 mod loader;
 pub(crate) mod loaders;
 mod mounts;
+mod own;
 mod room;
 mod settings;
 mod step;
@@ -44,6 +45,7 @@ use surefoot_core::{
 };
 
 pub(crate) use keeper::Keeper as CopyKeeper;
+pub(crate) use own::in_its_own_way;
 pub(crate) use settings::Settings;
 pub(crate) use step::BootStep;
 

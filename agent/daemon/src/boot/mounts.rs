@@ -47,7 +47,7 @@ pub(super) fn start(point: &Path) -> anyhow::Result<()> {
 
 /// The unit of a mount point without special characters, as [`POINTS`] are (systemd.unit(5),
 /// "String escaping for inclusion in unit names").
-fn unit(point: &Path) -> String {
+pub(super) fn unit(point: &Path) -> String {
     let name = point.to_string_lossy();
     format!("{}.mount", name.trim_matches('/').replace('/', "-"))
 }

@@ -29,10 +29,15 @@ pub(crate) fn read(path: &Path) -> Option<String> {
     file::read_text(path, MAX_FILE).ok()
 }
 
+/// The process that took the lock on a file; `None` if nobody did who can be seen.
+pub(crate) fn holding(path: &Path) -> Option<u32> {
+    let file = fs::metadata(path).ok()?;
+    locks::holder(&read(Path::new("/proc/locks"))?, &file)
+}
+
 /// Who holds the lock on a file, in words; `None` if nobody does who can be seen.
 pub(crate) fn holder(path: &Path) -> Option<String> {
-    let file = fs::metadata(path).ok()?;
-    let process = locks::holder(&read(Path::new("/proc/locks"))?, &file)?;
+    let process = holding(path)?;
     let name = read(Path::new(&format!("/proc/{process}/comm")));
     let name = name.map_or_else(
         || "which has ended and left it to others".to_owned(),
