@@ -33,6 +33,8 @@ pub enum What {
     Switch,
     /// It was booted again.
     Boot,
+    /// Boot entries were written for it, and it could not be made the next boot.
+    Staged,
     /// It proved healthy, and was activated again to become what the robot starts with.
     Commit,
     /// The confirmed system was put back, since somebody else had switched or a switch was cut off.

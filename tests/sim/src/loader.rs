@@ -39,6 +39,9 @@ impl Robot {
         if self.read_only {
             return Event::AimFailed("the boot loader cannot be written".into());
         }
+        if self.full_variables {
+            return Event::AimFailed("the firmware has no room for the one-shot".into());
+        }
         self.trace = Trace::default();
         self.boot_guard = Some((system.clone(), within));
         if self.struck() {

@@ -162,6 +162,8 @@ pub struct Robot {
     pub locked: bool,
     /// Systems with a unit of their own that holds the switcher's lock while they run.
     pub lockers: BTreeSet<StorePath>,
+    /// Whether the firmware has no room for another variable.
+    pub full_variables: bool,
     /// Whether the boot loader cannot be written.
     pub read_only: bool,
     /// Whether the guard of a trial will once get no more time.
@@ -260,6 +262,7 @@ impl Robot {
             fates: BTreeMap::new(),
             locked: false,
             lockers: BTreeSet::new(),
+            full_variables: false,
             read_only: false,
             refuses_more_time: false,
             no_boot: None,

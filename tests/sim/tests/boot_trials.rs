@@ -242,6 +242,23 @@ fn a_loader_that_loses_every_one_shot_disturbs_three_times_a_day_and_blocks_noth
 }
 
 #[test]
+fn firmware_that_takes_no_one_shot_has_boot_entries_written_three_times_a_day_and_blocks_nothing() {
+    let mut robot = robot();
+    robot.full_variables = true;
+    let _ = robot.ask(Request::Update);
+    for day in 1..3 {
+        robot.settle_until(|robot| problem(robot).contains("stands still"));
+        assert_eq!(count(&robot, What::Tried), 1 + 3 * day, "day {day}");
+        assert_eq!((cause(&robot), robot.boots), (None, 1));
+        stands_on(&robot, 'a');
+        robot.settle_until(|robot| !problem(robot).contains("stands still"));
+    }
+    robot.full_variables = false;
+    update(&mut robot);
+    stands_on(&robot, 'b');
+}
+
+#[test]
 fn what_vanishes_without_a_trace_stands_still_and_says_so() {
     let mut robot = robot();
     robot.fates.insert(system('b'), Fate::Vanishes);

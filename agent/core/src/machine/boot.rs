@@ -96,9 +96,14 @@ impl Decision<'_> {
         self.happened(events::Kind::PreparationFailed { why: why.clone() });
         if let State::Trial(Trial {
             phase: Phase::Aiming,
+            system,
             ..
-        }) = self.journal.state
+        }) = &self.journal.state
         {
+            // The boot partition was written for it, and is again to put it right: without a bound that is
+            // where a power cut does the most harm.
+            let system = system.clone();
+            self.disturb(&system, What::Staged);
             let why = format!("the boot could not be prepared: {why}");
             self.abandon(Evidence::plain(Cause::Interrupted, why));
         }
