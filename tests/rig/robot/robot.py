@@ -152,6 +152,7 @@ class Robot:
         self.boots = 0
         self.ups: list[float] = []  # when each of them said hello, by time.monotonic()
         self.watchdog_resets = 0
+        self.resets = 0  # by itself: reboots, mostly
         self.requests = 0
         os.makedirs(directory, exist_ok=True)
         if disk is None and not os.path.exists(directory + "/disk.qcow2"):
@@ -225,11 +226,26 @@ class Robot:
     def _event(self, event: Message) -> None:
         if event["event"] == "WATCHDOG":
             self.watchdog_resets += 1
+        elif event["event"] == "RESET" and event["data"]["guest"]:
+            self.resets += 1
 
     def events(self) -> None:
         """Takes note of what QEMU has to tell."""
         while (event := self.monitor.receive(0)) is not None:
             self._event(event)
+
+    def wait_reset(self, timeout: float = PATIENCE) -> None:
+        """Waits until it resets itself at the end of a reboot: nothing of the next system has run."""
+        before, end = self.resets, time.monotonic() + timeout
+        while self.resets == before:
+            event = self.monitor.receive(max(end - time.monotonic(), 0))
+            if event is None:
+                raise TimeoutError(f"no reset within {timeout} s; the console's end:\n{self.console()}")
+            self._event(event)
+
+    def link(self, up: bool) -> None:
+        """Plugs the network's cable in, or pulls it out: the robot sees no carrier then."""
+        self.qmp("set_link", name="n0", up=up)
 
     def save(self, name: str) -> None:
         """Takes a snapshot of the running robot: disk, memory, firmware."""

@@ -372,6 +372,67 @@ def network_lost(stage: Stage) -> None:
     expect(stage.robot.boots == 2, f"{stage.robot.boots} boots instead of two")
 
 
+# A gate that keeps a robot which has booted a release on trial where it is, until somebody says otherwise.
+STAYS = """[[gates.command]]
+name = "docked"
+stages = ["reboot"]
+exec = ["/bin/sh", "-c", "! grep -q rig.new /proc/cmdline || test -e /run/docked"]
+"""
+
+
+def loses_link(stage: Stage, more: str = "") -> str:
+    """A robot that boots a release on trial, and whose cable is pulled out before the release has begun to
+    run; gives its toplevel."""
+    b = stage.generation("b", params=BOOTED)
+    robot = stage.enter()
+    configure(stage, SHORT + more)
+    stage.publish(b)
+    robot.wait_reset(LIMIT)
+    robot.link(False)
+    robot.wait_boot(LIMIT)
+    return b
+
+
+def blames_nobody(found: dict[str, Any], *happened: str) -> None:
+    """This happened last, and no release is blocked for it."""
+    history = [each["what"] for each in found["history"]][-len(happened) :]
+    expect(history == list(happened), f"this happened: {found['history']}")
+    expect(not found["blocked"], f"it is blocked: {found['blocked']}")
+
+
+@scenario("link-lost")
+def link_lost(stage: Stage) -> None:
+    """The robot's cable is pulled out while it boots a release on trial, for good. The new system is as good
+    as the one before, other than in network-lost: neither reaches anything. Nothing is blamed, at the deadline
+    neither; the robot goes back once a gate of its reboot is open, and the release is not blocked there."""
+    b = loses_link(stage, "[trial]\nattempts = 1\n" + STAYS)
+    robot = stage.robot
+    stage.waits_because("nothing is held against the release")
+    stage.waits_because("docked")
+    expect(robot.boots == 1 and robot.sh("readlink -f /run/current-system") == b, "it did not wait for its gate")
+    robot.sh("touch /run/docked")
+    robot.wait_boot(LIMIT)
+    stage.settles("back", lambda j: bool(j["suspect"]))
+    # It has asked in vain there, and goes on asking.
+    stage.waits_because("10.0.2.100")
+    blames_nobody(stage.stands_on(stage.a), "reverted")
+    expect(robot.boots == 2, f"{robot.boots} boots instead of two")
+
+
+@scenario("link-returns")
+def link_returns(stage: Stage) -> None:
+    """The same, and the cable is back once the system before runs again: that reaches the repository, so the
+    release is doubted once, gets another trial, and is confirmed."""
+    b = loses_link(stage)
+    robot = stage.robot
+    robot.wait_reset(LIMIT)
+    robot.link(True)
+    found = stage.confirms(b)
+    blames_nobody(found, "reverted", "doubted", "confirmed")
+    stage.stands_on(b)
+    expect(robot.boots == 3, f"{robot.boots} boots instead of three")
+
+
 # Units of the robot's own, which every generation finds there: a lamp that nobody has repaired yet, and an
 # arm that moves unless the kernel has a parameter.
 UNITS = {
