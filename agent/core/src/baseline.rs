@@ -144,6 +144,8 @@ pub struct Against {
     pub baseline: Option<Baseline>,
     /// The runs at the look before this one; `None` at the first.
     pub runs: Option<Runs>,
+    /// Units that failed while the repository was not reached: see [`crate::offline`].
+    pub aside: BTreeSet<Check>,
 }
 
 impl Baseline {
@@ -406,6 +408,7 @@ mod tests {
         against(&Against {
             baseline: Some(Baseline::of(&look(before), SOAK)),
             runs: None,
+            ..Against::default()
         })(now)
     }
 
@@ -456,6 +459,7 @@ mod tests {
         let against = Against {
             baseline: Some(Baseline::of(&broken, SOAK)),
             runs: None,
+            ..Against::default()
         };
         let report = judge(broken, &against, |_| false);
         assert_eq!(names(&report.failures), ["command estop"]);
@@ -514,6 +518,7 @@ mod tests {
         let against = Against {
             baseline: Some(baseline),
             runs: None,
+            ..Against::default()
         };
         assert!(judge(unwanted, &against, |_| false).healthy());
     }
@@ -562,6 +567,7 @@ mod tests {
         let against = Against {
             baseline: Some(baseline),
             runs: None,
+            ..Against::default()
         };
         assert!(judge(starts, &against, |_| false).failures.is_empty());
     }
@@ -578,6 +584,7 @@ mod tests {
         let second = Against {
             baseline: Some(Baseline::default()),
             runs: Some(first.runs),
+            ..Against::default()
         };
         let report = against(&second)(&[crashes(2)]);
         assert_eq!(report.again, BTreeMap::from([("arm.service".into(), 2)]));
@@ -605,6 +612,7 @@ mod tests {
         let before = Against {
             baseline: Some(baseline),
             runs: Some(Runs::new()),
+            ..Against::default()
         };
         let report = against(&before)(&[crashes(1)]);
         assert!(report.healthy() && report.again.is_empty());

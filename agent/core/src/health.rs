@@ -2,7 +2,10 @@
 
 use crate::StorePath;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Lines of journal kept per failure: enough to see why, small enough for a metered link.
 pub const JOURNAL_LINES: usize = 20;
@@ -128,6 +131,9 @@ pub struct Report {
     /// The runs of services at this look.
     #[serde(skip)]
     pub runs: Runs,
+    /// Units that are judged with the repository: see [`crate::offline`].
+    #[serde(skip)]
+    pub aside: BTreeSet<Check>,
     /// Units that had been stopped before the trial and run now.
     #[serde(skip)]
     pub started: Vec<String>,

@@ -42,6 +42,7 @@ pub mod machine;
 pub mod made;
 mod name;
 pub mod offers;
+pub mod offline;
 pub mod package;
 pub mod profile;
 pub mod prune;

@@ -28,6 +28,7 @@ pub use below::below;
 pub use bytes::Bytes;
 pub use client::{Http, Response};
 pub use error::{Error, Result};
+pub use loopback::is_this_machine;
 pub use options::Options;
 pub use reqwest::{Method, StatusCode, Url, header};
 pub use shown::shown;

@@ -5,11 +5,17 @@ use std::net::IpAddr;
 
 /// Whether a URL leads to this machine itself, as far as its text says: a name may lead here as well.
 pub(crate) fn is_loopback(url: &Url) -> bool {
-    match address(url) {
+    is_this_machine(url.host_str().unwrap_or_default())
+}
+
+/// Whether a host, a name or an address, is this machine itself, as far as its text says.
+#[must_use]
+pub fn is_this_machine(host: &str) -> bool {
+    match read(host) {
         Some(address) => address.is_loopback(),
         // RFC 6761, section 6.3: the names below it as well.
         None => {
-            let name = url.host_str().unwrap_or_default().trim_end_matches('.');
+            let name = host.trim_end_matches('.');
             name == "localhost" || name.ends_with(".localhost")
         }
     }
@@ -17,7 +23,10 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 
 /// The address that stands in a URL in place of a name.
 pub(crate) fn address(url: &Url) -> Option<IpAddr> {
-    let host = url.host_str().unwrap_or_default();
+    read(url.host_str().unwrap_or_default())
+}
+
+fn read(host: &str) -> Option<IpAddr> {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     address
         .parse()

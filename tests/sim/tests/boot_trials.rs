@@ -214,6 +214,30 @@ fn a_repository_that_the_system_before_did_not_reach_either_says_nothing() {
 }
 
 #[test]
+fn a_repository_that_was_not_asked_before_a_trial_was_not_reached_before_it() {
+    let mut robot = robot();
+    robot.closed.insert(Stage::Reboot);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.journal.state.waits_for() == Some(Stage::Reboot));
+    // The robot leaves its dock, where it may ask, and there is no network elsewhere.
+    robot.closed.insert(Stage::Check);
+    robot.outage = true;
+    robot.pass(Duration::from_secs(1_000));
+    robot.closed.remove(&Stage::Reboot);
+    robot.settle_until(|robot| robot.boots > 1);
+    robot.start();
+    robot.settle_until(|robot| robot.is_quiet() && robot.state().name() == "idle");
+    robot.closed.clear();
+    robot.outage = false;
+    assert_eq!(
+        (&robot.journal.suspect, &robot.journal.attempts),
+        (&None, &None)
+    );
+    update(&mut robot);
+    stands_on(&robot, 'b');
+}
+
+#[test]
 fn a_lost_one_shot_is_not_held_against_the_release() {
     let mut robot = robot();
     robot.lost_one_shots = 1;

@@ -101,6 +101,7 @@ impl Decision<'_> {
                 against: Box::new(Against {
                     baseline: Some(aftermath.baseline.clone()),
                     runs: soak.runs.clone(),
+                    aside: soak.aside.clone(),
                 }),
                 prove: false,
             });

@@ -5,6 +5,7 @@ use super::{
     decision::{Decision, Due},
     effect::Effect,
     event::Unserved,
+    memory::Memory,
 };
 use crate::{
     events::Kind,
@@ -256,9 +257,13 @@ impl Decision<'_> {
         self.has_asked();
     }
 
-    /// Whether what runs reached the repository when it was asked last.
+    /// Whether what runs reached the repository when it was asked last. It may not have been asked: its
+    /// gates may be shut, which says nothing of what it reaches.
     pub(super) fn reached(&self) -> bool {
-        self.memory.poll_error.is_none()
+        let Memory {
+            asked, answered, ..
+        } = self.memory;
+        answered.is_some() && answered >= asked
     }
 
     /// The repository is reached. What failed only in reaching it, while the system before did, is

@@ -2,11 +2,14 @@
 
 use super::context::Policy;
 use crate::{
-    health::{Failure, Report, Runs},
+    health::{Check, Failure, Report, Runs},
     machine::state::{Cause, Evidence},
     time::Instant,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long a system has been healthy.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -23,6 +26,10 @@ pub(super) struct Soak {
     began: Option<Instant>,
     /// The runs of services at the last look.
     pub(super) runs: Option<Runs>,
+    /// The last look that missed nothing but the repository, and when.
+    missed: Option<(Instant, Report)>,
+    /// Units that failed while the repository was not reached.
+    pub(super) aside: BTreeSet<Check>,
     /// How often systemd started which service again since the first look.
     again: BTreeMap<String, u32>,
     /// When the look began that has no answer yet.
@@ -81,8 +88,12 @@ impl Soak {
             *before = before.saturating_add(*times);
         }
         self.runs = Some(report.runs.clone());
+        self.aside.extend(report.aside.iter().cloned());
         if !report.healthy() {
             self.unhealthy = Some((looked, report.clone()));
+        }
+        if report.misses_only_the_repository() {
+            self.missed = Some((looked, report.clone()));
         }
         self.last = Some(report.clone());
         Some(looked)
@@ -158,7 +169,12 @@ impl Soak {
             let waits = now.since(began).as_secs();
             format!("; a look that began {waits} s ago has no answer yet")
         });
-        let Some((when, report)) = self.unhealthy else {
+        // What failed once and is well now is not what took the time, where the network was away.
+        let found = match &self.last {
+            Some(last) if last.healthy() => self.missed.or(self.unhealthy),
+            _ => self.unhealthy,
+        };
+        let Some((when, report)) = found else {
             let looks = match self.last {
                 Some(_) => "every look found it healthy, but the looks did not span that time",
                 None => "no look at it came to an end",
@@ -179,7 +195,6 @@ impl Soak {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Check;
 
     #[test]
     fn the_deadline_tells_what_was_found_last_and_when() {
@@ -214,5 +229,32 @@ mod tests {
              since then; a look that began 5 s ago has no answer yet"
         );
         assert_eq!(failures, sick.failures);
+    }
+
+    #[test]
+    fn an_outage_is_told_at_the_deadline_and_not_the_one_blip_after_it() {
+        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
+        let found = |check| Report {
+            failures: vec![Failure {
+                check,
+                message: "no".into(),
+                journal: Vec::new(),
+            }],
+            ..Report::default()
+        };
+        let mut soak = Soak::default();
+        let offline = found(Check::ManifestServer).with_network_pending();
+        let blip = found(Check::Unit("arm.service".into()));
+        for (second, report) in [(10, &offline), (250, &offline), (260, &blip)] {
+            soak.begin(at(second));
+            soak.take(report);
+        }
+        let long = Duration::from_secs(60);
+        let late = |soak: &Soak| soak.clone().late(at(300), long);
+        // It may be the release's doing as long as it is so.
+        assert!(!late(&soak).blames_the_repository());
+        soak.begin(at(270));
+        soak.take(&Report::default());
+        assert!(late(&soak).blames_the_repository());
     }
 }

@@ -251,6 +251,7 @@ impl Decision<'_> {
             against: Box::new(Against {
                 baseline: self.journal.baseline.clone(),
                 runs: soak.runs.clone(),
+                aside: soak.aside.clone(),
             }),
             prove: matches!(self.journal.state, State::Trial(_)),
         });

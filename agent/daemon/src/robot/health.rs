@@ -9,8 +9,9 @@ use surefoot_core::{
     StorePath,
     baseline::{Against, Baseline, Look, Unit, judge},
     health::{Check, Failure, Report},
+    offline::{is_failed, set_aside},
 };
-use surefoot_http::{Http, Options, header::HeaderMap};
+use surefoot_http::{Http, Options, header::HeaderMap, is_this_machine};
 
 /// One round of all checks, side by side: what runs, units, commands, ports, pages, the repository;
 /// judged by what was before. Each check has its own time limit, so that a round always ends.
@@ -22,12 +23,16 @@ pub(crate) async fn probe(
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
     let mut look = look(config, web, reachable).await;
+    let networked = systemd::networked(&look.units).await;
+    let needs = |check: &Check| leads_away(config, check) || networked.contains(check);
+    let aside = set_aside(&mut look, needs, &against.aside);
     if look.pending.is_empty() {
         look.failures.extend(runs(expected));
         look.failures.extend(required(config).await);
     }
     let is_required = |name: &str| config.required_units.iter().any(|unit| unit.0 == name);
     let mut report = judge(look, against, is_required);
+    report.aside = aside;
     for found in report.failures.iter_mut().chain(&mut report.excused) {
         if let Check::Unit(name) = &found.check
             && found.journal.is_empty()
@@ -64,23 +69,26 @@ async fn look(
             vec![failure(Check::Units, format!("{error:#}"))],
         ),
     };
+    let server = async {
+        if !config.manifest_server {
+            return None;
+        }
+        reachable()
+            .await
+            .err()
+            .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
+    };
     if pending.is_empty() {
         let commands = futures_util::future::join_all(config.command.iter().map(command));
         let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
         let pages =
             futures_util::future::join_all(config.http.iter().map(|check| http(check, web)));
-        let server = async {
-            if !config.manifest_server {
-                return None;
-            }
-            reachable()
-                .await
-                .err()
-                .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
-        };
         let (commands, ports, pages, server) = tokio::join!(commands, ports, pages, server);
         failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
         failures.extend(server);
+    } else if units.iter().any(is_failed) {
+        // Some fail at a start for want of the network.
+        failures.extend(server.await);
     }
     Look {
         units,
@@ -98,6 +106,22 @@ async fn all(config: &config::Health) -> anyhow::Result<Vec<Unit>> {
 
 fn minded(config: &config::Health, unit: &str) -> bool {
     !units::is_own(unit) && !config.ignore_units.iter().any(|glob| glob.matches(unit))
+}
+
+/// Whether a check of the configuration leads to another machine.
+fn leads_away(config: &config::Health, check: &Check) -> bool {
+    match check {
+        Check::Tcp(name) => {
+            let mut ports = config.tcp.iter();
+            ports.any(|it| it.name.as_str() == name && !is_this_machine(&it.address.host))
+        }
+        Check::Http(name) => {
+            let mut pages = config.http.iter();
+            let host = |check: &HttpCheck| check.url.0.host_str().unwrap_or_default().to_owned();
+            pages.any(|it| it.name.as_str() == name && !is_this_machine(&host(it)))
+        }
+        _ => false,
+    }
 }
 
 /// What the boot still waits for.

@@ -6,14 +6,19 @@
 use super::clock;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Command,
+    time::Duration,
+};
 use surefoot_base::{
     environment,
     program::{self, Ended, Limits, Printed, ProgramError},
 };
 use surefoot_core::{
     baseline::{self, Activity, Load},
-    health::JOURNAL_LINES,
+    health::{Check, JOURNAL_LINES},
+    offline::is_failed,
     resolver::SwitchUnit,
     switch::Outcome,
     time::BootId,
@@ -434,6 +439,28 @@ pub(crate) async fn properties(
         args.extend(["--", unit]);
     }
     Ok(read_properties(&systemctl(&args).await?))
+}
+
+/// Those of the failed units that systemd starts once the network is up, by their own word.
+pub(crate) async fn networked(units: &[baseline::Unit]) -> BTreeSet<Check> {
+    const ONLINE: &str = "network-online.target";
+    // Where more fail it is not the network.
+    const MAX_ASKED: usize = 16;
+    let mut found = BTreeSet::new();
+    for unit in units.iter().filter(|unit| is_failed(unit)).take(MAX_ASKED) {
+        match properties(Some(&unit.name), "After").await {
+            Ok(said)
+                if said
+                    .values()
+                    .any(|after| after.split(' ').any(|it| it == ONLINE)) =>
+            {
+                found.insert(Check::Unit(unit.name.clone()));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!("{error:#}"),
+        }
+    }
+    found
 }
 
 /// The lines `NAME=VALUE` that `systemctl show` prints.

@@ -1,0 +1,152 @@
+//! What fails for want of the network, and says nothing of a system by itself.
+//!
+//! Whether a system reaches the network is asked of the repository, and judged by what the system before
+//! reaches. Where that is not reached, other checks that need the network fail as well, and say no more.
+
+use crate::{
+    baseline::{Activity, Look, Unit},
+    health::{Check, Failure},
+};
+use std::collections::BTreeSet;
+
+/// What the units are called that wait for the network at a start, and fail where it does not come.
+const WAITS: &str = "-wait-online.service";
+
+/// Takes out of a look what says nothing beside the repository, which then speaks for it: while that is not
+/// reached, the checks of which `needs` says that they need the network, and failed units of which it says
+/// so. Units that were taken out before (`aside`) stay so for as long as they are failed: nothing starts them
+/// again when the network is back. Gives the units that were taken out.
+///
+/// A unit that waits for the network counts never. What it waits for is asked of the repository, and of
+/// several ports one may be unplugged.
+pub fn set_aside(
+    look: &mut Look,
+    needs: impl Fn(&Check) -> bool,
+    aside: &BTreeSet<Check>,
+) -> BTreeSet<Check> {
+    look.units
+        .retain(|unit| !(is_failed(unit) && unit.name.ends_with(WAITS)));
+    let is_server = |failure: &Failure| failure.check == Check::ManifestServer;
+    let unreached = look.failures.iter().any(is_server);
+
+    let mut said = Vec::new();
+    if unreached {
+        let others = look
+            .failures
+            .extract_if(.., |it| !is_server(it) && needs(&it.check));
+        said.extend(others.map(|it| format!("{}: {}", it.check, it.message)));
+    }
+    let check = |unit: &Unit| Check::Unit(unit.name.clone());
+    let failed = |unit: &Unit| {
+        is_failed(unit) && (unreached && needs(&check(unit)) || aside.contains(&check(unit)))
+    };
+    let units: BTreeSet<Check> = look
+        .units
+        .extract_if(.., |unit| failed(unit))
+        .map(|unit| check(&unit))
+        .collect();
+    said.extend(units.iter().map(ToString::to_string));
+    if said.is_empty() {
+        return units;
+    }
+    let said = format!("without it these fail as well: {}", said.join(", "));
+    if let Some(server) = look.failures.iter_mut().find(|it| is_server(it)) {
+        server.message = format!("{}; {said}", server.message);
+    } else {
+        look.failures.push(Failure {
+            check: Check::ManifestServer,
+            message: format!("reached now, and was not reached before; {said}"),
+            journal: Vec::new(),
+        });
+    }
+    units
+}
+
+/// Whether a unit is failed, or fails again and again.
+#[must_use]
+pub const fn is_failed(unit: &Unit) -> bool {
+    matches!(unit.activity, Activity::Failed | Activity::Restarting)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(name: &str) -> Unit {
+        Unit {
+            name: name.to_owned(),
+            activity: Activity::Failed,
+            ..Unit::default()
+        }
+    }
+
+    fn failure(check: Check) -> Failure {
+        Failure {
+            check,
+            message: "no route".into(),
+            journal: Vec::new(),
+        }
+    }
+
+    fn found(look: &Look) -> Vec<String> {
+        let units = look.units.iter().map(|unit| unit.name.clone());
+        let failures = look.failures.iter().map(|it| it.check.to_string());
+        units.chain(failures).collect()
+    }
+
+    #[test]
+    fn what_needs_the_network_is_judged_with_the_repository_and_nothing_else_is() {
+        let needs = |check: &Check| {
+            [
+                Check::Http("fleet".into()),
+                Check::Unit("vpn.service".into()),
+            ]
+            .contains(check)
+        };
+        let look = |server: bool| Look {
+            units: vec![
+                unit("vpn.service"),
+                unit("arm.service"),
+                unit("NetworkManager-wait-online.service"),
+            ],
+            failures: [Check::Http("fleet".into()), Check::Tcp("lidar".into())]
+                .into_iter()
+                .chain(server.then_some(Check::ManifestServer))
+                .map(failure)
+                .collect(),
+            pending: Vec::new(),
+        };
+        let none = BTreeSet::new();
+        let mut offline = look(true);
+        let aside = set_aside(&mut offline, needs, &none);
+        assert_eq!(
+            found(&offline),
+            ["arm.service", "tcp lidar", "manifest server"]
+        );
+        let said = &offline.failures[1].message;
+        assert!(
+            said.contains("http fleet: no route, unit vpn.service"),
+            "{said}"
+        );
+        assert_eq!(aside, BTreeSet::from([Check::Unit("vpn.service".into())]));
+
+        // Where the repository is reached all of it counts, but for what only waits.
+        let mut online = look(false);
+        assert_eq!(set_aside(&mut online, needs, &none), none);
+        assert_eq!(
+            found(&online),
+            ["vpn.service", "arm.service", "http fleet", "tcp lidar"]
+        );
+
+        // What failed without the network is failed still once it is back.
+        let mut back = look(false);
+        assert_eq!(set_aside(&mut back, needs, &aside), aside);
+        assert_eq!(
+            found(&back),
+            ["arm.service", "http fleet", "tcp lidar", "manifest server"]
+        );
+        let mut well = look(false);
+        well.units.remove(0);
+        assert_eq!(set_aside(&mut well, needs, &aside), none);
+    }
+}
