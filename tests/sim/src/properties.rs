@@ -664,10 +664,11 @@ fn judged_by_what_was_before(robot: &Robot, change: &Change<'_>) -> Verdict {
         return Ok(());
     }
     let worse = robot.is_worse(system);
-    must(
-        !worse || !matches!(after.state, State::Committing(_)),
-        || format!("{system} is committed, and a unit does worse than on {previous}"),
-    )?;
+    // The system before may be installed again at once, where somebody had installed another one.
+    let keeps = matches!(&after.state, State::Committing(it) if it.goal.system == *system);
+    must(!worse || !keeps, || {
+        format!("{system} is committed, and a unit does worse than on {previous}")
+    })?;
     let State::Reverting(Reverting { evidence, .. }) = &after.state else {
         return Ok(());
     };
