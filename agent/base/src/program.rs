@@ -83,7 +83,7 @@ pub struct Limits {
 #[cfg(feature = "tokio")]
 mod running;
 #[cfg(feature = "tokio")]
-pub use running::{run, run_blocking};
+pub use running::{Left, Unended, attempt, run, run_blocking};
 
 /// A program with its arguments, for messages.
 #[must_use]

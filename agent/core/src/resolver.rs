@@ -27,6 +27,10 @@ pub struct World {
     pub profile: Option<StorePath>,
     /// What the boot loader starts by default, where that can be told.
     pub default: Option<StorePath>,
+    /// Whether it could not be asked for that: its partition does not answer. Then nothing may be decided
+    /// from what is missing.
+    #[serde(default)]
+    pub silent: bool,
     /// Whether a guard outside the agent is armed: the dead-man timer, or in a system that was
     /// booted on trial the boot's deadline.
     pub dead_man: bool,
@@ -140,6 +144,10 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
         // Unless this very boot is a trial whose journal was lost.
         if let (true, Some(default)) = (world.dead_man, &world.default) {
             return Resolution::Adopt(default.clone());
+        }
+        // Nor while nobody can tell where its guard leads.
+        if world.dead_man && world.silent {
+            return Resolution::Unknown;
         }
         // What was booted was started by the boot loader and came up; what somebody switched to
         // since then has not proven that much. Where the memory was lost, the agent itself may have

@@ -31,6 +31,8 @@ pub enum Task {
     Look,
     /// A round of health checks.
     Health,
+    /// A look at the boot partition.
+    Partition,
 }
 
 impl fmt::Display for Task {
@@ -45,6 +47,7 @@ impl fmt::Display for Task {
             Self::Switch => "the switch",
             Self::Look => "the look at the robot before the trial",
             Self::Health => "the round of health checks",
+            Self::Partition => "the look at the boot partition",
         })
     }
 }

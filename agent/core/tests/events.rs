@@ -108,6 +108,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         current: Some(system('a')),
         profile: Some(system('a')),
         default: Some(system('a')),
+        silent: false,
         dead_man: false,
         switch: SwitchUnit::Gone,
         leftovers: false,

@@ -169,6 +169,7 @@ proptest! {
             current: Some(current),
             profile: None,
             default: None,
+            silent: false,
             dead_man: true,
             switch: SwitchUnit::Gone,
             leftovers: false,

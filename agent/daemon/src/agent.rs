@@ -182,7 +182,8 @@ impl Agent {
         if let Some(events) = told {
             tokio::spawn(network::watch(events));
         }
-        let stalls = stalls::Watch::start(config.stalled_after, STORE_DIR.into());
+        let (after, silence) = (config.stalled_after, boot::silence());
+        let stalls = stalls::Watch::start(after, STORE_DIR.into(), silence);
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
             machine: Machine::new(journal, leases),

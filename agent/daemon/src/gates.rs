@@ -38,6 +38,10 @@ async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
             why,
         }],
         Ok((None, obstacles)) => obstacles,
+        Err(error) if error.is::<boot::Silent>() => vec![Closed {
+            gate: gate::LOADER.to_owned(),
+            why: error.to_string(),
+        }],
         Err(error) => vec![Closed {
             gate: gate::ROBOT.to_owned(),
             why: format!("nobody can tell whether a system can be installed now: {error:#}"),

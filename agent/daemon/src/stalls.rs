@@ -17,6 +17,10 @@ use tokio::sync::watch;
 /// How often it is looked whom a stalled task waits for.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// What it means that the boot partition does not answer.
+const UNANSWERED: &str =
+    "its mount hangs or its disk is dead (dmesg); what needs the boot loader waits";
+
 /// Knows what the agent waits for.
 pub(crate) struct Watch {
     waits: watch::Sender<(Waits, Duration)>,
@@ -26,12 +30,17 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// From now on, with what may bring nothing for how long, and the store whose locks may be waited for.
-    pub(crate) fn start(after: Duration, store: PathBuf) -> Self {
+    /// From now on, with what may bring nothing for how long, the store whose locks may be waited for, and
+    /// since when the boot partition has not answered, which has been waited for long enough already.
+    pub(crate) fn start(
+        after: Duration,
+        store: PathBuf,
+        silence: watch::Receiver<Option<tokio::time::Instant>>,
+    ) -> Self {
         let (waits, told) = watch::channel((Waits::default(), after));
         let (say, found) = watch::channel(Vec::new());
         let start = tokio::time::Instant::now();
-        tokio::spawn(look(told, say, store, start));
+        tokio::spawn(look((told, silence), say, store, start));
         Self {
             waits,
             found,
@@ -70,7 +79,10 @@ fn since(start: tokio::time::Instant) -> Instant {
 
 /// Ends with the agent.
 async fn look(
-    mut told: watch::Receiver<(Waits, Duration)>,
+    (mut told, mut silence): (
+        watch::Receiver<(Waits, Duration)>,
+        watch::Receiver<Option<tokio::time::Instant>>,
+    ),
     say: watch::Sender<Vec<Stall>>,
     store: PathBuf,
     start: tokio::time::Instant,
@@ -78,10 +90,13 @@ async fn look(
     let mut said = BTreeSet::new();
     loop {
         let now = since(start);
-        let (stalled, next) = {
+        let (mut stalled, next) = {
             let (waits, after) = &*told.borrow_and_update();
             (waits.stalled(*after, now), waits.next(*after, now))
         };
+        if let Some(since) = *silence.borrow_and_update() {
+            stalled.insert(Task::Partition, since.elapsed());
+        }
         said.retain(|task| {
             let stalls = stalled.contains_key(task);
             if !stalls {
@@ -110,6 +125,7 @@ async fn look(
         };
         tokio::select! {
             changed = told.changed() => if changed.is_err() { return },
+            Ok(()) = silence.changed() => {}
             () = next => {}
         }
     }
@@ -120,12 +136,16 @@ async fn describe(stalled: &BTreeMap<Task, Duration>, store: &std::path::Path) -
     let locks = tokio::task::spawn_blocking(move || locks::waited_for(&store)).await;
     let locks = locks.unwrap_or_default();
     let stall = |(task, silent): (&Task, &Duration)| {
-        // Only these wait for the Nix daemon.
-        let waits = matches!(task, Task::Fetch | Task::Inspection);
+        let why = match task {
+            // Only these wait for the Nix daemon.
+            Task::Fetch | Task::Inspection => (!locks.is_empty()).then(|| locks::list(&locks)),
+            Task::Partition => Some(UNANSWERED.to_owned()),
+            _ => None,
+        };
         Stall {
             what: task.to_string(),
             seconds: silent.as_secs(),
-            why: (waits && !locks.is_empty()).then(|| locks::list(&locks)),
+            why,
         }
     };
     stalled.iter().map(stall).collect()
@@ -140,7 +160,8 @@ mod tests {
     async fn a_stall_is_said_and_taken_back_once_it_moves() {
         let after = Duration::from_secs(60);
         let dir = tempfile::tempdir().unwrap();
-        let mut watch = Watch::start(after, dir.path().into());
+        let silence = watch::Sender::default();
+        let mut watch = Watch::start(after, dir.path().into(), silence.subscribe());
         watch.asked(&Effect::Poll);
         watch.answered(&Event::PollFailed("no route".into()));
         let system = StorePath::from_base_name(&format!("{}-x", "0".repeat(32))).unwrap();
@@ -159,6 +180,15 @@ mod tests {
             ("the round of health checks", 60)
         );
         watch.answered(&Event::Probed(Default::default()));
+        watch.found.changed().await.unwrap();
+        assert_eq!(*watch.found.borrow_and_update(), []);
+        // What has not answered was waited for already.
+        silence.send_replace(Some(tokio::time::Instant::now()));
+        watch.found.changed().await.unwrap();
+        let found = watch.found.borrow_and_update().clone();
+        assert_eq!(found[0].what, "the look at the boot partition");
+        assert_eq!(found[0].why.as_deref(), Some(UNANSWERED));
+        silence.send_replace(None);
         watch.found.changed().await.unwrap();
         assert_eq!(*watch.found.borrow(), []);
     }

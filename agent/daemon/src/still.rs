@@ -167,6 +167,7 @@ mod tests {
             current: None,
             profile: None,
             default: None,
+            silent: false,
             dead_man: true,
             switch,
             leftovers: true,

@@ -449,7 +449,7 @@ impl Tools {
     async fn observe(&self) {
         match world::look(SwitchUnit::Gone).await {
             Ok(mut world) => {
-                world.default = boot::default(&boot::Settings::new(&self.config));
+                boot::look_at_default(&boot::Settings::new(&self.config), &mut world).await;
                 self.say(Event::Observed(world));
             }
             Err(error) => tracing::warn!("{error:#}"),
@@ -544,7 +544,13 @@ impl Tools {
     /// The Nix daemon does not answer.
     async fn spares_generations(&self, index: &ClosureIndex, bytes: u64) -> anyhow::Result<bool> {
         let (settings, fetch) = (boot::Settings::new(&self.config), &self.config.fetch);
-        let mut links = boot::expendable(&settings, &self.prune());
+        let mut links = match boot::expendable(&settings, &self.prune()).await {
+            Ok(links) => links,
+            Err(error) => {
+                tracing::warn!("{error:#}");
+                return Ok(false);
+            }
+        };
         let root = |link: &Link| {
             let place = profile::place(Path::new(PROFILES), link.number);
             (place.display().to_string(), link.system.clone())
@@ -560,7 +566,7 @@ impl Tools {
         links.truncate(count);
         // That took its time, and fewer would not be enough.
         Ok(!links.is_empty()
-            && boot::are_expendable(&settings, &self.prune(), &links)
+            && boot::are_expendable(&settings, &self.prune(), &links).await?
             && self
                 .takes_away(boot::take_away(&settings, links), None)
                 .await)
@@ -639,7 +645,8 @@ impl Tools {
             unfit => unfit,
         };
         self.look().await;
-        let default = boot::default(&boot::Settings::new(&self.config));
+        // What it names before a trial is what the trial is measured by.
+        let default = boot::default(&boot::Settings::new(&self.config)).await?;
         let named = nixos::system(nixos::PROFILE).into_iter().chain(default);
         Ok(Event::Inspected {
             named: named.collect(),

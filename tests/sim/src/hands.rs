@@ -136,6 +136,9 @@ impl Robot {
         if std::mem::take(&mut self.collected) || !self.store.contains(&target.system) {
             return Event::Vanished;
         }
+        if self.silent {
+            return Event::InspectFailed("the boot partition does not answer".into());
+        }
         Event::Inspected {
             current: self.current.clone(),
             named: vec![self.profile.clone(), self.default.clone()],

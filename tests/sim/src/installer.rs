@@ -53,13 +53,15 @@ impl Robot {
         // Profile and boot loader come before the activation.
         let installed = outcome.activated()
             || matches!(outcome, Outcome::NeedsReboot | Outcome::ActivationFailed);
+        let unread = self.silent && order.action != Action::Test && !order.no_check;
         if order.action != Action::Test && installed {
             self.set_profile(&order);
             self.default = order
                 .default
                 .clone()
                 .unwrap_or_else(|| order.system.clone());
-            self.meddled = false;
+            // To the agent it may still be what somebody else made it.
+            self.meddled &= unread;
         }
         if order.action != Action::Test {
             self.feed(Event::Installed(self.links()));
@@ -71,6 +73,12 @@ impl Robot {
             self.current = order.system.clone();
             self.leftovers = false;
         }
+        // What cannot be read back is done as far as a way back goes.
+        let outcome = if unread && outcome.activated() {
+            unread_outcome(order.action)
+        } else {
+            outcome
+        };
         self.end_unit(order.unit, outcome);
         self.check();
     }
@@ -179,5 +187,13 @@ impl Robot {
             self.spent = false;
         }
         true
+    }
+}
+
+/// What the agent makes of a switch whose work on the boot loader it cannot read back.
+const fn unread_outcome(action: Action) -> Outcome {
+    match action {
+        Action::Stage => Outcome::NotStarted,
+        Action::Test | Action::Boot | Action::Switch => Outcome::Refused,
     }
 }

@@ -36,6 +36,9 @@ impl Robot {
         if self.default != *previous {
             return Event::AimFailed(format!("the boot loader's default is {}", self.default));
         }
+        if self.silent {
+            return Event::AimFailed("the boot partition does not answer".into());
+        }
         if self.read_only {
             return Event::AimFailed("the boot loader cannot be written".into());
         }

@@ -156,6 +156,8 @@ pub struct Robot {
     pub lost_one_shots: u32,
     /// Reboots that will not happen although they were ordered.
     pub lost_reboots: u32,
+    /// The boot partition does not answer.
+    pub silent: bool,
     /// What becomes of systems that are booted, if they do not do well.
     pub fates: BTreeMap<StorePath, Fate>,
     /// Whether somebody else holds the switcher's lock.
@@ -259,6 +261,7 @@ impl Robot {
             trace: Trace::default(),
             lost_one_shots: 0,
             lost_reboots: 0,
+            silent: false,
             fates: BTreeMap::new(),
             locked: false,
             lockers: BTreeSet::new(),
@@ -358,7 +361,8 @@ impl Robot {
             booted: Some(self.booted.clone()),
             current: Some(self.current.clone()),
             profile: Some(self.profile.clone()),
-            default: Some(self.default.clone()),
+            default: (!self.silent).then(|| self.default.clone()),
+            silent: self.silent,
             dead_man: self.is_guarded(),
             trace: self.trace.clone(),
             switch: match &self.unit {

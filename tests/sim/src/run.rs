@@ -239,7 +239,11 @@ impl Run {
                 self.robot.read_only ^= true;
             }
             90..92 => self.robot.lost_one_shots = self.few(3),
-            92..94 => self.robot.lost_reboots = self.few(2),
+            92..93 => self.robot.lost_reboots = self.few(2),
+            93..94 => {
+                self.robot.witness.excuses();
+                self.robot.silent ^= true;
+            }
             94..96 => self.robot.collected = true,
             96..97 => self.robot.leftovers = true,
             97..98 => {
@@ -410,6 +414,7 @@ impl Run {
         robot.no_boot = None;
         robot.locked = false;
         robot.read_only = false;
+        robot.silent = false;
         robot.outage = false;
         robot.closed.clear();
         robot.outcomes.clear();

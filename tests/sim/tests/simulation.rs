@@ -174,6 +174,7 @@ fn world() -> impl Strategy<Value = World> {
                 boot: BootId(format!("boot-{boot}")),
                 profile: booted.clone(),
                 default: booted.clone(),
+                silent: false,
                 booted,
                 current,
                 dead_man,

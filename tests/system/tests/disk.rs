@@ -382,3 +382,85 @@ fn a_frozen_etc_without_a_free_block_closes_no_gate() -> Result<()> {
     robot.until("surefoot history | grep tried")?;
     Ok(())
 }
+
+/// A file system whose server reads every request and never answers: who waits there cannot even be killed,
+/// as on a disk that has died.
+const DEAD: &str = r#"
+open(my $fuse, "+<", "/dev/fuse") or die "no /dev/fuse: $!";
+my $options = "fd=" . fileno($fuse) . ",rootmode=40000,user_id=0,group_id=0,allow_other";
+my $mount = (`uname -m` =~ /x86_64/) ? 165 : 40;
+my ($source, $target, $kind) = ("dead", "/boot", "fuse");
+syscall($mount, $source, $target, $kind, 0, $options) == 0 or die "not mounted: $!";
+sysread($fuse, my $init, 1 << 20);
+my @limits = (7, 31, (0) x 4, 4096, (0) x 11);
+syswrite($fuse, pack("L l a8 L4 S2 L2 S2 L8", 80, 0, substr($init, 8, 8), @limits));
+while (sysread($fuse, my $unanswered, 1 << 20)) {}
+"#;
+
+/// The boot partition does not answer any more.
+fn boot_dies(robot: &Robot) -> Result<()> {
+    robot.sh(&format!(
+        "test -e /dev/fuse || mknod /dev/fuse c 10 229
+         cat >/run/dead.pl <<'END'{DEAD}END
+         systemd-run --quiet --unit=dead perl /run/dead.pl"
+    ))?;
+    robot.until("grep -q '^dead /boot fuse' /proc/mounts")?;
+    Ok(())
+}
+
+/// It is back.
+fn boot_lives(robot: &Robot) -> Result<()> {
+    robot.sh("systemctl stop dead; umount /boot")?;
+    Ok(())
+}
+
+fn says_it_stalls(status: &Value) -> bool {
+    status["stalls"].to_string().contains("boot partition")
+}
+
+#[test]
+fn a_boot_partition_that_never_answers_keeps_an_update_waiting_and_not_the_agent() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("[gates]\ninterval = '1s'\n")?;
+    let before = restarts(&robot)?;
+    boot_dies(&robot)?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the stall to be said", says_it_stalls)?;
+    robot.until_status("the release to wait for it", |status| {
+        status["state"] == "ready" && status.to_string().contains("has not answered")
+    })?;
+    // The loop goes on: it feeds the watchdog, and whoever asks is answered.
+    let fed = "systemctl show --property=WatchdogTimestampMonotonic --value surefootd.service";
+    let last = robot.sh(fed)?;
+    robot.until(&format!("test $({fed}) -gt {last}"))?;
+    let doctor = robot.sh("surefoot doctor --json || true")?;
+    assert!(doctor.contains("has not answered for"), "{doctor}");
+    // Nothing piles up.
+    let looks = robot.sh("grep -slz -e --boot-step /proc/[0-9]*/cmdline | wc -l")?;
+    assert!(["0", "1"].contains(&looks.trim()), "{looks} looks hang");
+    assert_eq!(restarts(&robot)?, before);
+    boot_lives(&robot)?;
+    robot.stands_on(&first)?;
+    robot.until_confirmed(&second)?;
+    robot.until_status("nothing to stall", |status| !says_it_stalls(status))?;
+    assert_eq!(restarts(&robot)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_way_back_goes_on_without_a_boot_partition_that_answers() -> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
+    fleet.release(&fleet.toplevel("bad"))?;
+    robot.until_status("the soak", |status| status["state"] == "trial")?;
+    let runs = "readlink /run/current-system";
+    robot.until(&format!("test $({runs}) != {first}"))?;
+    boot_dies(&robot)?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $({runs}) = {first}"))?;
+    robot.until_status("the release to be blocked", |status| {
+        status["state"] == "idle" && status["blocked"].to_string().contains("bad")
+    })?;
+    boot_lives(&robot)?;
+    robot.until_blocked("bad", &first)?;
+    Ok(())
+}

@@ -46,7 +46,51 @@ const MAX_LEFT: usize = 1 << 20;
 ///
 /// # Errors
 /// [`ProgramError`]. A status other than 0 is not an error.
-pub async fn run(mut command: Command, limits: Limits) -> Result<Ended, ProgramError> {
+pub async fn run(command: Command, limits: Limits) -> Result<Ended, ProgramError> {
+    attempt(command, limits)
+        .await
+        .map_err(|unended| unended.why)
+}
+
+/// [`run`], for what may not even end when it is killed: the kernel waits for a disk on its behalf.
+///
+/// # Errors
+/// As there, with what may be left of it.
+pub async fn attempt(command: Command, limits: Limits) -> Result<Ended, Unended> {
+    let mut left = None;
+    let ended = watch(command, limits, &mut left).await;
+    ended.map_err(|why| Unended {
+        why,
+        left: left.map(Left),
+    })
+}
+
+/// That a program did not come to an end.
+#[derive(Debug)]
+pub struct Unended {
+    /// Why.
+    pub why: ProgramError,
+    /// The program, if it was started: it was told to end at once.
+    pub left: Option<Left>,
+}
+
+/// A program that was killed, and that may live on.
+#[derive(Debug)]
+pub struct Left(Group);
+
+impl Left {
+    /// Whether it still lives.
+    pub fn lives(&mut self) -> bool {
+        matches!(self.0.0.try_wait(), Ok(None))
+    }
+}
+
+/// Runs it as [`run`] says. What did not end is killed and put into `left`.
+async fn watch(
+    mut command: Command,
+    limits: Limits,
+    left: &mut Option<Group>,
+) -> Result<Ended, ProgramError> {
     use std::os::unix::process::CommandExt as _;
     command
         .stdin(Stdio::null())
@@ -55,7 +99,7 @@ pub async fn run(mut command: Command, limits: Limits) -> Result<Ended, ProgramE
         .process_group(0);
     // Listened to before there is anything to be missed.
     let mut ends = signal(SignalKind::child())?;
-    let mut group = Group(tokio::process::Command::from(command).spawn()?);
+    let group = left.insert(Group(tokio::process::Command::from(command).spawn()?));
     let (mut out, mut err) = (group.0.stdout.take(), group.0.stderr.take());
     let (mut stdout, mut stderr) = (Printed::new(limits), Printed::new(limits));
     let exit = async {
@@ -75,7 +119,13 @@ pub async fn run(mut command: Command, limits: Limits) -> Result<Ended, ProgramE
             error = listen => Err(error),
         }
     };
-    (timeout(limits.time, ended).await).map_err(|_| ProgramError::TooLate(limits.time))??;
+    match timeout(limits.time, ended).await {
+        Ok(ended) => ended?,
+        Err(_) => {
+            group.kill();
+            return Err(ProgramError::TooLate(limits.time));
+        }
+    }
     let status = group.end().await?;
     stdout.take_rest(out.as_ref());
     stderr.take_rest(err.as_ref());
@@ -101,6 +151,7 @@ pub fn run_blocking(command: Command, limits: Limits) -> Result<Ended, ProgramEr
 }
 
 /// A program and the processes that it has started.
+#[derive(Debug)]
 struct Group(Child);
 
 impl Group {
@@ -305,6 +356,26 @@ mod tests {
         assert!(begun.await.is_pending());
         drop(running);
         assert!(is_closed(pipe));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_was_killed_is_known_until_it_has_ended() {
+        let limits = Limits {
+            time: Duration::from_millis(1),
+            ..LIMITS
+        };
+        let pipe = unistd::pipe().unwrap();
+        let mut left = attempt(shell("exec sleep 600"), limits)
+            .await
+            .unwrap_err()
+            .left
+            .unwrap();
+        assert!(is_closed(pipe));
+        while left.lives() {
+            tokio::task::yield_now().await;
+        }
+        let unended = attempt(Command::new("/missing"), limits).await.unwrap_err();
+        assert!(unended.left.is_none());
     }
 
     #[test]

@@ -171,6 +171,7 @@ impl Decision<'_> {
         let named = [&world.current, &world.profile];
         if !self.memory.half_rolled_back
             || world.leftovers
+            || world.silent
             || named.iter().any(|system| system.as_ref() != goal)
             || world.default.is_some() && world.default.as_ref() != goal
         {

@@ -59,15 +59,17 @@ impl Decision<'_> {
     fn look_at(&mut self, world: &World) {
         self.follow(resolve(&self.journal, world));
         let rests = self.journal.state == State::Idle && self.memory.drift.is_none();
-        if rests {
+        if rests && !world.silent {
             self.find_left(world);
         }
         let left = &mut self.journal.left_in_profile;
         let next = [&world.profile, &world.default];
         // Somebody else may have put it right meanwhile.
-        left.take_if(|left| !next.contains(&&Some(left.clone())));
+        left.take_if(|left| !world.silent && !next.contains(&&Some(left.clone())));
         self.memory.changed = None;
         match left {
+            // Nothing can be written there either.
+            Some(_) if world.silent => {}
             Some(left) if rests => {
                 let why = format!(
                     "the robot would start {left} next: it failed, or somebody installed it during a trial"

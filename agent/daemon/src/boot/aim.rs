@@ -67,10 +67,10 @@ pub(super) fn aim(
 /// What is wrong, and with which file.
 pub(super) fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
     // The power was cut between the one-shot and the record of it: it goes before its deadline.
-    let taken_back = match settings.find_loader() {
-        Some(loader) if !is_recorded(settings) => loader.take_back(None),
-        _ => Ok(()),
-    };
+    let loader = (!is_recorded(settings)).then(|| settings.find_loader());
+    let taken_back = loader
+        .flatten()
+        .map_or(Ok(()), |loader| loader.take_back(None));
     deadline::remove()?;
     taken_back?;
     remove(&settings.state_dir.join(trace::DEADLINE))

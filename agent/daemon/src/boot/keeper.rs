@@ -1,12 +1,6 @@
-//! When the copy on the boot partition is made, and when it is read: see [`copy`].
+//! When the copy on the boot partition is made, and when it is read: see [`super::copy`].
 
-use super::{
-    aim,
-    copy::{self, rests},
-    settings::Settings,
-    step::Task,
-    still_there,
-};
+use super::{aim, copy::rests, settings::Settings, step::Task, still_there};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -29,6 +23,8 @@ struct Kept {
     copied: Option<Essentials>,
     under_way: bool,
     next: Instant,
+    /// What was there before this memory, once that was read.
+    recalled: Option<Option<Essentials>>,
     /// Why it was not, last.
     why: String,
 }
@@ -44,18 +40,18 @@ impl Keeper {
             return;
         }
         kept.next = now + PACE;
-        if aim::is_recorded(settings) || copy::place(settings).is_none() {
+        if aim::is_recorded(settings) {
             return;
         }
         kept.under_way = true;
         let (settings, shared) = (settings.clone(), Arc::clone(&self.0));
         tokio::spawn(async move {
-            let said = Task::Remember.order(settings).await;
-            let copied = said.and_then(|said| Ok(serde_json::from_str(&said)?));
+            let copied = copied(settings).await;
             let kept = &mut *lock(&shared);
             kept.under_way = false;
             match copied {
-                Ok(copied) => kept.copied = Some(copied),
+                Ok(Some(copied)) => kept.copied = Some(copied),
+                Ok(None) => kept.next = now + AFTER_FAILURE,
                 Err(error) => {
                     kept.next = now + AFTER_FAILURE;
                     let why = format!("{error:#}");
@@ -84,14 +80,30 @@ impl Keeper {
             return None;
         }
         let kept = &mut *lock(&self.0);
-        if kept.is_waiting(now) {
-            return None;
+        if kept.recalled.is_some() || kept.is_waiting(now) {
+            return kept.recalled.take();
         }
         kept.next = now + PACE;
-        copy::read(settings)
-            .ok()
-            .map(|found| found.map(still_there))
+        kept.under_way = true;
+        let (settings, shared) = (settings.clone(), Arc::clone(&self.0));
+        tokio::spawn(async move {
+            let found = Task::Recall.ask::<Option<Essentials>>(&settings).await;
+            let kept = &mut *lock(&shared);
+            kept.under_way = false;
+            // The agent asks again with its next pulse.
+            kept.recalled = found.ok().map(|found| found.map(still_there));
+        });
+        None
     }
+}
+
+/// Has the journal copied, where there is a place for that; gives what was.
+async fn copied(settings: Settings) -> anyhow::Result<Option<Essentials>> {
+    if !Task::HasPlace.ask(&settings).await? {
+        return Ok(None);
+    }
+    let said = Task::Remember.order(settings).await?;
+    Ok(Some(serde_json::from_str(&said)?))
 }
 
 impl Kept {

@@ -16,18 +16,23 @@ mod loader;
 pub(crate) mod loaders;
 mod mounts;
 mod own;
+mod partition;
 mod room;
 mod settings;
 mod step;
 mod trace;
 
 use crate::{
-    robot::{clock, nixos},
+    robot::{
+        clock, nixos,
+        profile::{self, PROFILES},
+    },
     state::journal,
 };
 use anyhow::Context as _;
 use loader::AnyLoader;
-use std::time::Duration;
+use partition::PARTITION;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 use step::Task;
 use surefoot_api::finding::Finding;
 use surefoot_core::{
@@ -43,9 +48,11 @@ use surefoot_core::{
     prune::Prune,
     resolver::{Trace, World},
 };
+use tokio::{sync::watch, time::Instant};
 
 pub(crate) use keeper::Keeper as CopyKeeper;
 pub(crate) use own::in_its_own_way;
+pub(crate) use partition::Silent;
 pub(crate) use settings::Settings;
 pub(crate) use step::BootStep;
 
@@ -108,7 +115,7 @@ pub(crate) async fn recall(journal: &mut Journal, settings: &Settings) {
     if let Err(error) = mounts::restore().await {
         tracing::warn!("{error:#}");
     }
-    match copy::read(settings) {
+    match Task::Recall.ask::<Option<Essentials>>(settings).await {
         Ok(found) => journal.recall(found.map(still_there)),
         Err(error) => {
             tracing::info!("no copy of an earlier memory was read: {error:#}");
@@ -121,9 +128,46 @@ fn still_there(found: Essentials) -> Essentials {
     found.with_what_is_there(nixos::is_there)
 }
 
-/// The system that the loader starts by default, if that can be told.
-pub(crate) fn default(settings: &Settings) -> Option<StorePath> {
+/// Since when the boot partition has not answered, as it changes.
+pub(crate) fn silence() -> watch::Receiver<Option<Instant>> {
+    PARTITION.silence()
+}
+
+/// The system that the loader starts by default, where it can tell.
+///
+/// # Errors
+/// The boot partition does not answer: nothing may be taken for certain.
+pub(crate) async fn default(settings: &Settings) -> anyhow::Result<Option<StorePath>> {
+    Task::Default.ask(settings).await
+}
+
+fn default_of(settings: &Settings) -> Option<StorePath> {
     settings.find_loader()?.default().ok().flatten()
+}
+
+/// Whether nothing has to be done for [`secure`].
+fn needs_nothing(settings: &Settings, anew: bool) -> bool {
+    // What was aimed at may have left names that the installer cannot read.
+    let is_fit =
+        |loader: Box<dyn AnyLoader>| !aim::is_recorded(settings) && loader.is_secured(anew);
+    settings.find_loader().is_none_or(is_fit)
+}
+
+/// Whether the loader has started what was aimed at, if that can be told.
+fn was_started(settings: &Settings) -> Option<bool> {
+    let aim = aim::read(settings)?;
+    settings.find_loader()?.started(&aim.mark)
+}
+
+/// Adds what the loader starts by default to a look at the robot.
+pub(crate) async fn look_at_default(settings: &Settings, world: &mut World) {
+    match default(settings).await {
+        Ok(default) => world.default = default,
+        Err(error) => {
+            world.silent = true;
+            tracing::debug!("{error:#}");
+        }
+    }
 }
 
 /// Takes generations out of the profile before NixOS' installer runs for a system, which then takes
@@ -137,20 +181,45 @@ pub(crate) async fn make_room(
     prune: &Prune,
     system: &StorePath,
 ) -> anyhow::Result<()> {
-    let links = room::superfluous(settings, prune, system);
-    take_away(settings, links).await
+    let task = Task::Superfluous {
+        prune: prune.clone(),
+        system: system.clone(),
+    };
+    let links: Option<Vec<Link>> = task.ask(settings).await?;
+    take_away(settings, links.context(UNTOLD)?).await
 }
 
 /// Which generations may go where the store has no room, oldest first. No installer runs for that: their
 /// entries stay in the boot menu until the next one does, and lead nowhere.
-pub(crate) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
-    room::expendable(settings, prune)
+///
+/// # Errors
+/// It cannot be told.
+pub(crate) async fn expendable(settings: &Settings, prune: &Prune) -> anyhow::Result<Vec<Link>> {
+    let in_use = in_use(settings).await?;
+    Ok(prune.may_go(&profile::links(Path::new(PROFILES)), &in_use))
 }
 
 /// Whether all of these generations may still go.
-pub(crate) fn are_expendable(settings: &Settings, prune: &Prune, chosen: &[Link]) -> bool {
-    room::are_expendable(settings, prune, chosen)
+///
+/// # Errors
+/// It cannot be told.
+pub(crate) async fn are_expendable(
+    settings: &Settings,
+    prune: &Prune,
+    chosen: &[Link],
+) -> anyhow::Result<bool> {
+    let in_use = in_use(settings).await?;
+    let links = profile::links(Path::new(PROFILES));
+    Ok(prune.may_all_go(chosen, &links, &in_use))
 }
+
+async fn in_use(settings: &Settings) -> anyhow::Result<BTreeSet<StorePath>> {
+    let in_use: Option<BTreeSet<StorePath>> = Task::InUse.ask(settings).await?;
+    in_use.context(UNTOLD)
+}
+
+const UNTOLD: &str =
+    "it cannot be told what the boot loader starts by default: no generation is taken away";
 
 /// Takes generations out of the profile.
 ///
@@ -170,11 +239,9 @@ pub(crate) async fn take_away(settings: &Settings, links: Vec<Link>) -> anyhow::
 /// # Errors
 /// What [`Task::Secure`] says.
 pub(crate) async fn secure(settings: &Settings, anew: bool) -> anyhow::Result<()> {
+    PARTITION.may_be_asked()?;
     mounts::restore().await?;
-    // What was aimed at may have left names that the installer cannot read.
-    let is_fit =
-        |loader: Box<dyn AnyLoader>| !aim::is_recorded(settings) && loader.is_secured(anew);
-    if settings.find_loader().is_none_or(is_fit) {
+    if (Task::IsSecured { anew }).ask(settings).await? {
         return Ok(());
     }
     let step = Task::Secure { anew }.order(settings.clone());
@@ -275,7 +342,7 @@ async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
 
 /// Adds what only the loader and the traces of a boot can tell.
 pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) {
-    world.default = default(settings);
+    look_at_default(settings, world).await;
     world.dead_man |= deadline::armed().await;
     let State::Trial(Trial {
         mode, system, boot, ..
@@ -295,9 +362,7 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
         }
         Mode::Boot => match aim::read(settings).filter(|aim| aim.system == *system) {
             Some(aim) => {
-                let started = settings
-                    .find_loader()
-                    .and_then(|loader| loader.started(&aim.mark));
+                let started = Task::Started.ask(settings).await.unwrap_or_default();
                 trace::find(dir, &aim.pstore, started, boot, &world.boot).await
             }
             None => Trace::default(),

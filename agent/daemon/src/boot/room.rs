@@ -28,50 +28,33 @@ const SLACK: u64 = 1 << 20;
 /// What the boot loader reads of a system.
 const PARTS: [&str; 2] = ["kernel", "initrd"];
 
-/// Which generations go before a system is installed.
-pub(super) fn superfluous(settings: &Settings, prune: &Prune, system: &StorePath) -> Vec<Link> {
+/// Which generations go before a system is installed; `None` if that cannot be told.
+pub(super) fn superfluous(
+    settings: &Settings,
+    prune: &Prune,
+    system: &StorePath,
+) -> Option<Vec<Link>> {
     let loader = settings.find_loader();
     let (links, loader) = (profile::links(Path::new(PROFILES)), loader.as_deref());
-    let Some(in_use) = in_use(loader) else {
-        return Vec::new();
-    };
+    let in_use = in_use(loader)?;
     let room = loader
         .filter(|loader| loader.frees_first())
         .and_then(|loader| Some((loader, Room::look(loader, Some(system)).ok()?)));
-    prune.surplus(&links, &in_use, |gone| {
+    Some(prune.surplus(&links, &in_use, |gone| {
         room.as_ref().is_some_and(|(loader, room)| {
             let stay = staying(&links, gone, &in_use, Some(system));
             room.lacks(freed(&loader.kernels(), gone, &stay))
         })
-    })
-}
-
-/// Which generations may go at all, oldest first.
-pub(super) fn expendable(settings: &Settings, prune: &Prune) -> Vec<Link> {
-    let links = profile::links(Path::new(PROFILES));
-    let in_use = in_use(settings.find_loader().as_deref());
-    in_use.map_or_else(Vec::new, |in_use| prune.may_go(&links, &in_use))
-}
-
-/// Whether all of these generations may still go.
-pub(super) fn are_expendable(settings: &Settings, prune: &Prune, chosen: &[Link]) -> bool {
-    let links = profile::links(Path::new(PROFILES));
-    let in_use = in_use(settings.find_loader().as_deref());
-    in_use.is_some_and(|in_use| prune.may_all_go(chosen, &links, &in_use))
+    }))
 }
 
 /// The systems that run, were booted, are the profile's, or that the loader starts by itself; `None` if
 /// that cannot be told.
-fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePath>> {
+pub(super) fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePath>> {
     let links = [nixos::BOOTED, nixos::CURRENT, nixos::PROFILE];
     let mut systems: BTreeSet<StorePath> = links.into_iter().filter_map(nixos::system).collect();
     if let Some(loader) = loader.filter(|loader| loader.is_guarded()) {
-        let Ok(Some(default)) = loader.default() else {
-            tracing::warn!(
-                "it cannot be told what the boot loader starts by default: no generation is taken away"
-            );
-            return None;
-        };
+        let default = loader.default().ok()??;
         systems.insert(default);
         systems.extend(loader.spares());
     }

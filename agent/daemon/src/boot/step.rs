@@ -1,7 +1,13 @@
 //! What the daemon may not do itself, for it writes neither to the boot partition nor to the
 //! firmware's variables, the system's profile or /etc: done by this program in a transient unit of its own.
+//! And what it looks at there, which may never answer ([`partition`]): done by this program as a child.
 
-use super::{aim, checks, copy, deadline, installable, settings::Settings};
+use super::{
+    aim, checks, copy, deadline, installable,
+    partition::{Left, PARTITION, Silent},
+    room,
+    settings::Settings,
+};
 use crate::robot::{
     nixos,
     profile::{self, PROFILES},
@@ -10,15 +16,19 @@ use crate::robot::{
     units::{LOOK, REMEMBER, STEP},
 };
 use anyhow::{Context as _, bail};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 use surefoot_base::program::Limits;
 use surefoot_core::{StorePath, profile::Link, prune::Prune};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 /// What the daemon may not do itself: given to `surefootd --boot-step` as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,6 +85,30 @@ pub(super) enum Task {
         /// Whether it has to be secured for what is the default now.
         anew: bool,
     },
+    /// Looks at all that the others need of the boot partition: prints nothing worth reading.
+    Touch,
+    /// Prints the system that the loader starts by default, if that can be told.
+    Default,
+    /// Prints whether [`Task::Secure`] has nothing to do.
+    IsSecured {
+        /// As there.
+        anew: bool,
+    },
+    /// Prints whether the loader has started what was aimed at, if that can be told.
+    Started,
+    /// Prints whether there is a place for a copy of the essentials.
+    HasPlace,
+    /// Prints that copy, if there is one.
+    Recall,
+    /// Prints the systems that are in use, if that can be told.
+    InUse,
+    /// Prints which generations go before a system is installed, if that can be told.
+    Superfluous {
+        /// Which ones may.
+        prune: Prune,
+        /// The system.
+        system: StorePath,
+    },
 }
 
 impl std::str::FromStr for BootStep {
@@ -99,14 +133,9 @@ impl BootStep {
                 prune,
             } => {
                 let findings = checks::look(settings, system.as_ref(), previous.as_ref(), prune);
-                println!("{}", serde_json::to_string(&findings)?);
-                Ok(())
+                print(&findings)
             }
-            Task::Obstacles { booting } => {
-                let obstacles = installable::obstacles(settings, *booting);
-                println!("{}", serde_json::to_string(&obstacles)?);
-                Ok(())
-            }
+            Task::Obstacles { booting } => print(&installable::obstacles(settings, *booting)),
             Task::Aim {
                 system,
                 previous,
@@ -126,8 +155,27 @@ impl BootStep {
                 }
                 loader.secure(*anew)
             }
+            Task::Touch => print(&(super::default_of(settings), copy::place(settings))),
+            Task::Default => print(&super::default_of(settings)),
+            Task::IsSecured { anew } => print(&super::needs_nothing(settings, *anew)),
+            Task::Started => print(&super::was_started(settings)),
+            Task::HasPlace => print(&copy::place(settings).is_some()),
+            Task::Recall => print(&copy::read(settings)?),
+            Task::InUse => print(&room::in_use(settings.find_loader().as_deref())),
+            Task::Superfluous { prune, system } => {
+                print(&room::superfluous(settings, prune, system))
+            }
         }
     }
+}
+
+fn print(found: &impl Serialize) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(found)?);
+    Ok(())
+}
+
+fn program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program")
 }
 
 /// Steps that change something come one after the other.
@@ -161,29 +209,70 @@ impl Task {
             | Self::Prune { .. }
             | Self::Remember
             | Self::Prolong { .. }
-            | Self::RemoveDeadline => Duration::from_secs(45),
+            | Self::RemoveDeadline
+            | Self::Touch
+            | Self::Default
+            | Self::IsSecured { .. }
+            | Self::Started
+            | Self::HasPlace
+            | Self::Recall
+            | Self::InUse
+            | Self::Superfluous { .. } => Duration::from_secs(45),
         }
+    }
+
+    /// Whether it cannot be done while the boot partition does not answer.
+    fn needs_partition(&self, settings: &Settings) -> bool {
+        match self {
+            Self::Prolong { .. } | Self::Prune { .. } => false,
+            // The deadline of a trial that is decided must not fire because of that.
+            Self::RemoveDeadline => !aim::is_recorded(settings),
+            _ => true,
+        }
+    }
+
+    /// Has a look taken by a child with a limit, with no more rights than the daemon has; gives what was
+    /// found.
+    ///
+    /// # Errors
+    /// [`Silent`], or what [`BootStep::run`] said there.
+    pub(super) async fn ask<T: DeserializeOwned>(self, settings: &Settings) -> anyhow::Result<T> {
+        let mut command = Command::new(program()?);
+        command.args(["--boot-step", &self.with(settings.clone())?]);
+        let said = PARTITION.look(command).await?;
+        serde_json::from_str(&said)
+            .context("cannot understand what the look at the boot loader gave")
+    }
+
+    fn with(self, settings: Settings) -> anyhow::Result<String> {
+        let task = self;
+        Ok(serde_json::to_string(&BootStep { settings, task })?)
     }
 
     /// Has it done in a transient unit, which ends before it is given up here; gives what it printed.
     ///
     /// # Errors
-    /// What [`BootStep::run`] said there.
+    /// [`Silent`], or what [`BootStep::run`] said there.
     pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
         let _alone = match self {
             Self::Look { .. } | Self::Obstacles { .. } | Self::Remember => None,
             _ => Some(CHANGING.lock().await),
         };
-        let program = std::env::current_exe().context("cannot find this program")?;
+        let needs_partition = self.needs_partition(&settings);
+        if needs_partition
+            && let Err(error) = Self::Touch.ask::<IgnoredAny>(&settings).await
+            && error.is::<Silent>()
+        {
+            return Err(error);
+        }
+        let program = program()?;
         let (unit, time) = (self.unit(), self.limit());
         // One that nobody could end is ended now, or this one is not begun.
         systemd::clear(&[&unit]).await?;
-        let step = serde_json::to_string(&BootStep {
-            settings,
-            task: self,
-        })?;
+        let step = self.with(settings)?;
+        let begun = Instant::now();
         let job = Job {
-            unit,
+            unit: unit.clone(),
             options: vec![
                 "--description=Surefoot: the boot loader and the disks".to_owned(),
                 // systemd's words about each start and end of it would fill the journal.
@@ -202,6 +291,10 @@ impl Task {
         match transient::run(job).await {
             Ok(printed) => Ok(printed.whole()?),
             Err(failed) => {
+                // What it read came from memory, and what it did not find there hangs.
+                if needs_partition && begun.elapsed() >= time {
+                    PARTITION.hangs(begun, Left::of_unit(&unit));
+                }
                 let said = failed.stderr.last_words();
                 match failed.how {
                     How::Exit(_) if !said.is_empty() => bail!("{said}"),

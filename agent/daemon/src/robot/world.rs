@@ -19,6 +19,7 @@ pub(crate) async fn look(switch: SwitchUnit) -> anyhow::Result<World> {
         current: nixos::system(nixos::CURRENT),
         profile: nixos::system(nixos::PROFILE),
         default: None,
+        silent: false,
         trace: Trace::default(),
         dead_man: dead_man_armed().await?,
         leftovers: nixos::leftovers(Path::new(nixos::SWITCHER)),

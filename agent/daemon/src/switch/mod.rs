@@ -102,7 +102,7 @@ pub(crate) async fn switch(
             Ok(SwitchUnit::Ended { outcome, log }) => {
                 let runs = nixos::system(nixos::CURRENT);
                 let outcome = outcome.as_seen(&order.system, ran.as_ref(), runs.as_ref());
-                let (outcome, log) = read_back(order, outcome, log, settings);
+                let (outcome, log) = read_back(order, outcome, log, settings).await;
                 if outcome.activated() && order.action != Action::Test {
                     boot::try_secure(settings, true).await;
                 }
@@ -208,7 +208,7 @@ async fn start(order: &Order) -> anyhow::Result<()> {
 }
 
 /// Reads back what a switch says it did.
-fn read_back(
+async fn read_back(
     order: &Order,
     outcome: Outcome,
     mut log: Vec<String>,
@@ -229,14 +229,28 @@ fn read_back(
                 outcome = Outcome::Refused;
             }
         }
-        // `boot` of a system that is not the profile's says that it is done and does nothing.
-        if order.action != Action::Test
-            && let Some(found) = boot::default(settings)
-        {
-            let wanted = order.default.as_ref().unwrap_or(&order.system);
-            if found != *wanted {
+    }
+    if order.action != Action::Test && (outcome.activated() || outcome == Outcome::TimedOut) {
+        let wanted = order.default.as_ref().unwrap_or(&order.system);
+        match boot::default(settings).await {
+            // `boot` of a system that is not the profile's says that it is done and does nothing.
+            Ok(Some(found)) if outcome.activated() && found != *wanted => {
                 log.push(format!("the boot loader starts {found}, not {wanted}"));
                 outcome = Outcome::Refused;
+            }
+            Ok(_) => {}
+            // A way back does not wait for that, or it would end in a reboot. What comes of it is seen by a
+            // look at the robot, once the loader answers.
+            Err(_) if order.no_check => {}
+            Err(error) => {
+                log.push(format!(
+                    "it cannot be told whether the boot loader starts {wanted}: {error:#}"
+                ));
+                // That is no fault of the release: it is tried again.
+                outcome = match order.action {
+                    Action::Stage => Outcome::NotStarted,
+                    _ => Outcome::Refused,
+                };
             }
         }
     }
