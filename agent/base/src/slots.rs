@@ -179,6 +179,8 @@ struct Place {
 pub struct Found<T> {
     /// The newest content that is whole.
     pub content: Option<T>,
+    /// The one before it, if that is whole too.
+    pub older: Option<T>,
     /// A slot that could not be read, and why: something was lost, and somebody should know.
     pub damage: Option<String>,
     /// Whether the disk said no to a slot, which it may not do the next time. What it has may be whole.
@@ -227,6 +229,7 @@ impl<D: Disk> Slots<D> {
         let newest = usize::from(counter(1) > counter(0));
         let newest_counter = counter(newest).unwrap_or(0);
         let content = contents[newest].take().map(|(_, content)| content);
+        let older = contents[1 - newest].take().map(|(_, content)| content);
         let slots = Self {
             disk,
             names,
@@ -236,10 +239,16 @@ impl<D: Disk> Slots<D> {
         };
         let found = Found {
             content,
+            older,
             damage,
             unreadable,
         };
         Ok((slots, found))
+    }
+
+    /// Takes the older content for the one in force: what is saved next takes the newer one's place.
+    pub const fn pass_over(&mut self) {
+        self.next = 1 - self.next;
     }
 
     /// Writes the older slot; the newer one is never touched.

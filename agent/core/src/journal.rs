@@ -109,6 +109,10 @@ pub struct Journal {
     /// nothing is written over it until it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub copy_unread: bool,
+    /// Whether whoever asked for what stands here has not been told of it yet. Found after a restart it was
+    /// never asked: the journal before it is in force.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub untold: bool,
     /// Numbers the transient units.
     #[serde(default)]
     pub units: u64,
@@ -290,6 +294,7 @@ impl Default for Journal {
             history: Vec::new(),
             lost: None,
             copy_unread: false,
+            untold: false,
             units: 0,
             foreign: Foreign::default(),
         }
@@ -314,6 +319,21 @@ impl Journal {
     /// None that is known of: every field can be written as JSON.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         foreign::to_bytes(self, &self.foreign)
+    }
+
+    /// What is in force of a journal that [nobody was told of](Self::untold), where the one before it cannot
+    /// be read: nobody knows what was under way before. Nothing is assumed of it, and the robot goes back.
+    #[must_use]
+    pub fn without_what_is_untold(mut self) -> Self {
+        if std::mem::take(&mut self.untold) && self.state != State::Idle {
+            let mut read = match serde_json::to_value(&self.state) {
+                Ok(serde_json::Value::Object(read)) => read,
+                _ => serde_json::Map::new(),
+            };
+            read.insert("name".to_owned(), "untold".into());
+            self.state = State::Unknown(read.into());
+        }
+        self
     }
 
     /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps

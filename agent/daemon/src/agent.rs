@@ -6,7 +6,7 @@
 use crate::{
     boot,
     config::Config,
-    control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
+    control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles, WRITE},
     doctor::Doctor,
     fault,
     inputs::Inputs,
@@ -38,7 +38,7 @@ use surefoot_core::{
     time::{BootId, Instant},
 };
 use surefoot_store::{progress, verify::Verified};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// The longest sleep of the loop: a suspended robot looks at the clock again at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -62,6 +62,13 @@ pub(crate) enum Start {
     },
     /// For one request; polls are left out.
     Once,
+}
+
+/// Whether whoever asked for a step was told of it; nobody asks for what happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Yes,
+    Not,
 }
 
 /// Why the loop ended.
@@ -114,7 +121,19 @@ pub(crate) struct Agent {
     once: bool,
     renew: bool,
     copy: boot::CopyKeeper,
+    /// What a request has led to, whose caller has to be told before anything comes of it.
+    promised: Option<Promised>,
 }
+
+/// A decision that is written as one which nobody was told of.
+struct Promised {
+    decided: Decided,
+    told: oneshot::Receiver<()>,
+}
+
+/// How long a caller may take to be told: as long as an answer may take to be written ([`WRITE`]), and a
+/// little.
+const TELL: Duration = Duration::from_secs(WRITE.as_secs() + 1);
 
 impl Agent {
     /// Takes over the state directory and looks around. The worker runs from here on. Where nothing can
@@ -212,6 +231,7 @@ impl Agent {
             once,
             renew: false,
             copy: boot::CopyKeeper::default(),
+            promised: None,
         };
         if agent.still.is_none() {
             identity::keep(&agent.config);
@@ -274,6 +294,11 @@ impl Agent {
         let mut turns = Turns::new(pulse, clock::since_boot());
         loop {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+            if let Some(Promised { decided, told }) = self.promised.take() {
+                let told = tokio::time::timeout(TELL, told).await;
+                self.keep_promise(decided, matches!(told, Ok(Ok(()))));
+                continue;
+            }
             self.tend_memory();
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
@@ -517,12 +542,87 @@ impl Agent {
             tracing::info!("nothing was done for a caller that has left");
             return;
         }
-        let answer = match self.is_open(&asked.way) {
-            Ok(()) => self.answer(asked.request),
+        let Asked {
+            request,
+            way,
+            reply,
+            told,
+            ..
+        } = asked;
+        let answer = match self.is_open(&way) {
+            Ok(()) if request.is_told_first() => match self.promise(request) {
+                Ok((answer, decided)) => {
+                    self.promised = decided.map(|decided| Promised { decided, told });
+                    answer
+                }
+                Err(error) => Err(error),
+            },
+            Ok(()) => self.answer(request),
             Err(refusal) => Err(refusal.into()),
         };
         // Whoever asked may have left by now.
-        let _ = asked.reply.send(answer);
+        let _ = reply.send(answer);
+    }
+
+    /// Decides a request of which nothing may come unless its caller is told. What it leads to is written as
+    /// untold, and given back; a refusal leads to nothing more.
+    fn promise(
+        &mut self,
+        request: Request,
+    ) -> Result<(Result<String, RequestError>, Option<Decided>), RequestError> {
+        self.let_pass(&request)?;
+        let decided = match self.begin(Event::Asked(request), Told::Not) {
+            Ok(decided) => decided,
+            Err(error) => return Err(self.not_done(&error)),
+        };
+        let answer = match &decided.answer {
+            Some(Ok(answer)) => return Ok((Ok(answer.clone()), Some(decided))),
+            Some(Err(refusal)) => Err(refusal.clone().into()),
+            None => Err(RequestError::Failed("the agent has no answer".to_owned())),
+        };
+        self.keep_promise(decided, true);
+        Ok((answer, None))
+    }
+
+    /// What a request has led to happens, once its caller was told; otherwise nothing was asked.
+    fn keep_promise(&mut self, decided: Decided, told: bool) {
+        let kept = if told {
+            let kept = match decided.machine.journal() == self.machine.journal() {
+                true => Ok(()),
+                false => self.persist(decided.machine.journal(), Told::Yes),
+            };
+            kept.and_then(|()| self.finish(decided, true).map(drop))
+        } else {
+            Err(anyhow::anyhow!("its caller could not be told"))
+        };
+        if let Err(error) = kept {
+            let why = self.not_done(&error);
+            tracing::error!("nothing came of a request: {why}");
+        }
+    }
+
+    /// Whether a request may be decided as things stand.
+    fn let_pass(&mut self, request: &Request) -> Result<(), RequestError> {
+        if let Some(trouble) = &self.trouble
+            && matches!(request, Request::Update)
+        {
+            return Err(RequestError::Failed(trouble.why().to_owned()));
+        }
+        match &mut self.still {
+            Some(still) => still.let_pass(request).map_err(RequestError::Failed),
+            None => Ok(()),
+        }
+    }
+
+    /// A request that could not be written, or whose caller could not be told, has led to nothing.
+    fn not_done(&mut self, error: &anyhow::Error) -> RequestError {
+        if !self.undo() {
+            self.cannot_write(error, Lost::Nothing);
+        }
+        if let Some(still) = &mut self.still {
+            still.rest(&self.machine.journal().state);
+        }
+        RequestError::Failed(format!("nothing was done: {error:#}"))
     }
 
     /// Whether a request that came this way may still be decided.
@@ -536,29 +636,20 @@ impl Agent {
 
     /// Decides a request. It is tried once: what is answered as failed does not happen later.
     fn answer(&mut self, request: Request) -> Result<String, RequestError> {
-        if let Some(trouble) = &self.trouble
-            && matches!(request, Request::Update)
-        {
-            return Err(RequestError::Failed(trouble.why().to_owned()));
-        }
-        if let Some(still) = &mut self.still {
-            still.let_pass(&request).map_err(RequestError::Failed)?;
-        }
+        self.let_pass(&request)?;
         match self.take(Event::Asked(request)) {
             Ok(Some(answer)) => Ok(answer?),
             Ok(None) => Err(RequestError::Failed("the agent has no answer".to_owned())),
-            Err(error) => {
-                if !self.undo() {
-                    self.cannot_write(&error, Lost::Nothing);
-                }
-                Err(RequestError::Failed(format!("nothing was done: {error:#}")))
-            }
+            Err(error) => Err(self.not_done(&error)),
         }
     }
 
     /// Writes the journal as it was before a step that could not be written: it may have reached the
     /// disk all the same, and must not be found there by a restart.
     fn undo(&self) -> bool {
+        if self.still.as_ref().is_some_and(|still| !still.remembers()) {
+            return true;
+        }
         self.state.save(self.machine.journal()).is_ok()
     }
 
@@ -590,6 +681,16 @@ impl Agent {
     /// It could not be written: nothing has happened, and nothing has changed here. The disk may have
     /// it all the same.
     fn take(&mut self, event: Event) -> anyhow::Result<Option<Answer>> {
+        let asked = matches!(event, Event::Asked(_));
+        let decided = self.begin(event, Told::Yes)?;
+        self.finish(decided, asked)
+    }
+
+    /// Decides and writes. Nothing has happened yet, and nothing has changed here.
+    ///
+    /// # Errors
+    /// As for [`Agent::take`].
+    fn begin(&mut self, event: Event, told: Told) -> anyhow::Result<Decided> {
         self.note_check(&event);
         self.stalls.answered(&event);
         let asked = matches!(event, Event::Asked(_));
@@ -610,13 +711,21 @@ impl Agent {
             policy: &policy,
         };
         let step = self.machine.step(event, &cx);
-        let decided = step.persisted(|journal| self.persist(journal))?;
+        let decided = step.persisted(|journal| self.persist(journal, told))?;
         let took = clock::since_boot().since(cx.now);
         anyhow::ensure!(
             !asked || took <= ANSWER,
             "the disk took {} s to write the journal, and nobody waits that long",
             took.as_secs()
         );
+        Ok(decided)
+    }
+
+    /// What was decided and written happens.
+    ///
+    /// # Errors
+    /// What somebody asked for cannot be remembered over a restart: nothing has happened.
+    fn finish(&mut self, decided: Decided, asked: bool) -> anyhow::Result<Option<Answer>> {
         let Decided {
             machine,
             effects,
@@ -691,7 +800,7 @@ impl Agent {
         }
     }
 
-    fn persist(&self, journal: &Journal) -> anyhow::Result<()> {
+    fn persist(&self, journal: &Journal, told: Told) -> anyhow::Result<()> {
         if self.still.as_ref().is_some_and(|still| !still.remembers()) {
             return Ok(());
         }
@@ -710,6 +819,11 @@ impl Agent {
         // first, and what runs is rooted as such.
         if before.confirmed.is_some() || before.lost.is_some() {
             (self.state).with_room(|| roots::set(Path::new(roots::DIR), &roots))?;
+        }
+        if told == Told::Not {
+            self.state.save_untold(journal)?;
+            fault::point("after", "persist-untold");
+            return Ok(());
         }
         self.state.save(journal)?;
         // What is rooted too long is let go of with the next step.

@@ -74,6 +74,18 @@ impl Robot {
             self.not_written(&event);
             return;
         };
+        // What somebody asked for is in force once they were told: until then the journal before is.
+        let told = matches!(&event, Event::Asked(request) if request.is_told_first());
+        let told = told.then(|| std::mem::replace(&mut self.journal, machine.journal().clone()));
+        if let Some(told) = told {
+            let roots = machine.journal().roots().into_values();
+            self.roots.extend(roots);
+            if self.struck() {
+                return;
+            }
+            self.roots = told.roots().into_values().collect();
+            self.journal = told;
+        }
         // It is written, whatever strikes now.
         self.witness
             .reads(machine.journal(), decided.machine.journal());

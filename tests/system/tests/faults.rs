@@ -323,3 +323,30 @@ fn a_switch_by_hand_is_noticed_and_nothing_is_done_by_surprise() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_rollback_whose_caller_was_told_nothing_is_never_carried_out() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("2.0"))?;
+    robot.until_confirmed(&second)?;
+    // The agent dies between writing what was asked for and answering.
+    let point = "after-persist-untold";
+    set_fault(&robot, point)?;
+    robot.sh(
+        "varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Rollback \
+           '{\"why\": \"it drops things\"}' && exit 1 || exit 0",
+    )?;
+    until_hit(&robot, point)?;
+    robot.until("! systemctl --quiet is-active surefootd.service")?;
+    robot
+        .sh("grep -q '\"untold\":true' /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1")?;
+    robot.sh("systemctl start surefootd.service")?;
+    let status = robot.until_confirmed(&second)?;
+    assert_eq!(status["blocked"], json!([]), "{status:#}");
+    let history = robot.sh("surefoot history --json")?;
+    assert!(!history.contains("rolledBack"), "{history}");
+    // Whoever is told gets what was asked for.
+    robot.sh("surefoot rollback --why 'it drops things' --wait")?;
+    robot.stands_on(&first)?;
+    Ok(())
+}

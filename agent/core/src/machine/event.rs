@@ -228,6 +228,25 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// Whether nothing may come of it unless its caller was told so: it moves the robot, or lets it be
+    /// moved. Whoever was told nothing looks after the robot as if nothing had been asked.
+    ///
+    /// A hold keeps it from being moved, which is safe whoever knows of it; what is said of leases stands in
+    /// no journal.
+    #[must_use]
+    pub const fn is_told_first(&self) -> bool {
+        match self {
+            Self::Update
+            | Self::Rollback { .. }
+            | Self::Keep { .. }
+            | Self::Unblock { .. }
+            | Self::Resume { .. } => true,
+            Self::Hold { .. } | Self::Lease { .. } | Self::EndLease { .. } => false,
+        }
+    }
+}
+
 /// The answer to a [`Request`].
 pub type Answer = Result<String, Refusal>;
 

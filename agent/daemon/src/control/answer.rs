@@ -301,14 +301,17 @@ async fn ask(
     agent: &AgentHandle,
 ) -> Result<String, ErrorReply> {
     caller.does(Doing::Kept);
-    Ok(answered(agent, request, way, caller.line.clone()).await?)
+    let (receipt, told) = oneshot::channel();
+    let message = answered(agent, request, way, (caller.line.clone(), told)).await?;
+    caller.owes(receipt);
+    Ok(message)
 }
 
 async fn answered(
     agent: &AgentHandle,
     request: Request,
     way: Way,
-    line: Line,
+    (line, told): (Line, oneshot::Receiver<()>),
 ) -> Result<String, RequestError> {
     let (reply, answer) = oneshot::channel();
     let gone = || RequestError::Failed("the agent is shutting down".into());
@@ -320,6 +323,7 @@ async fn answered(
                 way,
                 line,
                 reply,
+                told,
             })
             .await
             .map_err(|_| gone())?;

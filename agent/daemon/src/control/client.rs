@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 use surefoot_api::{ErrorReply, method::Role};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 /// What is known of all clients.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +60,7 @@ impl Clients {
             user,
             id,
             clients: self.clone(),
+            receipt: Mutex::default(),
         };
         Ok((client, left))
     }
@@ -89,9 +93,25 @@ pub(super) struct Client {
     user: User,
     id: Id,
     clients: Clients,
+    /// Where it is said that it was told the answer which it gets next.
+    receipt: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Client {
+    /// It gets an answer of the agent's next, who wants to know that.
+    pub(super) fn owes(&self, receipt: oneshot::Sender<()>) {
+        *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(receipt);
+    }
+
+    /// It was told its answer.
+    pub(super) fn told(&self) {
+        let mut receipt = self.receipt.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receipt) = receipt.take() {
+            // The agent may have ended, or waited long enough.
+            let _ = receipt.send(());
+        }
+    }
+
     pub(super) const fn id(&self) -> Id {
         self.id
     }

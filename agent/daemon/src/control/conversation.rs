@@ -50,7 +50,11 @@ pub(super) async fn converse(
                 client.does(between_calls(&holding).0);
                 return watch(call, calls, writer, client, agent).await;
             }
-            _ if oneway => continue,
+            _ if oneway => {
+                // Whoever wants no answer needs none.
+                client.told();
+                continue;
+            }
             Ok(Response::Reply(message)) => message,
             Err(error) => match message::error(&error) {
                 Ok(message) => message,
@@ -60,6 +64,7 @@ pub(super) async fn converse(
         if writer.send(&message).await.is_err() {
             return;
         }
+        client.told();
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Asked {
     pub(crate) line: Line,
     /// Where the answer goes. Nobody may be waiting for it any more; that is not an error.
     pub(crate) reply: oneshot::Sender<Result<String, RequestError>>,
+    /// Says that the answer was handed to its caller; closed if it cannot be.
+    pub(crate) told: oneshot::Receiver<()>,
 }
 
 /// Why a request was not granted.

@@ -61,7 +61,7 @@ pub(super) const SUMMARY: Duration = Duration::from_secs(60);
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a client may take to hear something.
-pub(super) const WRITE: Duration = Duration::from_secs(10);
+pub(crate) const WRITE: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to answer.
 pub(crate) const ANSWER: Duration = surefoot_core::made::MAX_AGE;

@@ -128,6 +128,29 @@ impl House {
     }
 }
 
+#[tokio::test]
+async fn the_agent_hears_whether_its_answer_was_heard() {
+    let mut house = house();
+    let call = json!({ "method": "io.surefoot.Agent.Update", "parameters": {} });
+    let mut client = house.client().await;
+    client.say(&call).await;
+    let asked = house.requests.recv().await.unwrap();
+    let mut told = asked.told;
+    assert!(told.try_recv().is_err(), "nothing was answered yet");
+    asked.reply.send(Ok("so be it".to_owned())).unwrap();
+    told.await.unwrap();
+    client.hear().await.unwrap();
+    // Whoever hangs up is not told, whatever was decided.
+    client.say(&call).await;
+    let asked = house.requests.recv().await.unwrap();
+    drop(client);
+    while asked.line.is_up() {
+        tokio::task::yield_now().await;
+    }
+    let _ = asked.reply.send(Ok("so be it".to_owned()));
+    asked.told.await.unwrap_err();
+}
+
 struct Client(BufReader<UnixStream>);
 
 impl Client {

@@ -131,8 +131,9 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
         Err(error) => Err(error.to_string()),
         Ok(journal) => Ok(Ok(journal)),
     };
-    let (slots, found) = Slots::open(disk, NAMES, decode)
+    let (mut slots, found) = Slots::open(disk, NAMES, decode)
         .with_context(|| format!("cannot read the journal in {}", dir.display()))?;
+    let found = pass_over_what_is_untold(found, &mut slots);
     let again = found.unreadable;
     let whole = |slots, journal| Look {
         slots,
@@ -186,6 +187,29 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
     })
 }
 
+/// What the last request led to is in force only if its caller was told: whoever was not told believes that
+/// nothing was done.
+fn pass_over_what_is_untold(
+    mut found: Found<Result<Journal, JournalError>>,
+    slots: &mut Slots<RealDisk>,
+) -> Found<Result<Journal, JournalError>> {
+    if !matches!(&found.content, Some(Ok(journal)) if journal.untold) {
+        return found;
+    }
+    tracing::warn!("what was asked for last counts as never asked: its caller was not told");
+    match found.older.take() {
+        Some(older @ Ok(_)) => {
+            slots.pass_over();
+            found.content = Some(older.map(Journal::without_what_is_untold));
+        }
+        _ => {
+            let newest = found.content.take();
+            found.content = newest.map(|read| read.map(Journal::without_what_is_untold));
+        }
+    }
+    found
+}
+
 impl StateDir {
     /// Reads the journal; a new one if there is none, and one that says so if the memory is lost, or
     /// is not to be used: then nothing can be remembered either ([`StateDir::unusable`]). What was lost
@@ -233,13 +257,23 @@ impl StateDir {
     /// The disk says no, or the journal has grown larger than is ever read: then the one before is
     /// still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
-        self.with_room(|| self.write(journal))
+        self.with_room(|| self.write(journal, false))
     }
 
-    fn write(&self, journal: &Journal) -> anyhow::Result<()> {
+    /// The same of what a request has led to, before its caller was told: to be saved again once that has
+    /// happened, or the one before instead. Holds that it ends are there until then.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn save_untold(&self, journal: &Journal) -> anyhow::Result<()> {
+        self.with_room(|| self.write(journal, true))
+    }
+
+    fn write(&self, journal: &Journal, untold: bool) -> anyhow::Result<()> {
         holds::write(&self.dir, &journal.holds)?;
         let without_holds = Journal {
             holds: Vec::new(),
+            untold,
             ..journal.clone()
         };
         let body = (without_holds.to_bytes()).context("cannot write the journal")?;
@@ -260,6 +294,9 @@ impl StateDir {
         slots
             .save(&body)
             .with_context(|| format!("cannot write the journal in {}", self.dir.display()))?;
+        if untold {
+            return Ok(());
+        }
         // The journal is written; what stays lying about must not make anybody write it again.
         if let Err(error) = holds::remove_all_but(&self.dir, &journal.holds) {
             tracing::warn!("a hold that ended will be one again after a restart: {error:#}");
@@ -286,6 +323,64 @@ mod tests {
         journal.units = units;
         state.save(&journal).unwrap();
         journal
+    }
+
+    #[test]
+    fn what_nobody_was_told_of_was_never_asked_and_its_holds_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Journal {
+            holds: vec![Hold {
+                owner: "ada".into(),
+                why: "arm inside a patient".into(),
+                since: None,
+                expiry: None,
+                counted: None,
+            }],
+            ..kept(dir.path(), 1)
+        };
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        state.load(false);
+        state.save(&before).unwrap();
+        let asked = Journal {
+            units: 2,
+            holds: Vec::new(),
+            ..before.clone()
+        };
+        for _ in 0..3 {
+            state.save_untold(&asked).unwrap();
+            // The agent is killed: what was before is in force, and what it saves next heals both slots.
+            assert_eq!(state.load(false), before);
+            assert_eq!(read(dir.path(), false).unwrap(), before);
+            state.save(&before).unwrap();
+            assert_eq!(read(dir.path(), false).unwrap(), before);
+        }
+        // Its caller was told.
+        state.save_untold(&asked).unwrap();
+        state.save(&asked).unwrap();
+        assert_eq!(read(dir.path(), false).unwrap(), asked);
+    }
+
+    #[test]
+    fn where_what_was_before_is_damaged_the_robot_goes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = kept(dir.path(), 1);
+        let mut state = StateDir::open(dir.path(), 0).unwrap();
+        state.load(false);
+        let unknown = serde_json::json!({"name": "dancing"});
+        let asked = Journal {
+            state: serde_json::from_value(unknown).unwrap(),
+            ..before.clone()
+        };
+        let older = newest(dir.path());
+        state.save_untold(&asked).unwrap();
+        fs::write(older, "rust").unwrap();
+        let found = read(dir.path(), false).unwrap();
+        assert!(!found.untold && found.lost.is_none());
+        assert!(
+            matches!(found.state, State::Unknown(_)),
+            "{:?}",
+            found.state
+        );
     }
 
     #[test]
