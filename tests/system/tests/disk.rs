@@ -79,6 +79,42 @@ fn on_a_full_disk_a_trial_ends_and_a_rollback_works() -> Result<()> {
 }
 
 #[test]
+fn on_a_full_disk_a_hold_outlasts_a_reboot_and_the_way_back_is_written() -> Result<()> {
+    let (fleet, mut robot, first) = Fleet::with_robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    on_a_small_disk(&robot)?;
+    robot.sh("surefoot hold --for 1h --why 'arm inside a patient'")?;
+    fill(&robot)?;
+    // The small disk as it is now is there after the power cut, as full as it was.
+    robot.sh(&format!(
+        "cp -a {STATE} /var/small-disk
+         units=/etc/systemd/system.control
+         mkdir -p $units/surefootd.service.requires
+         printf '[Unit]\\nBefore=surefootd.service\\n[Service]\\nType=oneshot\\nRemainAfterExit=yes\\nExecStart=/bin/sh -c \"mount -t tmpfs -o size=48M,mode=700 tmpfs {STATE} && cp -a /var/small-disk/. {STATE}\"\\n' \
+           >$units/small-disk.service
+         ln -s $units/small-disk.service $units/surefootd.service.requires/"
+    ))?;
+    robot.power_cycle()?;
+    robot.sh(&format!("test $(stat -f -c %a {STATE}) = 0"))?;
+    let holds = |status: &Value| status["holds"].to_string().contains("arm inside a patient");
+    let status = robot.until_status("the hold to hold", holds)?;
+    assert!(status["fault"].is_null(), "{status:#}");
+    robot.stands_on(&second)?;
+    // Its owner's way back is decided, written and done, and ends no hold.
+    robot.sh("surefoot rollback --why 'it grips badly' --wait")?;
+    robot.until_blocked("1.1", &first)?;
+    let status = robot.status()?;
+    assert!(holds(&status), "{status:#}");
+    robot.sh("surefoot resume")?;
+    robot.until_status("nobody to hold", |status| !holds(status))?;
+    robot.sh("systemctl restart surefootd.service")?;
+    robot.until_blocked("1.1", &first)?;
+    assert!(!holds(&robot.status()?), "an ended hold is back");
+    Ok(())
+}
+
+#[test]
 fn on_a_full_disk_an_agent_that_does_not_run_rolls_back() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
