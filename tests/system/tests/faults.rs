@@ -338,8 +338,9 @@ fn a_rollback_whose_caller_was_told_nothing_is_never_carried_out() -> Result<()>
     )?;
     until_hit(&robot, point)?;
     robot.until("! systemctl --quiet is-active surefootd.service")?;
-    robot
-        .sh("grep -q '\"untold\":true' /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1")?;
+    robot.sh(
+        "grep -q '\"untold\": *true' /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1",
+    )?;
     robot.sh("systemctl start surefootd.service")?;
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["blocked"], json!([]), "{status:#}");
