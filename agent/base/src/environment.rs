@@ -12,7 +12,7 @@ use std::{
 pub const PATH: &str = "/run/current-system/sw/bin:/run/wrappers/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Unit files above this size are not read, bytes.
-const MAX_UNIT: u64 = 1 << 20;
+pub const MAX_UNIT: u64 = 1 << 20;
 
 /// A program to be run as root, by its path or by a name that is looked up in [`PATH`]. It starts in
 /// `/`, and its environment is [`PATH`] and a locale that changes no message: `PATH`, `LD_PRELOAD`,
@@ -48,8 +48,13 @@ pub fn of_unit(directories: &[&str], unit: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn exec_of_unit(directories: &[&str], unit: &str) -> Option<(PathBuf, Vec<String>)> {
     let read = |directory: &&str| file::read_text(&Path::new(directory).join(unit), MAX_UNIT).ok();
-    let text = directories.iter().find_map(read)?;
-    let command = (text.lines()).find_map(|line| line.strip_prefix("ExecStart="))?;
+    exec_of(&directories.iter().find_map(read)?)
+}
+
+/// The first program that a unit with this text starts, and its arguments.
+#[must_use]
+pub fn exec_of(unit: &str) -> Option<(PathBuf, Vec<String>)> {
+    let command = (unit.lines()).find_map(|line| line.strip_prefix("ExecStart="))?;
     let plain = command.trim_start_matches(['-', '@', ':', '+', '!', '|']);
     // With an `@` the second word is what the program is called (systemd.service(5)).
     let named = command[..command.len() - plain.len()].contains('@');

@@ -117,6 +117,16 @@ fn a_release_whose_agent_is_not_there_is_never_tried() -> Result<()> {
     let blocked = robot.until_blocked("none", &first)?;
     assert_eq!(blocked["cause"], "unfit", "{blocked:#}");
     undisturbed(&robot)?;
+
+    // The agent that drives goes on, whatever becomes of its unit: only the next boot would show it.
+    let masked = fleet.farm.agent_with("masked", |_| String::new())?;
+    fleet.release(&Toplevel::named("masked").with(&masked))?;
+    unfit(&robot, "masked", &first, "is masked")?;
+    let unwanted = (fleet.farm).agent_with("unwanted", |unit| {
+        unit.replace("WantedBy=multi-user.target", "")
+    })?;
+    fleet.release(&Toplevel::named("unwanted").with(&unwanted))?;
+    unfit(&robot, "unwanted", &first, "pulls in its agent's unit")?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Where NixOS has its systems, its switcher's files and its programs, and what a system consists of.
 
-use crate::robot;
+use crate::robot::{self, starts};
 use anyhow::Context as _;
 use nix::fcntl::{Flock, FlockArg};
 use std::{
@@ -147,6 +147,9 @@ pub(crate) fn unfit(current: &StorePath, new: &StorePath) -> anyhow::Result<Opti
         }
     }
     let toplevel = PathBuf::from(new.to_string());
+    if let Some(why) = starts::loses_agent(Path::new(&current.to_string()), &toplevel)? {
+        return Ok(Some(why));
+    }
     match missing_parts(&toplevel)? {
         None => lost_on(&toplevel),
         why => Ok(why),
