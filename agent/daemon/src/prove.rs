@@ -108,6 +108,11 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         .map_err(Doubt::Refused)?;
     let source = Source::new(&config, scratch.path());
     source.anchored().map_err(Doubt::Refused)?;
+    // Before the repository: this needs no network, and whether that is there excuses nothing of it.
+    let full = match imports(&config, system).await {
+        Ok(()) => None,
+        Err(why) => Some(full(&config, why).map_err(Doubt::Refused)?),
+    };
     let repository = Repository::new(source, Arc::new(watch::Sender::new(None)));
     let manifest = repository.manifest().await.map_err(Doubt::Unreached)?;
     let served = manifest.map_or_else(
@@ -126,14 +131,20 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
         },
     );
     served.map_err(|why| Doubt::Refused(anyhow!("it would get no release any more: {why}")))?;
-    imports(&config, system).await.map_err(|why| {
-        let places = [Path::new(NIX), &config.state_dir];
-        let full = |place: &Path| space::free(space::existing(place)).is_ok_and(|free| free < ROOM);
-        match places.iter().find(|place| full(place)) {
-            Some(place) => Doubt::Unasked(why.context(format!("{} is full", place.display()))),
-            None => Doubt::Refused(why),
-        }
-    })
+    full.map_or(Ok(()), |why| Err(Doubt::Unasked(why)))
+}
+
+/// Why nothing could be imported, if a full disk is to blame for it.
+///
+/// # Errors
+/// None is: what was wrong, as it was.
+fn full(config: &Config, why: anyhow::Error) -> anyhow::Result<anyhow::Error> {
+    let places = [Path::new(NIX), &config.state_dir];
+    let full = |place: &&&Path| space::free(space::existing(place)).is_ok_and(|free| free < ROOM);
+    match places.iter().find(full) {
+        Some(place) => Ok(why.context(format!("{} is full", place.display()))),
+        None => Err(why),
+    }
 }
 
 /// Copies what the agent remembers.

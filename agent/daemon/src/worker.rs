@@ -70,6 +70,9 @@ struct Tools {
     wrongs: Wrongs,
     /// The system whose agent has proven itself.
     proven: Arc<Mutex<Option<StorePath>>>,
+    /// Why this agent could not begin anew with its trust anchor, as that was before the trial of this
+    /// system.
+    unanchored: Arc<Mutex<Option<(StorePath, String)>>>,
     verified: Verified,
     progress: watch::Sender<progress::Status>,
     /// Which generations may go, by the journal as it is on the disk.
@@ -135,6 +138,7 @@ impl Worker {
                 staging: state.path().join("staging"),
                 wrongs: Wrongs::default(),
                 proven: Arc::default(),
+                unanchored: Arc::default(),
                 verified,
                 progress,
                 prune,
@@ -471,9 +475,12 @@ impl Tools {
         if proven.as_ref() == Some(system) {
             return None;
         }
-        // What this agent could not use either, if it began anew, is no fault of the one on trial.
-        if let Err(error) = repository::usable_anchor(&self.config.root) {
-            tracing::warn!("the agent on trial is not asked to prove itself: {error:#}");
+        // What this agent could not use either, if it began anew, is no fault of the one on trial. By now /etc
+        // is that one's, so this was asked before.
+        if let Some((of, why)) = &*self.unanchored.lock().await
+            && of == system
+        {
+            tracing::warn!("the agent on trial is not asked to prove itself: {why}");
             *proven = Some(system.clone());
             return None;
         }
@@ -644,6 +651,9 @@ impl Tools {
             }
             unfit => unfit,
         };
+        let unanchored = repository::usable_anchor(&self.config.root).err();
+        *self.unanchored.lock().await =
+            unanchored.map(|why| (target.system.clone(), format!("{why:#}")));
         self.look().await;
         // What it names before a trial is what the trial is measured by.
         let default = boot::default(&boot::Settings::new(&self.config)).await?;

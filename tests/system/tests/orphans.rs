@@ -215,6 +215,28 @@ fn a_release_whose_agent_could_not_bring_the_next_one_is_never_kept() -> Result<
 }
 
 #[test]
+fn a_release_that_could_import_nothing_is_not_kept_because_the_network_is_away_as_well()
+-> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("[health]\nmanifest_server = false\n")?;
+    confined(
+        &fleet,
+        "lonely",
+        "InaccessiblePaths=/nix/var/nix/daemon-socket\nPrivateNetwork=yes",
+    )?;
+    let blocked = robot.until_blocked("lonely", &first)?;
+    assert!(
+        blocked.to_string().contains("could import nothing more"),
+        "{blocked:#}"
+    );
+    // What only has no network is not asked for it there.
+    confined(&fleet, "offline", "PrivateNetwork=yes")?;
+    robot.until_status("the release without a network to be kept", |status| {
+        status["confirmed"]["release"] == "offline"
+    })?;
+    Ok(())
+}
+
+#[test]
 fn a_release_whose_agent_reaches_nothing_is_judged_by_what_the_one_before_reaches() -> Result<()> {
     let (fleet, robot, first) =
         Fleet::with_robot("[trial]\nattempts = 1\n[health]\ndeadline = \"5s\"\n")?;
@@ -236,6 +258,10 @@ fn a_release_with_another_trust_anchor_is_tried_only_if_that_is_meant() -> Resul
     let brought = etc(&[("surefoot/root.json", "{}")])?;
     fleet.release(&fleet.toplevel("other").etc(brought.path()))?;
     unfit(&robot, "other", &first, "another trust anchor")?;
+    // No agent could begin with this one, whether or not another one is meant.
+    let brought = etc(&[("surefoot/root.json", "<!DOCTYPE html>")])?;
+    moving(&fleet, "page", brought.path())?;
+    unfit(&robot, "page", &first, "that no agent could begin with")?;
     Ok(())
 }
 

@@ -8,7 +8,10 @@ use super::{
     process::{self, Failed},
     transient::How,
 };
-use crate::config::{self, ConfigError, What};
+use crate::{
+    config::{self, ConfigError, What},
+    repository,
+};
 use anyhow::{Context as _, bail};
 use std::{
     collections::BTreeMap,
@@ -100,14 +103,16 @@ pub(crate) async fn refuses(
     } else {
         leads_elsewhere(&named, &laid, |path| layers.will_be(path))
     };
+    let anchorless = anchorless(&named, &laid, &layers)?;
     let _ = fs::remove_dir_all(room);
     let Some(said) = asked.err().and_then(|failed| refusal(&failed)) else {
-        return Ok(elsewhere.map(|where_to| {
+        let elsewhere = elsewhere.map(|where_to| {
             format!(
                 "the configuration of {new} leads this robot elsewhere: {where_to}; if that is meant, publish \
                  it with --moves"
             )
-        }));
+        });
+        return Ok(elsewhere.or(anchorless));
     };
     // As it will be called, and not as it was laid out.
     let said = match (laid.parent(), named.parent()) {
@@ -142,6 +147,35 @@ fn leads_elsewhere(
         changed.push(format!("{word} trust anchor ({})", new.root.display()));
     }
     (!changed.is_empty()).then(|| changed.join(", "))
+}
+
+/// Why the agent of a new system could not begin with the trust anchor that it will find, if so, whether or
+/// not another one is meant: the system brings one that cannot be used, or takes away the present one. What
+/// is the robot's own is no fault of any system.
+///
+/// # Errors
+/// The disk says no.
+fn anchorless(present: &Path, new: &Path, layers: &Layers) -> anyhow::Result<Option<String>> {
+    let (Ok((present, _)), Ok((new, _))) = (config::salvage(present), config::salvage(new)) else {
+        return Ok(None);
+    };
+    let (root, will_be) = (&new.root, layers.will_be(&new.root));
+    if let Err(error) = file::exists(&will_be) {
+        return Err(error).with_context(|| format!("cannot look at {}", will_be.display()));
+    }
+    if will_be != *root {
+        let unusable = repository::usable_anchor(&will_be).err();
+        return Ok(unusable.map(|why| {
+            format!("it brings a trust anchor that no agent could begin with: {why:#}")
+        }));
+    }
+    let stays = layers.stays(root) || repository::usable_anchor(&present.root).is_err();
+    Ok((!stays).then(|| {
+        format!(
+            "the trust anchor {} came with the present system, and the new one has none",
+            root.display()
+        )
+    }))
 }
 
 /// What says which releases a robot gets.
@@ -299,6 +333,11 @@ impl Layers {
             .unwrap_or_else(|| path.to_owned())
     }
 
+    /// Whether what lies at a place stays there without the present system.
+    fn stays(&self, path: &Path) -> bool {
+        (path.strip_prefix(&self.etc)).map_or(true, |within| self.is_own(within))
+    }
+
     /// Whether a file in /etc is the robot's own: no system brought it, so none takes it away.
     fn is_own(&self, within: &Path) -> bool {
         let path = self.etc.join(within);
@@ -391,6 +430,46 @@ mod tests {
         for words in ["b.example", "channel 'night' instead of", "model 'crane'"] {
             assert!(said.contains(words), "{said}");
         }
+    }
+
+    #[test]
+    fn a_trust_anchor_that_no_agent_could_begin_with_is_never_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        let put = |path: &str, text: &str| {
+            fs::create_dir_all(at(path).parent().unwrap()).unwrap();
+            fs::write(at(path), text).unwrap();
+        };
+        let layers = Layers {
+            etc: at("etc"),
+            new: at("new"),
+            current: at("current"),
+        };
+        let (config, root) = (at("config.toml"), at("etc/root.json"));
+        let text = format!("{}root = {root:?}\n", crate::config::tests::MINIMAL);
+        put("config.toml", &text);
+        let said = || anchorless(&config, &config, &layers).unwrap();
+        // The robot's own, whatever it is: the new system is not to blame.
+        assert_eq!(said(), None);
+        put("etc/root.json", "<html>");
+        assert_eq!(said(), None);
+        // What the new system brings has to be one.
+        put("new/root.json", "<html>");
+        assert!(said().unwrap().contains("that no agent could begin with"));
+        fs::remove_file(at("new/root.json")).unwrap();
+        // What came with the present system goes with it, and was good.
+        let good = include_str!("../../../../tests/recorded/0.2/repository/metadata/1.root.json");
+        put("current/root.json", good);
+        fs::remove_file(&root).unwrap();
+        symlink(at("current"), at("etc/static")).unwrap();
+        symlink(at("etc/static/root.json"), &root).unwrap();
+        assert!(said().unwrap().contains("the new one has none"));
+        put("new/root.json", good);
+        assert_eq!(said(), None);
+        // One that could not be used before is nobody's loss.
+        fs::remove_file(at("new/root.json")).unwrap();
+        put("current/root.json", "<html>");
+        assert_eq!(said(), None);
     }
 
     #[test]
