@@ -428,7 +428,7 @@ def link_returns(stage: Stage) -> None:
     robot.wait_reset(LIMIT)
     robot.link(True)
     found = stage.confirms(b)
-    blames_nobody(found, "reverted", "doubted", "confirmed")
+    blames_nobody(found, "reverted", "doubted", "tried", "confirmed")
     stage.stands_on(b)
     expect(robot.boots == 3, f"{robot.boots} boots instead of three")
 
