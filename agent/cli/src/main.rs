@@ -2,6 +2,7 @@
 
 mod agent;
 mod commands;
+mod deltas;
 mod desk;
 mod differences;
 mod errors;

@@ -2,7 +2,7 @@
 
 use crate::{
     Sha256, StorePath,
-    closure::{Delta, PathInfo},
+    closure::{ClosureIndex, Delta, PathInfo},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -42,6 +42,19 @@ pub fn choose<'a>(
         .map(|delta| (left(delta), delta));
     let (bytes, delta) = costs.min_by_key(|(bytes, delta)| (*bytes, delta.size))?;
     (bytes < nar_left).then_some(delta)
+}
+
+/// What a robot downloads that has these paths and can use every delta of them, or none, bytes.
+#[must_use]
+pub fn download_bytes(index: &ClosureIndex, has: &HashSet<&StorePath>, deltas: bool) -> u64 {
+    let missing = index.paths.iter().filter(|info| !has.contains(&info.path));
+    let cost = |info: &PathInfo| {
+        let usable = info.deltas.iter();
+        let usable = usable.filter(|delta| deltas && has.contains(&delta.base));
+        let least = usable.map(|delta| delta.size).min().unwrap_or(u64::MAX);
+        least.min(info.download.size(info.nar_size))
+    };
+    missing.map(cost).fold(0, u64::saturating_add)
 }
 
 /// Whether a robot can use a delta, as far as is known before it came.
@@ -187,6 +200,25 @@ mod tests {
         let left = |delta: &Delta| if delta.size == 300 { 1 } else { delta.size };
         let taken = choose(&info, &means, 500, left).map(|delta| delta.size);
         assert_eq!(taken, Some(300));
+    }
+
+    #[test]
+    fn a_robot_downloads_what_is_cheapest_for_it() {
+        let index = ClosureIndex {
+            spec: crate::closure::SPEC,
+            toplevel: path(99),
+            caches: vec![],
+            paths: vec![info(vec![delta(1, 300), delta(2, 100), delta(3, 900)])],
+        };
+        let bytes = |has: &[u64], deltas| {
+            let has: Vec<StorePath> = has.iter().copied().map(path).collect();
+            download_bytes(&index, &has.iter().collect(), deltas)
+        };
+        assert_eq!(bytes(&[1, 2, 3], true), 100);
+        assert_eq!(bytes(&[1, 3], true), 300);
+        assert_eq!(bytes(&[3], true), 500, "the NAR is smaller");
+        assert_eq!(bytes(&[1, 2, 3], false), 500);
+        assert_eq!(bytes(&[99], true), 0);
     }
 
     #[test]

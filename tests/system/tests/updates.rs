@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use surefoot_tests::{
-    Fleet, Toplevel,
+    Fleet, Robot, Toplevel,
     fleet::{CHANNEL, MODEL},
     toplevel::{etc, etc_with_unit},
 };
@@ -478,6 +478,50 @@ fn the_agent_updates_itself() -> Result<()> {
     let exe = "readlink /proc/$(systemctl show --property=MainPID --value surefootd)/exe";
     robot.until(&format!("test $({exe}) = {newer}/bin/surefootd"))?;
     robot.until_confirmed(&second)?;
+    Ok(())
+}
+
+#[test]
+fn an_update_by_deltas_moves_a_twentieth_of_one_without_and_ends_the_same() -> Result<()> {
+    let fleet = Fleet::new()?;
+    let first = fleet.release(&fleet.toplevel("1.0"))?;
+    let robot = |configuration: &str| -> Result<Robot> {
+        let mut robot = fleet.robot(&first, configuration)?;
+        robot.start()?;
+        Ok(robot)
+    };
+    let with = robot("")?;
+    with.until_confirmed(&first)?;
+    // The agent anew: much the largest part of these systems.
+    let agent = fleet.farm.agent("2")?;
+    let second = Toplevel::named("1.1").with(&agent).build(&fleet.farm)?;
+    fleet.push(&second)?;
+    let (cache, made) = (fleet.cache(), tempfile::tempdir()?);
+    let (cache, made) = (cache.to_string_lossy(), made.path().to_string_lossy());
+    let deltas = ["--push-deltas", &cache, "--delta-cache", &made];
+    fleet.publish_with(&second, "1.1", &[&["--model", MODEL], &deltas[..]].concat())?;
+    let moved = || -> Result<(u64, usize)> {
+        let requests = fleet.server.requests()?.into_iter();
+        let cache: Vec<_> = requests
+            .filter(|one| {
+                one.uri.starts_with("/cache/nar/") || one.uri.starts_with("/cache/deltas/")
+            })
+            .collect();
+        let deltas = cache.iter().filter(|one| one.uri.contains("/deltas/"));
+        Ok((cache.iter().map(|one| one.bytes).sum(), deltas.count()))
+    };
+    let (before, _) = moved()?;
+    with.until_confirmed(&second)?;
+    let (after, used) = moved()?;
+    assert!(used > 0);
+    // The same without, from the same release.
+    let without = robot("[fetch]\ndeltas = false\n")?;
+    without.until_confirmed(&second)?;
+    let (whole, still) = moved()?;
+    assert_eq!(still, used, "it was switched off");
+    let (small, large) = (after - before, whole - after);
+    eprintln!("{small} bytes with deltas, {large} without");
+    assert!(small > 0 && small * 20 < large, "{small} of {large}");
     Ok(())
 }
 

@@ -10,10 +10,11 @@ use crate::{
 };
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use surefoot_base::units::short_bytes;
 use surefoot_core::{
     closure::ClosureIndex,
+    deltas::download_bytes,
     package::{self, Package, PackageChange},
     release::{Listed, Name, Release},
 };
@@ -65,8 +66,10 @@ struct Difference {
     removed: BTreeMap<String, Package>,
     /// Before, and after: other versions, or another size.
     changed: BTreeMap<String, (Package, Package)>,
-    /// What a robot that has the old one alone downloads, bytes.
+    /// What a robot that has the old one alone downloads, bytes, deltas of it counted.
     download: u64,
+    /// The same without deltas.
+    whole: u64,
     /// In the store, bytes: before, and after.
     size: (u64, u64),
 }
@@ -143,12 +146,10 @@ fn read(desk: &Desk, release: &Release, model: &Name) -> anyhow::Result<ClosureI
 
 impl Difference {
     fn between(old: &ClosureIndex, new: &ClosureIndex) -> Self {
-        let had: BTreeSet<_> = old.paths.iter().map(|info| &info.path).collect();
-        let new_paths = new.paths.iter().filter(|info| !had.contains(&info.path));
+        let had: HashSet<_> = old.paths.iter().map(|info| &info.path).collect();
         let mut difference = Self {
-            download: new_paths
-                .map(|info| info.download.size(info.nar_size))
-                .sum(),
+            download: download_bytes(new, &had, true),
+            whole: download_bytes(new, &had, false),
             size: (old.nar_size(), new.nar_size()),
             ..Self::default()
         };
@@ -200,10 +201,15 @@ fn describe(difference: &Difference, style: Style) -> String {
     let mut lines = differences::packages(&difference.packages(), style);
     let (before, after) = difference.size;
     lines.push(format!(
-        "{} in the store ({}); a robot that has the old one downloads {}",
+        "{} in the store ({}); a robot that has the old one downloads {}{}",
         short_bytes(after),
         differences::size(before, after),
-        short_bytes(difference.download)
+        short_bytes(difference.download),
+        if difference.download < difference.whole {
+            format!(", or {} without deltas", short_bytes(difference.whole))
+        } else {
+            String::new()
+        }
     ));
     lines.join("\n")
 }

@@ -1,6 +1,7 @@
 //! `surefoot publish`: a release into a channel of a signed repository.
 
 use crate::{
+    deltas::{self, Brought, DeltaArgs},
     desk::{ClockArgs, Desk, EndArgs, PlanArgs, WaitArgs, check_fits, refreshed, require},
     errors::Usage,
     keyring::KeysArgs,
@@ -12,7 +13,7 @@ use indicatif::BinaryBytes;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 use surefoot_core::{
@@ -90,6 +91,8 @@ pub(crate) struct PublishArgs {
     /// It is not a NixOS system, and that is meant: no robot could run it, but `surefoot fetch` brings it.
     #[arg(long)]
     any_closure: bool,
+    #[command(flatten)]
+    deltas: DeltaArgs,
     /// The release's name. [default: today's date and a number, such as 2026-11-22.1]
     #[arg(long, value_name = "ID")]
     release: Option<Name>,
@@ -188,7 +191,10 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
     // What can be wrong is said before the closure is looked at, which takes its time.
     check_fits(&release, manifest)?;
 
-    let closures = web_servers::wait(closures(&args))?;
+    let mut closures = web_servers::wait(closures(&args))?;
+    for (model, closure) in args.model.iter().zip(&mut closures) {
+        closure.add_deltas(&args, &older(&args, &desk, model, None)?)?;
+    }
     put_systems(&mut release, &args.model, &closures)?;
     for closure in &closures {
         desk.put_index(&closure.packed.target, closure.packed.bytes.clone())?;
@@ -236,6 +242,9 @@ pub(crate) fn run(args: PublishArgs, output: Output) -> anyhow::Result<()> {
             BinaryBytes(closure.index.nar_size()),
             closure.hashes.words()
         ))?;
+        if let Some(brought) = &closure.brought {
+            output.text(&format!("    {}", brought.words()))?;
+        }
         if closure.unsigned > 0 {
             output.text(&format!("    {} paths have no signature: robots that check Nix' signatures will refuse them",
                 closure.unsigned))?;
@@ -262,12 +271,33 @@ struct Closure {
     hashes: Hashes,
     /// Paths with neither a signature nor a content address.
     unsigned: usize,
+    /// What its deltas bring, if some were asked for.
+    brought: Option<Brought>,
 }
 
 impl Closure {
     fn download_bytes(&self) -> u64 {
         let sizes = self.index.paths.iter();
         sizes.map(|info| info.download.size(info.nar_size)).sum()
+    }
+
+    /// Lists deltas of these closures, and writes the index anew.
+    fn add_deltas(&mut self, args: &PublishArgs, old: &[ClosureIndex]) -> anyhow::Result<()> {
+        let old: Vec<ClosureIndex> = (old.iter())
+            .filter(|old| old.toplevel != self.index.toplevel)
+            .cloned()
+            .collect();
+        let caches = args.cache.iter().map(|text| Cache::new(&place(text)));
+        let caches = caches.collect::<Result<Vec<_>, _>>()?;
+        let how = (&args.net, !args.no_store, args.end.dry_run);
+        self.brought = args.deltas.add(&mut self.index, &old, &caches, how)?;
+        if let Some(brought) = &self.brought {
+            deltas::warn(brought);
+            self.packed = index::pack(&self.index).context(
+                "the closure index is too large with its deltas; give a smaller --deltas-from",
+            )?;
+        }
+        Ok(())
     }
 
     fn to_json(&self) -> serde_json::Value {
@@ -281,6 +311,7 @@ impl Closure {
             "comparedWithStore": self.hashes == Hashes::Store,
             "hashes": self.hashes,
             "unsigned": self.unsigned,
+            "deltas": self.brought,
         })
     }
 }
@@ -307,6 +338,36 @@ impl Hashes {
     }
 }
 
+/// The systems that a model had in the releases before, or before this one, the newest first: as many as
+/// deltas are made of.
+fn older(
+    args: &PublishArgs,
+    desk: &Desk,
+    model: &Name,
+    before: Option<&Name>,
+) -> anyhow::Result<Vec<ClosureIndex>> {
+    let Ok(manifest) = desk.channel(&args.channel) else {
+        return Ok(Vec::new());
+    };
+    let is_it = |one: &&Listed| before.is_some_and(|id| one.id() == id.as_str());
+    let releases: Vec<&Listed> = (manifest.releases.iter())
+        .take_while(|one| !is_it(one))
+        .collect();
+    let mut seen = BTreeSet::new();
+    let systems = releases.into_iter().rev().filter_map(|one| match one {
+        Listed::Known(release) => release.systems.get(model),
+        Listed::Other(_) => None,
+    });
+    let systems = systems.filter(|system| seen.insert(system.toplevel.clone()));
+    let mut old = Vec::new();
+    for system in systems.take(args.deltas.from()) {
+        let bytes = desk.editor().read_target(&system.index)?;
+        let bytes = bytes.with_context(|| format!("{} is not in the repository", system.index))?;
+        old.push(index::unpack(&bytes).with_context(|| system.index.clone())?);
+    }
+    Ok(old)
+}
+
 /// Puts the system of each model into a release.
 fn put_systems(release: &mut Release, models: &[Name], closures: &[Closure]) -> anyhow::Result<()> {
     for (model, closure) in models.iter().zip(closures) {
@@ -330,7 +391,10 @@ fn replace_index(
     now: Timestamp,
     output: Output,
 ) -> anyhow::Result<()> {
-    let closures = web_servers::wait(closures(args))?;
+    let mut closures = web_servers::wait(closures(args))?;
+    for (model, closure) in args.model.iter().zip(&mut closures) {
+        closure.add_deltas(args, &older(args, &desk, model, Some(id))?)?;
+    }
     let release = desk.release(&args.channel, id)?;
     for (model, closure) in args.model.iter().zip(&closures) {
         let has = release.systems.get(model).map(|system| &system.toplevel);
@@ -416,6 +480,7 @@ async fn closures(args: &PublishArgs) -> anyhow::Result<Vec<Closure>> {
         closures.push(Closure {
             packed: index::pack(&index)?,
             unsigned: index.paths.iter().filter(bare).count(),
+            brought: None,
             hashes,
             index,
         });

@@ -54,6 +54,8 @@ pub(crate) struct Importer<'a> {
     /// KiB of staging that are free; the downloads take from it.
     pub(crate) budget: StagingBudget,
     pub(crate) memory: MemoryBudget,
+    /// Held by who decodes a delta: one processor of a robot at work is enough.
+    decoder: Arc<Mutex<()>>,
     cleanup: Cleanup,
     scheduler: Mutex<Scheduler>,
     changed: Notify,
@@ -84,6 +86,7 @@ impl<'a> Importer<'a> {
             reporter,
             budget: StagingBudget::new(request.staging_limit),
             memory,
+            decoder: Arc::default(),
             cleanup,
             scheduler: Mutex::new(scheduler),
             changed: Notify::new(),
@@ -178,6 +181,7 @@ impl<'a> Importer<'a> {
             staging: Arc::clone(&self.staging),
             store: self.store_dir.clone(),
             memory: self.memory.clone(),
+            decoder: Arc::clone(&self.decoder),
         };
         let unpacking = blocking(move || unpack(&index.paths[at], &from, &unpacked));
         let feed = async {
@@ -226,6 +230,7 @@ struct From {
     /// Where the store's files lie.
     store: PathBuf,
     memory: MemoryBudget,
+    decoder: Arc<Mutex<()>>,
 }
 
 /// Unpacks and checks a path, in frames of at most about [`nar::PIECE`] bytes. Gives the last of
@@ -240,6 +245,8 @@ fn unpack(info: &PathInfo, from: &From, frames: &mpsc::Sender<Result<Vec<u8>>>) 
         frames.blocking_send(Ok(full)).map_err(|_| Error::Cancelled)
     };
     if let Some(delta) = deltas::of(info) {
+        // It waits for nobody but its own process of the daemon, so nobody waits for it for ever.
+        let _alone = from.decoder.lock().unwrap_or_else(PoisonError::into_inner);
         let _held = from.memory.take_bytes(info, delta.memory);
         let made = deltas::verified(info, delta, &file, &from.store, &mut frame, full);
         made.map_err(|error| match error {

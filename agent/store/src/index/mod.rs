@@ -8,4 +8,4 @@ mod reach;
 
 pub use build::{check_signatures, from_cache, from_store};
 pub use file::{Packed, pack, unpack};
-pub use reach::{Scratch, check_nars, list, read_nars};
+pub use reach::{Scratch, bring, check_nars, list, read_nars};

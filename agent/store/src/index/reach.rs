@@ -12,7 +12,10 @@ use std::{
     fs::File,
     io::{self, BufReader, Seek as _, Write as _},
 };
-use surefoot_core::closure::{ClosureIndex, PathInfo};
+use surefoot_core::{
+    StorePath,
+    closure::{ClosureIndex, PathInfo},
+};
 use surefoot_http::{Http, pace::LeastPace};
 use tokio::time::Instant;
 
@@ -88,8 +91,33 @@ pub async fn list(
     nar::list(&bytes).map_err(unpack)
 }
 
-/// Brings a NAR and checks it; gives its bytes if they are to be kept. A cache that sends more than the file
-/// can have fills no disk, and one that sends hardly anything holds nobody up.
+/// The NAR of a path from the caches, unpacked and checked.
+///
+/// # Errors
+/// As [`read_nars`].
+pub async fn bring(
+    info: &PathInfo,
+    caches: &[Cache],
+    http: &Http,
+    scratch: Scratch,
+) -> Result<File> {
+    let (packed, plain) = download(info, caches, http, scratch).await?;
+    let path = info.path.clone();
+    let mut file = scratch().map_err(disk(&path))?;
+    blocking(move || {
+        let mut frame = Vec::with_capacity(nar::PIECE);
+        nar::verified(&plain, BufReader::new(packed), &mut frame, |frame| {
+            file.write_all(frame).map_err(disk(&path))?;
+            frame.clear();
+            Ok(())
+        })?;
+        file.write_all(&frame).map_err(disk(&path))?;
+        Ok(file)
+    })
+    .await
+}
+
+/// Brings a NAR and checks it; gives its bytes if they are to be kept.
 async fn read(
     info: &PathInfo,
     caches: &[Cache],
@@ -97,16 +125,48 @@ async fn read(
     scratch: Scratch,
     keep: bool,
 ) -> Result<Vec<u8>> {
+    let (packed, plain) = download(info, caches, http, scratch).await?;
+    blocking(move || {
+        let mut kept = Vec::new();
+        let mut frame = Vec::with_capacity(nar::PIECE);
+        nar::verified(&plain, BufReader::new(packed), &mut frame, |frame| {
+            if keep && kept.len() <= nar::MAX_LISTED {
+                kept.extend_from_slice(frame);
+            }
+            frame.clear();
+            Ok(())
+        })?;
+        if keep {
+            kept.extend_from_slice(&frame);
+        }
+        Ok(kept)
+    })
+    .await
+}
+
+fn disk(path: &StorePath) -> impl Fn(io::Error) -> Error + use<> {
+    let path = path.clone();
+    move |why| Error::Unpack {
+        path: path.clone(),
+        why,
+    }
+}
+
+/// Downloads the file of a NAR; with it comes what its NAR is checked against. A cache that sends more than the file
+/// can have fills no disk, and one that sends hardly anything holds nobody up.
+async fn download(
+    info: &PathInfo,
+    caches: &[Cache],
+    http: &Http,
+    scratch: Scratch,
+) -> Result<(File, PathInfo)> {
+    let disk = disk(&info.path);
     for cache in caches {
         let start = Resume::default();
         let Some(mut body) = cache.open(http, &info.download.url, &start).await? else {
             continue;
         };
-        let disk = |why: io::Error| Error::Unpack {
-            path: info.path.clone(),
-            why,
-        };
-        let mut file = scratch().map_err(disk)?;
+        let mut file = scratch().map_err(&disk)?;
         let (limit, pace) = (longest(info), LeastPace::default());
         let (mut len, mut in_window) = (0, 0);
         let mut ends = Instant::now() + pace.window;
@@ -129,28 +189,13 @@ async fn read(
                 in_window = 0;
                 ends = Instant::now() + pace.window;
             }
-            file.write_all(&piece).map_err(disk)?;
+            file.write_all(&piece).map_err(&disk)?;
         }
-        file.rewind().map_err(disk)?;
+        file.rewind().map_err(&disk)?;
         // The digest of what was unpacked is what counts, whatever the file's own is.
         let mut plain = info.clone();
         plain.download.file_hash = None;
-        return blocking(move || {
-            let mut kept = Vec::new();
-            let mut frame = Vec::with_capacity(nar::PIECE);
-            nar::verified(&plain, BufReader::new(file), &mut frame, |frame| {
-                if keep && kept.len() <= nar::MAX_LISTED {
-                    kept.extend_from_slice(frame);
-                }
-                frame.clear();
-                Ok(())
-            })?;
-            if keep {
-                kept.extend_from_slice(&frame);
-            }
-            Ok(kept)
-        })
-        .await;
+        return Ok((file, plain));
     }
     Err(missing(info, caches))
 }

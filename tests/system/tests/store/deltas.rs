@@ -3,14 +3,17 @@
 use crate::lab::{self, Lab, run, staged};
 use anyhow::{Context, Result};
 use sha2::Digest as _;
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, path::Path, process::Command, sync::Arc};
 use surefoot_core::{
     Sha256,
     closure::{ClosureIndex, Delta},
 };
 use surefoot_delta::{Codec, Tree, make};
-use surefoot_store::{fetch, plan::FetchPlan, request::FetchRequest};
-use surefoot_tests::{Farm, Nginx, Toplevel, toplevel::etc};
+use surefoot_store::{fetch, index, plan::FetchPlan, request::FetchRequest};
+use surefoot_tests::{
+    Farm, Nginx, Toplevel,
+    toplevel::{built, etc},
+};
 
 /// Bytes of the file that is nearly the same in both.
 const SIZE: u32 = 1 << 20;
@@ -18,6 +21,8 @@ const SIZE: u32 = 1 << 20;
 /// A robot with one system, and the next one in the cache, with a delta of its largest path.
 struct Update {
     lab: Lab,
+    /// The system that the robot has.
+    old: String,
     server: Nginx,
     at: usize,
     /// The delta as it was made.
@@ -90,6 +95,7 @@ impl Update {
         let server = Nginx::start(&format!("location / {{ root {}; }}", lab.cache.display()))?;
         Ok(Self {
             lab,
+            old,
             server,
             at,
             file,
@@ -232,4 +238,112 @@ fn what_is_wrong_with_a_delta_costs_one_delta_and_brings_the_nar() -> Result<()>
         assert_eq!(Update::plan(&request)?.deltas, 0);
     }
     update.lab.daemon.verify()
+}
+
+#[test]
+fn deltas_are_made_at_the_desk_pushed_listed_and_taken_away() -> Result<()> {
+    let update = Update::new()?;
+    let desk = tempfile::tempdir()?;
+    let surefoot = |words: &[&str]| -> Result<serde_json::Value> {
+        let mut command = Command::new(built("surefoot")?);
+        command.current_dir(desk.path()).args(words).arg("--json");
+        let output = command.output()?;
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let cache = update.lab.cache.to_string_lossy().into_owned();
+    let publish = |system: &str, release: &str, more: &[&str]| {
+        let fixed = [
+            "publish",
+            "--repo=repo",
+            "--channel=stable",
+            "--model=picker",
+            "--local-cache",
+            "--any-closure",
+            "--no-store",
+            "--cache",
+            &cache,
+            "--release",
+            release,
+            system,
+        ];
+        surefoot(&[&fixed, more].concat())
+    };
+    let deltas = |said: &serde_json::Value| said["systems"]["picker"]["deltas"].clone();
+    let pushing = ["--push-deltas", &cache, "--delta-cache=made"];
+    surefoot(&["repo", "init", "repo"])?;
+    // There is nothing before the first one; and nobody is surprised by deltas.
+    assert!(deltas(&publish(&update.old, "1", &pushing)?).is_null());
+    let new = &update.lab.toplevel;
+    let dry = publish(new, "2", &[&pushing[..], &["--dry-run"]].concat())?;
+    let folder = update.lab.cache.join("deltas");
+    assert!(!folder.exists() && deltas(&dry)["deltas"] != 0, "{dry}");
+    let said = publish(new, "2", &pushing)?;
+    let brought = deltas(&said);
+    assert_eq!(brought, deltas(&dry));
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or_default();
+    let (with, without) = (
+        number(&brought["downloadBytes"]),
+        number(&brought["wholeBytes"]),
+    );
+    assert!(with > 0 && with * 5 < without, "{said}");
+    let diff = surefoot(&["diff", "1", "2", "--repo=repo"])?;
+    assert_eq!(
+        (&diff["download"], &diff["whole"]),
+        (&with.into(), &without.into())
+    );
+
+    // A robot takes what is signed.
+    let name = said["systems"]["picker"]["index"]
+        .as_str()
+        .context("no index")?;
+    let name = name.strip_prefix("closures/").context("another name")?;
+    let place = desk.path().join("repo/targets/closures");
+    let mut signed = None;
+    for file in fs::read_dir(place)? {
+        let file = file?;
+        if file.file_name().to_string_lossy().ends_with(name) {
+            signed = Some(index::unpack(&fs::read(file.path())?)?);
+        }
+    }
+    let signed = signed.context("the index is not there")?;
+    let request = update
+        .lab
+        .request_with(&update.server.url(), |index| *index = signed);
+    let plan = Update::plan(&request)?;
+    assert_eq!((plan.download_bytes, plan.deltas > 0), (with, true));
+    let report = run(&request)?;
+    assert_eq!((report.wire_bytes, report.wasted_bytes), (with, 0));
+    update.lab.check_fetched(&request)?;
+
+    // What is listed stays. A release loses its deltas where they are not wanted any more, and the files go.
+    let prune = || surefoot(&["repo", "prune", "repo", "--keep=0s", "--deltas", &cache]);
+    let there = || Ok::<_, anyhow::Error>(fs::read_dir(&folder)?.count());
+    let count = there()?;
+    prune()?;
+    assert_eq!(there()?, count);
+    let mut again = vec![
+        "publish",
+        "--repo=repo",
+        "--channel=stable",
+        "--model=picker",
+        "--local-cache",
+        "--any-closure",
+        "--no-store",
+        "--replace-index=2",
+        "--cache",
+        &cache,
+        new,
+    ];
+    surefoot(&again)?;
+    let diff = surefoot(&["diff", "1", "2", "--repo=repo"])?;
+    assert_eq!(diff["download"], without);
+    prune()?;
+    assert_eq!(there()?, 0);
+    // They come back from where they were made.
+    again.extend(pushing);
+    surefoot(&again)?;
+    let diff = surefoot(&["diff", "1", "2", "--repo=repo"])?;
+    assert_eq!((&diff["download"], there()?), (&with.into(), count));
+    Ok(())
 }

@@ -17,6 +17,8 @@ mod sign;
 mod values;
 mod verify;
 
+pub(crate) use place::Destination;
+
 use crate::output::Output;
 use clap::Subcommand;
 

@@ -1,7 +1,10 @@
 //! A bucket of an S3-compatible store, or whatever takes PUT.
 
 use super::{Has, MAX_FILE, NEWEST, is_versioned, read, versioned};
-use crate::web_servers::{self, NetArgs};
+use crate::{
+    deltas::FOLDER,
+    web_servers::{self, NetArgs},
+};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use surefoot_http::{
@@ -19,7 +22,7 @@ use tokio::runtime::Runtime;
 const NO_TAG: &str = "\"surefoot-asks-whether-conditions-count\"";
 
 /// The bucket, and what reaches it.
-pub(in crate::commands::repo) struct Bucket {
+pub(crate) struct Bucket {
     url: Url,
     /// The same without a login, as people see it.
     shown: Url,
@@ -107,7 +110,7 @@ impl Bucket {
     /// # Errors
     /// As [`Self::read`].
     pub(super) fn has(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Has> {
-        if !name.starts_with("targets/") {
+        if !(name.starts_with("targets/") || name.starts_with(FOLDER)) {
             return Ok(Has::of(self.read(name)?.map(|it| it.bytes), bytes));
         }
         let (url, shown) = self.at(name)?;

@@ -21,7 +21,7 @@ pub(super) const MAX_FILE: u64 = 256 << 20;
 pub(super) const NEWEST: &str = "metadata/timestamp.json";
 
 /// Where a repository goes, and what reaches it.
-pub(super) enum Destination {
+pub(crate) enum Destination {
     Dir(PathBuf),
     Bucket(Box<Bucket>),
     Remote(Box<Remote>),
@@ -47,7 +47,7 @@ impl Destination {
     ///
     /// # Errors
     /// It is not a place to push to, or cannot be reached.
-    pub(super) fn new(text: &str, net: &NetArgs) -> anyhow::Result<Self> {
+    pub(crate) fn new(text: &str, net: &NetArgs) -> anyhow::Result<Self> {
         Ok(if let Some(place) = remote::place(text) {
             Self::Remote(Box::new(Remote::new(place)?))
         } else if is_url(text) {
@@ -121,6 +121,20 @@ impl Destination {
             Self::Bucket(bucket) => bucket.write(dir, names, replace),
             Self::Remote(remote) => remote.write(dir, names, replace),
         }
+    }
+
+    /// Writes a file that is named by its digest, unless it is there.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(crate) fn put(&self, dir: &Path, name: &PathBuf) -> anyhow::Result<()> {
+        if !matches!(self, Self::Remote(_)) {
+            let bytes = read(dir, name)?;
+            if self.has(&name.to_string_lossy(), &bytes)? == Has::Same {
+                return Ok(());
+            }
+        }
+        self.write(dir, &[name], true)
     }
 
     /// Writes the newest file, if it is still as it was seen; `files` are those of the repository that

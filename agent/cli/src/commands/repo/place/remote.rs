@@ -14,7 +14,7 @@ use surefoot_base::file;
 use tempfile::TempDir;
 
 /// The directory, and what was there when it was looked at.
-pub(in crate::commands::repo) struct Remote {
+pub(crate) struct Remote {
     /// As rsync takes it: `rsync://host/module/path` or `user@host:/path`.
     place: String,
     /// Its metadata and manifests, which are small files.
