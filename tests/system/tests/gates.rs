@@ -110,6 +110,26 @@ fn the_unit_of_a_technicians_nixos_rebuild_is_waited_for() -> Result<()> {
 }
 
 #[test]
+fn what_a_technicians_nixos_rebuild_left_is_waited_for() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot("[gates]\ninterval = '1s'\n")?;
+    let unit = "nixos-rebuild-switch-to-configuration.service";
+    for (release, left, end) in [
+        ("1.1", "false", "reset-failed"),
+        ("1.2", "--property=RemainAfterExit=yes true", "stop"),
+    ] {
+        robot.sh(&format!("systemd-run --quiet --unit={unit} {left}"))?;
+        let next = fleet.release(&fleet.toplevel(release))?;
+        let says = format!("systemctl {end} {unit}");
+        robot.until_status("the gate to say what to do", |status| {
+            status["state"] == "ready" && status["gates"].to_string().contains(&says)
+        })?;
+        robot.sh(&says)?;
+        robot.until_confirmed(&next)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_release_waits_for_a_command_and_for_the_robots_own_word() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot(
         "[gates]\ninterval = '1s'\nleases = ['gripper']\n\
