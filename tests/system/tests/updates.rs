@@ -229,6 +229,32 @@ fn a_switch_that_gives_up_halfway_with_the_code_of_a_held_lock_is_reverted() -> 
     Ok(())
 }
 
+/// Serves a page of the robot itself over HTTPS, with a certificate of its own that is new each time.
+const PAGE: &str = "
+    cd /etc; systemctl --quiet stop page.service 2>/dev/null
+    printf '[req]\\ndistinguished_name = name\\n[name]\\n' >page.cnf
+    OPENSSL_CONF=page.cnf openssl req -quiet -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+      -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+      -keyout page.key -out page.pem
+    systemd-run --quiet --unit=page openssl s_server -www -accept 8443 -cert /etc/page.pem -key /etc/page.key";
+
+#[test]
+fn a_page_of_the_robot_itself_is_believed_by_the_authority_that_is_configured() -> Result<()> {
+    let (fleet, robot, _) = Fleet::with_robot(
+        "ca_file = '/etc/known.pem'\n[[health.http]]\nname = 'page'\nurl = 'https://127.0.0.1:8443/'\n",
+    )?;
+    robot.sh(&format!("{PAGE}; cp page.pem known.pem"))?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    // Now it has one that nobody knows.
+    robot.sh(PAGE)?;
+    fleet.release(&fleet.toplevel("1.2"))?;
+    let blocked = robot.until_blocked("1.2", &second)?;
+    assert_eq!(blocked["failures"][0]["check"], "http page", "{blocked:#}");
+    assert!(blocked.to_string().contains("certificate"), "{blocked:#}");
+    Ok(())
+}
+
 #[test]
 fn a_system_whose_agent_could_not_read_what_this_one_writes_is_not_tried() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
