@@ -21,6 +21,8 @@ pub struct BootParts {
     pub params: Option<String>,
     /// `switch-inhibitors`: a switch is refused where a key has another value in the new system.
     pub inhibitors: BTreeMap<String, String>,
+    /// What of the agent's unit only its start shows: what has to be there before it, and what runs before it.
+    pub agent: Option<String>,
 }
 
 /// Why a reboot is needed.
@@ -37,6 +39,8 @@ pub enum Reason {
     Params,
     /// A switch inhibitor with this name changed.
     Inhibitor(String),
+    /// Its agent is started otherwise, and a live switch does not start it.
+    Agent,
     /// The switcher said so (exit 100): another init.
     Init,
     /// The release asks for it.
@@ -51,6 +55,7 @@ impl fmt::Display for Reason {
             Self::Modules => f.write_str("other kernel modules"),
             Self::Params => f.write_str("other kernel parameters"),
             Self::Inhibitor(name) => write!(f, "switch inhibitor '{name}' changed"),
+            Self::Agent => f.write_str("its agent is started in another way"),
             Self::Init => f.write_str("another init"),
             Self::Release => f.write_str("the release asks for it"),
         }
@@ -69,6 +74,10 @@ pub fn reasons(booted: &BootParts, new: &BootParts, policy: RebootPolicy) -> Vec
         (booted.initrd != new.initrd, Reason::Initrd),
         (booted.modules != new.modules, Reason::Modules),
         (booted.params != new.params, Reason::Params),
+        (
+            booted.agent.is_some() && new.agent.is_some() && booted.agent != new.agent,
+            Reason::Agent,
+        ),
     ] {
         if differs {
             reasons.push(reason);
@@ -90,6 +99,7 @@ mod tests {
     fn each_part_alone_demands_a_reboot() {
         let old = BootParts {
             kernel: Some("k1".into()),
+            agent: Some("Type=notify".into()),
             inhibitors: [("dbus".into(), "a".into()), ("gone".into(), "x".into())].into(),
             ..BootParts::default()
         };
@@ -106,6 +116,12 @@ mod tests {
             check(&|p| p.params = Some("quiet".into())),
             [Reason::Params]
         );
+        assert_eq!(
+            check(&|p| p.agent = Some("Type=exec".into())),
+            [Reason::Agent]
+        );
+        // Where there was none, or is none, there is nothing to compare.
+        assert_eq!(check(&|p| p.agent = None), []);
         // A key that only one of the two has does not inhibit.
         assert_eq!(check(&|p| drop(p.inhibitors.remove("gone"))), []);
         assert_eq!(

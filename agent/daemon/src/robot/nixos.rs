@@ -95,6 +95,7 @@ pub(crate) fn boot_parts(toplevel: &Path) -> BootParts {
                     .collect()
             })
             .unwrap_or_default(),
+        agent: starts::way(toplevel),
     }
 }
 

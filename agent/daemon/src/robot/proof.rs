@@ -5,7 +5,7 @@
 
 use super::{
     systemd,
-    transient::{self, How, Job},
+    transient::{self, Failed, How, Job},
     units::PROOF,
 };
 use std::{
@@ -13,7 +13,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use surefoot_base::{environment, program::Limits, text};
+use surefoot_base::{
+    environment,
+    program::{Limits, Printed},
+    text,
+};
 use surefoot_core::StorePath;
 
 const UNIT: &str = "surefootd.service";
@@ -106,31 +110,45 @@ pub(crate) async fn ask(system: &StorePath) -> Proof {
         Ok(text) => text,
         Err(error) => return Proof::Unreached(format!("{error:#}")),
     };
+    let mut exec = vec![program.to_string_lossy().into_owned()];
+    exec.extend(arguments);
+    exec.extend(["--prove".to_owned(), system.to_string()]);
+    let mut ended = run(rights(&unit), exec.clone()).await;
+    if let Err(Failed {
+        how: How::Other(why),
+        ..
+    }) = &ended
+    {
+        // A line that systemd does not take from outside must not leave the rest of it unproven.
+        tracing::warn!("the agent on trial is asked without the rights of its unit: {why}");
+        ended = run(Vec::new(), exec).await;
+    }
+    match ended {
+        Ok(_) => Proof::Proven,
+        Err(failed) => judge(&failed.how, &failed.stderr.last_words()),
+    }
+}
+
+/// Runs it with these settings of its unit.
+async fn run(rights: Vec<String>, exec: Vec<String>) -> Result<Printed, Failed> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut options = vec!["--description=Surefoot: the agent on trial".to_owned()];
-    let rights = rights(&unit).into_iter();
     // What it copies is nobody else's, and systemd's words about its end would fill the journal.
     let own = [
         "PrivateTmp=yes",
         "LogLevelMax=err",
         "KillMode=control-group",
     ];
-    let all = rights.chain(own.map(str::to_owned));
+    let all = rights.into_iter().chain(own.map(str::to_owned));
     options.extend(all.map(|line| format!("--property={line}")));
-    let mut exec = vec![program.to_string_lossy().into_owned()];
-    exec.extend(arguments);
-    exec.extend(["--prove".to_owned(), system.to_string()]);
     let job = Job {
         unit: format!("{PROOF}{}-{number}.service", std::process::id()),
         options,
         exec,
         limits: LIMITS,
     };
-    match transient::run(job).await {
-        Ok(_) => Proof::Proven,
-        Err(failed) => judge(&failed.how, &failed.stderr.last_words()),
-    }
+    transient::run(job).await
 }
 
 /// What its end means.

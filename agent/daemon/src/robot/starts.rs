@@ -13,8 +13,12 @@ use surefoot_base::{
     environment::{self, MAX_UNIT},
     file::{self, ReadError},
 };
+use surefoot_core::store_path::STORE_DIR;
 
 const UNIT: &str = "surefootd.service";
+
+/// Characters of the hash in a path of the store.
+const HASH: usize = 32;
 
 /// Where a system has its units (nixpkgs `nixos/lib/systemd-lib.nix`).
 const UNITS: &str = "etc/systemd/system";
@@ -45,6 +49,53 @@ pub(super) fn loses_agent(current: &Path, new: &Path) -> anyhow::Result<Option<S
         )));
     }
     Ok(None)
+}
+
+/// What of the agent's unit only its start shows, by how the settings begin: what has to be there before it,
+/// what runs before it, and where it runs (systemd.unit(5), systemd.service(5), systemd.exec(5)). The proof of
+/// a live trial runs the program alone.
+const START: [&str; 12] = [
+    "Assert",
+    "BindsTo",
+    "Condition",
+    "ExecCondition",
+    "ExecStartPre",
+    "JoinsNamespaceOf",
+    "Requires",
+    "Requisite",
+    "RootDirectory",
+    "RootImage",
+    "Type",
+    "WorkingDirectory",
+];
+
+/// How a system starts its agent, beside the program; `None` if it has none, or nobody can tell. Which build
+/// of a program it names does not count: that may be another one with every release.
+pub(super) fn way(system: &Path) -> Option<String> {
+    let units = system.join(UNITS);
+    let main = read(&units.join(UNIT)).ok()??;
+    environment::exec_of(&main)?;
+    let drop_ins = units.join(format!("{UNIT}.d"));
+    let mut texts = vec![main];
+    for name in names(&drop_ins).ok()? {
+        texts.extend(read(&drop_ins.join(name)).ok()?);
+    }
+    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
+    let lines = lines.filter(|line| START.iter().any(|key| line.starts_with(key)));
+    let mut lines: Vec<String> = lines.map(without_hashes).collect();
+    lines.sort();
+    Some(lines.join("\n"))
+}
+
+/// A line in which paths of the store have no hash.
+fn without_hashes(line: &str) -> String {
+    let store = format!("{STORE_DIR}/");
+    let mut parts = line.split(&store);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| {
+        let named = part.split_once('-').filter(|(hash, _)| hash.len() == HASH);
+        line + &store + named.map_or(part, |(_, name)| name)
+    })
 }
 
 /// Whether the agent's unit starts a program. A masked unit is a link to /dev/null, or empty.
@@ -209,6 +260,31 @@ mod tests {
         for now in [&by_drop_in[..], &by_goal] {
             assert_eq!(said(&good, now), None);
         }
+    }
+
+    #[test]
+    fn what_only_a_start_of_the_agent_shows_is_compared_without_builds() {
+        let of = |more: &str, drop_in: &str| {
+            let unit = format!("{}{more}", AGENT.1);
+            let drop_in = ("surefootd.service.d/a.conf", drop_in);
+            way(system(&[(UNIT, unit.as_str()), drop_in]).path())
+        };
+        let none = of("", "");
+        assert_eq!(none.as_deref(), Some(""));
+        assert_eq!(
+            of("Environment=A=b\nWatchdogSec=9\n", "MemoryMax=2G\n"),
+            none
+        );
+        for line in [
+            "ExecStartPre=/bin/false\n",
+            "[Unit]\nRequires=vpn.service\n",
+        ] {
+            assert_ne!(of(line, ""), none, "{line}");
+            assert_ne!(of("", line), none, "{line}");
+        }
+        let built = |hash: &str| format!("ExecStartPre={STORE_DIR}/{}-x/bin/x\n", hash.repeat(32));
+        assert_eq!(of(&built("a"), ""), of(&built("b"), ""));
+        assert_eq!(way(system(&[(UNIT, "->/dev/null")]).path()), None);
     }
 
     #[test]
