@@ -61,10 +61,21 @@ impl Said {
     /// Whether `nixos-rebuild` was refused its unit since somebody's own one runs in it, or left it
     /// behind. It runs nothing then, so no process could say so: these are the words of systemd
     /// (`src/core/dbus-manager.c`).
-    pub(crate) fn another_is_loaded(&self) -> bool {
+    fn another_is_loaded(&self) -> bool {
         let loaded =
             |line: &String| line.contains(NIXOS_REBUILD) && line.contains(" was already loaded");
         self.switcher.is_none() && self.last.iter().any(loaded)
+    }
+
+    /// What an exit status of 1 means; `rebuild`: whether it is that of `nixos-rebuild`. Where its switcher
+    /// never ended, it could not even begin what it is for: `/tmp` is full, say, or systemd starts nothing.
+    pub(crate) fn refused(&self, rebuild: bool) -> Outcome {
+        match &self.switcher {
+            _ if self.another_is_loaded() => Outcome::Locked,
+            Some(its_own) => its_own.clone(),
+            None if rebuild => Outcome::NotStarted,
+            None => Outcome::Refused,
+        }
     }
 }
 
@@ -206,6 +217,21 @@ pub(crate) fn fuzz(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nixos_rebuild_that_dies_before_its_switcher_begins_is_no_verdict() {
+        let mut said = Said::default();
+        assert_eq!(said.refused(true), Outcome::NotStarted);
+        assert_eq!(said.refused(false), Outcome::Refused);
+        said.switcher = Some(Outcome::Refused);
+        assert_eq!(said.refused(true), Outcome::Refused);
+        let loaded = format!("Unit {NIXOS_REBUILD_UNIT} was already loaded");
+        said = Said {
+            last: vec![loaded],
+            ..Said::default()
+        };
+        assert_eq!(said.refused(true), Outcome::Locked);
+    }
 
     fn exit(pid: &str, unit: &str, status: i32) -> String {
         format!(

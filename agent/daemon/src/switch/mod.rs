@@ -14,7 +14,10 @@ use crate::{
     },
     state::logs,
 };
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use surefoot_base::environment;
 use surefoot_core::{
     resolver::SwitchUnit,
@@ -53,8 +56,7 @@ pub(crate) async fn look(order: &Order, state_dir: &Path) -> anyhow::Result<Swit
     let said = said::by_switch(&order.unit).await;
     let outcome = match outcome {
         // `nixos-rebuild` answers 1 to everything.
-        Outcome::Refused if said.another_is_loaded() => Outcome::Locked,
-        Outcome::Refused => said.switcher.clone().unwrap_or(Outcome::Refused),
+        Outcome::Refused => said.refused(rebuild_for(order).is_some()),
         other => other,
     };
     let outcome = said.unhidden(outcome);
@@ -97,8 +99,19 @@ pub(crate) async fn switch(
         // It may run.
         Err(error) => return (Outcome::Lost, vec![format!("{error:#}")]),
     }
+    let mut silent = None;
     loop {
-        match look(order, state_dir).await {
+        let found = look(order, state_dir).await;
+        let said = found.as_ref().err().map(|error| format!("{error:#}"));
+        if said != silent {
+            // systemd restarts itself in the middle of some switches, and this is asked four times a second.
+            match &said {
+                Some(error) => tracing::warn!(unit = order.unit, "{error}"),
+                None => tracing::info!(unit = order.unit, "systemd answers again"),
+            }
+            silent = said;
+        }
+        match found {
             Ok(SwitchUnit::Ended { outcome, log }) => {
                 let runs = nixos::system(nixos::CURRENT);
                 let outcome = outcome.as_seen(&order.system, ran.as_ref(), runs.as_ref());
@@ -109,9 +122,7 @@ pub(crate) async fn switch(
                 return (outcome, log);
             }
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
-            Ok(SwitchUnit::Running) => {}
-            // systemd restarts itself in the middle of some switches.
-            Err(error) => tracing::warn!(unit = order.unit, "{error:#}"),
+            Ok(SwitchUnit::Running) | Err(_) => {}
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -158,6 +169,13 @@ async fn begin(order: &Order, settings: &boot::Settings) -> anyhow::Result<()> {
     start(order).await
 }
 
+/// The `nixos-rebuild` that carries an order out, if one does. The way back takes the shortest way: no program
+/// of the system that is being left.
+fn rebuild_for(order: &Order) -> Option<PathBuf> {
+    let uses = !order.no_check && matches!(order.action, Action::Test | Action::Switch);
+    uses.then(nixos::rebuild).flatten()
+}
+
 async fn start(order: &Order) -> anyhow::Result<()> {
     forget().await?;
     let system = order.system.to_string();
@@ -179,12 +197,7 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     }
     let description = format!("--description=Surefoot: {} {system}", order.action);
     options.push(&description);
-    // The way back takes the shortest way: no program of the system that is being left.
-    let rebuild = if order.no_check {
-        None
-    } else {
-        nixos::rebuild().map(|path| path.to_string_lossy().into_owned())
-    };
+    let rebuild = rebuild_for(order).map(|path| path.to_string_lossy().into_owned());
     if rebuild.is_some() {
         options.extend(AS_IT_IS);
     }
