@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -122,14 +123,24 @@ class StandIn:
             "--arg", "initrd", self.part("initrd", arguments.pop("initrd")),
             "--arg", "kernelParams", f"[ {params} ]",
         ]
-        agent = self.agents.get(arguments.pop("agent"))
+        agent, etc = self.agents.get(arguments.pop("agent")), arguments.pop("etc", self.directory + "/etc")
         if agent:
             extra = f'builtins.appendContext "{agent}" {{ "{agent}" = {{ path = true; }}; }}'
-            command += ["--arg", "etc", self.directory + "/etc", "--arg", "extra", extra]
+            command += ["--arg", "etc", etc, "--arg", "extra", extra]
         # fmt: on
         for key, value in arguments.items():
             command += ["--argstr", key, value]
         return output(*command)
+
+    def etc(self, name: str, brings: Mapping[str, str]) -> str:
+        """A directory for /etc: what every generation has there, and these files, by their paths in it."""
+        etc = f"{self.directory}/etc-{name}"
+        shutil.copytree(self.directory + "/etc", etc, dirs_exist_ok=True)
+        for path, content in brings.items():
+            os.makedirs(os.path.dirname(f"{etc}/{path}"), exist_ok=True)
+            with open(f"{etc}/{path}", "w") as file:
+                file.write(content)
+        return etc
 
     def copy(self, toplevel: str, cache: str) -> None:
         push(self.farm, toplevel, f"file://{cache}?compression=zstd")
@@ -192,6 +203,14 @@ class Fleet:
         ../toplevel/default.nix; `agent` is "good", "missing", or "broken": it fails whenever it is started."""
         return self.maker.generation(name, arguments)
 
+    def etc(self, name: str, brings: Mapping[str, str]) -> str:
+        """The `etc` of a stand-in: what every generation has there, and these files."""
+        return self.stand_in().etc(name, brings)
+
+    def stand_in(self) -> StandIn:
+        assert isinstance(self.maker, StandIn), "what generations from outside consist of is not known"
+        return self.maker
+
     def publish(self, toplevel: str, *options: str) -> str:
         """Pushes a generation to the cache and publishes it as a new release; gives its name."""
         self.maker.copy(toplevel, self.directory + "/cache")
@@ -219,8 +238,7 @@ class Fleet:
 
     def kernel(self, toplevel: str) -> str:
         """The name of a stand-in's kernel in the store."""
-        assert isinstance(self.maker, StandIn), "where generations come from outside, their kernels are not known"
-        return os.path.basename(os.readlink(f"{self.maker.farm}{toplevel}/kernel"))
+        return os.path.basename(os.readlink(f"{self.stand_in().farm}{toplevel}/kernel"))
 
     def close(self) -> None:
         self.server.shutdown()

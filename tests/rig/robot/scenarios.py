@@ -433,6 +433,29 @@ def link_returns(stage: Stage) -> None:
     expect(robot.boots == 3, f"{robot.boots} boots instead of three")
 
 
+@scenario("orphan")
+def orphan(stage: Stage) -> None:
+    """Releases of another model's system, which would leave the robot where nothing is for it, and which need
+    a boot: one that nobody meant is not booted; one that is meant goes back, since its own agent finds no
+    release there. Both are blocked with what they did."""
+    crane = stage.fleet.etc("crane", {"surefoot/config.d/60-fleet.toml": 'model = "crane"\n'})
+    slip = stage.generation("slip", etc=crane, params=BOOTED)
+    moved = stage.generation("moved", etc=crane, params=f"{BOOTED} rig.moved=1")
+    robot = stage.enter()
+    stage.publish(slip)
+    evidence = stage.blocks(slip)
+    expect(evidence["cause"] == "unfit", f"the cause is {evidence}")
+    expect("model 'crane' instead of 'robot'" in json.dumps(evidence), f"it is not named: {evidence}")
+    expect(robot.boots == 0, "it was booted")
+    stage.publish(moved, "--moves")
+    evidence = stage.blocks(moved)
+    named = [failure["check"] for failure in evidence["failures"]]
+    expect(evidence["cause"] == "unhealthy" and "agent" in named, f"it is blamed for {evidence}")
+    expect("crane" in json.dumps(evidence), f"it is not named: {evidence}")
+    stage.stands_on(stage.a)
+    expect(robot.boots == 2, f"{robot.boots} boots instead of two")
+
+
 # Units of the robot's own, which every generation finds there: a lamp that nobody has repaired yet, and an
 # arm that moves unless the kernel has a parameter.
 UNITS = {
