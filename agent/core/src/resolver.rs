@@ -82,6 +82,8 @@ pub enum Resolution {
     Adopt(StorePath),
     /// Nobody can tell which system runs: this is not NixOS, or not yet.
     Unknown,
+    /// A guard is armed of which nothing is remembered, and the boot partition does not say where it leads.
+    Unread,
     /// Nothing was going on, and the confirmed system runs.
     Settled,
     /// Another system than the confirmed one runs, and it was not the agent.
@@ -147,7 +149,7 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
         }
         // Nor while nobody can tell where its guard leads.
         if world.dead_man && world.silent {
-            return Resolution::Unknown;
+            return Resolution::Unread;
         }
         // What was booted was started by the boot loader and came up; what somebody switched to
         // since then has not proven that much. Where the memory was lost, the agent itself may have

@@ -453,7 +453,7 @@ impl Tools {
     async fn observe(&self) {
         match world::look(SwitchUnit::Gone).await {
             Ok(mut world) => {
-                boot::look_at_default(&boot::Settings::new(&self.config), &mut world).await;
+                boot::look_at_loader(&boot::Settings::new(&self.config), &mut world).await;
                 self.say(Event::Observed(world));
             }
             Err(error) => tracing::warn!("{error:#}"),
@@ -571,9 +571,10 @@ impl Tools {
             return Ok(false);
         };
         links.truncate(count);
-        // That took its time, and fewer would not be enough.
+        // That took its time, and fewer would not be enough. Where it cannot be told they stay.
+        let may_go = boot::are_expendable(&settings, &self.prune(), &links);
         Ok(!links.is_empty()
-            && boot::are_expendable(&settings, &self.prune(), &links).await?
+            && may_go.await.unwrap_or(false)
             && self
                 .takes_away(boot::take_away(&settings, links), None)
                 .await)

@@ -171,6 +171,28 @@ fn no_reboot_for_what_a_way_back_left_leads_into_what_somebody_installed_meanwhi
 }
 
 #[test]
+fn no_reboot_for_what_a_way_back_left_before_what_would_be_booted_was_looked_at() {
+    let mut robot = robot();
+    robot.sick.insert(system('b'));
+    robot.hurts.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| {
+        matches!(robot.state(), State::Trial(trial)
+            if matches!(trial.phase, Phase::Soaking { .. }))
+    });
+    robot.silent = true;
+    robot.settle_until(|robot| last(robot) == What::Worse);
+    assert!(robot.journal.named_before.is_some());
+    // It answers again, and nobody has looked yet.
+    robot.silent = false;
+    robot.settle_until(|robot| reboots(robot) == 1);
+    assert_eq!(robot.journal.named_before, None, "{}", robot.log);
+    robot.settle_until(|robot| robot.boots == 2);
+    assert_eq!(robot.current, system('a'));
+}
+
+#[test]
 fn nobody_gets_busy_while_the_robot_reboots_for_what_a_way_back_left() {
     let mut robot = robot();
     robot.lost_reboots = 1;

@@ -84,12 +84,13 @@ impl Decision<'_> {
         self.memory.aftermath.until.is_some() || self.memory.reboots_back.is_some()
     }
 
-    /// Whether the robot would come up from a reboot on what it goes back to, and nobody has changed what
-    /// runs: nothing is aimed here as it is for a trial.
+    /// Whether the robot would come up from a reboot on what it goes back to, as far as was looked since the
+    /// trial, and nobody has changed what runs: nothing is aimed here as it is for a trial.
     const fn would_boot_the_confirmed(&self) -> bool {
         self.memory.drift.is_none()
             && self.memory.changed.is_none()
             && self.journal.left_in_profile.is_none()
+            && self.journal.named_before.is_none()
     }
 
     fn probe_back(&mut self) {

@@ -145,6 +145,13 @@ impl Decision<'_> {
                         .to_owned(),
                 );
             }
+            Resolution::Unread => {
+                self.report(
+                    "cannot tell which system is to run: a guard of a trial is armed that nobody remembers, \
+                     and the boot partition does not say where it leads"
+                        .to_owned(),
+                );
+            }
             Resolution::Settled => {
                 if matches!(self.journal.state, State::Trial(_)) {
                     self.go(State::Idle);

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{fs, io::ErrorKind, path::Path, time::Duration};
+use surefoot_base::file;
 use surefoot_core::StorePath;
 
 /// What was aimed at, in the state directory, for the boot that comes back.
@@ -85,17 +86,19 @@ pub(super) fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
     if let Some(loader) = settings.find_loader() {
         loader.take_back(aim.as_ref().map(|aim| &*aim.mark))?;
     }
+    // What the loader changed is on the disk before the record of it goes.
+    nix::unistd::sync();
     remove(&settings.state_dir.join(AIM))
 }
 
-/// Removes a file for good, if it is there.
+/// Removes a file for good, if it is there. Not by sync(2), which waits for every disk: also for one that
+/// has died.
 fn remove(path: &Path) -> anyhow::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| file::sync_parent(path)),
     }
-    nix::unistd::sync();
-    Ok(())
+    .with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// Whether something was aimed at, and not taken back.

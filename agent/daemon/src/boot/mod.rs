@@ -159,13 +159,19 @@ fn was_started(settings: &Settings) -> Option<bool> {
     settings.find_loader()?.started(&aim.mark)
 }
 
-/// Adds what the loader starts by default to a look at the robot.
-pub(crate) async fn look_at_default(settings: &Settings, world: &mut World) {
+/// Adds to a look at the robot what the loader starts by default, and whether the deadline of this boot runs.
+pub(crate) async fn look_at_loader(settings: &Settings, world: &mut World) {
+    world.dead_man |= deadline::armed().await;
     match default(settings).await {
         Ok(default) => world.default = default,
         Err(error) => {
             world.silent = true;
-            tracing::debug!("{error:#}");
+            // That it does not answer is said once, and shown.
+            if error.is::<Silent>() {
+                tracing::debug!("{error:#}");
+            } else {
+                tracing::warn!("{error:#}");
+            }
         }
     }
 }
@@ -291,30 +297,43 @@ pub(crate) async fn prolong(settings: Settings, after: Duration) -> anyhow::Resu
 /// back.
 ///
 /// Where the deadline runs it goes first: the trial is decided, and it must not fire into what
-/// comes next. Before the boot the one-shot goes first: were the power cut between the two, it would
-/// lead to a trial without its deadline.
+/// comes next. Before the boot the one-shot goes first, and the deadline only if it went: else the next
+/// boot would be a trial without its deadline. In every other system that does nothing.
 pub(crate) async fn disarm(settings: &Settings, guards: Guards) {
     // Nothing was aimed at: systemd need not be asked.
     if !aim::is_recorded(settings) && !deadline::installed() {
         return;
     }
-    let complain = |error| tracing::error!("{error:#}");
     let deadline = async {
         if guards.boot_deadline {
-            remove_deadline(settings).await.unwrap_or_else(complain);
+            remove_deadline(settings).await?;
         }
+        Ok(())
     };
     let one_shot = async {
         if guards.one_shot {
-            take_back_one_shot(settings).await.unwrap_or_else(complain);
+            take_back_one_shot(settings).await?;
         }
+        Ok(())
     };
-    if deadline::armed().await {
-        deadline.await;
-        one_shot.await;
-    } else {
-        one_shot.await;
-        deadline.await;
+    take_back(deadline::armed().await, deadline, one_shot).await;
+}
+
+async fn take_back(
+    armed: bool,
+    deadline: impl Future<Output = anyhow::Result<()>>,
+    one_shot: impl Future<Output = anyhow::Result<()>>,
+) {
+    let went = |result: anyhow::Result<()>| {
+        result
+            .inspect_err(|error| tracing::error!("{error:#}"))
+            .is_ok()
+    };
+    if armed {
+        went(deadline.await);
+        went(one_shot.await);
+    } else if went(one_shot.await) {
+        went(deadline.await);
     }
 }
 
@@ -342,8 +361,7 @@ async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
 
 /// Adds what only the loader and the traces of a boot can tell.
 pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) {
-    look_at_default(settings, world).await;
-    world.dead_man |= deadline::armed().await;
+    look_at_loader(settings, world).await;
     let State::Trial(Trial {
         mode, system, boot, ..
     }) = state
@@ -373,7 +391,7 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
 
     #[tokio::test]
     async fn the_boot_partition_is_mended_before_its_gate_counts() {
@@ -399,6 +417,30 @@ mod tests {
             let found: Vec<String> = found.await.unwrap().into_iter().map(|c| c.gate).collect();
             assert_eq!(found, after);
             assert_eq!((mended.get(), looks.get()), (mends, 1 + u32::from(mends)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deadline_goes_before_the_boot_only_where_the_one_shot_went() {
+        // Whether the deadline runs, whether the one-shot can be taken back, and what goes, in that order.
+        for (armed, goes, gone) in [
+            (false, true, &["one-shot", "deadline"][..]),
+            (false, false, &[]),
+            (true, true, &["deadline", "one-shot"]),
+            (true, false, &["deadline"]),
+        ] {
+            let taken = RefCell::new(Vec::new());
+            let deadline = async {
+                taken.borrow_mut().push("deadline");
+                Ok(())
+            };
+            let one_shot = async {
+                anyhow::ensure!(goes, "the boot partition has not answered for 30s");
+                taken.borrow_mut().push("one-shot");
+                Ok(())
+            };
+            take_back(armed, deadline, one_shot).await;
+            assert_eq!(*taken.borrow(), gone);
         }
     }
 }

@@ -29,6 +29,16 @@ impl Settings {
         }
     }
 
+    /// Those of a robot that remembers here.
+    #[cfg(test)]
+    pub(super) fn in_dir(state_dir: &std::path::Path) -> Self {
+        Self {
+            loader: LoaderChoice::None,
+            accept_no_fallback: false,
+            state_dir: state_dir.to_owned(),
+        }
+    }
+
     /// The robot's boot loader; `None` where nothing can start a system once, and nobody accepts
     /// that.
     pub(super) fn find_loader(&self) -> Option<Box<dyn AnyLoader>> {

@@ -183,8 +183,8 @@ static CHANGING: Mutex<()> = Mutex::const_new(());
 
 impl Task {
     /// The unit that it runs in: a fixed one if it changes something, so that systemd never runs two
-    /// of those.
-    fn unit(&self) -> String {
+    /// of those. The deadline's is its own: while what hangs in the other lives on, that cannot be begun anew.
+    fn unit(&self, settings: &Settings) -> String {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         match self {
             Self::Look { .. } | Self::Obstacles { .. } => {
@@ -193,7 +193,18 @@ impl Task {
             }
             // It waits for nobody and nobody for it.
             Self::Remember => format!("{REMEMBER}.service"),
+            _ if self.is_of_the_deadline(settings) => format!("{STEP}-deadline.service"),
             _ => format!("{STEP}.service"),
+        }
+    }
+
+    /// Whether it touches the deadline alone: that moves and goes whatever the boot partition does.
+    fn is_of_the_deadline(&self, settings: &Settings) -> bool {
+        match self {
+            Self::Prolong { .. } => true,
+            // Or a one-shot that was not recorded is looked for.
+            Self::RemoveDeadline => aim::is_recorded(settings),
+            _ => false,
         }
     }
 
@@ -223,12 +234,7 @@ impl Task {
 
     /// Whether it cannot be done while the boot partition does not answer.
     fn needs_partition(&self, settings: &Settings) -> bool {
-        match self {
-            Self::Prolong { .. } | Self::Prune { .. } => false,
-            // The deadline of a trial that is decided must not fire because of that.
-            Self::RemoveDeadline => !aim::is_recorded(settings),
-            _ => true,
-        }
+        !self.is_of_the_deadline(settings) && !matches!(self, Self::Prune { .. })
     }
 
     /// Has a look taken by a child with a limit, with no more rights than the daemon has; gives what was
@@ -256,6 +262,8 @@ impl Task {
     pub(super) async fn order(self, settings: Settings) -> anyhow::Result<String> {
         let _alone = match self {
             Self::Look { .. } | Self::Obstacles { .. } | Self::Remember => None,
+            // It comes in time also where another step hangs until its own is over.
+            _ if self.is_of_the_deadline(&settings) => None,
             _ => Some(CHANGING.lock().await),
         };
         let needs_partition = self.needs_partition(&settings);
@@ -266,7 +274,7 @@ impl Task {
             return Err(error);
         }
         let program = program()?;
-        let (unit, time) = (self.unit(), self.limit());
+        let (unit, time) = (self.unit(&settings), self.limit());
         // One that nobody could end is ended now, or this one is not begun.
         systemd::clear(&[&unit]).await?;
         let step = self.with(settings)?;
@@ -303,5 +311,32 @@ impl Task {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::robot::units::is_own;
+
+    #[test]
+    fn a_step_that_hangs_keeps_the_deadline_from_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings::in_dir(dir.path());
+        let of_the_deadline = |task: Task| {
+            let unit = task.unit(&settings);
+            assert!(is_own(&unit), "{unit}");
+            let apart = unit != (Task::Secure { anew: false }).unit(&settings);
+            assert_eq!(apart, !task.needs_partition(&settings), "{unit}");
+            apart
+        };
+        let prolong = || Task::Prolong { within: 600 };
+        // Without a record the one-shot is looked for, and goes first.
+        assert!(of_the_deadline(prolong()));
+        assert!(!of_the_deadline(Task::RemoveDeadline));
+        std::fs::write(dir.path().join(aim::AIM), "{}").unwrap();
+        assert!(of_the_deadline(prolong()));
+        assert!(of_the_deadline(Task::RemoveDeadline));
+        assert!(!of_the_deadline(Task::TakeBackOneShot));
     }
 }
