@@ -31,7 +31,15 @@ pub(super) fn pairs<'a>(
             if small || had.contains(&info.path) {
                 continue;
             }
-            if let Some(base) = gone.like(info) {
+            // Systems may be called after anything.
+            let system = || {
+                let it = closure
+                    .paths
+                    .iter()
+                    .find(|one| one.path == closure.toplevel);
+                it.filter(|_| info.path == new.toplevel)
+            };
+            if let Some(base) = gone.like(info).or_else(system) {
                 let bases = pairs.entry(at).or_default();
                 if !bases.iter().any(|one| one.path == base.path) {
                     bases.push(base);
@@ -115,10 +123,12 @@ mod tests {
                 ('d', "etc", 2000),
                 ('f', "etc", 8000),
                 ('g', "same", 4000),
+                ('p', "system-of-may", 9000),
             ]),
             index(&[
                 ('a', "glibc-2.40-66", 9000),
                 ('h', "glibc-2.39-5-bin", 5000),
+                ('q', "system-of-june", 9000),
             ]),
         ];
         let new = index(&[
@@ -129,6 +139,7 @@ mod tests {
             ('g', "same", 4000),
             ('m', "tiny-1", 10),
             ('n', "brand-new", 9000),
+            ('r', "system-of-july", 9000),
         ]);
         let found: Vec<String> = pairs(&new, &old)
             .into_iter()
@@ -139,6 +150,6 @@ mod tests {
             })
             .collect();
         // What both older ones have the same is one base; `same` need not come to who has the first.
-        assert_eq!(found, ["i<a", "j<bh", "k<c", "l<f"]);
+        assert_eq!(found, ["i<a", "j<bh", "k<c", "l<f", "r<pq"]);
     }
 }
