@@ -30,13 +30,17 @@ pub struct Means<'a> {
 }
 
 /// The delta that costs least of those that this robot can use, if it costs less than the rest of the NAR's
-/// file. `nar_left`: bytes of that which are still to come; `left` says the same of a delta.
+/// file. `nar_left`: bytes of that which are still to come; `left` says the same of a delta. Once one of a path did
+/// not do, no other of it is paid as well.
 pub fn choose<'a>(
     info: &'a PathInfo,
     means: &Means<'_>,
     nar_left: u64,
     left: impl Fn(&Delta) -> u64,
 ) -> Option<&'a Delta> {
+    if info.deltas.iter().any(|it| means.given_up.has(&it.sha256)) {
+        return None;
+    }
     let costs = (info.deltas.iter())
         .filter(|delta| is_usable(delta, means))
         .map(|delta| (left(delta), delta));
@@ -62,7 +66,6 @@ fn is_usable(delta: &Delta, means: &Means<'_>) -> bool {
     delta.memory <= means.memory
         && means.codecs.contains(&&*delta.codec)
         && means.bases.contains(&delta.base)
-        && !means.given_up.has(&delta.sha256)
 }
 
 /// Deltas that did not do: over restarts, at most one delta and one NAR are paid for a path.
@@ -180,11 +183,9 @@ mod tests {
             delta(3, 200),
             delta(4, 3),
             future,
-            delta(6, 100),
         ]);
-        let bases: HashSet<_> = [1, 2, 3, 5, 6].map(path).into();
+        let bases: HashSet<_> = [1, 2, 3, 5].map(path).into();
         let mut given_up = GivenUp::default();
-        given_up.give_up(Sha256([6; 32]));
         let means = Means {
             memory: 10,
             codecs: &["zstd-patch-1", "predict-1"],
@@ -200,6 +201,13 @@ mod tests {
         let left = |delta: &Delta| if delta.size == 300 { 1 } else { delta.size };
         let taken = choose(&info, &means, 500, left).map(|delta| delta.size);
         assert_eq!(taken, Some(300));
+        // One of the path did not do.
+        given_up.give_up(Sha256([4; 32]));
+        let means = Means {
+            given_up: &given_up,
+            ..means
+        };
+        assert_eq!(choose(&info, &means, 500, size), None);
     }
 
     #[test]

@@ -572,7 +572,8 @@ impl Tools {
         };
         links.truncate(count);
         // That took its time, and fewer would not be enough. Where it cannot be told they stay.
-        let may_go = boot::are_expendable(&settings, &self.prune(), &links);
+        let prune = self.prune();
+        let may_go = boot::are_expendable(&settings, &prune, &links);
         Ok(!links.is_empty()
             && may_go.await.unwrap_or(false)
             && self

@@ -130,7 +130,8 @@ impl Chosen {
             let left = |delta: &Delta| left(&StagingKey::of_delta(&info.path, delta), delta.size);
             if let Some(delta) = choose(info, &means, nar_left, left) {
                 chosen.deltas += 1;
-                chosen.saved_bytes += size.saturating_sub(delta.size);
+                let saved = size.saturating_sub(delta.size);
+                chosen.saved_bytes = chosen.saved_bytes.saturating_add(saved);
                 let index = index.get_or_insert_with(|| (*request.index).clone());
                 take(&mut index.paths[at], delta.clone());
             }

@@ -516,7 +516,7 @@ fn an_update_by_deltas_moves_a_twentieth_of_one_without_and_ends_the_same() -> R
         robot.start()?;
         Ok(robot)
     };
-    let with = robot("")?;
+    let with = robot("[fetch]\ndeltas = true\n")?;
     with.until_confirmed(&first)?;
     // The agent anew: much the largest part of these systems.
     let agent = fleet.farm.agent("2")?;

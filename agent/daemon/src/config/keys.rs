@@ -158,8 +158,9 @@ settings! {
         memory: Bytes = "24MiB";
         /// Whether a path comes as a delta of one that is in the store, where the release has such and
         /// this robot can use one. Those that take more than `memory` are left alone, and the whole
-        /// path comes.
-        deltas: bool = true;
+        /// path comes. Off as long as [some of what can go wrong](deltas.md#what-is-missing) costs more
+        /// than a whole path.
+        deltas: bool = false;
         /// PEM file of the certificate to show to caches and to the repository.
         client_certificate: Option<Secret>;
         /// PEM file of its private key, if it is another one.
