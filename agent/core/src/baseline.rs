@@ -38,6 +38,8 @@ pub struct Unit {
     pub name: String,
     /// Its other names.
     pub aliases: Vec<String>,
+    /// The slice that it lies in.
+    pub slice: String,
     /// Whether there is such a unit, and what is wrong with its file.
     pub load: Load,
     /// What it does.
@@ -94,6 +96,31 @@ pub enum Activity {
     Inactive,
     /// It failed.
     Failed,
+}
+
+impl Unit {
+    /// Whether it is there for somebody who has logged in, or for a program that crashed. Any user can
+    /// make it fail, by killing a process of their own, and it says nothing of the system.
+    #[must_use]
+    pub fn is_of_users(&self) -> bool {
+        const CRASHED: &str = "systemd-coredump@";
+        let of_one = self.slice.starts_with("user-") && self.slice.ends_with(".slice");
+        self.slice == "user.slice" || of_one || self.name.starts_with(CRASHED)
+    }
+
+    /// What is wrong with it by itself, in words.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        let since = self.since.as_secs();
+        match self.activity {
+            Activity::Failed => Some(format!("failed {since} s ago ({})", self.result)),
+            Activity::Restarting => Some(format!(
+                "fails again and again: started again {} times",
+                self.restarts
+            )),
+            _ => None,
+        }
+    }
 }
 
 /// Everything that one look found.
@@ -166,7 +193,7 @@ impl Baseline {
         let mut failed = Vec::new();
         for unit in &look.units {
             let wanted = wanted.contains(unit.name.as_str()) && is_judged(unit);
-            if failing(unit).is_some() {
+            if unit.failing().is_some() {
                 keep(&mut failed, unit);
             }
             if unit.restarts > 0 && (unit.since < soak || unit.activity != Activity::Active) {
@@ -217,7 +244,7 @@ pub fn judge(look: Look, against: &Against, required: impl Fn(&str) -> bool) -> 
         let again = again(unit, against.runs.as_ref());
         let ran = baseline.is_some_and(|before| before.running.iter().any(|n| n == name));
         let waits = unit.job || matches!(unit.activity, Activity::Starting | Activity::Stopping);
-        let message = if let Some(message) = failing(unit) {
+        let message = if let Some(message) = unit.failing() {
             message
         } else if again > 0 {
             format!(
@@ -277,19 +304,6 @@ fn failure(unit: &Unit, message: String) -> Failure {
         check: Check::Unit(unit.name.clone()),
         message,
         journal: Vec::new(),
-    }
-}
-
-/// What is wrong with a unit by itself.
-fn failing(unit: &Unit) -> Option<String> {
-    let since = unit.since.as_secs();
-    match unit.activity {
-        Activity::Failed => Some(format!("failed {since} s ago ({})", unit.result)),
-        Activity::Restarting => Some(format!(
-            "fails again and again: started again {} times",
-            unit.restarts
-        )),
-        _ => None,
     }
 }
 
@@ -427,6 +441,27 @@ mod tests {
         let report = compare(std::slice::from_ref(&timer), std::slice::from_ref(&timer));
         assert!(report.healthy());
         assert_eq!(names(&report.excused), ["unit backup.service"]);
+    }
+
+    #[test]
+    fn what_any_user_can_make_fail_is_known_by_its_slice() {
+        let of_users = |name: &str, slice: &str| {
+            let unit = Unit {
+                slice: slice.into(),
+                ..unit(name, Activity::Failed)
+            };
+            unit.is_of_users()
+        };
+        assert!(of_users("user@1000.service", "user-1000.slice"));
+        assert!(of_users("user-runtime-dir@1000.service", "user-1000.slice"));
+        assert!(of_users("run-u7.service", "user.slice"));
+        let crash = "systemd-coredump@7-812-1000.service";
+        assert!(of_users(crash, "system-systemd\\x2dcoredump.slice"));
+        // Of the system, whoever it runs as.
+        assert!(!of_users("arm.service", "system.slice"));
+        assert!(!of_users("arm@user.service", "system-arm.slice"));
+        assert!(!of_users("users.service", "users-arm.slice"));
+        assert!(!of_users("data.mount", ""));
     }
 
     #[test]

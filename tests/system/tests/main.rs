@@ -23,3 +23,4 @@ mod rig;
 mod space;
 mod technician;
 mod updates;
+mod users;

@@ -23,7 +23,7 @@ pub(super) async fn restore() -> anyhow::Result<()> {
         .flat_map(|units| units.split_whitespace())
         .collect();
     for unit in POINTS.map(|point| unit(Path::new(point))) {
-        if wanted.contains(&unit.as_str()) && systemd::unit(&unit).await?.active != "active" {
+        if wanted.contains(&unit.as_str()) && systemd::activity(&unit).await? != "active" {
             let started = systemd::start_unit(&unit).await;
             started.with_context(|| format!("cannot mount the boot partition ({unit})"))?;
             tracing::warn!("{unit} was not mounted; it is now");

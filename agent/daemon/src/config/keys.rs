@@ -415,7 +415,7 @@ settings! {
         max_failures: u32 = 3 in 1 to 1000;
         /// Units whose failure does not count, and that need not be ready after a boot. `*` stands for any characters, `?` for one.
         ignore_units: Vec<UnitGlob> = [];
-        /// Units that must be active.
+        /// Units that must be active. One of a user's slice, as `user@1000.service`, counts only if it is named here.
         required_units: Vec<UnitName> = [];
         /// Whether the repository must still be reachable: a system that cannot fetch its
         /// successor is not kept.

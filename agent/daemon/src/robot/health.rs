@@ -30,8 +30,7 @@ pub(crate) async fn probe(
         look.failures.extend(runs(expected));
         look.failures.extend(required(config).await);
     }
-    let is_required = |name: &str| config.required_units.iter().any(|unit| unit.0 == name);
-    let mut report = judge(look, against, is_required);
+    let mut report = judge(look, against, |name| is_required(config, name));
     report.aside = aside;
     for found in report.failures.iter_mut().chain(&mut report.excused) {
         if let Check::Unit(name) = &found.check
@@ -97,11 +96,20 @@ async fn look(
     }
 }
 
-/// All units but those that nobody minds.
+/// All units but those that nobody minds, and those that any user can make fail.
 async fn all(config: &config::Health) -> anyhow::Result<Vec<Unit>> {
     let mut units = systemd::units().await?;
-    units.retain(|unit| minded(config, &unit.name));
+    units.retain(|unit| {
+        minded(config, &unit.name) && (!unit.is_of_users() || is_required(config, &unit.name))
+    });
     Ok(units)
+}
+
+fn is_required(config: &config::Health, unit: &str) -> bool {
+    config
+        .required_units
+        .iter()
+        .any(|required| required.0 == unit)
 }
 
 fn minded(config: &config::Health, unit: &str) -> bool {
@@ -127,8 +135,13 @@ fn leads_away(config: &config::Health, check: &Check) -> bool {
 /// What the boot still waits for.
 async fn pending(config: &config::Health) -> Vec<Failure> {
     let late = |unit| (unit, "still starting".to_owned());
-    let found = systemd::still_starting().await;
-    of_units(config, found.map(|units| units.into_iter().map(late))).await
+    match systemd::still_starting().await {
+        Ok(units) => {
+            let minded = units.into_iter().filter(|unit| minded(config, unit));
+            of_units(minded.map(late)).await
+        }
+        Err(error) => vec![failure(Check::Units, format!("{error:#}"))],
+    }
 }
 
 fn failure(check: Check, message: impl Into<String>) -> Failure {
@@ -161,10 +174,11 @@ async fn required(config: &config::Health) -> Vec<Failure> {
     let mut failures = Vec::new();
     for required in &config.required_units {
         let name = required.0.clone();
-        match systemd::unit(&name).await {
-            Ok(unit) if unit.active == "active" => {}
-            Ok(unit) => failures
-                .push(unit_failure(&name, format!("must be active, but is {}", unit.active)).await),
+        match systemd::activity(&name).await {
+            Ok(active) if active == "active" => {}
+            Ok(other) => {
+                failures.push(unit_failure(&name, format!("must be active, but is {other}")).await);
+            }
             Err(error) => failures.push(failure(Check::Unit(name), format!("{error:#}"))),
         }
     }
@@ -173,32 +187,21 @@ async fn required(config: &config::Health) -> Vec<Failure> {
 
 /// Failed units.
 async fn failing(config: &config::Health) -> Vec<Failure> {
-    let failed = |unit: systemd::Unit| {
-        let message = if unit.sub == "auto-restart" {
-            "fails again and again".to_owned()
-        } else {
-            unit.active
-        };
-        (unit.unit, message)
+    let failing = |unit: Unit| {
+        let why = unit.failing()?;
+        Some((unit.name, why))
     };
-    let found = systemd::failing_units().await;
-    of_units(config, found.map(|units| units.into_iter().map(failed))).await
+    match all(config).await {
+        Ok(units) => of_units(units.into_iter().filter_map(failing)).await,
+        Err(error) => vec![failure(Check::Units, format!("{error:#}"))],
+    }
 }
 
-/// What is wrong with units that were found, but for those that nobody minds.
-async fn of_units(
-    config: &config::Health,
-    found: anyhow::Result<impl Iterator<Item = (String, String)>>,
-) -> Vec<Failure> {
-    let found = match found {
-        Ok(found) => found,
-        Err(error) => return vec![failure(Check::Units, format!("{error:#}"))],
-    };
+/// What is wrong with these units.
+async fn of_units(found: impl Iterator<Item = (String, String)>) -> Vec<Failure> {
     let mut failures = Vec::new();
     for (unit, message) in found {
-        if minded(config, &unit) {
-            failures.push(unit_failure(&unit, message).await);
-        }
+        failures.push(unit_failure(&unit, message).await);
     }
     failures
 }

@@ -293,36 +293,8 @@ pub(crate) async fn is_active(unit: &str) -> anyhow::Result<bool> {
         == Some(0))
 }
 
-/// A unit as `systemctl list-units` shows it.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Unit {
-    /// Its name.
-    pub(crate) unit: String,
-    /// `active`, `failed`, `activating`, …
-    pub(crate) active: String,
-    /// `running`, `auto-restart`, …
-    pub(crate) sub: String,
-}
-
-/// Units that are failed, or that fail again and again: a service with `Restart=always` is
-/// `activating (auto-restart)` between two crashes and only `failed` at its start limit.
-///
-/// # Errors
-/// systemd does not answer.
-pub(crate) async fn failing_units() -> anyhow::Result<Vec<Unit>> {
-    let text = systemctl(&[
-        "list-units",
-        "--all",
-        "--no-pager",
-        "--state=failed,auto-restart",
-        "--output=json",
-    ])
-    .await?;
-    serde_json::from_str(&text).context("systemctl list-units gave something else than JSON")
-}
-
 /// What is read of every unit, in systemd's names.
-const OF_UNITS: &str = "Id,Names,LoadState,ActiveState,SubState,Result,Job,\
+const OF_UNITS: &str = "Id,Names,Slice,LoadState,ActiveState,SubState,Result,Job,\
     StateChangeTimestampMonotonic,ConditionResult,ConditionTimestampMonotonic,Type,RemainAfterExit,\
     BusName,TriggeredBy,NRestarts,InvocationID,Wants,Requires,BindsTo,Upholds,Conflicts,ConflictedBy";
 
@@ -384,6 +356,7 @@ fn read_unit(said: &BTreeMap<String, String>, now: Duration) -> Option<baseline:
     Some(baseline::Unit {
         name: said.get("Id").filter(|id| !id.is_empty())?.clone(),
         aliases: words(&["Names"]),
+        slice: get("Slice").to_owned(),
         load: match get("LoadState") {
             "loaded" => Load::Loaded,
             "error" | "bad-setting" => Load::Broken,
@@ -411,18 +384,13 @@ fn read_unit(said: &BTreeMap<String, String>, now: Duration) -> Option<baseline:
     })
 }
 
-/// A unit's states.
+/// What a unit does: `active`, `failed`, `activating`, …
 ///
 /// # Errors
 /// systemd does not answer.
-pub(crate) async fn unit(unit: &str) -> anyhow::Result<Unit> {
-    let mut said = properties(Some(unit), "ActiveState,SubState").await?;
-    let mut get = |key: &str| said.remove(key).unwrap_or_default();
-    Ok(Unit {
-        unit: unit.to_owned(),
-        active: get("ActiveState"),
-        sub: get("SubState"),
-    })
+pub(crate) async fn activity(unit: &str) -> anyhow::Result<String> {
+    let mut said = properties(Some(unit), "ActiveState").await?;
+    Ok(said.remove("ActiveState").unwrap_or_default())
 }
 
 /// Properties of a unit, or of systemd itself, by their names: `systemctl show`.
@@ -611,7 +579,6 @@ fn boot_between(list: &str, before: &BootId, now: &BootId) -> Option<String> {
 #[cfg(feature = "fuzz")]
 pub(crate) fn fuzz(text: &str) {
     let _ = read_state(text);
-    let _ = serde_json::from_str::<Vec<Unit>>(text);
     let _ = running_jobs(text);
     let _ = read_units(text, Duration::MAX);
     assert!(read_times(text).len() <= text.lines().count());
@@ -694,7 +661,7 @@ mod tests {
     #[test]
     fn units_are_understood() {
         let text = "Id=multi-user.target\nNames=multi-user.target default.target\nLoadState=loaded\n\
-            ActiveState=active\nSubState=active\nWants=arm.service\n\nId=arm.service\nLoadState=loaded\n\
+            ActiveState=active\nSubState=active\nWants=arm.service\n\nId=arm.service\nSlice=system.slice\nLoadState=loaded\n\
             ActiveState=activating\nSubState=auto-restart\nType=simple\nNRestarts=4\n\
             StateChangeTimestampMonotonic=7000000\nTriggeredBy=\nResult=exit-code\n\nnothing\n";
         let units = read_units(text, Duration::from_secs(10));
@@ -704,6 +671,7 @@ mod tests {
         let arm = &units[1];
         assert_eq!(arm.activity, Activity::Restarting);
         assert_eq!((arm.restarts, arm.since), (4, Duration::from_secs(3)));
+        assert_eq!(arm.slice, "system.slice");
         assert!(arm.began && !arm.on_demand && !arm.job && !arm.ends);
     }
 

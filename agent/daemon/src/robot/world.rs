@@ -44,6 +44,6 @@ pub(crate) async fn is_armed(name: &str) -> anyhow::Result<bool> {
     if systemd::is_active(&timer).await? {
         return Ok(true);
     }
-    let service = systemd::unit(&service).await?;
-    Ok(matches!(service.active.as_str(), "active" | "activating"))
+    let service = systemd::activity(&service).await?;
+    Ok(matches!(service.as_str(), "active" | "activating"))
 }

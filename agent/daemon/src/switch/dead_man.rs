@@ -121,7 +121,7 @@ pub(crate) async fn let_finish() -> anyhow::Result<()> {
     while tokio::time::Instant::now() < end {
         let mut fires = false;
         for name in [DEAD_MAN, DEAD_MAN_ANEW] {
-            let state = systemd::unit(&format!("{name}.service")).await?.active;
+            let state = systemd::activity(&format!("{name}.service")).await?;
             fires |= !matches!(state.as_str(), "inactive" | "failed");
         }
         if !fires {
