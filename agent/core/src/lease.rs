@@ -274,6 +274,13 @@ impl Leases {
         self.0.iter().find(|lease| lease.name == *name)
     }
 
+    /// Whether this owner says that the robot is busy by this name.
+    #[must_use]
+    pub fn is_busy(&self, name: &Name, by: &Owner) -> bool {
+        let said = self.get(name);
+        said.is_some_and(|said| said.busy && said.owner.uid == by.uid)
+    }
+
     /// Takes a lease, or says it again, over a connection and given those that the configuration
     /// requires.
     ///

@@ -1633,8 +1633,16 @@ fn a_guard_stays_armed_and_fires_where_the_memory_of_the_trial_was_lost() {
     assert_eq!(robot.dead_man, Some(guard));
     // Not what is on trial: what the guard leads back to.
     assert_eq!(*robot.confirmed(), system('a'));
+    // It will switch by itself: nobody takes anything into the hand before.
+    let refused = robot.lease(true, 3_600).unwrap_err().to_string();
+    assert!(refused.contains("a guard is armed"), "{refused}");
     robot.settle_until(|robot| robot.dead_man.is_none());
     assert_eq!(robot.current, system('a'));
+    // Soon after that the robot is looked at, and does its work again.
+    let looked = robot.now + robot.policy.gate_interval;
+    robot.settle_until(|robot| robot.now > looked);
+    robot.lease(true, 60).unwrap();
+    robot.lease(false, 60).unwrap();
     // And what was on trial is not begun again at once.
     robot.settle();
     assert_eq!(robot.current, system('a'));

@@ -218,8 +218,7 @@ impl Decision<'_> {
             why,
             by,
         } = said;
-        let before = self.memory.leases.get(&name);
-        let is_busy = before.is_some_and(|old| old.busy && old.owner.uid == by.uid);
+        let is_busy = self.memory.leases.is_busy(&name, &by);
         // Whoever takes something into the hand now could not be saved from a reboot any more. Who has
         // something there already may say so.
         let reboots = self.memory.reboots_back.is_some();
@@ -233,6 +232,13 @@ impl Decision<'_> {
                 "an update is under way ({}): the robot must stay free until it has ended",
                 self.journal.state.name()
             )));
+        }
+        if busy && !is_busy && self.memory.guarded.is_some() {
+            return Err(Refusal::Refused(
+                "a guard is armed for an update that this agent does not know or does not drive, and \
+                 switches or reboots the robot by itself: it must stay free until then"
+                    .to_owned(),
+            ));
         }
         let answer = format!(
             "{name} is {} for {}",

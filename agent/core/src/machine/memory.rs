@@ -80,6 +80,11 @@ pub(super) struct Memory {
     pub(super) inspected: Option<Inspected>,
     /// The robot as it was when that look was taken.
     pub(super) baseline: Option<Baseline>,
+    /// A guard is armed that is none of the present state's, and will switch or reboot the robot by
+    /// itself: when it is looked at again.
+    pub(super) guarded: Option<Instant>,
+    /// Nothing that is decided is carried out but what a person asks for: no guard is taken back.
+    pub(super) only_looks: bool,
     /// When the dead-man timer of the present trial fires.
     pub(super) dead_man: Option<Instant>,
     /// When the guard of a trial that waits to be left gets more time.
@@ -142,6 +147,9 @@ impl Memory {
         self.prolong = None;
         self.unstarted = false;
         self.half_rolled_back = false;
+        if !state.has_no_guard() {
+            self.guarded = None;
+        }
         self.closed.retain(|stage, _| *stage == Stage::Check);
         if *state != State::Idle {
             self.problem = None;

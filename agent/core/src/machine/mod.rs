@@ -128,10 +128,25 @@ impl Machine {
         }
     }
 
+    /// The same for an agent that stands still: it looks at the robot, and takes no guard back.
+    #[must_use]
+    pub fn only_looking(journal: Journal, leases: Leases) -> Self {
+        let mut machine = Self::new(journal, leases);
+        machine.memory.only_looks = true;
+        machine
+    }
+
     /// What the robot's software says. It has to outlast a restart of the agent.
     #[must_use]
     pub const fn leases(&self) -> &Leases {
         &self.memory.leases
+    }
+
+    /// Whether somebody asks to be busy who is not yet: they may be about to take something into the hand.
+    #[must_use]
+    pub fn is_new_busy(&self, request: &Request) -> bool {
+        let said = &self.memory.leases;
+        matches!(request, Request::Lease { name, busy: true, by, .. } if !said.is_busy(name, by))
     }
 
     /// The gates that keep the robot from its next step, holds aside.
@@ -224,7 +239,7 @@ impl Machine {
     /// When [`Event::Tick`] is due; `None` while only an answer can move things.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let mut times = vec![self.memory.retry];
+        let mut times = vec![self.memory.retry, self.memory.guarded];
         match &self.journal.state {
             State::Idle | State::Fetching(_) => {
                 times.push(self.next_poll_if_free());
@@ -392,6 +407,7 @@ impl Decision<'_> {
     fn tick(&mut self) {
         let due = self.due();
         self.tick_aftermath();
+        self.tick_guard();
         match &self.journal.state {
             State::Idle => self.tick_idle(due),
             State::Fetching(_) => self.tick_fetching(due),

@@ -23,8 +23,9 @@ impl Decision<'_> {
         }
         // Who lost the memory, never had one, or does not know the state, does not know what a guard is
         // for: one that is armed stays armed and may fire.
-        let knows_guards = self.journal.knows_all();
+        let knows_guards = self.journal.knows_all() && !self.memory.only_looks;
         self.look_at(world);
+        self.note_guard(world);
         if matches!(
             self.journal.state,
             State::Idle | State::Fetching(_) | State::Ready(_)
@@ -32,6 +33,7 @@ impl Decision<'_> {
             // Nothing is under trial: a dead-man timer can only be a leftover.
             if knows_guards {
                 self.effects.insert(0, Effect::Disarm(Guards::ALL));
+                self.memory.guarded = None;
             }
             self.look_back();
             self.poll();
@@ -46,6 +48,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn on_observed(&mut self, world: &World) {
+        self.note_guard(world);
         if matches!(self.journal.state, State::Idle | State::Unknown(_)) {
             self.look_at(world);
         }
@@ -54,6 +57,21 @@ impl Decision<'_> {
         }
         self.look_for_a_change(world);
         self.look_for_a_rollback(world);
+    }
+
+    /// A guard that is armed and none of this update's fires, as nobody takes it back. Until it has, the
+    /// robot is looked at again and again: whoever is refused because of it waits for no poll.
+    fn note_guard(&mut self, world: &World) {
+        let armed = world.dead_man && self.journal.state.has_no_guard();
+        self.memory.guarded = armed.then(|| self.cx.now + self.cx.policy.gate_interval);
+    }
+
+    pub(super) fn tick_guard(&mut self) {
+        let now = self.cx.now;
+        if let Some(at) = self.memory.guarded.as_mut().filter(|at| **at <= now) {
+            *at = now + self.cx.policy.gate_interval;
+            self.effects.push(Effect::Observe);
+        }
     }
 
     fn look_at(&mut self, world: &World) {

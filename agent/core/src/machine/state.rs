@@ -432,6 +432,18 @@ impl State {
         }
     }
 
+    /// Whether no guard belongs to it: one that is armed is none of this update's.
+    #[must_use]
+    pub const fn has_no_guard(&self) -> bool {
+        matches!(
+            self,
+            Self::Idle
+                | Self::Fetching(_)
+                | Self::Ready(_)
+                | Self::Trial(Trial { target: None, .. })
+        )
+    }
+
     /// Whether what runs changes now, or is about to.
     #[must_use]
     pub const fn is_underway(&self) -> bool {
