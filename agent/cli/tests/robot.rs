@@ -353,14 +353,18 @@ fn without_an_agent_root_rolls_back_through_the_daemons_program() {
         command.assert()
     };
     if nix::unistd::geteuid().is_root() {
-        // Holds end only where that was asked for.
-        for (more, asked) in [(&[][..], ""), (&["--resume"], "--resume ")] {
+        // Holds end, and leases are passed over, only where that was asked for.
+        for (more, asked) in [
+            (&[][..], ""),
+            (&["--resume"], "--resume "),
+            (&["--force"], "--force "),
+        ] {
             let (stdout, stderr) = out(&run(more).success());
             assert_eq!(stdout, "{\"message\":\"went back to 1\"}\n");
             assert!(stderr.contains("rolling back without it"), "{stderr}");
             assert_eq!(
                 fs::read_to_string(&said).unwrap(),
-                format!("--rollback --why it drops {asked}--to 1\n")
+                format!("--rollback --why=it drops {asked}--to=1\n")
             );
         }
     } else {

@@ -86,6 +86,10 @@ struct Cli {
     #[arg(long, value_name = "GENERATION", requires = "rollback")]
     to: Option<RollbackTo>,
 
+    /// Although a lease says that the robot is busy: look at the robot before
+    #[arg(long, requires = "rollback")]
+    force: bool,
+
     /// End every hold first, whoever holds: as `surefoot resume`, which needs the daemon
     #[arg(long, requires = "rollback")]
     resume: bool,
@@ -269,8 +273,9 @@ async fn roll_back(
     };
     let rollback = Request::Rollback {
         to: cli.to.clone(),
-        // Nobody could renew a lease while there is no agent.
-        force: true,
+        // What was said before the agent ended still counts: busy stays busy, and silence means it where a
+        // lease is required.
+        force: cli.force,
         // It stands in the history: whoever held is to know why that ended.
         why: match ended.as_str() {
             "" => why.to_string(),

@@ -220,3 +220,19 @@ fn while_an_agent_that_stands_still_leaves_a_guard_armed_nobody_gets_busy() -> R
     assert!(output.status.success(), "{}", words(&output));
     Ok(())
 }
+
+#[test]
+fn without_an_agent_a_busy_robot_is_not_switched() -> Result<()> {
+    let (fleet, robot, first) = robot("")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_confirmed(&second)?;
+    hold(&robot)?;
+    robot.sh("systemctl stop surefootd.service")?;
+    let refused = robot.sh("surefoot rollback --why='-1.1 drops things' 2>&1 || test $? = 3")?;
+    assert!(refused.contains("the robot is busy: lease gripper"), "{refused}");
+    assert!(refused.contains("surefoot rollback --force"), "{refused}");
+    robot.stands_on(&second)?;
+    robot.sh("surefoot rollback --force --why='-1.1 drops things'")?;
+    robot.stands_on(&first)?;
+    Ok(())
+}

@@ -35,21 +35,7 @@ pub(crate) fn rollback(
     let program = program();
     // Half a rollback is worse than a long one, and the caller sees it work: so without a limit.
     let mut command = environment::command(&program);
-    command.args(["--rollback", "--why", rollback.why.as_str()]);
-    if resume {
-        command.arg("--resume");
-    }
-    if let Some(to) = &rollback.to {
-        command.args(["--to", &to.to_string()]);
-    }
-    // Whoever was asked first may have done it before it fell silent.
-    if let Some(seen) = rollback
-        .made
-        .as_ref()
-        .and_then(|made| made.running.as_ref())
-    {
-        command.args(["--seen", &seen.to_string()]);
-    }
+    command.args(words(rollback, resume));
     if output.is_json() {
         command.stdout(Stdio::piped());
     }
@@ -66,6 +52,19 @@ pub(crate) fn rollback(
         Some(3) => Err(Refused("surefootd refused to roll back".into()).into()),
         _ => bail!("surefootd could not roll back: {}", ended.status),
     }
+}
+
+/// How the daemon's own program is asked for it. What people write stands behind a `=`: it may begin with
+/// a dash.
+fn words(rollback: &Rollback, resume: bool) -> Vec<String> {
+    let mut words = vec!["--rollback".to_owned(), format!("--why={}", rollback.why)];
+    words.extend(rollback.force.then(|| "--force".to_owned()));
+    words.extend(resume.then(|| "--resume".to_owned()));
+    words.extend(rollback.to.as_ref().map(|to| format!("--to={to}")));
+    // Whoever was asked first may have done it before it fell silent.
+    let seen = rollback.made.as_ref().and_then(|made| made.running.as_ref());
+    words.extend(seen.map(|seen| format!("--seen={seen}")));
+    words
 }
 
 /// Has the daemon's own program look the robot over, without the daemon.
@@ -150,4 +149,34 @@ fn program() -> PathBuf {
     beside
         .or_else(|| environment::of_unit(&UNITS, "surefootd.service").filter(|it| it.is_file()))
         .unwrap_or_else(|| "surefootd".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use surefoot_api::Made;
+
+    #[test]
+    fn the_daemons_program_is_asked_for_the_same() {
+        let rollback = Rollback {
+            why: "-1.2 drops boxes".parse().expect("a reason"),
+            to: Some("1.1".parse().expect("a release")),
+            force: true,
+            made: Some(Made::default()),
+        };
+        let expected = [
+            "--rollback",
+            "--why=-1.2 drops boxes",
+            "--force",
+            "--resume",
+            "--to=1.1",
+        ];
+        assert_eq!(words(&rollback, true), expected);
+        let rollback = Rollback {
+            to: None,
+            force: false,
+            ..rollback
+        };
+        assert_eq!(words(&rollback, false), expected[..2]);
+    }
 }
