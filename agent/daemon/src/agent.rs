@@ -355,28 +355,12 @@ impl Agent {
         }
     }
 
-    /// Whose holds there are.
-    pub(crate) fn holders(&self) -> Vec<&str> {
-        let holds = self.machine.journal().holds.iter();
-        holds.map(|hold| hold.owner.as_str()).collect()
-    }
-
-    /// Carries out one request and what follows from it, without a socket and without polling; before it
-    /// another one, for which nothing may be left to do.
+    /// Carries out one request and what follows from it, without a socket and without polling.
     ///
     /// # Errors
     /// The request was refused, or did not end where it should.
-    pub(crate) async fn run_once(
-        mut self,
-        (before, request): (Option<Request>, Request),
-        way: &Way,
-    ) -> anyhow::Result<String> {
+    pub(crate) async fn run_once(mut self, request: Request, way: &Way) -> anyhow::Result<String> {
         self.is_open(way)?;
-        match before.map(|before| self.answer(before)) {
-            None | Some(Ok(_) | Err(RequestError::Refusal(Refusal::NothingToDo(_)))) => {}
-            Some(Err(RequestError::Refusal(refusal))) => return Err(refusal.into()),
-            Some(Err(RequestError::Failed(why))) => anyhow::bail!(why),
-        }
         let said = match self.answer(request) {
             Ok(said) => said,
             Err(RequestError::Refusal(refusal)) => return Err(refusal.into()),

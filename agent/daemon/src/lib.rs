@@ -265,22 +265,13 @@ async fn roll_back(
     why: &Why,
 ) -> anyhow::Result<()> {
     let agent = Agent::start(config, state, Start::Once).await?;
-    let resume = cli.resume.then_some(Request::Resume { by: None });
-    let ended = if cli.resume {
-        agent.holders().join(", ")
-    } else {
-        String::new()
-    };
     let rollback = Request::Rollback {
         to: cli.to.clone(),
         // What was said before the agent ended still counts: busy stays busy, and silence means it where a
         // lease is required.
         force: cli.force,
-        // It stands in the history: whoever held is to know why that ended.
-        why: match ended.as_str() {
-            "" => why.to_string(),
-            ended => format!("{why}; for that these holds were ended: {ended}"),
-        },
+        end_holds: cli.resume,
+        why: why.to_string(),
         by: "root".to_owned(),
     };
     let made = Made {
@@ -291,7 +282,7 @@ async fn roll_back(
         made: Some(made),
         waited: false,
     };
-    let said = agent.run_once((resume, rollback), &way).await?;
+    let said = agent.run_once(rollback, &way).await?;
     println!("{said}");
     Ok(())
 }

@@ -201,6 +201,7 @@ mod tests {
         let rollback = Request::Rollback {
             to: None,
             force: false,
+            end_holds: false,
             why: "x".into(),
             by: "root".into(),
         };
@@ -256,6 +257,7 @@ mod tests {
                 &Request::Rollback {
                     to: None,
                     force: false,
+                    end_holds: false,
                     why: "x".into(),
                     by: "root".into(),
                 },

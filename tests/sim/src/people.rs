@@ -104,6 +104,7 @@ pub fn rollback(to: Option<StorePath>, force: bool, why: &str) -> Request {
     Request::Rollback {
         to: to.map(RollbackTo::System),
         force,
+        end_holds: false,
         why: why.into(),
         by: "ada".into(),
     }

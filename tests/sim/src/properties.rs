@@ -496,12 +496,25 @@ fn nothing_decided_against_a_no(robot: &Robot, change: &Change<'_>) -> Verdict {
     if restores(after) && !restores(change.before) {
         free(robot, change.now, true)?;
     }
-    if let (Event::Asked(Request::Rollback { force, by, .. }), Some(Ok(_)), false) = (
+    if let (
+        Event::Asked(Request::Rollback {
+            force,
+            end_holds,
+            by,
+            ..
+        }),
+        Some(Ok(_)),
+        false,
+    ) = (
         change.event,
         &change.decided.answer,
         matches!(&change.before.state, State::Trial(trial) if trial.target.is_some()),
     ) {
-        if let Some(other) = robot.witness.held_by(change.now, Some(by)) {
+        if let Some(other) = robot
+            .witness
+            .held_by(change.now, Some(by))
+            .filter(|_| !end_holds)
+        {
             return Err(format!("it goes back although {other} holds it"));
         }
         match robot.witness.busy_by(&change.policy.leases, change.now) {

@@ -236,10 +236,15 @@ impl Witness {
             Request::EndLease { name, .. } => {
                 self.leases.remove(name);
             }
-            Request::Rollback { why, .. } => self.rollbacks.push(Rollback {
-                why: why.clone(),
-                excused: false,
-            }),
+            Request::Rollback { why, end_holds, .. } => {
+                if *end_holds {
+                    self.holds.clear();
+                }
+                self.rollbacks.push(Rollback {
+                    why: why.clone(),
+                    excused: false,
+                });
+            }
             Request::Update
             | Request::Keep { .. }
             | Request::Unblock { .. }

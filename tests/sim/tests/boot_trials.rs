@@ -313,6 +313,7 @@ fn a_person_goes_back_while_the_robot_stands_still_and_it_goes_on_standing_still
     let answer = robot.ask(Request::Rollback {
         to: None,
         force: false,
+        end_holds: false,
         why: "drops boxes".into(),
         by: "ada".into(),
     });
@@ -450,6 +451,7 @@ fn a_restarted_agent_goes_on_with_the_trial() {
 fn a_person_may_end_a_trial_but_not_stop_a_reboot() {
     let rollback = || Request::Rollback {
         force: false,
+        end_holds: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),
@@ -505,6 +507,7 @@ fn robot_on_b() -> Robot {
 fn roll_back(robot: &mut Robot) -> String {
     let answer = robot.ask(Request::Rollback {
         force: false,
+        end_holds: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),

@@ -64,6 +64,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
         &|r| {
             r.feed(Event::Asked(Request::Rollback {
                 force: false,
+                end_holds: false,
                 to: None,
                 why: "x".into(),
                 by: "ada".into(),

@@ -32,6 +32,7 @@ fn robot() -> Robot {
 fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
     let answer = robot.ask(Request::Rollback {
         force: false,
+        end_holds: false,
         to: None,
         why: "drops boxes".into(),
         by: "ada".into(),
@@ -354,6 +355,7 @@ fn a_rollback_finds_what_was_named_at_the_moment_of_the_decision() {
         let answer = robot.ask(Request::Rollback {
             to: Some(to),
             force: false,
+            end_holds: false,
             why: "drops boxes".into(),
             by: "ada".into(),
         });
@@ -950,6 +952,7 @@ fn what_was_collected_before_its_trial_is_fetched_again() {
 fn rollback_as(robot: &mut Robot, by: &str) -> Result<String, Refusal> {
     robot.ask(Request::Rollback {
         force: false,
+        end_holds: false,
         to: None,
         why: "x".into(),
         by: by.into(),
@@ -1185,6 +1188,7 @@ fn a_person_goes_back_while_a_commit_waits() {
     let elsewhere = robot.ask(Request::Rollback {
         to: Some(RollbackTo::System(system('x'))),
         force: false,
+        end_holds: false,
         why: "drops boxes".into(),
         by: "ada".into(),
     });
@@ -1192,6 +1196,7 @@ fn a_person_goes_back_while_a_commit_waits() {
     let answer = robot.ask(Request::Rollback {
         to: None,
         force: false,
+        end_holds: false,
         why: "drops boxes".into(),
         by: "ada".into(),
     });
@@ -1293,6 +1298,7 @@ fn a_way_back_that_finds_the_lock_held_waits_and_reboots_nobody() {
     let _ = robot.ask(Request::Rollback {
         to: None,
         force: false,
+        end_holds: false,
         why: "drops boxes".into(),
         by: "ada".into(),
     });
@@ -1353,6 +1359,7 @@ fn a_rollback_to_a_system_whose_activation_fails_is_done_and_says_so() {
         robot
             .ask(Request::Rollback {
                 force: false,
+                end_holds: false,
                 to: None,
                 why: "drops boxes".into(),
                 by: "ada".into(),
@@ -1463,6 +1470,42 @@ fn a_person_moves_a_way_back_that_stands_still() {
     robot.settle();
     assert_eq!(*robot.state(), State::Idle);
     assert_eq!(robot.current, system('a'));
+}
+
+#[test]
+fn a_rollback_that_is_refused_ends_no_hold_and_one_that_is_granted_ends_all_with_it() {
+    let mut robot = robot();
+    robot.update_to('b');
+    robot.ask(people::hold("eve", None)).unwrap();
+    let back = |to: char| Request::Rollback {
+        to: Some(RollbackTo::System(system(to))),
+        force: false,
+        end_holds: true,
+        why: "drops boxes".into(),
+        by: "ada".into(),
+    };
+    let before = robot.journal.clone();
+    robot.ask(back('x')).unwrap_err();
+    robot.lease(true, 60).unwrap();
+    robot.ask(back('a')).unwrap_err();
+    robot.lease(false, 60).unwrap();
+    assert_eq!(robot.journal, before);
+    // Nor one that cannot be written.
+    robot.refused_saves = 1;
+    robot.try_ask(back('a'));
+    assert_eq!(robot.journal.holds, before.holds);
+    robot.settle();
+    assert_eq!(robot.current, system('b'));
+
+    robot.ask(back('a')).unwrap();
+    robot.settle();
+    assert_eq!(*robot.confirmed(), system('a'));
+    assert!(robot.journal.holds.is_empty());
+    let why = robot.journal.history.last().unwrap().why.clone().unwrap();
+    assert!(
+        why.contains("for that these holds were ended: eve"),
+        "{why}"
+    );
 }
 
 #[test]

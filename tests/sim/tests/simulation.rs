@@ -108,6 +108,7 @@ proptest! {
                 Fault::PowerCut => robot.power_cut(),
                 Fault::Rollback => robot.feed(Event::Asked(Request::Rollback {
                     force: false, to: None, why: "x".into(), by: "ada".into(),
+                    end_holds: false,
                 })),
                 Fault::Hold => robot.feed(Event::Asked(Request::Hold {
                     length: Some(Duration::from_secs(100)), why: "x".into(), by: "ada".into(), counted: None,
@@ -264,6 +265,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Asked(Request::Update)),
         Just(Event::Asked(Request::Rollback {
             force: false,
+            end_holds: false,
             to: None,
             why: "x".into(),
             by: "ada".into()

@@ -229,7 +229,10 @@ fn without_an_agent_a_busy_robot_is_not_switched() -> Result<()> {
     hold(&robot)?;
     robot.sh("systemctl stop surefootd.service")?;
     let refused = robot.sh("surefoot rollback --why='-1.1 drops things' 2>&1 || test $? = 3")?;
-    assert!(refused.contains("the robot is busy: lease gripper"), "{refused}");
+    assert!(
+        refused.contains("the robot is busy: lease gripper"),
+        "{refused}"
+    );
     assert!(refused.contains("surefoot rollback --force"), "{refused}");
     robot.stands_on(&second)?;
     robot.sh("surefoot rollback --force --why='-1.1 drops things'")?;

@@ -82,6 +82,9 @@ fn without_an_agent_a_hold_ends_where_root_says_so_and_the_history_has_it() -> R
         && refused.contains("rollback --resume");
     assert!(offered, "{refused}");
     robot.stands_on(&third)?;
+    // One that is refused ends nothing.
+    robot.sh("surefoot rollback --resume --to 9.9 --why 'it drops things' || test $? = 3")?;
+    robot.sh("test -e /var/lib/surefoot/holds/hold-1")?;
     robot.sh("surefoot rollback --resume --why 'it drops things'")?;
     robot.stands_on(&second)?;
     robot.sh("test ! -e /var/lib/surefoot/holds/hold-1 && systemctl start surefootd.service")?;

@@ -62,7 +62,10 @@ fn words(rollback: &Rollback, resume: bool) -> Vec<String> {
     words.extend(resume.then(|| "--resume".to_owned()));
     words.extend(rollback.to.as_ref().map(|to| format!("--to={to}")));
     // Whoever was asked first may have done it before it fell silent.
-    let seen = rollback.made.as_ref().and_then(|made| made.running.as_ref());
+    let seen = rollback
+        .made
+        .as_ref()
+        .and_then(|made| made.running.as_ref());
     words.extend(seen.map(|seen| format!("--seen={seen}")));
     words
 }

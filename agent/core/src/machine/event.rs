@@ -165,6 +165,8 @@ pub enum Request {
         to: Option<RollbackTo>,
         /// Although leases say that the robot is busy.
         force: bool,
+        /// All holds end for it, whoever holds, if it is granted.
+        end_holds: bool,
         /// Why, in their words.
         why: String,
         /// Who.

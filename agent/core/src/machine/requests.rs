@@ -22,8 +22,18 @@ impl Decision<'_> {
     pub(super) fn on_asked(&mut self, request: Request) -> Answer {
         match request {
             Request::Update => self.on_update_request(),
-            Request::Rollback { to, force, why, by } => {
-                self.on_rollback_request(to, force, why, by)
+            Request::Rollback {
+                to,
+                force,
+                end_holds,
+                why,
+                by,
+            } => {
+                if end_holds {
+                    self.end_holds_and_roll_back(to, force, why, by)
+                } else {
+                    self.on_rollback_request(to, force, why, by)
+                }
             }
             Request::Lease {
                 name,
@@ -188,6 +198,35 @@ impl Decision<'_> {
                 Ok(answer)
             }
         }
+    }
+
+    /// A rollback for which all holds end: with it, or not at all.
+    fn end_holds_and_roll_back(
+        &mut self,
+        to: Option<RollbackTo>,
+        force: bool,
+        why: String,
+        by: String,
+    ) -> Answer {
+        self.expire();
+        let ended = std::mem::take(&mut self.journal.holds);
+        let owners: Vec<&str> = ended.iter().map(|hold| hold.owner.as_str()).collect();
+        // It stands in the history: whoever held is to know why that ended.
+        let why = if owners.is_empty() {
+            why
+        } else {
+            let owners = owners.join(", ");
+            format!("{why}; for that these holds were ended: {owners}")
+        };
+        let answer = self.on_rollback_request(to, force, why, by);
+        if answer.is_err() {
+            self.journal.holds = ended;
+            return answer;
+        }
+        for Hold { owner, .. } in ended {
+            self.happened(Kind::HoldEnded { owner });
+        }
+        answer
     }
 
     fn on_rollback_request(

@@ -240,6 +240,7 @@ async fn granted(
             let request = Request::Rollback {
                 to: call.to.clone(),
                 force: call.force,
+                end_holds: false,
                 why: words(&call.why),
                 by: caller.name().await,
             };

@@ -286,6 +286,7 @@ async fn what_is_asked_reaches_the_agent() {
     let expected = Request::Rollback {
         to: Some(RollbackTo::Release("1".parse().unwrap())),
         force: false,
+        end_holds: false,
         why: "drops things".into(),
         by: me.clone(),
     };
