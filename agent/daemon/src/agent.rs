@@ -355,11 +355,14 @@ impl Agent {
         }
     }
 
-    /// Carries out one request and what follows from it, without a socket and without polling.
+    /// Carries out one request and what follows from it, without a socket and without polling. A commit that
+    /// was cut off is done first: nobody else would do it, and until then there is no way back.
     ///
     /// # Errors
     /// The request was refused, or did not end where it should.
     pub(crate) async fn run_once(mut self, request: Request, way: &Way) -> anyhow::Result<String> {
+        self.go_on_while(|agent| agent.machine.commits() && agent.trouble.is_none())
+            .await?;
         self.is_open(way)?;
         let said = match self.answer(request) {
             Ok(said) => said,
@@ -372,7 +375,19 @@ impl Agent {
             .state
             .order()
             .map(|o| o.system.clone());
-        while self.machine.journal().state != State::Idle {
+        self.go_on_while(|agent| agent.machine.journal().state != State::Idle)
+            .await?;
+        let current = nixos::system(nixos::CURRENT);
+        anyhow::ensure!(
+            wanted.is_none() || current == wanted,
+            "it did not work: {current:?} runs; `surefoot history` says more"
+        );
+        Ok(said)
+    }
+
+    /// Works, without a socket, while it is so.
+    async fn go_on_while(&mut self, so: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        while so(self) {
             let sleep = self.wakes();
             let sleep = sleep.map_or(LONGEST_SLEEP, |at| at.since(clock::since_boot()));
             tokio::select! {
@@ -382,12 +397,7 @@ impl Agent {
                 () = tokio::time::sleep(sleep) => self.woken(),
             }
         }
-        let current = nixos::system(nixos::CURRENT);
-        anyhow::ensure!(
-            wanted.is_none() || current == wanted,
-            "it did not work: {current:?} runs; `surefoot history` says more"
-        );
-        Ok(said)
+        Ok(())
     }
 
     /// When something is due without an event: another try of the journal, or what the machine

@@ -46,7 +46,12 @@ use anyhow::Context as _;
 use clap::Parser;
 use nix::sys::stat::{Mode, umask};
 use state::StateDir;
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use surefoot_api::{Made, RollbackTo, StorePath, Why};
 use surefoot_core::{
     machine::{Refusal, Request},
@@ -213,6 +218,8 @@ fn log() {
             .with(
                 tracing_subscriber::fmt::layer()
                     .with_ansi(std::io::stderr().is_terminal())
+                    // Nor does it end where nobody reads any more.
+                    .log_internal_errors(false)
                     .with_writer(std::io::stderr),
             )
             .init(),
@@ -264,6 +271,8 @@ async fn roll_back(
     state: StateDir,
     why: &Why,
 ) -> anyhow::Result<()> {
+    // What it does may end the connection that root is logged in over.
+    let _hangup = signal(SignalKind::hangup())?;
     let agent = Agent::start(config, state, Start::Once).await?;
     let rollback = Request::Rollback {
         to: cli.to.clone(),
@@ -283,7 +292,7 @@ async fn roll_back(
         waited: false,
     };
     let said = agent.run_once(rollback, &way).await?;
-    println!("{said}");
+    let _ = writeln!(std::io::stdout(), "{said}");
     Ok(())
 }
 

@@ -155,3 +155,34 @@ fn a_kill_on_the_way_back() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_commit_that_was_cut_off_is_done_without_an_agent_before_root_goes_back() -> Result<()> {
+    let mut story = Story::new()?;
+    story
+        .robot
+        .sh("mkdir -p /run/systemd/system/surefootd.service.d
+         printf '[Service]\\nRestart=no\\n' >/run/systemd/system/surefootd.service.d/zz-dead.conf
+         systemctl daemon-reload")?;
+    let first = story.confirmed.clone();
+    let point = "after-persist-committing";
+    story.arm(point)?;
+    let name = story.next_name();
+    story.fleet.release(&story.fleet.toplevel(&name))?;
+    story
+        .robot
+        .until(&format!("test -e /var/lib/surefoot/died-{point}"))?;
+    story
+        .robot
+        .until("! systemctl --quiet is-active surefootd.service")?;
+    story
+        .robot
+        .sh("surefoot rollback --why 'it drops things'")?;
+    story.robot.stands_on(&first)?;
+    story.robot.sh("systemctl start surefootd.service")?;
+    story.robot.until_confirmed(&first)?;
+    story
+        .robot
+        .sh("surefoot history --json | grep -q rolledBack")?;
+    story.nothing_left()
+}

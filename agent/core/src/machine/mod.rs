@@ -64,7 +64,7 @@ use crate::{
 };
 use decision::Decision;
 use memory::Memory;
-use state::{Phase, State, Trial};
+use state::{Committing, Origin, Phase, State, Trial};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A decision whose journal is not yet on disk.
@@ -140,6 +140,19 @@ impl Machine {
     #[must_use]
     pub const fn leases(&self) -> &Leases {
         &self.memory.leases
+    }
+
+    /// Whether what was proven is just being committed, and nobody can ask for a rollback before that is done.
+    #[must_use]
+    pub const fn commits(&self) -> bool {
+        matches!(
+            &self.journal.state,
+            State::Committing(Committing {
+                origin: Origin::Trial | Origin::Adopt,
+                ..
+            })
+        ) && !self.memory.commit_waits()
+            && !self.memory.rebooting
     }
 
     /// Whether somebody asks to be busy who is not yet: they may be about to take something into the hand.
