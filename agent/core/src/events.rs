@@ -152,5 +152,7 @@ pub enum Kind {
         name: Name,
         /// What became of its holder.
         loss: Loss,
+        /// Whom its owner is counted with.
+        counted: String,
     },
 }

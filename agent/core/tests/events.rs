@@ -255,7 +255,11 @@ fn a_lease_is_told_when_it_changes() {
     assert_eq!(told, [Kind::LeaseEnded { name: name() }]);
 
     // What was busy stays so.
-    let orphaned = |loss| Kind::LeaseOrphaned { name: name(), loss };
+    let orphaned = |loss| Kind::LeaseOrphaned {
+        name: name(),
+        loss,
+        counted: "uid 400".into(),
+    };
     assert_eq!(lease(&mut agent, true, short), [leased(true)]);
     agent.take(Event::Tick);
     assert_eq!(agent.take(Event::Tick), [orphaned(Loss::Silent)]);

@@ -17,6 +17,7 @@ use crate::{
     status::{self, LastCheck, Meter, Offer},
     still::{self, Because, Still},
     systems::Systems,
+    tally::{Orphaned, Tally},
     trouble::{Lost, Trouble},
     turns::{Turn, Turns},
     worker::{Work, Worker, look},
@@ -26,6 +27,7 @@ use sd_notify::NotifyState;
 use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, Stall, StatusInfo};
 use surefoot_core::{
+    events::{Kind, Occurrence},
     journal::Journal,
     lease::Holder,
     machine::{
@@ -123,6 +125,8 @@ pub(crate) struct Agent {
     copy: boot::CopyKeeper,
     /// What a request has led to, whose caller has to be told before anything comes of it.
     promised: Option<Promised>,
+    /// Leases that lost their holders, by whom they are counted with.
+    orphaned: Tally<Orphaned, String>,
 }
 
 /// A decision that is written as one which nobody was told of.
@@ -236,6 +240,7 @@ impl Agent {
             renew: false,
             copy: boot::CopyKeeper::default(),
             promised: None,
+            orphaned: Tally::default(),
         };
         if agent.still.is_none() {
             identity::keep(&agent.config);
@@ -304,6 +309,7 @@ impl Agent {
                 continue;
             }
             self.tend_memory();
+            self.sum_up();
             if self.renew && self.machine.journal().state == State::Idle {
                 return Ok(End::Renewed);
             }
@@ -743,7 +749,11 @@ impl Agent {
             }
             tracing::error!("{error:#}");
         }
-        occurrences.iter().for_each(log::write);
+        for occurrence in &occurrences {
+            if is_said(occurrence, &mut self.orphaned) {
+                log::write(occurrence);
+            }
+        }
         self.machine = machine;
         (self.prune).send_replace(Prune::of(self.machine.journal(), &self.policy));
         for effect in effects {
@@ -774,6 +784,16 @@ impl Agent {
         }
         self.publish();
         Ok(answer)
+    }
+
+    /// Says what the log does not have in full, once it is time.
+    fn sum_up(&mut self) {
+        let now = tokio::time::Instant::now();
+        if self.orphaned.due().is_some_and(|due| due <= now) {
+            for line in self.orphaned.sum_up() {
+                tracing::warn!("{line}");
+            }
+        }
     }
 
     /// Remembers what a check found, for the status.
@@ -971,6 +991,15 @@ impl Agent {
         }
         self.publish();
         let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+}
+
+/// Whether the log has it in full. Whoever takes leases and loses them again and again is summed up.
+fn is_said(occurrence: &Occurrence, orphaned: &mut Tally<Orphaned, String>) -> bool {
+    let now = tokio::time::Instant::now();
+    match &occurrence.kind {
+        Kind::LeaseOrphaned { counted, .. } => orphaned.count(Orphaned, Some(counted), now),
+        _ => true,
     }
 }
 

@@ -37,6 +37,7 @@ mod status;
 mod still;
 mod switch;
 mod systems;
+mod tally;
 mod trouble;
 mod turns;
 mod worker;

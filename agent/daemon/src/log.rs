@@ -69,7 +69,7 @@ pub(crate) fn write(occurrence: &Occurrence) {
         }
         Kind::Kept { system, by } => tracing::info!(%system, by, "kept"),
         Kind::KeepEnded { system, by } => tracing::info!(%system, by, "not kept any more"),
-        Kind::LeaseOrphaned { name, loss } => {
+        Kind::LeaseOrphaned { name, loss, .. } => {
             tracing::warn!(
                 lease = name.as_str(),
                 "lease {name}: {loss}; the robot stays busy"

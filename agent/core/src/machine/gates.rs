@@ -186,9 +186,16 @@ impl Decision<'_> {
 
     /// Nobody stands behind a lease any more.
     fn let_go(&mut self, lease: Lease, loss: Loss) {
-        let Lease { name, busy, .. } = lease;
+        let Lease {
+            name, owner, busy, ..
+        } = lease;
+        let counted = owner.counted;
         self.happened(if busy {
-            Kind::LeaseOrphaned { name, loss }
+            Kind::LeaseOrphaned {
+                name,
+                loss,
+                counted,
+            }
         } else {
             Kind::LeaseEnded { name }
         });

@@ -7,8 +7,8 @@ use super::{
     limits::ANSWER,
     line::Line,
     places::Doing,
-    tally::Turned,
 };
+use crate::tally::Turned;
 use surefoot_api::{
     ErrorReply, Made, Why,
     message::{self, IncomingCall},

@@ -6,9 +6,9 @@ use super::{
     names::{self, Names},
     places::{Doing, Full, Id, Places},
     rates::{Rate, Rates},
-    tally::{Tally, Turned},
     users::User,
 };
+use crate::tally::{Tally, Turned};
 use std::{
     collections::HashSet,
     fmt,
@@ -35,7 +35,7 @@ struct Known {
     /// Whose comparison is under way.
     comparing: HashSet<User>,
     names: Names,
-    tally: Tally,
+    tally: Tally<Turned, User>,
 }
 
 impl Clients {

@@ -54,9 +54,6 @@ impl Limits {
     }
 }
 
-/// How often what was only counted is said in the log.
-pub(super) const SUMMARY: Duration = Duration::from_secs(60);
-
 /// How long a client may be silent, or take to say something.
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 

@@ -24,7 +24,6 @@ mod rates;
 mod roles;
 mod server;
 mod stream;
-mod tally;
 #[cfg(test)]
 mod tests;
 mod users;

@@ -8,9 +8,9 @@ use super::{
     limits::PAUSE,
     listen::Listening,
     places::Id,
-    tally::Turned,
     users::KnownUsers,
 };
+use crate::tally::Turned;
 use futures_util::{
     future::{AbortHandle, abortable},
     stream::{FuturesUnordered, StreamExt},
