@@ -50,6 +50,7 @@ pub fn status() -> StatusInfo {
         fault: Some("the journal cannot be written: no space left".into()),
         configuration: Some("/etc/surefoot/config.toml: it cannot be read".into()),
         no_reserve: Some("it has not been made yet".into()),
+        lost: Some("the memory was lost: both slots are damaged".into()),
         turn: Some("release 4 is given out in steps: nobody begins".into()),
         checking: false,
         running: Some(system("3")),

@@ -505,6 +505,10 @@ pub struct StatusInfo {
     /// Why no room is kept on the disk for a way back, although it should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_reserve: Option<String>,
+    /// Why what the agent remembered was lost, if it was. It ends when a release is confirmed, or somebody asks
+    /// for an update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<String>,
     /// Why a newer release is not taken yet, in one sentence: it goes out in steps, and the robot's turn
     /// comes later, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

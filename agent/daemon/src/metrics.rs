@@ -97,6 +97,14 @@ fn text(status: &StatusInfo, history: &[HistoryEntry]) -> String {
         "",
         status.turn.is_some().into(),
     );
+    let help = "Whether what the robot remembered was lost, and no release was confirmed since.";
+    gauge(
+        &mut text,
+        "memory_lost",
+        help,
+        "",
+        status.lost.is_some().into(),
+    );
     let outcomes = [What::Confirmed, What::Reverted, What::Interrupted];
     let mut ended = history.iter();
     if let Some(last) =
@@ -203,6 +211,10 @@ mod tests {
                 .to_owned(),
             "# TYPE surefoot_waits_its_turn gauge".to_owned(),
             "surefoot_waits_its_turn 1".to_owned(),
+            "# HELP surefoot_memory_lost Whether what the robot remembered was lost, and no release was confirmed since."
+                .to_owned(),
+            "# TYPE surefoot_memory_lost gauge".to_owned(),
+            "surefoot_memory_lost 1".to_owned(),
             "# HELP surefoot_last_outcome_info How the last trial ended.".to_owned(),
             "# TYPE surefoot_last_outcome_info gauge".to_owned(),
             format!("surefoot_last_outcome_info{{outcome=\"confirmed\",release=\"2\",{confirmed}}} 1"),
@@ -223,6 +235,7 @@ mod tests {
             confirmed: None,
             blocked: Vec::new(),
             turn: None,
+            lost: None,
             ..samples::status()
         };
         let mut history = samples::history();
@@ -232,7 +245,11 @@ mod tests {
         let series = told.lines().filter(|line| !line.starts_with('#'));
         assert_eq!(
             series.collect::<Vec<_>>(),
-            ["surefoot_blocked_releases 0", "surefoot_waits_its_turn 0"]
+            [
+                "surefoot_blocked_releases 0",
+                "surefoot_waits_its_turn 0",
+                "surefoot_memory_lost 0"
+            ]
         );
         let reverted = HistoryEntry {
             what: What::Reverted.into(),

@@ -148,6 +148,7 @@ pub(crate) fn of(
         fault: fault.map(ToOwned::to_owned),
         configuration: None,
         no_reserve: None,
+        lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
         turn: machine.turn().map(ToOwned::to_owned),
         checking: machine.polling(),
         running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),
@@ -396,5 +397,30 @@ fn doing(
             "going back to {}: {}{problem}",
             reverting.order.system, reverting.evidence.message
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use surefoot_core::{
+        journal::{Journal, Loss},
+        lease::Leases,
+    };
+
+    #[test]
+    fn a_lost_memory_is_shown_whatever_else_is_to_be_said() {
+        let journal = Journal {
+            lost: Some(Loss::because("both slots are damaged")),
+            ..Journal::default()
+        };
+        let machine = Machine::new(journal, Leases::default());
+        let config = config::tests::good(&[config::tests::MINIMAL]);
+        let policy = Policy::from(&config);
+        for fault in [None, Some("the disk is full")] {
+            let status = of(&machine, &config, &policy, None, None, None, fault);
+            assert!(status.lost.unwrap().contains("both slots are damaged"));
+        }
     }
 }

@@ -152,6 +152,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
         let text = format!("what is on the disk is not in force: {}", sanitize(why));
         row("Config", style.busy(&text));
     }
+    if let Some(why) = &status.lost {
+        row("Memory", style.busy(&sanitize(why)));
+    }
     if let Some(why) = &status.no_reserve {
         row(
             "Reserve",

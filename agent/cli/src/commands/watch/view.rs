@@ -156,6 +156,7 @@ fn now(status: &StatusInfo, sheet: &mut Sheet) {
         ("Fault", &status.fault),
         ("Worse", &status.worse),
         ("Config", &status.configuration),
+        ("Memory", &status.lost),
     ] {
         if let Some(words) = words {
             sheet.row(name, words, BAD);
