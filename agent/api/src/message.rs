@@ -131,6 +131,12 @@ impl Inbox {
         }
     }
 
+    /// Whether nothing is in it, not even a part of a message.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Takes what came in. Take the messages out before the next bytes come: then it never holds
     /// more than the longest message and what came in at once.
     pub fn put(&mut self, bytes: &[u8]) {

@@ -246,7 +246,7 @@ async fn run(
     if let (true, Some(why)) = (cli.rollback, &cli.why) {
         return roll_back(cli, config, state, why).await;
     }
-    let listening = control::listen(&config.socket)?;
+    let listening = control::listen(&config.socket, &control::Roles::resolve(&config.control).0)?;
     let agent = Agent::start(Arc::clone(&config), state, Start::Daemon { refused }).await?;
     let (requests_in, requests) = mpsc::channel(16);
     tokio::spawn(control::serve(listening, agent.handle(requests_in)));

@@ -232,3 +232,43 @@ fn guests_do_not_see_what_services_and_commands_printed() -> Result<()> {
     assert!(all("guest")?.contains(motor));
     Ok(())
 }
+
+/// A guest who waits for an agent, over as many connections as fit into the queue and more than it has places.
+const CROWD: &str = r#"
+import os, socket, time
+os.setgroups([])
+os.setresgid(4242, 4242, 4242)
+os.setresuid(4242, 4242, 4242)
+crowd = []
+for _ in range(300):
+    talk = socket.socket(socket.AF_UNIX)
+    talk.connect("/run/surefoot/control.socket")
+    crowd.append(talk)
+open("/tmp/crowd", "w").close()
+time.sleep(1 << 20)
+"#;
+
+#[test]
+fn a_crowd_that_waits_for_the_agent_keeps_no_other_role_from_it() -> Result<()> {
+    let (_fleet, robot, _) = Fleet::with_robot("")?;
+    robot.sh(
+        "useradd --uid 4242 guest
+         mkdir -p /run/systemd/system/surefootd.service.d
+         printf '[Service]\\nRestartSec=1h\\n' >/run/systemd/system/surefootd.service.d/zz-later.conf
+         systemctl daemon-reload && systemctl kill --signal=KILL surefootd.service",
+    )?;
+    robot.until("! systemctl --quiet is-active surefootd.service")?;
+    robot.sh(&format!(
+        "cat >/tmp/crowd.py <<'END'\n{CROWD}\nEND\nsystemd-run --unit crowd python3 /tmp/crowd.py"
+    ))?;
+    robot.until("test -e /tmp/crowd")?;
+    robot.sh(&format!(
+        "systemd-run --unit waits --remain-after-exit \
+           varlinkctl call --timeout=infinity {SOCKET} io.surefoot.Agent.Status '{{}}'"
+    ))?;
+    robot.until("test $(grep -c control.socket /proc/net/unix) -ge 302")?;
+    robot.sh("systemctl start surefootd.service")?;
+    robot.until("test $(systemctl show --value --property=SubState waits) = exited")?;
+    robot.sh("systemctl is-active crowd waits")?;
+    Ok(())
+}

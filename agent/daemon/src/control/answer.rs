@@ -122,7 +122,7 @@ async fn granted(
     holding: &mut Holding,
     agent: &AgentHandle,
 ) -> Result<Response, ErrorReply> {
-    let waited = caller.line.take_waited();
+    let waited = caller.line.waited();
     let way = |made: &Option<Made>| Way {
         made: made.clone(),
         waited: false,

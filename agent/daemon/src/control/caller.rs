@@ -7,8 +7,11 @@ use nix::{
     libc,
     sys::socket::{getsockopt, sockopt::GetOsString},
 };
-use std::{ffi::OsString, fmt, io, os::fd::AsFd};
-use tokio::net::UnixStream;
+use std::{
+    ffi::OsString,
+    fmt, io,
+    os::fd::{AsFd, BorrowedFd},
+};
 use zlink_core::connection::socket::{FetchPeerCredentials, UnixSocket};
 
 /// Supplementary groups of a caller, at most.
@@ -54,16 +57,18 @@ impl Caller {
     /// # Errors
     /// The caller is in too many groups, or whatever `getsockopt(2)` says. Then nobody knows who
     /// calls, and nobody may be served.
-    pub(super) fn of(stream: &UnixStream) -> io::Result<Self> {
-        struct Peer<'a>(&'a UnixStream);
+    pub(super) fn of(stream: impl AsFd) -> io::Result<Self> {
+        struct Peer<'a>(BorrowedFd<'a>);
         impl AsFd for Peer<'_> {
-            fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-                self.0.as_fd()
+            fn as_fd(&self) -> BorrowedFd<'_> {
+                self.0
             }
         }
         impl UnixSocket for Peer<'_> {}
 
-        getsockopt(stream, FewGroups).map_err(|error| match error {
+        let stream = stream.as_fd();
+
+        getsockopt(&stream, FewGroups).map_err(|error| match error {
             Errno::ERANGE => io::Error::other(format!("it is in more than {MAX_GROUPS} groups")),
             error => error.into(),
         })?;

@@ -45,7 +45,12 @@ pub(super) async fn converse(
         client.does(doing.max(Doing::Busy));
         client.turn().await;
         let oneway = call.oneway;
-        let message = match answer(call, &client, &mut holding, &agent).await {
+        let answered = answer(call, &client, &mut holding, &agent).await;
+        // Before the caller hears it: what follows upon an answer did not wait.
+        if !calls.has_more() {
+            client.line.was_answered();
+        }
+        let message = match answered {
             Ok(Response::Watch(call)) => {
                 client.does(between_calls(&holding).0);
                 return watch(call, calls, writer, client, agent).await;

@@ -67,9 +67,6 @@ pub(crate) const ANSWER: Duration = surefoot_core::made::MAX_AGE;
 /// `systemd.socket(5)`, `Backlog=`).
 pub(super) const MAX_QUEUE: usize = 4096;
 
-/// How many of them are taken in; more are hung up on.
-pub(super) const MAX_WAITED: usize = 256;
-
 /// How long the user database may take.
 pub(super) const LOOKUP: Duration = Duration::from_secs(3);
 

@@ -30,14 +30,29 @@ impl Line {
         })
     }
 
-    /// It waited for an agent, and so did the first call on it.
+    /// It waited for an agent, and so did the first call on it and what was said right after that.
     pub(super) fn has_waited(&self) {
         self.waited.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the call that is read now waited for an agent.
-    pub(super) fn take_waited(&self) -> bool {
-        self.waited.swap(false, Ordering::Relaxed)
+    /// Whether the call that is read now may have waited for an agent.
+    pub(super) fn waited(&self) -> bool {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// A call was answered. If nothing more has been said by now, what comes later did not wait.
+    pub(super) fn was_answered(&self) {
+        if self.waited() && !self.has_more() {
+            self.waited.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there is something to read.
+    fn has_more(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| {
+            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
+        })
     }
 
     /// Whether the caller can still hear an answer, as the kernel says: it has neither hung up nor
@@ -58,7 +73,11 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{io::Write as _, net::Shutdown, os::unix::net::UnixStream};
+    use std::{
+        io::{Read as _, Write as _},
+        net::Shutdown,
+        os::unix::net::UnixStream,
+    };
 
     #[test]
     fn a_line_is_up_until_the_caller_hangs_up() {
@@ -74,11 +93,20 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_call_waited() {
-        let line = Line::default();
-        assert!(!line.take_waited());
+    fn what_was_said_before_the_first_answer_waited_as_well() {
+        let (mut own, mut other) = UnixStream::pair().unwrap();
+        let line = Line::of(&own).unwrap();
+        assert!(!line.waited());
         line.has_waited();
-        let same = line.clone();
-        assert!(same.take_waited() && !line.take_waited());
+        other.write_all(b"2").unwrap();
+        line.was_answered();
+        assert!(line.clone().waited());
+        own.read_exact(&mut [0]).unwrap();
+        line.was_answered();
+        assert!(!line.waited());
+        // What comes now did not wait.
+        other.write_all(b"3").unwrap();
+        line.was_answered();
+        assert!(!line.waited());
     }
 }

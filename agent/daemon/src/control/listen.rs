@@ -5,11 +5,17 @@
 //! is stopped, and no longer (`FileDescriptorStoreMax=`, `systemd.service(5)`): callers wait while the
 //! daemon restarts, and are told at once that there is none when it was stopped.
 
-use super::limits::{MAX_QUEUE, MAX_WAITED};
+use super::{
+    caller::Caller,
+    limits::MAX_QUEUE,
+    places::{Id, Places},
+    roles::Roles,
+    users::KnownUsers,
+};
 use nix::sys::socket::{UnixAddr, getsockname, getsockopt, sockopt};
 use sd_notify::NotifyState;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fs, io,
     os::{
         fd::{AsFd as _, AsRawFd, FromRawFd, OwnedFd, RawFd},
@@ -35,14 +41,14 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    /// What listens at a path.
-    fn of(listener: StdListener, path: &Path) -> Result<Self, ListenError> {
+    /// What listens at a path, for these roles.
+    fn of(listener: StdListener, path: &Path, roles: &Roles) -> Result<Self, ListenError> {
         let fail = |why| ListenError::Bind {
             path: path.to_owned(),
             why,
         };
         listener.set_nonblocking(true).map_err(fail)?;
-        let waited = waited(&listener);
+        let waited = waited(&listener, roles);
         Ok(Self {
             listener: UnixListener::from_std(listener).map_err(fail)?,
             waited,
@@ -73,13 +79,13 @@ pub(crate) enum ListenError {
 }
 
 /// Takes the control socket over from the daemon before (`sd_listen_fds(3)`), or makes it at `path` and
-/// has systemd keep it (`sd_notify(3)`).
+/// has systemd keep it (`sd_notify(3)`). `roles`: for whom room is kept among those who wait there.
 ///
 /// Call it once, early, inside the runtime.
 ///
 /// # Errors
 /// [`ListenError`] if none can be made.
-pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
+pub(crate) fn listen(path: &Path, roles: &Roles) -> Result<Listening, ListenError> {
     let passed = sd_notify::listen_fds_with_names().map_err(ListenError::Passed)?;
     let kept: Vec<RawFd> = passed
         .filter(|(_, name)| name == NAME)
@@ -94,7 +100,7 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
             listener
         }
     };
-    Listening::of(listener, path)
+    Listening::of(listener, path, roles)
 }
 
 /// A control socket at `path` that nobody keeps.
@@ -102,18 +108,27 @@ pub(crate) fn listen(path: &Path) -> Result<Listening, ListenError> {
 /// # Errors
 /// [`ListenError`] if none can be made.
 pub(crate) fn listen_alone(path: &Path) -> Result<Listening, ListenError> {
-    Listening::of(bind(path)?, path)
+    Listening::of(bind(path)?, path, &Roles::default())
 }
 
-/// The connections that wait already.
-fn waited(listener: &StdListener) -> VecDeque<StdStream> {
-    let mut waited = VecDeque::new();
+/// The connections that wait already, in their order: as many of each role as there are places for it. Who
+/// has none of those is hung up on, as when an agent runs: so nobody takes the room of others by being first.
+fn waited(listener: &StdListener, roles: &Roles) -> VecDeque<StdStream> {
+    let mut places = Places::default();
+    let mut users = KnownUsers::of_files(Path::new("/etc"));
+    let mut waited: BTreeMap<Id, StdStream> = BTreeMap::new();
     for stream in listener.incoming().map_while(Result::ok).take(MAX_QUEUE) {
-        if waited.len() < MAX_WAITED {
-            waited.push_back(stream);
+        let Ok(caller) = Caller::of(&stream) else {
+            continue;
+        };
+        if let Ok((id, left)) = places.enter(roles.of(&caller), &users.of(caller.uid)) {
+            waited.insert(id, stream);
+            if let Some(left) = left {
+                waited.remove(&left);
+            }
         }
     }
-    waited
+    waited.into_values().collect()
 }
 
 /// Has systemd keep a socket, instead of another one that it kept. Without systemd nobody keeps it.
@@ -202,13 +217,13 @@ mod tests {
         let path = dir.path().join("s");
         let listener = StdListener::bind(&path).unwrap();
         listener.set_nonblocking(true).unwrap();
-        assert!(waited(&listener).is_empty());
+        assert!(waited(&listener, &Roles::default()).is_empty());
         let _first = StdStream::connect(&path).unwrap();
         let _second = StdStream::connect(&path).unwrap();
-        assert_eq!(waited(&listener).len(), 2);
+        assert_eq!(waited(&listener, &Roles::default()).len(), 2);
         let _later = StdStream::connect(&path).unwrap();
         assert!(listener.accept().is_ok());
-        assert!(waited(&listener).is_empty());
+        assert!(waited(&listener, &Roles::default()).is_empty());
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl<R: AsyncRead + Unpin> CallReader<R> {
         }
     }
 
+    /// Whether more was read than was taken.
+    pub(super) const fn has_more(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
     /// The next call; `None` once the client has gone. Nothing is lost if it is not waited for.
     ///
     /// # Errors

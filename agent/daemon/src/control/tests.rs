@@ -468,7 +468,7 @@ async fn a_request_brings_along_what_it_is_about_and_whether_its_caller_is_there
 }
 
 #[tokio::test]
-async fn a_rollback_that_waited_for_the_agent_says_so_once() {
+async fn rollbacks_that_waited_for_the_agent_say_so_and_later_ones_do_not() {
     let mut house = house();
     let (client, server) = std::os::unix::net::UnixStream::pair().unwrap();
     house.server.abort();
@@ -491,8 +491,13 @@ async fn a_rollback_that_waited_for_the_agent_says_so_once() {
         "method": "io.surefoot.Agent.Rollback",
         "parameters": { "why": "x" },
     });
-    for waited in [true, false] {
+    for _ in 0..2 {
         client.say(&call).await;
+    }
+    for waited in [true, true, false] {
+        if !waited {
+            client.say(&call).await;
+        }
         let asked = house.requests.recv().await.unwrap();
         assert_eq!(asked.way.waited, waited);
         asked.reply.send(Ok("as you say".into())).unwrap();
