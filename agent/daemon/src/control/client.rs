@@ -121,6 +121,11 @@ impl Client {
         self.clients.known().places.does(self.id, doing);
     }
 
+    /// Says that it does not hear its answer at once, and holds no lease.
+    pub(super) fn does_not_listen(&self) {
+        self.clients.known().places.does_not_listen(self.id);
+    }
+
     /// Whom it is counted with, as text.
     pub(super) fn counted(&self) -> String {
         self.user.to_string()

@@ -9,7 +9,8 @@ use super::{
     places::Doing,
     stream::{CallReader, MessageWriter},
 };
-use std::time::Duration;
+use futures_util::poll;
+use std::{pin::pin, task::Poll, time::Duration};
 use surefoot_api::{
     message,
     method::{StatusReply, Watch},
@@ -66,7 +67,17 @@ pub(super) async fn converse(
                 Err(_) => return,
             },
         };
-        if writer.send(&message).await.is_err() {
+        let mut sending = pin!(writer.send(&message));
+        let sent = match poll!(sending.as_mut()) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => {
+                if !holding.any() {
+                    client.does_not_listen();
+                }
+                sending.await
+            }
+        };
+        if sent.is_err() {
             return;
         }
         client.told();

@@ -20,7 +20,7 @@ pub(super) enum Doing {
     /// A call is being read or answered.
     Busy,
     /// The agent is being asked for it, or a lease hangs on it: nobody takes its place. It ends when the
-    /// connection is idle again, not before: the answer has to arrive.
+    /// connection is idle again, not before: the answer has to arrive, if somebody listens.
     Kept,
 }
 
@@ -76,6 +76,13 @@ impl Places {
                 taken.doing = doing;
             }
             taken.since = self.turn;
+        }
+    }
+
+    /// Whoever is answered does not listen, and holds no lease: its place may be given to another.
+    pub(super) fn does_not_listen(&mut self, id: Id) {
+        if let Some(taken) = self.taken.get_mut(&id) {
+            taken.doing = taken.doing.min(Doing::Busy);
         }
     }
 
@@ -185,6 +192,17 @@ mod tests {
         assert_eq!(places.enter(Role::App, &user(2)), Err(Full));
         places.does(ids[7], Doing::Idle);
         assert_eq!(places.enter(Role::App, &user(2)).unwrap().1, Some(ids[7]));
+    }
+
+    #[test]
+    fn whoever_does_not_hear_its_answer_keeps_nobody_out() {
+        let mut places = Places::default();
+        for _ in 0..Limits::of(Role::App).places {
+            let (id, _) = places.enter(Role::App, &user(1)).unwrap();
+            places.does(id, Doing::Kept);
+            places.does_not_listen(id);
+        }
+        assert!(places.enter(Role::App, &user(2)).is_ok());
     }
 
     #[test]
