@@ -116,7 +116,8 @@ impl Reserve {
     /// The disk says no.
     pub fn give_free(&self) -> io::Result<bool> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        let there = remove(&self.path)? | remove(&self.temporary(dir))?;
+        // In this order: one that is being made gets its name in between, or is taken away before it does.
+        let there = remove(&self.temporary(dir))? | remove(&self.path)?;
         if there {
             // Some file systems give blocks free only with that.
             file::sync_dir(dir)?;

@@ -823,7 +823,11 @@ impl Agent {
     }
 
     fn persist(&self, journal: &Journal, told: Told) -> anyhow::Result<()> {
-        if self.still.as_ref().is_some_and(|still| !still.remembers()) {
+        if let Some(still) = self.still.as_ref().filter(|still| !still.remembers()) {
+            if still.at_work() {
+                // What is not remembered needs room as well.
+                self.state.make_room_for(&journal.state);
+            }
             return Ok(());
         }
         let name = match &journal.state {

@@ -326,6 +326,7 @@ fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() 
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_confirmed(&second)?;
+    on_a_small_disk(&robot)?;
     // Written as a newer agent would.
     robot.sh(&format!(
         r#"systemctl stop surefootd.service
@@ -342,8 +343,10 @@ fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() 
     let before = restarts(&robot)?;
     robot.sh("surefoot doctor --json >/tmp/doctor; grep -q 'format 99' /tmp/doctor")?;
     robot.stands_on(&second)?;
+    fill(&robot)?;
     robot.sh("surefoot rollback --why 'it grips badly'")?;
     robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    robot.sh(&format!("test ! -e {STATE}/reserve"))?;
     until_fault(&robot, "format 99")?;
     robot.stands_on(&first)?;
     robot.sh(&format!("cksum {STATE}/journal.* | cmp - /tmp/before"))?;
