@@ -99,13 +99,21 @@ pub enum Activity {
 }
 
 impl Unit {
-    /// Whether it is there for somebody who has logged in, or for a program that crashed. Any user can
-    /// make it fail, by killing a process of their own, and it says nothing of the system.
+    /// Whether it is there for somebody who logs in, or for a program that crashed. Any user can make it
+    /// fail or start again, by ending a process of their own, and it says nothing of the system.
     #[must_use]
     pub fn is_of_users(&self) -> bool {
-        const CRASHED: &str = "systemd-coredump@";
+        const BY_NAME: [&str; 5] = [
+            "systemd-coredump@",
+            "getty@",
+            "serial-getty@",
+            "container-getty@",
+            "console-getty.",
+        ];
         let of_one = self.slice.starts_with("user-") && self.slice.ends_with(".slice");
-        self.slice == "user.slice" || of_one || self.name.starts_with(CRASHED)
+        self.slice == "user.slice"
+            || of_one
+            || BY_NAME.iter().any(|name| self.name.starts_with(name))
     }
 
     /// What is wrong with it by itself, in words.
@@ -457,6 +465,8 @@ mod tests {
         assert!(of_users("run-u7.service", "user.slice"));
         let crash = "systemd-coredump@7-812-1000.service";
         assert!(of_users(crash, "system-systemd\\x2dcoredump.slice"));
+        assert!(of_users("getty@tty1.service", "system-getty.slice"));
+        assert!(of_users("console-getty.service", "system.slice"));
         // Of the system, whoever it runs as.
         assert!(!of_users("arm.service", "system.slice"));
         assert!(!of_users("arm@user.service", "system-arm.slice"));

@@ -209,11 +209,7 @@ impl Agent {
         let stalls = stalls::Watch::start(after, STORE_DIR.into(), silence);
         let empty = Published::now(Default::default(), Arc::new([]));
         let mut agent = Self {
-            machine: if still.is_some() {
-                Machine::only_looking(journal, leases)
-            } else {
-                Machine::new(journal, leases)
-            },
+            machine: Machine::new(journal, leases),
             trouble: None,
             still,
             state,
@@ -367,6 +363,7 @@ impl Agent {
     /// # Errors
     /// The request was refused, or did not end where it should.
     pub(crate) async fn run_once(mut self, request: Request, way: &Way) -> anyhow::Result<String> {
+        self.is_open(way)?;
         self.go_on_while(|agent| agent.machine.commits() && agent.trouble.is_none())
             .await?;
         self.is_open(way)?;
@@ -440,17 +437,17 @@ impl Agent {
         self.still = Some(Still::new(Because::Memory, why, journal.state.clone()));
         self.trouble = None;
         let journal = still::at_rest(journal.clone(), clock::since_boot());
-        self.machine = Machine::only_looking(journal, leases.clone());
+        self.machine = Machine::new(journal, leases.clone());
         self.publish();
     }
 
-    /// The robot was looked at while it stands still: for whoever waits for that.
+    /// The robot was looked at while it stands still: for a rollback.
     fn looked(&mut self, world: World) {
         let Some(still) = &mut self.still else { return };
         let (world, asked) = still.looked(world);
         // Nothing of it is written, and nothing comes of it but what is known now.
         let _ = self.take(Event::Started(world));
-        for asked in asked {
+        if let Some(asked) = asked {
             self.decide(asked);
         }
     }
@@ -520,24 +517,20 @@ impl Agent {
         }
     }
 
-    /// Takes a request. A rollback that could not be remembered waits for a look at the robot, and so does
-    /// whoever becomes busy while the agent stands still.
+    /// Takes a request. A rollback that could not be remembered waits for a look at the robot.
     fn asked(&mut self, asked: Asked) {
-        let rollback = matches!(asked.request, Request::Rollback { .. });
-        if rollback
-            && self.still.is_none()
-            && let Err(error) = self.state.save(self.machine.journal())
-        {
-            self.stand_still(&error);
-        }
-        if (rollback || self.machine.is_new_busy(&asked.request))
-            && let Some(still) = self.still.as_mut().filter(|still| !still.at_work())
-        {
-            let state = Box::new(still.state().clone());
-            if still.wait(asked) {
-                let _ = self.work.send(Work::Look(state));
+        if matches!(asked.request, Request::Rollback { .. }) {
+            if self.still.is_none()
+                && let Err(error) = self.state.save(self.machine.journal())
+            {
+                self.stand_still(&error);
             }
-            return;
+            if let Some(still) = self.still.as_mut().filter(|still| !still.at_work()) {
+                let state = Box::new(still.state().clone());
+                still.wait(asked);
+                let _ = self.work.send(Work::Look(state));
+                return;
+            }
         }
         self.decide(asked);
     }
@@ -617,7 +610,7 @@ impl Agent {
             return Err(RequestError::Failed(trouble.why().to_owned()));
         }
         match &mut self.still {
-            Some(still) => still.let_pass(request, self.machine.is_new_busy(request)),
+            Some(still) => still.let_pass(request).map_err(RequestError::Failed),
             None => Ok(()),
         }
     }

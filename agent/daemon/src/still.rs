@@ -5,14 +5,11 @@
 //! and takes no guard back: a dead-man timer or the deadline of a boot that is armed leads back without
 //! it. It starts anew as soon as its memory and its configuration can be used.
 //!
-//! Whoever becomes busy only now is refused while such a guard is armed or a switch runs; so the robot is
-//! looked at before that is granted.
-//!
 //! The one thing that it does is a rollback that a person asks for. It is decided as from rest, after a
 //! look at the robot. Where its memory cannot be used nobody can tell what else is under way, and the
 //! rollback is not remembered: to the next agent that can read and write, somebody has switched by hand.
 
-use crate::control::{Asked, RequestError};
+use crate::control::Asked;
 use surefoot_core::{
     journal::Journal,
     machine::{DriftPolicy, Policy, Request, state::State},
@@ -27,8 +24,8 @@ pub(crate) struct Still {
     because: Because,
     /// What the journal says is under way: tells which unit to look for.
     state: State,
-    /// What waits for a look at the robot.
-    waits: Vec<Asked>,
+    /// A rollback that waits for a look at the robot.
+    waits: Option<Asked>,
     /// A switch that is under way runs, of whomever.
     switching: bool,
     /// A rollback is being carried out.
@@ -51,7 +48,7 @@ impl Still {
             because,
             why,
             state,
-            waits: Vec::new(),
+            waits: None,
             switching: false,
             at_work: false,
         }
@@ -88,51 +85,37 @@ impl Still {
     }
 
     /// Whether nobody waits for anything.
-    pub(crate) fn is_idle(&self) -> bool {
-        !self.at_work && self.waits.iter().all(|asked| asked.reply.is_closed())
+    pub(crate) const fn is_idle(&self) -> bool {
+        !self.at_work && self.waits.is_none()
     }
 
-    /// Keeps a request until the robot was looked at, and says whether a look has to be begun for it: one
-    /// look is for all who wait, but a person's rollback waits for none that may have failed. Of rollbacks
-    /// only the last one waits: whoever asked before is told that nobody answers.
-    pub(crate) fn wait(&mut self, asked: Asked) -> bool {
-        let rollback = is_rollback(&asked);
-        // Each caller waits for one answer, so there are no more of them than places for callers.
-        (self.waits).retain(|other| !other.reply.is_closed() && !(rollback && is_rollback(other)));
-        self.waits.push(asked);
-        rollback || self.waits.len() == 1
+    /// Keeps a rollback until the robot was looked at. Only the last one waits: whoever asked before is
+    /// told that nobody answers.
+    pub(crate) fn wait(&mut self, asked: Asked) {
+        self.waits = Some(asked);
     }
 
-    /// What a look at the robot found, as far as it may lead to anything; and who waited for it, a rollback
-    /// last: what comes of that is not decided before its caller was told.
-    pub(crate) fn looked(&mut self, world: World) -> (World, Vec<Asked>) {
+    /// What a look at the robot found, as far as it may lead to anything; and who waited for it.
+    pub(crate) fn looked(&mut self, world: World) -> (World, Option<Asked>) {
         self.switching = world.switch == SwitchUnit::Running;
         let world = World {
             switch: SwitchUnit::Gone,
             leftovers: false,
             ..world
         };
-        let mut waited = std::mem::take(&mut self.waits);
-        waited.sort_by_key(is_rollback);
-        (world, waited)
+        (world, self.waits.take())
     }
 
-    /// Lets a request pass, or says why not. A rollback that passes is at work. `new_busy`: whether somebody
-    /// is about to take something into the hand.
+    /// Lets a request pass, or says why not. A rollback that passes is at work.
     ///
     /// # Errors
     /// In words for whoever asked.
-    pub(crate) fn let_pass(
-        &mut self,
-        request: &Request,
-        new_busy: bool,
-    ) -> Result<(), RequestError> {
+    pub(crate) fn let_pass(&mut self, request: &Request) -> Result<(), String> {
         let why = &self.why;
-        let begins = new_busy || matches!(request, Request::Rollback { .. });
         match request {
-            _ if begins && self.switching && !self.at_work => Err(RequestError::Failed(format!(
+            Request::Rollback { .. } if self.switching && !self.at_work => Err(format!(
                 "a switch is under way, and {why}; try again when it has ended"
-            ))),
+            )),
             Request::Rollback { .. } => {
                 self.at_work = true;
                 Ok(())
@@ -143,9 +126,9 @@ impl Still {
             Request::Update
             | Request::Hold { .. }
             | Request::Keep { .. }
-            | Request::Unblock { .. } => Err(RequestError::Failed(format!(
-                "nothing was done and nothing will be: {why}"
-            ))),
+            | Request::Unblock { .. } => {
+                Err(format!("nothing was done and nothing will be: {why}"))
+            }
         }
     }
 
@@ -153,10 +136,6 @@ impl Still {
     pub(crate) fn rest(&mut self, state: &State) {
         self.at_work &= *state != State::Idle;
     }
-}
-
-const fn is_rollback(asked: &Asked) -> bool {
-    matches!(asked.request, Request::Rollback { .. })
 }
 
 /// A journal to decide by from rest. Its units have numbers that none had before in this boot: systemd
@@ -213,33 +192,16 @@ mod tests {
         };
         let mut still = Still::new(Because::Memory, "the disk is read-only".into(), State::Idle);
         for request in [Request::Update, hold] {
-            let why = still.let_pass(&request, false).unwrap_err().to_string();
+            let why = still.let_pass(&request).unwrap_err();
             assert!(why.contains("the disk is read-only"), "{why}");
         }
-        still
-            .let_pass(&Request::Resume { by: None }, false)
-            .unwrap();
+        still.let_pass(&Request::Resume { by: None }).unwrap();
         assert!(!still.at_work());
         let (seen, _) = still.looked(world(SwitchUnit::Running));
         assert!(!seen.leftovers && seen.dead_man);
-        still.let_pass(&rollback, false).unwrap_err();
-        let busy = Request::Lease {
-            name: "gripper".parse().unwrap(),
-            busy: true,
-            why: None,
-            ttl: None,
-            by: surefoot_core::lease::Owner {
-                uid: 400,
-                name: "ros".into(),
-                counted: "uid 400".into(),
-            },
-            over: surefoot_core::lease::Holder(1),
-        };
-        still.let_pass(&busy, true).unwrap_err();
-        // Who is busy already may say so again.
-        still.let_pass(&busy, false).unwrap();
+        still.let_pass(&rollback).unwrap_err();
         still.looked(world(SwitchUnit::Gone));
-        still.let_pass(&rollback, false).unwrap();
+        still.let_pass(&rollback).unwrap();
         assert!(still.at_work() && !still.remembers());
         assert!(!still.is_idle());
         still.rest(&State::Idle);
@@ -253,16 +215,13 @@ mod tests {
         // What the journal says is under way stays written until somebody asks for a rollback.
         assert!(!still.remembers());
         still
-            .let_pass(
-                &Request::Rollback {
-                    to: None,
-                    force: false,
-                    end_holds: false,
-                    why: "x".into(),
-                    by: "root".into(),
-                },
-                false,
-            )
+            .let_pass(&Request::Rollback {
+                to: None,
+                force: false,
+                end_holds: false,
+                why: "x".into(),
+                by: "root".into(),
+            })
             .unwrap();
         assert!(still.remembers());
         still.rest(&State::Idle);

@@ -200,28 +200,6 @@ fn another_users_free_is_refused() -> Result<()> {
 }
 
 #[test]
-fn while_an_agent_that_stands_still_leaves_a_guard_armed_nobody_gets_busy() -> Result<()> {
-    let (fleet, robot, _) = robot("[health]\nsoak = '300s'\ndeadline = '400s'\n")?;
-    let second = fleet.release(&fleet.toplevel("1.1"))?;
-    robot.until(&format!(
-        "test $(readlink -f /run/current-system) = {second}"
-    ))?;
-    robot.until_status("the soak", |now| now["health"].is_object())?;
-    robot.sh("echo nonsense >/etc/surefoot/config.d/90-bad.toml; systemctl restart surefootd")?;
-    robot.until_status("it to stand still", |now| now["fault"].is_string())?;
-    let carry = ["lease", "gripper", "--", "true"];
-    let output = robot.surefoot_as("arm", &carry)?;
-    let said = words(&output);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("a guard is armed"), "{said}");
-    // As when it has fired.
-    robot.sh("systemctl stop 'surefoot-dead-man*.timer'")?;
-    let output = robot.surefoot_as("arm", &carry)?;
-    assert!(output.status.success(), "{}", words(&output));
-    Ok(())
-}
-
-#[test]
 fn without_an_agent_a_busy_robot_is_not_switched() -> Result<()> {
     let (fleet, robot, first) = robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;

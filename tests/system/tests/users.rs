@@ -17,8 +17,9 @@ Delegate=pids memory
 
 #[test]
 fn a_guest_who_kills_his_manager_in_a_trial_keeps_no_release_from_the_robot() -> Result<()> {
-    let (fleet, robot, _) =
-        Fleet::with_robot("[health]\nsoak = '5s'\nmax_failures = 1\n[poll]\ninterval = '1s'\n")?;
+    let (fleet, robot, _) = Fleet::with_robot(
+        "[health]\nsoak = '20s'\ndeadline = '60s'\nmax_failures = 1\n[poll]\ninterval = '1s'\n",
+    )?;
     robot.sh("useradd --uid 4242 guest && mkdir -p /run/systemd/system")?;
     robot.sh(&format!(
         "printf %s '{USER_MANAGER}' >/run/systemd/system/user@.service && systemctl daemon-reload"

@@ -1,6 +1,7 @@
 //! What keeps the robot from the next step: holds, leases, and the gates outside.
 
 use super::{
+    context::REBOOT_PATIENCE,
     decision::Decision,
     effect::Effect,
     event::{Answer, Refusal},
@@ -240,10 +241,15 @@ impl Decision<'_> {
                 self.journal.state.name()
             )));
         }
-        if busy && !is_busy && self.memory.guarded.is_some() {
+        // What nobody has looked at for long says nothing: an agent that stands still does not look again.
+        let guarded = self
+            .memory
+            .guarded
+            .filter(|at| self.cx.now < *at + REBOOT_PATIENCE);
+        if busy && !is_busy && guarded.is_some() {
             return Err(Refusal::Refused(
-                "a guard is armed for an update that this agent does not know or does not drive, and \
-                 switches or reboots the robot by itself: it must stay free until then"
+                "a guard is armed for an update that is not remembered, and switches or reboots the robot \
+                 by itself: it must stay free until then"
                     .to_owned(),
             ));
         }

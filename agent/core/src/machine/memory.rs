@@ -83,8 +83,6 @@ pub(super) struct Memory {
     /// A guard is armed that is none of the present state's, and will switch or reboot the robot by
     /// itself: when it is looked at again.
     pub(super) guarded: Option<Instant>,
-    /// Nothing that is decided is carried out but what a person asks for: no guard is taken back.
-    pub(super) only_looks: bool,
     /// When the dead-man timer of the present trial fires.
     pub(super) dead_man: Option<Instant>,
     /// When the guard of a trial that waits to be left gets more time.

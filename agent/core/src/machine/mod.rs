@@ -128,14 +128,6 @@ impl Machine {
         }
     }
 
-    /// The same for an agent that stands still: it looks at the robot, and takes no guard back.
-    #[must_use]
-    pub fn only_looking(journal: Journal, leases: Leases) -> Self {
-        let mut machine = Self::new(journal, leases);
-        machine.memory.only_looks = true;
-        machine
-    }
-
     /// What the robot's software says. It has to outlast a restart of the agent.
     #[must_use]
     pub const fn leases(&self) -> &Leases {
@@ -153,13 +145,6 @@ impl Machine {
             })
         ) && !self.memory.commit_waits()
             && !self.memory.rebooting
-    }
-
-    /// Whether somebody asks to be busy who is not yet: they may be about to take something into the hand.
-    #[must_use]
-    pub fn is_new_busy(&self, request: &Request) -> bool {
-        let said = &self.memory.leases;
-        matches!(request, Request::Lease { name, busy: true, by, .. } if !said.is_busy(name, by))
     }
 
     /// The gates that keep the robot from its next step, holds aside.

@@ -241,6 +241,7 @@ impl Decision<'_> {
                 target: Some(_),
                 previous,
                 phase,
+                late,
                 ..
             }) => {
                 if to.is_some_and(|to| !self.is_named(&to, previous)) {
@@ -253,6 +254,11 @@ impl Decision<'_> {
                         "the robot is rebooting into the trial; try again when it is back"
                             .to_owned(),
                     ));
+                }
+                let (previous, waits) = (previous.clone(), late.is_some());
+                if waits {
+                    // The robot works until nobody minds, so it may hold something.
+                    self.may_go_back(force, &by)?;
                 }
                 let answer = format!("going back to {previous}");
                 self.revert_trial(Evidence::plain(Cause::Rollback, format!("{by}: {why}")));

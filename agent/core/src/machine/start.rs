@@ -23,7 +23,7 @@ impl Decision<'_> {
         }
         // Who lost the memory, never had one, or does not know the state, does not know what a guard is
         // for: one that is armed stays armed and may fire.
-        let knows_guards = self.journal.knows_all() && !self.memory.only_looks;
+        let knows_guards = self.journal.knows_all();
         self.look_at(world);
         self.note_guard(world);
         if matches!(
