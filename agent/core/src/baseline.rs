@@ -329,7 +329,9 @@ fn again(unit: &Unit, before: Option<&Runs>) -> u32 {
     }
 }
 
-fn runs(units: &[Unit]) -> Runs {
+/// How often systemd has started each service again.
+#[must_use]
+pub fn runs(units: &[Unit]) -> Runs {
     let again = units.iter().filter(|unit| unit.restarts > 0);
     again
         .map(|unit| {

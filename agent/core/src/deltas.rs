@@ -185,7 +185,7 @@ mod tests {
             future,
         ]);
         let bases: HashSet<_> = [1, 2, 3, 5].map(path).into();
-        let mut given_up = GivenUp::default();
+        let given_up = GivenUp::default();
         let means = Means {
             memory: 10,
             codecs: &["zstd-patch-1", "predict-1"],
@@ -202,9 +202,10 @@ mod tests {
         let taken = choose(&info, &means, 500, left).map(|delta| delta.size);
         assert_eq!(taken, Some(300));
         // One of the path did not do.
-        given_up.give_up(Sha256([4; 32]));
+        let mut failed = GivenUp::default();
+        failed.give_up(Sha256([4; 32]));
         let means = Means {
-            given_up: &given_up,
+            given_up: &failed,
             ..means
         };
         assert_eq!(choose(&info, &means, 500, size), None);

@@ -7,7 +7,7 @@ use crate::{
 use std::time::Duration;
 use surefoot_core::{
     StorePath,
-    baseline::{Against, Baseline, Look, Unit, judge},
+    baseline::{self, Against, Baseline, Look, Unit, judge},
     health::{Check, Failure, Report},
     offline::{is_failed, set_aside},
 };
@@ -25,6 +25,8 @@ pub(crate) async fn probe(
     let mut look = look(config, web, reachable).await;
     let networked = systemd::networked(&look.units).await;
     let needs = |check: &Check| leads_away(config, check) || networked.contains(check);
+    // Also those of what is set aside: none of their restarts counts later.
+    let all_runs = baseline::runs(&look.units);
     let aside = set_aside(&mut look, needs, &against.aside);
     if look.pending.is_empty() {
         look.failures.extend(runs(expected));
@@ -32,6 +34,7 @@ pub(crate) async fn probe(
     }
     let mut report = judge(look, against, |name| is_required(config, name));
     report.aside = aside;
+    report.runs = all_runs;
     for found in report.failures.iter_mut().chain(&mut report.excused) {
         if let Check::Unit(name) = &found.check
             && found.journal.is_empty()
