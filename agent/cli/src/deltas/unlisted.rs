@@ -4,17 +4,15 @@ use super::workshop::{FOLDER, SUFFIX};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs, io,
     path::{Path, PathBuf},
 };
+use surefoot_core::release::{Manifest, manifest_channel};
 use surefoot_store::index;
 use surefoot_trust::Editor;
 
-/// What a closure index is called in a repository.
-const INDEXES: &str = "closures/";
-
-/// Deltas in a cache that no closure index of the repository lists, and that have lain there for `keep`
+/// Deltas in a cache that no closure index of a release lists, and that have lain there for `keep`
 /// seconds, with their sizes in bytes.
 ///
 /// # Errors
@@ -26,10 +24,7 @@ pub(crate) fn unlisted(
     now: Timestamp,
 ) -> anyhow::Result<Vec<(PathBuf, u64)>> {
     let mut listed = HashSet::new();
-    for name in editor.target_names() {
-        if !name.starts_with(INDEXES) {
-            continue;
-        }
+    for name in indexes(editor)? {
         let bytes = editor.read_target(&name)?;
         let bytes = bytes.with_context(|| format!("{name} is not in the repository"))?;
         let index = index::unpack(&bytes).with_context(|| name.clone())?;
@@ -57,4 +52,20 @@ pub(crate) fn unlisted(
     }
     unlisted.sort();
     Ok(unlisted)
+}
+
+/// The closure indexes of all releases. What was replaced stays a target of the repository, and no robot asks
+/// for it.
+fn indexes(editor: &Editor) -> anyhow::Result<BTreeSet<String>> {
+    let mut indexes = BTreeSet::new();
+    for target in editor.target_names() {
+        let Some(channel) = manifest_channel(&target) else {
+            continue;
+        };
+        let bytes = editor.read_target(&target)?;
+        let bytes = bytes.with_context(|| format!("{target} is not in the repository"))?;
+        let manifest = Manifest::parse(&bytes, &channel.parse()?).context(target)?;
+        indexes.extend(manifest.indexes().into_iter().map(Into::into));
+    }
+    Ok(indexes)
 }

@@ -1,7 +1,7 @@
 //! Deltas: an update costs what changed, and a bad delta costs itself and the NAR.
 
 use crate::lab::{self, Lab, run, staged};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sha2::Digest as _;
 use std::{fs, path::Path, process::Command, sync::Arc};
 use surefoot_core::{
@@ -248,8 +248,9 @@ fn deltas_are_made_at_the_desk_pushed_listed_and_taken_away() -> Result<()> {
         let mut command = Command::new(built("surefoot")?);
         command.current_dir(desk.path()).args(words).arg("--json");
         let output = command.output()?;
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{words:?}: {said}");
+        serde_json::from_slice(&output.stdout).with_context(|| said.into_owned())
     };
     let cache = update.lab.cache.to_string_lossy().into_owned();
     let publish = |system: &str, release: &str, more: &[&str]| {
