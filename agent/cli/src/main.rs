@@ -9,7 +9,10 @@ mod errors;
 mod files;
 mod keyring;
 mod output;
+mod place;
 mod report;
+#[cfg(test)]
+mod samples;
 mod web_servers;
 
 use clap::{CommandFactory, Parser};

@@ -116,6 +116,12 @@ impl Unit {
             || BY_NAME.iter().any(|name| self.name.starts_with(name))
     }
 
+    /// Whether it is failed, or fails again and again.
+    #[must_use]
+    pub const fn is_failed(&self) -> bool {
+        matches!(self.activity, Activity::Failed | Activity::Restarting)
+    }
+
     /// What is wrong with it by itself, in words.
     #[must_use]
     pub fn failing(&self) -> Option<String> {

@@ -4,7 +4,7 @@
 //! reaches. Where that is not reached, other checks that need the network fail as well, and say no more.
 
 use crate::{
-    baseline::{Activity, Look, Unit},
+    baseline::{Look, Unit},
     health::{Check, Failure},
 };
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub fn set_aside(
     aside: &BTreeSet<Check>,
 ) -> BTreeSet<Check> {
     look.units
-        .retain(|unit| !(is_failed(unit) && unit.name.ends_with(WAITS)));
+        .retain(|unit| !(unit.is_failed() && unit.name.ends_with(WAITS)));
     let is_server = |failure: &Failure| failure.check == Check::ManifestServer;
     let unreached = look.failures.iter().any(is_server);
 
@@ -38,7 +38,7 @@ pub fn set_aside(
     }
     let check = |unit: &Unit| Check::Unit(unit.name.clone());
     let failed = |unit: &Unit| {
-        is_failed(unit) && (unreached && needs(&check(unit)) || aside.contains(&check(unit)))
+        unit.is_failed() && (unreached && needs(&check(unit)) || aside.contains(&check(unit)))
     };
     let units: BTreeSet<Check> = look
         .units
@@ -62,15 +62,10 @@ pub fn set_aside(
     units
 }
 
-/// Whether a unit is failed, or fails again and again.
-#[must_use]
-pub const fn is_failed(unit: &Unit) -> bool {
-    matches!(unit.activity, Activity::Failed | Activity::Restarting)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::baseline::Activity;
 
     fn unit(name: &str) -> Unit {
         Unit {

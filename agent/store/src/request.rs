@@ -13,6 +13,9 @@ use surefoot_core::{
 };
 use surefoot_http::{Options, pace::Bandwidth};
 
+/// Memory for decompressors where nothing else is said, bytes: that of `fetch.memory`.
+pub const USUAL_MEMORY: u64 = 24 << 20;
+
 /// How what is valid already is read again.
 #[derive(Debug, Clone)]
 pub struct Verification {
@@ -92,7 +95,7 @@ impl FetchRequest {
             connections: 24,
             bandwidth: Bandwidth::default(),
             staging_limit: 256 << 20,
-            memory: 24 << 20,
+            memory: USUAL_MEMORY,
             deltas: true,
             reserve: 0,
             collect: false,

@@ -135,13 +135,18 @@ fn what_fails_during_the_soak_or_never_gets_ready_is_reverted() -> Result<()> {
     Ok(())
 }
 
+/// The units of a system with a backup that fails whenever it runs.
+fn backup_that_fails() -> Result<tempfile::TempDir> {
+    etc_with_unit(
+        "backup.service",
+        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 1'\n",
+    )
+}
+
 #[test]
 fn a_unit_that_failed_before_is_not_held_against_a_release() -> Result<()> {
     let fleet = Fleet::new()?;
-    let fails = etc_with_unit(
-        "backup.service",
-        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 1'\n",
-    )?;
+    let fails = backup_that_fails()?;
     let old = fleet.toplevel("1.0").etc(fails.path());
     let (robot, _) = fleet.adopted(&old, "")?;
     robot.until("systemctl is-failed backup.service")?;
@@ -200,10 +205,7 @@ fn a_failed_activation_is_reverted() -> Result<()> {
 #[test]
 fn an_activation_that_failed_is_not_hidden_by_a_unit_that_failed_before() -> Result<()> {
     let fleet = Fleet::new()?;
-    let fails = etc_with_unit(
-        "backup.service",
-        "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'exit 1'\n",
-    )?;
+    let fails = backup_that_fails()?;
     let old = fleet.toplevel("1.0").etc(fails.path());
     let (robot, first) = fleet.adopted(&old, "")?;
     robot.until("systemctl is-failed backup.service")?;

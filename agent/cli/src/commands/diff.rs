@@ -217,24 +217,10 @@ fn describe(difference: &Difference, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::samples::index;
 
     #[test]
     fn what_is_added_removed_and_changed_is_said() {
-        let index = |paths: &[(char, &str, u64)]| -> ClosureIndex {
-            let paths: Vec<serde_json::Value> = (paths.iter())
-                .map(|(c, name, size)| {
-                    serde_json::json!({
-                        "path": format!("/nix/store/{}-{name}", c.to_string().repeat(32)),
-                        "narHash": format!("sha256:{}", "0".repeat(52)),
-                        "narSize": size,
-                        "download": { "url": format!("nar/{c}.nar"), "compression": "none" },
-                    })
-                })
-                .collect();
-            let toplevel = paths.last().unwrap()["path"].clone();
-            let index = serde_json::json!({ "spec": 1, "toplevel": toplevel, "caches": [], "paths": paths });
-            ClosureIndex::parse(index.to_string().as_bytes()).unwrap()
-        };
         let old = index(&[
             ('a', "linux-6.1", 1000),
             ('b', "less-1", 10),

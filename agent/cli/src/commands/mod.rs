@@ -30,7 +30,6 @@ mod watch;
 use crate::output::Output;
 
 pub(crate) use completions::answer as answer_shell;
-pub(crate) use repo::Destination;
 
 /// The commands.
 #[derive(Debug, clap::Subcommand)]

@@ -6,8 +6,8 @@ mod unlisted;
 mod workshop;
 
 use crate::{
-    commands::Destination,
     output::{self, sanitize},
+    place::Destination,
     web_servers::NetArgs,
 };
 use anyhow::Context as _;
@@ -21,11 +21,10 @@ use surefoot_core::{
     closure::{ClosureIndex, Delta},
     deltas::download_bytes,
 };
-use surefoot_store::cache::Cache;
+use surefoot_store::{cache::Cache, request::USUAL_MEMORY};
 use workshop::{Job, Workshop};
 
 pub(crate) use unlisted::unlisted;
-pub(crate) use workshop::FOLDER;
 
 /// Whether a release gets deltas.
 #[derive(Debug, clap::Args)]
@@ -170,9 +169,6 @@ fn push(
     }
     Ok(())
 }
-
-/// Robots have this much for decompressors unless they are told otherwise, bytes.
-const USUAL_MEMORY: u64 = 24 << 20;
 
 /// Says of deltas that a robot with usual settings cannot use.
 pub(crate) fn warn(brought: &Brought) {

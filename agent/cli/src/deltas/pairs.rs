@@ -96,22 +96,7 @@ fn names(path: &StorePath) -> [String; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn index(paths: &[(char, &str, u64)]) -> ClosureIndex {
-        let paths: Vec<serde_json::Value> = (paths.iter())
-            .map(|(c, name, size)| {
-                serde_json::json!({
-                    "path": format!("/nix/store/{}-{name}", c.to_string().repeat(32)),
-                    "narHash": format!("sha256:{}", "0".repeat(52)),
-                    "narSize": size,
-                    "download": { "url": format!("nar/{c}.nar"), "compression": "none" },
-                })
-            })
-            .collect();
-        let toplevel = paths.last().unwrap()["path"].clone();
-        let index = serde_json::json!({ "spec": 1, "toplevel": toplevel, "paths": paths });
-        ClosureIndex::parse(index.to_string().as_bytes()).unwrap()
-    }
+    use crate::samples::index;
 
     #[test]
     fn a_path_is_made_from_the_one_of_its_name_in_each_older_closure() {

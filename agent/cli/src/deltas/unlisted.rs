@@ -1,6 +1,7 @@
 //! Deltas in a cache that no robot needs any more.
 
-use super::workshop::{FOLDER, SUFFIX};
+use super::workshop::SUFFIX;
+use crate::{desk::manifests, place::DELTAS};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use std::{
@@ -8,7 +9,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
-use surefoot_core::release::{Manifest, manifest_channel};
 use surefoot_store::index;
 use surefoot_trust::Editor;
 
@@ -31,7 +31,7 @@ pub(crate) fn unlisted(
         let deltas = index.paths.into_iter().flat_map(|info| info.deltas);
         listed.extend(deltas.map(|delta| delta.url));
     }
-    let dir = cache.join(FOLDER);
+    let dir = cache.join(DELTAS);
     let shown = || dir.display().to_string();
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -46,7 +46,7 @@ pub(crate) fn unlisted(
         let age = now.as_second().saturating_sub(written.as_second());
         let old = u64::try_from(age).is_ok_and(|age| age >= keep);
         let ours = metadata.is_file() && name.ends_with(SUFFIX);
-        if ours && old && !listed.contains(&format!("{FOLDER}/{name}")) {
+        if ours && old && !listed.contains(&format!("{DELTAS}/{name}")) {
             unlisted.push((entry.path(), metadata.len()));
         }
     }
@@ -58,14 +58,8 @@ pub(crate) fn unlisted(
 /// for it.
 fn indexes(editor: &Editor) -> anyhow::Result<BTreeSet<String>> {
     let mut indexes = BTreeSet::new();
-    for target in editor.target_names() {
-        let Some(channel) = manifest_channel(&target) else {
-            continue;
-        };
-        let bytes = editor.read_target(&target)?;
-        let bytes = bytes.with_context(|| format!("{target} is not in the repository"))?;
-        let manifest = Manifest::parse(&bytes, &channel.parse()?).context(target)?;
-        indexes.extend(manifest.indexes().into_iter().map(Into::into));
+    for manifest in manifests(editor) {
+        indexes.extend(manifest?.indexes().into_iter().map(Into::into));
     }
     Ok(indexes)
 }

@@ -1,7 +1,10 @@
 //! Deltas are made with all processors and in bounded memory, and never twice.
 
 use super::sources::Sources;
-use crate::output::{self, Bar, sanitize};
+use crate::{
+    output::{self, Bar, sanitize},
+    place::DELTAS,
+};
 use anyhow::{Context as _, ensure};
 use std::{
     collections::VecDeque,
@@ -31,8 +34,6 @@ const FOR_EACH: u64 = 8;
 /// Deltas that are read from the cache have at most this size, bytes.
 const MAX_DELTA: u64 = 256 << 20;
 
-/// The folder of the deltas, here and in a binary cache.
-pub(crate) const FOLDER: &str = "deltas";
 /// What a file of a delta ends with.
 pub(super) const SUFFIX: &str = ".delta";
 
@@ -158,7 +159,7 @@ impl Workshop {
             base_nar_hash: base.nar_hash,
             codec: header.codec.name().into(),
             memory: header.memory,
-            url: format!("{FOLDER}/{name}{SUFFIX}"),
+            url: format!("{DELTAS}/{name}{SUFFIX}"),
             sha256: digest,
             size: delta.len() as u64,
         }))
@@ -166,7 +167,7 @@ impl Workshop {
 
     /// Where the delta of this digest lies.
     fn place(&self, name: &str) -> PathBuf {
-        self.cache.join(FOLDER).join(format!("{name}{SUFFIX}"))
+        self.cache.join(DELTAS).join(format!("{name}{SUFFIX}"))
     }
 }
 

@@ -328,14 +328,24 @@ pub(crate) fn manifests_in(dir: &Path) -> Vec<Manifest> {
     let Ok(editor) = Editor::look(dir) else {
         return Vec::new();
     };
-    let names = editor.target_names().into_iter();
-    names
-        .filter_map(|target| {
-            let channel = manifest_channel(&target)?.parse().ok()?;
-            let bytes = editor.read_target(&target).ok()??;
-            Manifest::parse(&bytes, &channel).ok()
-        })
-        .collect()
+    manifests(&editor).filter_map(Result::ok).collect()
+}
+
+/// The manifests of a repository, as robots read them.
+///
+/// # Errors
+/// One of them cannot be read, or is not there.
+pub(crate) fn manifests(editor: &Editor) -> impl Iterator<Item = anyhow::Result<Manifest>> {
+    let targets = editor.target_names().into_iter();
+    targets.filter_map(|target| {
+        let channel = manifest_channel(&target)?;
+        let read = || {
+            let bytes = editor.read_target(&target)?;
+            let bytes = bytes.context("it is not in the repository")?;
+            anyhow::Ok(Manifest::parse(&bytes, &channel.parse()?)?)
+        };
+        Some(read().with_context(|| target.clone()))
+    })
 }
 
 /// The releases of manifests, by what people call them.

@@ -56,19 +56,11 @@ fn held(switcher: &Path) -> Option<String> {
 /// The boot partitions that are mounted and meant to be written to: what fstab(5) calls `ro` is
 /// somebody's wish.
 fn partitions(mounts: &str, fstab: &str) -> impl Iterator<Item = String> {
-    let lists = |table: &str, point: &str, only: Option<&str>| {
-        table.lines().any(|line| {
-            let words: Vec<&str> = line.split_whitespace().take(4).collect();
-            let [what, at, _, options] = words[..] else {
-                return false;
-            };
-            let mut options = options.split(',');
-            !what.starts_with('#') && at == point && only.is_none_or(|o| options.any(|it| it == o))
-        })
-    };
     let points = mounts::POINTS.map(|point| format!("/{point}"));
     let kept: Vec<String> = (points.into_iter())
-        .filter(|point| lists(mounts, point, None) && !lists(fstab, point, Some("ro")))
+        .filter(|point| {
+            mounts::lists(mounts, point, None) && !mounts::lists(fstab, point, Some("ro"))
+        })
         .collect();
     kept.into_iter()
 }

@@ -52,6 +52,19 @@ pub(super) fn unit(point: &Path) -> String {
     format!("{}.mount", name.trim_matches('/').replace('/', "-"))
 }
 
+/// Whether a table of mounts (fstab(5), `/proc/self/mounts`) has one at this place; `option`: with this one.
+pub(super) fn lists(table: &str, point: &str, option: Option<&str>) -> bool {
+    table.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(|what| !what.starts_with('#'))
+            && words.next() == Some(point)
+            && option.is_none_or(|option| {
+                let mut options = words.nth(1).unwrap_or_default().split(',');
+                options.any(|it| it == option)
+            })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 //! one that waits.
 
 use super::mounts::{self, POINTS};
-use crate::robot::{self, nixos};
+use crate::robot::{self, nixos, starts};
 use std::path::Path;
 use surefoot_core::StorePath;
 
@@ -42,31 +42,24 @@ fn has_unit(system: &Path, unit: &str) -> bool {
         let (_, kind) = rest.rsplit_once('.')?;
         Some(format!("{name}@.{kind}"))
     });
-    let units = system.join("etc/systemd/system");
+    let units = system.join(starts::UNITS);
     let mut names = [Some(unit), template.as_deref()].into_iter().flatten();
     names.any(|name| units.join(name).exists())
 }
 
 /// A mount of a system over a place of the boot partition that the system before leaves as it is.
-fn mounted(mounts: &str, system: &Path, before: &Path) -> Option<String> {
+fn mounted(table: &str, system: &Path, before: &Path) -> Option<String> {
     let brings = |system: &Path, point: &str| {
-        let table = robot::read(&system.join("etc/fstab")).unwrap_or_default();
-        lists(&table, point) || has_unit(system, &mounts::unit(Path::new(point)))
+        let fstab = robot::read(&system.join("etc/fstab")).unwrap_or_default();
+        mounts::lists(&fstab, point, None) || has_unit(system, &mounts::unit(Path::new(point)))
     };
     let mut points = POINTS.iter().map(|point| format!("/{point}"));
-    let own = points
-        .find(|point| lists(mounts, point) && brings(system, point) && !brings(before, point))?;
+    let own = points.find(|point| {
+        mounts::lists(table, point, None) && brings(system, point) && !brings(before, point)
+    })?;
     Some(format!(
         "its own mount of {own}, which the system before does not have, lies over what was there"
     ))
-}
-
-/// Whether a table of mounts (fstab(5)) has one at this place.
-fn lists(table: &str, point: &str) -> bool {
-    table.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        words.next().is_some_and(|what| !what.starts_with('#')) && words.next() == Some(point)
-    })
 }
 
 #[cfg(test)]
@@ -103,7 +96,7 @@ mod tests {
             (&new, "upgrade.service"),
             (&new, "arm@.service"),
         ] {
-            let units = system.join("etc/systemd/system");
+            let units = system.join(starts::UNITS);
             fs::create_dir_all(&units).unwrap();
             fs::write(units.join(unit), "").unwrap();
         }

@@ -9,7 +9,7 @@ use surefoot_core::{
     StorePath,
     baseline::{self, Against, Baseline, Look, Unit, judge},
     health::{Check, Failure, Report},
-    offline::{is_failed, set_aside},
+    offline::set_aside,
 };
 use surefoot_http::{Http, Options, header::HeaderMap, is_this_machine};
 
@@ -88,7 +88,7 @@ async fn look(
         let (commands, ports, pages, server) = tokio::join!(commands, ports, pages, server);
         failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
         failures.extend(server);
-    } else if units.iter().any(is_failed) {
+    } else if units.iter().any(Unit::is_failed) {
         // Some fail at a start for want of the network.
         failures.extend(server.await);
     }

@@ -12,7 +12,7 @@ pub(crate) mod process;
 pub(crate) mod profile;
 pub(crate) mod proof;
 pub(crate) mod said;
-mod starts;
+pub(crate) mod starts;
 pub(crate) mod successor;
 pub(crate) mod systemd;
 pub(crate) mod transient;

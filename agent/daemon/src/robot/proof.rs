@@ -4,7 +4,7 @@
 //! now, beside the agent that drives the trial. See [`crate::prove`] for what it does.
 
 use super::{
-    systemd,
+    starts, systemd,
     transient::{self, Failed, How, Job},
     units::PROOF,
 };
@@ -98,7 +98,7 @@ pub(crate) enum Proof {
 
 /// Asks the agent of this system, which runs.
 pub(crate) async fn ask(system: &StorePath) -> Proof {
-    let units = Path::new(&system.to_string()).join("etc/systemd/system");
+    let units = Path::new(&system.to_string()).join(starts::UNITS);
     let named = units.to_str().map(|units| [units]);
     // Whether there has to be an agent is asked before the trial.
     let Some((program, arguments)) =

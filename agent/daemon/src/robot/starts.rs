@@ -21,7 +21,7 @@ const UNIT: &str = "surefootd.service";
 const HASH: usize = 32;
 
 /// Where a system has its units (nixpkgs `nixos/lib/systemd-lib.nix`).
-const UNITS: &str = "etc/systemd/system";
+pub(crate) const UNITS: &str = "etc/systemd/system";
 
 /// What a boot starts.
 const GOAL: &str = "default.target";

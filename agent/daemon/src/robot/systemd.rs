@@ -18,7 +18,6 @@ use surefoot_base::{
 use surefoot_core::{
     baseline::{self, Activity, Load},
     health::{Check, JOURNAL_LINES},
-    offline::is_failed,
     resolver::SwitchUnit,
     switch::Outcome,
     time::BootId,
@@ -415,7 +414,7 @@ pub(crate) async fn networked(units: &[baseline::Unit]) -> BTreeSet<Check> {
     // Where more fail it is not the network.
     const MAX_ASKED: usize = 16;
     let mut found = BTreeSet::new();
-    for unit in units.iter().filter(|unit| is_failed(unit)).take(MAX_ASKED) {
+    for unit in units.iter().filter(|unit| unit.is_failed()).take(MAX_ASKED) {
         match properties(Some(&unit.name), "After").await {
             Ok(said)
                 if said

@@ -253,7 +253,7 @@ fn deltas_are_made_at_the_desk_pushed_listed_and_taken_away() -> Result<()> {
         serde_json::from_slice(&output.stdout).with_context(|| said.into_owned())
     };
     let cache = update.lab.cache.to_string_lossy().into_owned();
-    let publish = |system: &str, release: &str, more: &[&str]| {
+    let put = |system: &str, release: &str, more: &[&str]| {
         let fixed = [
             "publish",
             "--repo=repo",
@@ -264,11 +264,13 @@ fn deltas_are_made_at_the_desk_pushed_listed_and_taken_away() -> Result<()> {
             "--no-store",
             "--cache",
             &cache,
-            "--release",
             release,
             system,
         ];
         surefoot(&[&fixed, more].concat())
+    };
+    let publish = |system: &str, release: &str, more: &[&str]| {
+        put(system, &format!("--release={release}"), more)
     };
     let deltas = |said: &serde_json::Value| said["systems"]["picker"]["deltas"].clone();
     let pushing = ["--push-deltas", &cache, "--delta-cache=made"];
@@ -327,27 +329,14 @@ fn deltas_are_made_at_the_desk_pushed_listed_and_taken_away() -> Result<()> {
     }
     prune()?;
     assert_eq!(there()?, count);
-    let mut again = vec![
-        "publish",
-        "--repo=repo",
-        "--channel=stable",
-        "--model=picker",
-        "--local-cache",
-        "--any-closure",
-        "--no-store",
-        "--replace-index=2",
-        "--cache",
-        &cache,
-        new,
-    ];
-    surefoot(&again)?;
+    let again = |more: &[&str]| put(new, "--replace-index=2", more);
+    again(&[])?;
     let diff = surefoot(&["diff", "1", "2", "--repo=repo"])?;
     assert_eq!(diff["download"], without);
     prune()?;
     assert_eq!(there()?, 0);
     // They come back from where they were made.
-    again.extend(pushing);
-    surefoot(&again)?;
+    again(&pushing)?;
     let diff = surefoot(&["diff", "1", "2", "--repo=repo"])?;
     assert_eq!((&diff["download"], there()?), (&with.into(), count));
     Ok(())

@@ -6,7 +6,6 @@ mod finish;
 mod init;
 mod keys;
 mod new_keys;
-mod place;
 mod prune;
 mod push;
 mod refresh;
@@ -16,8 +15,6 @@ mod rotate;
 mod sign;
 mod values;
 mod verify;
-
-pub(crate) use place::Destination;
 
 use crate::output::Output;
 use clap::Subcommand;

@@ -1,13 +1,11 @@
 //! `surefoot repo push`: a repository goes to where robots read it, and never half of it.
 
-use super::{
-    place::{self, Destination, Guard, Has, NEWEST, is_versioned},
-    verify,
-};
+use super::verify;
 use crate::{
     desk::{WaitArgs, named, released},
     files,
     output::{self, Output, sanitize},
+    place::{self, Destination, Guard, Has, NEWEST, is_versioned},
     web_servers::{self, NetArgs},
 };
 use anyhow::{Context as _, bail, ensure};

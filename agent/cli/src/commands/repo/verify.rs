@@ -5,6 +5,7 @@ use crate::{
     errors::Usage,
     files,
     output::{self, Output, sanitize},
+    place::is_url,
     web_servers::{self, NetArgs},
 };
 use anyhow::ensure;
@@ -37,11 +38,6 @@ pub(crate) struct VerifyArgs {
     at: Option<Timestamp>,
     #[command(flatten)]
     net: NetArgs,
-}
-
-/// Whether a place is an address rather than a directory.
-pub(super) fn is_url(place: &str) -> bool {
-    place.contains("://")
 }
 
 /// Looks at all of a repository.

@@ -127,7 +127,7 @@ impl Remote {
     ///
     /// # Errors
     /// rsync fails.
-    pub(in crate::commands::repo) fn differing(
+    pub(crate) fn differing(
         &self,
         dir: &Path,
         names: &[PathBuf],

@@ -1,10 +1,7 @@
 //! A bucket of an S3-compatible store, or whatever takes PUT.
 
-use super::{Has, MAX_FILE, NEWEST, is_versioned, read, versioned};
-use crate::{
-    deltas::FOLDER,
-    web_servers::{self, NetArgs},
-};
+use super::{DELTAS, Has, MAX_FILE, NEWEST, is_versioned, read, versioned};
+use crate::web_servers::{self, NetArgs};
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use surefoot_http::{
@@ -33,8 +30,8 @@ pub(crate) struct Bucket {
 
 /// What the bucket had as its newest file before anything was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::commands::repo) struct Newest {
-    pub(in crate::commands::repo) bytes: Vec<u8>,
+pub(crate) struct Newest {
+    pub(crate) bytes: Vec<u8>,
     /// What the store calls these bytes, if it says so in a way that can be held against it.
     tag: Option<String>,
 }
@@ -110,7 +107,7 @@ impl Bucket {
     /// # Errors
     /// As [`Self::read`].
     pub(super) fn has(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Has> {
-        if !(name.starts_with("targets/") || name.starts_with(FOLDER)) {
+        if !(name.starts_with("targets/") || name.starts_with(DELTAS)) {
             return Ok(Has::of(self.read(name)?.map(|it| it.bytes), bytes));
         }
         let (url, shown) = self.at(name)?;

@@ -3,7 +3,6 @@
 mod bucket;
 mod remote;
 
-use super::verify::is_url;
 use crate::web_servers::NetArgs;
 use anyhow::{Context as _, ensure};
 use bucket::{Bucket, Newest, somebody};
@@ -15,10 +14,13 @@ use std::{
 use surefoot_base::file;
 
 /// No file of a repository is larger, bytes.
-pub(super) const MAX_FILE: u64 = 256 << 20;
+const MAX_FILE: u64 = 256 << 20;
+
+/// The folder of the deltas in a binary cache.
+pub(crate) const DELTAS: &str = "deltas";
 
 /// What robots ask for first. It comes last: until then they see the old repository.
-pub(super) const NEWEST: &str = "metadata/timestamp.json";
+pub(crate) const NEWEST: &str = "metadata/timestamp.json";
 
 /// Where a repository goes, and what reaches it.
 pub(crate) enum Destination {
@@ -28,14 +30,14 @@ pub(crate) enum Destination {
 }
 
 /// What a destination had as its newest file before anything was written.
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Bytes(Vec<u8>),
     Tagged(Newest),
 }
 
 /// How the newest file was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
+pub(crate) enum Guard {
     /// Nobody else could come between.
     Kept,
     /// Nobody else had come between a moment before.
@@ -58,7 +60,7 @@ impl Destination {
     }
 
     /// What is there, as it can be read by who believes signatures: a directory, or a URL.
-    pub(super) fn readable(&self) -> String {
+    pub(crate) fn readable(&self) -> String {
         match self {
             Self::Dir(dir) => dir.display().to_string(),
             Self::Bucket(bucket) => bucket.url().to_string(),
@@ -70,7 +72,7 @@ impl Destination {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn newest(&self) -> anyhow::Result<Option<Seen>> {
+    pub(crate) fn newest(&self) -> anyhow::Result<Option<Seen>> {
         Ok(match self {
             Self::Dir(dir) => file::read_if_there(&dir.join(NEWEST), MAX_FILE)?.map(Seen::Bytes),
             Self::Bucket(bucket) => bucket.read(NEWEST)?.map(Seen::Tagged),
@@ -83,7 +85,7 @@ impl Destination {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn has(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Has> {
+    pub(crate) fn has(&self, name: &str, bytes: &[u8]) -> anyhow::Result<Has> {
         match self {
             Self::Dir(dir) => {
                 let there = file::read_if_there(&dir.join(name), MAX_FILE)?;
@@ -99,7 +101,7 @@ impl Destination {
     ///
     /// # Errors
     /// One cannot be written.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         dir: &Path,
         names: &[&PathBuf],
@@ -142,7 +144,7 @@ impl Destination {
     ///
     /// # Errors
     /// Somebody else has pushed; it cannot be written.
-    pub(super) fn write_newest(
+    pub(crate) fn write_newest(
         &self,
         dir: &Path,
         seen: Option<&Seen>,
@@ -196,7 +198,7 @@ impl fmt::Display for Destination {
 
 /// What a destination has under a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Has {
+pub(crate) enum Has {
     Nothing,
     Same,
     Other,
@@ -212,8 +214,13 @@ impl Has {
     }
 }
 
+/// Whether a place is an address rather than a directory.
+pub(crate) fn is_url(place: &str) -> bool {
+    place.contains("://")
+}
+
 /// A file of the repository in this directory.
-pub(super) fn read(dir: &Path, name: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read(dir: &Path, name: &Path) -> anyhow::Result<Vec<u8>> {
     file::read(&dir.join(name), MAX_FILE).with_context(|| name.display().to_string())
 }
 
@@ -223,7 +230,7 @@ fn versioned(files: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
 }
 
 /// Whether a file has its version in its name: it never changes.
-pub(super) fn is_versioned(name: &str) -> bool {
+pub(crate) fn is_versioned(name: &str) -> bool {
     let name = name.strip_prefix("metadata/");
     name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit()))
 }
