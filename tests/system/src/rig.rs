@@ -113,12 +113,17 @@ pub fn nix(name: &str) -> Command {
 /// How long to wait for what should come at once. Long: it is there to name what never comes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The pauses between looks. A look is a handful of processes, and robots need the processor more.
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_AT_MOST: Duration = Duration::from_millis(200);
+
 /// Waits until something real has happened, and gives it.
 ///
 /// # Errors
 /// When it has not after a minute, or when looking fails; `what` then says what was missed.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let start = Instant::now();
+    let mut pause = PAUSE;
     loop {
         if let Some(found) = look().with_context(|| format!("waiting for {what}"))? {
             return Ok(found);
@@ -126,6 +131,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> R
         if start.elapsed() > PATIENCE {
             bail!("waited {} s for {what}", PATIENCE.as_secs());
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(PAUSE_AT_MOST);
     }
 }

@@ -222,7 +222,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (fifo, touched) = (dir.path().join("loader.conf"), dir.path().join("touched"));
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let read = || shell(&format!("cat {}", fifo.display()));
+        // One process: a child of the shell would outlive it by a moment, and take what is written for others.
+        let read = || shell(&format!("exec cat {}", fifo.display()));
         let touch = || shell(&format!("touch {}", touched.display()));
         let soon = Limits {
             time: Duration::from_millis(50),
