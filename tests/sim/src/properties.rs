@@ -64,7 +64,8 @@ pub const ALL: &[Property] = &[
     Property {
         name: "default-is-confirmed",
         promise: "The boot loader's default is the confirmed system, unless a commit or a way back \
-                  is being written, or somebody else wrote it.",
+                  is being written, or somebody else wrote it, or the journal has it that this is to \
+                  be put right.",
         check: Check::Always(default_is_confirmed),
     },
     Property {
@@ -308,8 +309,9 @@ fn default_is_confirmed(robot: &Robot) -> Verdict {
         }
         _ => false,
     };
+    let known = robot.journal.left_in_profile.as_ref() == Some(default);
     must(
-        *default == confirmed.system || going || robot.meddled,
+        *default == confirmed.system || going || known || robot.meddled,
         || {
             format!(
                 "the boot loader would start {default} although {} is confirmed",

@@ -1109,6 +1109,27 @@ fn drift_can_be_adopted_after_health_or_restored() {
 }
 
 #[test]
+fn what_could_not_be_adopted_whole_does_not_stay_the_loaders_default() {
+    let mut robot = robot();
+    robot.policy.drift = DriftPolicy::Adopt;
+    robot.meddle(Action::Test, system('x'));
+    robot
+        .outcomes
+        .insert(system('x'), Outcome::ActivationFailed);
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.journal.left_in_profile.is_some());
+    assert_eq!(
+        (robot.default.clone(), robot.confirmed().clone()),
+        (system('x'), system('a'))
+    );
+    // Whoever switched goes back by hand: nobody adopts it any more.
+    robot.policy.drift = DriftPolicy::Report;
+    robot.meddle(Action::Test, system('a'));
+    robot.settle_until(|robot| robot.journal.left_in_profile.is_none());
+    assert_eq!(robot.default, system('a'));
+}
+
+#[test]
 fn leftovers_of_an_interrupted_switch_are_finished_first() {
     let mut robot = robot();
     robot.leftovers = true;

@@ -257,7 +257,11 @@ impl Decision<'_> {
             || !self.is_confirmed(&committing.previous)
         {
             // There is nothing better to go back to: what runs is what should run, or a person wanted
-            // to leave what somebody had switched to.
+            // to leave what somebody had switched to. What is adopted later may be the loader's default
+            // by now: should it not run any more before that, it is taken out again.
+            if committing.origin == Origin::Adopt {
+                self.journal.left_in_profile = Some(committing.goal.system);
+            }
             self.rest_with(problem);
             self.retry_later();
         } else {
