@@ -164,6 +164,12 @@ impl Report {
         !self.healthy() && found.all(|found| found.check == Check::ManifestServer)
     }
 
+    /// Whether another system runs than the one that is looked at: somebody has switched.
+    #[must_use]
+    pub fn names_another_system(&self) -> bool {
+        names_another_system(&self.failures)
+    }
+
     /// The same, where it does not matter whether the repository is reached.
     #[must_use]
     pub fn without_network(mut self) -> Self {
@@ -184,6 +190,11 @@ impl Report {
             .collect::<Vec<_>>()
             .join("; ")
     }
+}
+
+/// Whether one of these says that another system runs.
+pub(crate) fn names_another_system(failures: &[Failure]) -> bool {
+    (failures.iter()).any(|failure| failure.check == Check::RunningSystem)
 }
 
 #[cfg(test)]

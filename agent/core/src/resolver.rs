@@ -56,6 +56,10 @@ pub struct Trace {
     /// The last lines that it wrote.
     #[serde(default)]
     pub log: Vec<String>,
+    /// Whether something else than the trial kept the agent from answering in it: somebody stopped it, or
+    /// the disk could not be written. Only looked for in the boot of a live trial.
+    #[serde(default)]
+    pub kept_away: bool,
 }
 
 /// A transient unit, looked at.
@@ -113,9 +117,15 @@ pub enum Resolution {
     /// before, and a boot would prove the new one again.
     CommitLost,
     /// The dead-man timer has reverted the trial.
-    DeadManReverted,
+    DeadManReverted {
+        /// Whether something else than the trial may have kept the agent from answering.
+        kept_away: bool,
+    },
     /// The trial's traces do not fit together: go back.
     Revert(&'static str),
+    /// Somebody has another system run than the one under trial or the one before. That is their choice, and
+    /// says nothing of the trial.
+    Elsewhere(StorePath),
     /// Go on with the commit.
     CommitAgain {
         /// Whether the reboot into the system, if it needs one, has not happened yet.
@@ -164,6 +174,13 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
             .or_else(|| second.clone())
             .map_or(Resolution::Unknown, Resolution::Adopt);
     };
+    if let (State::Trial(trial), Some(current)) = (&journal.state, &world.current)
+        && trial.target.is_some()
+        && ![&trial.system, &trial.previous].contains(&current)
+        && world.switch != SwitchUnit::Running
+    {
+        return Resolution::Elsewhere(current.clone());
+    }
     match &journal.state {
         State::Idle if journal.lost.is_some() => lost(&confirmed.system, world),
         State::Idle => idle(&confirmed.system, world),
@@ -201,14 +218,17 @@ fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution
     }
     match (&trial.phase, &world.switch) {
         (Phase::Arming, _) if old => Resolution::Refetch,
-        (Phase::Arming, _) => {
-            Resolution::Revert("another system runs although the trial had not begun")
-        }
+        (Phase::Arming, _) => elsewhere(
+            world,
+            "the trial had not begun, and what runs cannot be told",
+        ),
         (Phase::Switching { .. }, SwitchUnit::Running) => Resolution::Attach,
         (Phase::Switching { .. } | Phase::Soaking { .. }, _)
             if old && trial.previous != trial.system && !world.dead_man =>
         {
-            Resolution::DeadManReverted
+            Resolution::DeadManReverted {
+                kept_away: world.trace.kept_away,
+            }
         }
         (Phase::Switching { .. }, SwitchUnit::Ended { outcome, log }) => {
             Resolution::Ended(outcome.clone(), log.clone())
@@ -219,6 +239,9 @@ fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution
         }
         (Phase::Switching { .. }, SwitchUnit::Gone) => {
             Resolution::Revert("the switch vanished without an answer")
+        }
+        (Phase::Soaking { .. }, _) if old && trial.previous != trial.system => {
+            Resolution::Interrupted("somebody went back to the system before it")
         }
         (Phase::Soaking { .. }, _) if new && (world.dead_man || trial.late.is_some()) => {
             // One that waits to be left gets its guard anew.
@@ -304,11 +327,24 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
         Phase::Soaking { .. } if same_boot && new => {
             Resolution::Revert("the trial runs without its deadline")
         }
+        Phase::Soaking { .. } if same_boot && old => {
+            Resolution::Interrupted("somebody went back to the system before it")
+        }
         Phase::Aiming | Phase::Booting | Phase::Soaking { .. } if old => {
             Resolution::FellBack(world.trace.clone())
         }
-        _ => Resolution::Revert("another system runs than the one under trial or the one before"),
+        // Somebody booted or activated it before its trial.
+        _ => elsewhere(
+            world,
+            "it cannot be told whether what is under trial or what was before it runs",
+        ),
     }
+}
+
+/// What runs is somebody's choice; `why` where nobody can tell what that is.
+fn elsewhere(world: &World, why: &'static str) -> Resolution {
+    let current = world.current.clone();
+    current.map_or(Resolution::Revert(why), Resolution::Elsewhere)
 }
 
 /// The memory was lost: what runs is what there is, unless a guard is about to move it away.

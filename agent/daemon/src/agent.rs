@@ -11,7 +11,7 @@ use crate::{
     fault,
     inputs::Inputs,
     log, memory, repository,
-    robot::{clock, identity, network, nixos, process, profile::PROFILES},
+    robot::{clock, identity, kept_away, network, nixos, process, profile::PROFILES},
     scrub, stalls,
     state::{StateDir, leases::RuntimeDir, roots},
     status::{self, LastCheck, Meter, Offer},
@@ -326,7 +326,10 @@ impl Agent {
                 // Whoever ends the agent does not wait for anything else.
                 biased;
                 Some(signal) = signals.recv() => match signal {
-                    Signal::Stop => return Ok(End::Stopped),
+                    Signal::Stop => {
+                        self.is_kept_away();
+                        return Ok(End::Stopped);
+                    }
                     Signal::Reload => {
                         self.reload(config_path);
                         if self.can_work(config_path) {
@@ -663,9 +666,17 @@ impl Agent {
                 "{}; nothing is decided until it can be written",
                 trouble.why()
             );
+            self.is_kept_away();
         }
         self.trouble = Some(trouble);
         self.publish();
+    }
+
+    /// Something else than the trial, if there is one, keeps the agent from answering.
+    fn is_kept_away(&self) {
+        if matches!(self.machine.journal().state, State::Trial(_)) {
+            kept_away::mark(&self.config);
+        }
     }
 
     /// The journal can be written again.

@@ -8,7 +8,7 @@ use crate::{
     doctor, fault, fetching, gates,
     repository::{self, Repository, Source},
     robot::{
-        health, nixos,
+        health, kept_away, nixos,
         profile::{self, PROFILES},
         proof::{self, Proof},
         successor, systemd, world,
@@ -236,6 +236,7 @@ impl Worker {
                 after,
             } => {
                 let limit = tools.config.trial.switch_timeout;
+                kept_away::forget(&tools.config);
                 let event = match dead_man::arm(&system, &previous, after, limit).await {
                     Ok(()) => Event::DeadManArmed,
                     Err(error) => Event::DeadManFailed(format!("{error:#}")),
@@ -336,6 +337,8 @@ impl Worker {
                     report.system = Some(system.clone());
                     if prove && report.healthy() {
                         report.failures.extend(tools.doubt(&system).await);
+                        // That took its time, and somebody may have switched meanwhile.
+                        report.failures.extend(health::runs(&system));
                     }
                     fault::point("after", "probe");
                     tools.say(Event::Probed(report));
@@ -381,6 +384,7 @@ pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World
         boot::try_secure(&settings, false).await;
     }
     boot::look(&settings, state, &mut world).await;
+    world.trace.kept_away = kept_away::is_marked(config);
     Ok(world)
 }
 
@@ -451,6 +455,10 @@ impl Tools {
 
     /// Looks at what runs, and at what would be started.
     async fn observe(&self) {
+        // What goes back meanwhile is to be seen when it is there.
+        if let Err(error) = dead_man::let_finish().await {
+            tracing::warn!("{error:#}");
+        }
         match world::look(SwitchUnit::Gone).await {
             Ok(mut world) => {
                 boot::look_at_loader(&boot::Settings::new(&self.config), &mut world).await;

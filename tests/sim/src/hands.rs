@@ -52,6 +52,7 @@ impl Robot {
             Effect::ArmDeadMan {
                 previous, after, ..
             } => {
+                self.trace.kept_away = false;
                 self.dead_man = Some((previous, self.now + after));
                 self.will_answer(Event::DeadManArmed);
             }

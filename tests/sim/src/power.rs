@@ -91,6 +91,11 @@ impl Robot {
         self.trace.ended = Some(cause);
     }
 
+    /// Somebody, and not the trial, has ended the agent.
+    pub const fn is_kept_away(&mut self) {
+        self.trace.kept_away = true;
+    }
+
     /// Something strikes.
     pub fn strike(&mut self, blow: Blow) {
         match blow {

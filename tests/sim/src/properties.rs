@@ -644,6 +644,16 @@ fn only_its_own_fault_blocks(robot: &Robot, change: &Change<'_>) -> Verdict {
             },
         )?;
         must(
+            !robot.witness.meddled
+                || evidence.cause != Cause::Unknown && !evidence.names_another_system(),
+            || {
+                format!(
+                    "release {} is blocked because somebody switched: {}",
+                    blocked.release, evidence.message
+                )
+            },
+        )?;
+        must(
             !evidence.blames_the_repository() || reached && counted >= change.policy.trial_attempts,
             || format!("release {} is blocked for the network", blocked.release),
         )?;

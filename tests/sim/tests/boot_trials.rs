@@ -354,6 +354,34 @@ fn a_hold_between_staging_and_reboot_waits_without_a_loaded_gun() {
 }
 
 #[test]
+fn whoever_boots_another_system_before_the_trial_is_left_alone_and_blocks_nothing() {
+    // By the menu, or as what the robot is to start from now on.
+    for chosen in [false, true] {
+        let mut robot = robot();
+        until_phase(&mut robot, |phase| *phase == Phase::Staged);
+        if chosen {
+            assert!(robot.meddle(Action::Boot, system('x')));
+            robot.power_cut();
+        } else {
+            assert!(robot.meddle(Action::Test, system('x')));
+            robot.kill();
+        }
+        robot.start();
+        robot.settle();
+        assert_eq!(robot.current, system('x'), "{}", robot.log);
+        assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+        assert_eq!(robot.default == system('x'), chosen, "{}", robot.log);
+        // What was staged does not stay in the profile once the confirmed system runs again.
+        robot.published = None;
+        robot.meddle(Action::Test, system('a'));
+        robot.sleep(2 * robot.policy.poll_interval);
+        robot.settle();
+        assert_ne!(robot.profile, system('b'), "{}", robot.log);
+        assert_eq!(*robot.state(), State::Idle);
+    }
+}
+
+#[test]
 fn a_power_cut_in_the_preparation_resolves_back() {
     for wanted in ["staging", "aiming"] {
         let mut robot = robot();

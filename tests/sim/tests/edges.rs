@@ -41,6 +41,14 @@ fn rollback(robot: &mut Robot) -> Result<String, Refusal> {
     answer
 }
 
+/// Whether a system that was switched to has to stay healthy now.
+fn is_soaking(robot: &Robot) -> bool {
+    let State::Trial(trial) = robot.state() else {
+        return false;
+    };
+    matches!(trial.phase, Phase::Soaking { .. })
+}
+
 fn last(robot: &Robot) -> What {
     robot
         .journal
@@ -1011,6 +1019,30 @@ fn a_dead_agent_is_reverted_by_the_dead_man_timer() {
 }
 
 #[test]
+fn an_agent_that_somebody_stopped_in_a_trial_condemns_its_release_only_after_all_tries() {
+    let mut robot = robot();
+    for tries in 1..=robot.policy.trial_attempts {
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+        robot.kill();
+        while robot.dead_man.is_some() {
+            robot.advance();
+        }
+        robot.is_kept_away();
+        robot.start();
+        robot.settle_until(|robot| robot.state().name() == "idle");
+        assert_eq!(robot.current, system('a'));
+        let blocked = robot.journal.blocked(&release('b'));
+        let last = tries == robot.policy.trial_attempts;
+        assert_eq!(blocked.is_some(), last, "{}", robot.log);
+        assert!(blocked.is_none_or(|it| it.evidence.cause == Cause::DeadMan));
+        robot.published = None;
+        robot.settle();
+    }
+}
+
+#[test]
 fn a_live_trial_that_ends_in_a_reset_is_blocked_if_something_knows_why() {
     for cause in [Cause::Watchdog, Cause::Panic] {
         let mut robot = robot();
@@ -1450,21 +1482,56 @@ fn an_answer_after_the_deadline_confirms_nothing() {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
-    let is_soaking = |robot: &Robot| {
-        matches!(
-            robot.state(),
-            State::Trial(Trial {
-                phase: Phase::Soaking { .. },
-                ..
-            })
-        )
-    };
     robot.settle_until(|robot| is_soaking(robot) && robot.is_awaited());
     // The agent got no processor for an hour; what it asked before was healthy.
     robot.sleep(Duration::from_secs(3600));
     robot.settle();
     assert_eq!(*robot.confirmed(), system('a'));
     assert_eq!(robot.current, system('a'));
+}
+
+#[test]
+fn a_robot_that_slept_through_the_deadline_of_a_healthy_trial_blames_nobody() {
+    let mut robot = robot();
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+    robot.sleep(Duration::from_secs(3600));
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    assert_eq!(robot.current, system('a'));
+    assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+    assert_eq!(last(&robot), What::Interrupted);
+    robot.settle();
+    robot.update_to('b');
+    assert_eq!(*robot.confirmed(), system('b'));
+}
+
+#[test]
+fn whoever_switches_in_the_middle_of_a_trial_is_left_alone_and_blocks_nothing() {
+    for (in_commit, to) in [(false, 'x'), (false, 'a'), (true, 'x'), (true, 'a')] {
+        let mut robot = robot();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+        if in_commit {
+            robot.settle_until(|robot| robot.state().name() == "committing");
+            // The look after its switch does not end it.
+            robot.slow.insert(system('b'));
+            robot.settle_until(|robot| robot.default == system('b') && !robot.is_awaited());
+        }
+        assert!(robot.meddle(Action::Test, system(to)), "{}", robot.log);
+        robot.settle();
+        assert_eq!(robot.current, system(to), "{}", robot.log);
+        assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+        assert_eq!(*robot.confirmed(), system('a'), "{}", robot.log);
+        // Once they are done with it, the release comes again.
+        robot.slow.clear();
+        robot.meddle(Action::Test, system('a'));
+        robot.sleep(2 * robot.policy.poll_interval);
+        robot.settle();
+        robot.update_to('b');
+        assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+    }
 }
 
 #[test]

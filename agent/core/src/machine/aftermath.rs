@@ -15,7 +15,7 @@ use crate::{
     baseline::Against,
     disturbance::What as Disturbed,
     gate::Stage,
-    health::{Check, Failure, Report},
+    health::{Failure, Report},
     journal::{Aftermath, What},
     machine::state::{Evidence, State},
 };
@@ -140,7 +140,7 @@ impl Decision<'_> {
         let Some(looked) = self.memory.aftermath.take(&report) else {
             return;
         };
-        if (report.failures.iter()).any(|failure| failure.check == Check::RunningSystem) {
+        if report.names_another_system() {
             // Somebody has switched since then, which is another story.
             self.drop_aftermath();
             return;

@@ -36,7 +36,10 @@ impl Decision<'_> {
         if self.memory.soak.until.is_some_and(|until| until <= now) {
             let soak = std::mem::take(&mut self.memory.soak);
             if soak.found_something() {
-                let evidence = soak.late(now, Duration::ZERO);
+                let mut evidence = soak.late(now, Duration::ZERO);
+                if evidence.names_another_system() {
+                    evidence.cause = Cause::Interrupted.into();
+                }
                 self.leave_unhealthy(committing.clone(), evidence);
             } else {
                 // It was healthy for the whole soak, and nothing speaks against it.
@@ -206,6 +209,11 @@ impl Decision<'_> {
         };
         let (now, policy) = (self.cx.now, self.cx.policy);
         let soak = &mut self.memory.soak;
+        if report.names_another_system() {
+            soak.breaks(now + policy.health_interval);
+            self.effects.push(Effect::Observe);
+            return;
+        }
         match soak.judge((looked, &report), now, Duration::ZERO, policy) {
             Proof::None => {}
             Proof::Healthy => self.finish_commit(committing),

@@ -137,6 +137,12 @@ impl Soak {
         })
     }
 
+    /// A look found that something else is looked at: it is looked at again at this time, from the start.
+    pub(super) const fn breaks(&mut self, next: Instant) {
+        self.healthy_since = None;
+        self.next = Some(next);
+    }
+
     /// Nothing that was found before counts any more: what is looked at for days fails now and then.
     pub(super) fn count_anew(&mut self) {
         self.failures = 0;

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     StorePath,
     essentials::Essentials,
+    health::Check,
     journal::What,
     machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State, Trial},
     resolver::{Resolution, World, resolve},
@@ -49,7 +50,8 @@ impl Decision<'_> {
 
     pub(super) fn on_observed(&mut self, world: &World) {
         self.note_guard(world);
-        if matches!(self.journal.state, State::Idle | State::Unknown(_)) {
+        let somebody = self.runs_elsewhere(world);
+        if somebody || matches!(self.journal.state, State::Idle | State::Unknown(_)) {
             self.look_at(world);
         }
         if self.journal.state == State::Idle && !self.comes_back() {
@@ -208,7 +210,7 @@ impl Decision<'_> {
                 let why = "the robot restarted before the boot loader had the proven system";
                 self.abandon(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
-            Resolution::DeadManReverted => {
+            Resolution::DeadManReverted { kept_away } => {
                 if self.was_left_by_guard("the dead-man timer went back", Vec::new()) {
                     return;
                 }
@@ -217,17 +219,78 @@ impl Decision<'_> {
                     "the dead-man timer reverted the trial: the agent had not answered in time"
                         .to_owned(),
                 );
-                self.end_with_verdict(evidence);
+                self.end_left_by_guard(evidence, kept_away);
             }
             Resolution::Revert(why) => {
-                self.revert_trial(Evidence::plain(Cause::Unknown, why.to_owned()));
+                self.revert_trial(Evidence::plain(Cause::Killed, why.to_owned()));
             }
+            Resolution::Elsewhere(system) => self.leave_to_somebody(system),
             Resolution::CommitAgain { reboot } => self.continue_commit(reboot),
             Resolution::RevertAgain { reboot } => self.continue_revert(reboot),
             Resolution::Reverted => self.finish_revert(),
             Resolution::Forget => self.forget_unknown(),
             Resolution::GoBack { system, booted } => self.leave_unknown(Stray { system, booted }),
         }
+    }
+
+    /// The dead-man timer ended a trial. Where something else may have kept the agent from answering, that
+    /// counts only once it has happened every time.
+    fn end_left_by_guard(&mut self, evidence: Evidence, kept_away: bool) {
+        if kept_away
+            && let Some(target) = self.journal.state.target().cloned()
+            && self.count_attempt(&target.release, &target.system, Check::Agent)
+                < self.cx.policy.trial_attempts
+        {
+            self.effects.push(Effect::Disarm(Guards::ALL));
+            let message = format!(
+                "{}; somebody had stopped it, or the disk could not be written, so that is not held against \
+                 the release yet",
+                evidence.message
+            );
+            self.end_without_verdict(Evidence::plain(Cause::Interrupted, message));
+        } else {
+            self.end_with_verdict(evidence);
+        }
+    }
+
+    /// Whether somebody has another system run than the one that is looked at on trial, or after the switch
+    /// of its commit. What was begun with that one is over then, without a verdict.
+    fn runs_elsewhere(&mut self, world: &World) -> bool {
+        let looked_at = match &self.journal.state {
+            State::Trial(trial) if matches!(trial.phase, Phase::Soaking { .. }) => &trial.system,
+            State::Committing(committing) if self.memory.soak.until.is_some() => {
+                &committing.goal.system
+            }
+            _ => return false,
+        };
+        let Some(current) = world.current.as_ref().filter(|it| *it != looked_at) else {
+            return false;
+        };
+        let why = left_for(current);
+        if self.journal.state.previous() == Some(current) {
+            self.effects.push(Effect::Disarm(Guards::ALL));
+        }
+        if let State::Committing(committing) = self.journal.state.clone() {
+            let evidence = Evidence::plain(Cause::Interrupted, why);
+            let goal = &Some(committing.goal.system);
+            if [&world.profile, &world.default].contains(&goal) {
+                // What was not looked at to the end must not be what the robot starts with.
+                self.begin_revert(committing.previous, Action::Boot, false, evidence);
+                return false;
+            }
+            self.end_without_verdict(evidence);
+        }
+        true
+    }
+
+    /// Ends a trial since somebody has the robot run another system. Nothing of that is undone: what the trial
+    /// changed in profile and boot menu is put right once the confirmed system runs.
+    fn leave_to_somebody(&mut self, system: StorePath) {
+        self.effects.push(Effect::Disarm(Guards::ALL));
+        let why = left_for(&system);
+        self.leave_nothing_behind();
+        self.end_without_verdict(Evidence::plain(Cause::Interrupted, why));
+        self.on_drift(system);
     }
 
     pub(super) fn on_drift(&mut self, system: StorePath) {
@@ -307,4 +370,8 @@ impl Decision<'_> {
             );
         }
     }
+}
+
+fn left_for(system: &StorePath) -> String {
+    format!("somebody switched to {system} in the middle of it, or had the robot boot that")
 }

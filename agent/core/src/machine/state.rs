@@ -3,7 +3,7 @@
 use crate::{
     StorePath,
     gate::Stage,
-    health::{Check, Failure, JOURNAL_LINES},
+    health::{self, Check, Failure, JOURNAL_LINES},
     release::{Name, Target},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
@@ -312,7 +312,8 @@ pub enum Cause {
     Commit,
     /// It waited for its reboot, and was called back or replaced.
     Withdrawn,
-    /// Something else than the agent ended its switch, every time, and never that of the system before.
+    /// Something else than the agent ended its switch or took its guard away, every time, and never ended the
+    /// switch of the system before.
     Killed,
     /// Its switch could not be started, every time, and that of the system before could.
     NotStarted,
@@ -651,6 +652,12 @@ impl Evidence {
     #[must_use]
     pub fn is_doubtful(&self) -> bool {
         matches!(self.cause.known(), Some(Cause::Killed | Cause::NotStarted))
+    }
+
+    /// Whether it says that another system ran, which somebody had switched to.
+    #[must_use]
+    pub fn names_another_system(&self) -> bool {
+        health::names_another_system(&self.failures)
     }
 
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.

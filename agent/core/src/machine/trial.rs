@@ -45,10 +45,15 @@ impl Decision<'_> {
         let now = self.cx.now;
         if deadline <= now {
             let soak = self.memory.soak.clone();
+            let soak_is_well = soak.last.as_ref().is_some_and(Report::healthy);
             let mut evidence = soak.late(now, self.cx.policy.soak);
             let network = evidence.blames_the_repository();
             if network && !trial.reached {
                 // Nor did the system before: that says nothing about this one.
+                evidence.cause = Cause::Interrupted.into();
+            }
+            if evidence.names_another_system() || evidence.failures.is_empty() && soak_is_well {
+                // Somebody switched; or nobody looked, since the robot slept or the agent got no processor.
                 evidence.cause = Cause::Interrupted.into();
             }
             if !network || trial.target.is_none() {
@@ -298,6 +303,12 @@ impl Decision<'_> {
         if trial.late.is_none() && deadline <= now {
             // Whatever the answer says, the guard of the trial may be acting already.
             self.tick_soak(&trial, deadline);
+            return;
+        }
+        if report.names_another_system() {
+            // What that means, the links say.
+            soak.breaks(now + policy.health_interval);
+            self.effects.push(Effect::Observe);
             return;
         }
         let proof = soak.judge((looked, &report), now, policy.soak, policy);

@@ -78,6 +78,7 @@ pub(super) async fn find(
         started: if ended.is_some() { Some(true) } else { started },
         ended,
         log,
+        kept_away: false,
     }
 }
 

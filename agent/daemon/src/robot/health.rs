@@ -156,14 +156,18 @@ fn failure(check: Check, message: impl Into<String>) -> Failure {
 }
 
 /// Whether the system under trial still is what runs.
-fn runs(expected: &StorePath) -> Option<Failure> {
+pub(crate) fn runs(expected: &StorePath) -> Option<Failure> {
     let current = nixos::system(nixos::CURRENT);
     (current.as_ref() != Some(expected)).then(|| {
+        // A variant of the system on trial may be its own doing, so it is not taken for somebody else's.
+        let own = (current.as_ref()).is_some_and(|current| nixos::is_variant(current, expected));
         let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
-        failure(
-            Check::RunningSystem,
-            format!("{there} runs instead of {expected}"),
-        )
+        let check = if own {
+            Check::Other("specialisation".to_owned())
+        } else {
+            Check::RunningSystem
+        };
+        failure(check, format!("{there} runs instead of {expected}"))
     })
 }
 

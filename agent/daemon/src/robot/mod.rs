@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod contents;
 pub(crate) mod health;
 pub(crate) mod identity;
+pub(crate) mod kept_away;
 pub(crate) mod network;
 mod nix_conf;
 pub(crate) mod nixos;

@@ -35,6 +35,13 @@ pub(crate) fn system(link: &str) -> Option<StorePath> {
     StorePath::containing(&target).ok()
 }
 
+/// Whether a system is one of the specialisations of another one.
+pub(crate) fn is_variant(system: &StorePath, of: &StorePath) -> bool {
+    let variants = fs::read_dir(Path::new(&of.to_string()).join("specialisation"));
+    let mut variants = variants.into_iter().flatten().flatten();
+    variants.any(|variant| self::system(&variant.path().to_string_lossy()).as_ref() == Some(system))
+}
+
 /// Whether a switch was cut off: it leaves lists of units that it meant to start, and nobody holds
 /// its lock (nixpkgs `switch-to-configuration-ng/src/main.rs`).
 pub(crate) fn leftovers(dir: &Path) -> bool {
