@@ -17,6 +17,9 @@ pub const MAX_NAMES: usize = 256;
 /// Longer names are not remembered, bytes.
 pub const MAX_NAME: usize = 128;
 
+/// A start that has taken so long on the system before is taken for one that never ends.
+const ENDLESS: Duration = Duration::from_secs(600);
+
 /// The target that pulls in what a system is there for.
 const GOAL: &str = "default.target";
 
@@ -168,6 +171,9 @@ pub struct Baseline {
     /// Services that the default target pulled in and that had been stopped: a trial may start them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<String>,
+    /// Units that had been starting for so long that nobody could expect them to end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starting: Vec<String>,
     /// How many more there were of all these.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -187,6 +193,18 @@ pub struct Against {
     pub runs: Option<Runs>,
     /// Units that failed while the repository was not reached: see [`crate::offline`].
     pub aside: BTreeSet<Check>,
+}
+
+impl Against {
+    /// Whether a start is not waited for: that of a unit which did not come to its end before the trial,
+    /// either.
+    #[must_use]
+    pub fn is_endless(&self, starting: &Failure) -> bool {
+        let Check::Unit(name) = &starting.check else {
+            return false;
+        };
+        (self.baseline.as_ref()).is_some_and(|before| before.starting.contains(name))
+    }
 }
 
 impl Baseline {
@@ -222,6 +240,11 @@ impl Baseline {
             if wanted && was_stopped(unit) {
                 keep(&mut baseline.stopped, unit);
             }
+            let is_it =
+                |late: &Failure| matches!(&late.check, Check::Unit(name) if *name == unit.name);
+            if unit.since >= ENDLESS && look.pending.iter().any(is_it) {
+                keep(&mut baseline.starting, unit);
+            }
         }
         baseline.failed = failed.into_iter().map(Check::Unit).collect();
         for failure in &look.failures {
@@ -249,8 +272,15 @@ impl Baseline {
 #[must_use]
 pub fn judge(look: Look, against: &Against, required: impl Fn(&str) -> bool) -> Report {
     let wanted = wanted(&look.units);
-    let settled = look.pending.is_empty();
-    let mut report = Report::default();
+    let (endless, pending) = look.pending.into_iter().partition::<Vec<_>, _>(|starting| {
+        let is_required = matches!(&starting.check, Check::Unit(name) if required(name));
+        !is_required && against.is_endless(starting)
+    });
+    let settled = pending.is_empty();
+    let mut report = Report {
+        excused: endless,
+        ..Report::default()
+    };
     for unit in &look.units {
         let name = unit.name.as_str();
         let baseline = against.baseline.as_ref();
@@ -300,7 +330,7 @@ pub fn judge(look: Look, against: &Against, required: impl Fn(&str) -> bool) -> 
         report.started = started(baseline, &look.units);
     }
     report.failures.extend(look.failures);
-    report.pending.extend(look.pending);
+    report.pending.extend(pending);
     report
 }
 
@@ -623,6 +653,46 @@ mod tests {
             ..Against::default()
         };
         assert!(judge(starts, &against, |_| false).failures.is_empty());
+    }
+
+    #[test]
+    fn a_start_that_never_ended_before_is_not_waited_for() {
+        let starting = |name: &str, since| Look {
+            pending: vec![failure(
+                &unit(name, Activity::Starting),
+                "still starting".into(),
+            )],
+            ..look(&[Unit {
+                since: Duration::from_secs(since),
+                ..unit(name, Activity::Starting)
+            }])
+        };
+        let after = |before: u64, name: &str| {
+            let against = Against {
+                baseline: Some(Baseline::of(&starting(name, before), SOAK)),
+                ..Against::default()
+            };
+            judge(starting(name, 10), &against, |name| name == "estop.service")
+        };
+        let report = after(600, "disk.service");
+        assert!(report.healthy());
+        assert_eq!(names(&report.excused), ["unit disk.service"]);
+        // It may only have begun, and what is required has to come up.
+        for report in [after(599, "disk.service"), after(600, "estop.service")] {
+            assert!(!report.healthy() && report.excused.is_empty());
+        }
+        // What runs beside it is judged.
+        let mut both = starting("disk.service", 900);
+        both.units
+            .extend(look(&[unit("arm.service", Activity::Active)]).units);
+        let against = Against {
+            baseline: Some(Baseline::of(&both, SOAK)),
+            ..Against::default()
+        };
+        both.units.pop();
+        both.units.push(unit("arm.service", Activity::Failed));
+        let report = judge(both, &against, |_| false);
+        assert_eq!(names(&report.failures), ["unit arm.service"]);
     }
 
     #[test]

@@ -22,13 +22,13 @@ pub(crate) async fn probe(
     against: &Against,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
-    let mut look = look(config, web, reachable).await;
+    let mut look = look(config, web, against, reachable).await;
     let networked = systemd::networked(&look.units).await;
     let needs = |check: &Check| leads_away(config, check) || networked.contains(check);
     // Also those of what is set aside: none of their restarts counts later.
     let all_runs = baseline::runs(&look.units);
     let aside = set_aside(&mut look, needs, &against.aside);
-    if look.pending.is_empty() {
+    if !is_starting(config, against, &look.pending) {
         look.failures.extend(runs(expected));
         look.failures.extend(required(config).await);
     }
@@ -51,7 +51,7 @@ pub(crate) async fn baseline(
     web: &Options,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Baseline {
-    let mut look = look(config, web, reachable).await;
+    let mut look = look(config, web, &Against::default(), reachable).await;
     look.failures.extend(required(config).await);
     Baseline::of(&look, config.soak)
 }
@@ -60,6 +60,7 @@ pub(crate) async fn baseline(
 async fn look(
     config: &config::Health,
     web: &Options,
+    against: &Against,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Look {
     // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
@@ -80,7 +81,7 @@ async fn look(
             .err()
             .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
     };
-    if pending.is_empty() {
+    if !is_starting(config, against, &pending) {
         let commands = futures_util::future::join_all(config.command.iter().map(command));
         let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
         let pages =
@@ -97,6 +98,14 @@ async fn look(
         failures,
         pending,
     }
+}
+
+/// Whether a start is still waited for: what never ended before the trial keeps nothing from being judged.
+fn is_starting(config: &config::Health, against: &Against, pending: &[Failure]) -> bool {
+    pending.iter().any(|starting| {
+        let required = matches!(&starting.check, Check::Unit(name) if is_required(config, name));
+        required || !against.is_endless(starting)
+    })
 }
 
 /// All units but those that nobody minds, and those that any user can make fail.
