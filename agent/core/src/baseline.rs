@@ -18,7 +18,7 @@ pub const MAX_NAMES: usize = 256;
 pub const MAX_NAME: usize = 128;
 
 /// A start that has taken so long on the system before is taken for one that never ends.
-const ENDLESS: Duration = Duration::from_secs(600);
+pub const ENDLESS: Duration = Duration::from_secs(600);
 
 /// The target that pulls in what a system is there for.
 const GOAL: &str = "default.target";

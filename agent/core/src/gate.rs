@@ -5,7 +5,7 @@
 
 use jiff::civil::{DateTime, Time, Weekday};
 use serde::{Deserialize, Serialize};
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// A step of an update that gates are asked before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,6 +86,18 @@ pub fn summary(closed: &[Closed]) -> String {
     texts.join(", ")
 }
 
+/// After this time since its start a robot counts as started, whatever still starts on it: by then that is
+/// [known for a start that never ends](crate::baseline::ENDLESS).
+pub const STARTED: Duration = Duration::from_secs(900);
+
+/// Whether a robot has only just started, so that nobody knows yet what runs on it: `up` is how long it has
+/// been up, `reached` how long ago it had started all that it was to start, if it has, and `soak` how long
+/// something must run to be expected to run on.
+#[must_use]
+pub fn has_just_started(up: Duration, reached: Option<Duration>, soak: Duration) -> bool {
+    up < STARTED && reached.is_none_or(|ago| ago < soak)
+}
+
 /// Whether a moment lies in a window of each of these days (of all, if there are none), from a time
 /// of day up to another one. A window that ends before it begins goes on into the next day; one that
 /// ends when it begins lasts a whole day.
@@ -125,6 +137,22 @@ mod tests {
             (&[Monday], four, four, at(24, 4), false),
         ] {
             assert_eq!(in_window(days, from, to, now), open, "{days:?} {now}");
+        }
+    }
+
+    #[test]
+    fn what_runs_on_a_robot_is_known_once_it_has_run_for_a_soak_or_its_start_never_ends() {
+        let s = Duration::from_secs;
+        for (up, reached, soak, just) in [
+            (20, None, 60, true),
+            (60, Some(59), 60, true),
+            (60, Some(60), 60, false),
+            (899, None, 60, true),
+            (900, None, 60, false),
+            (900, Some(10), 36_000, false),
+        ] {
+            let found = has_just_started(s(up), reached.map(s), s(soak));
+            assert_eq!(found, just, "{up} {reached:?} {soak}");
         }
     }
 

@@ -6,12 +6,13 @@ use crate::{
     robot::{
         self, clock,
         process::{self, Failed},
+        systemd,
         transient::How,
     },
     switch,
 };
 use jiff::{Zoned, civil::DateTime};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 use surefoot_core::gate::{self, Closed, Stage, in_window};
 
 /// Where the kernel shows batteries and chargers (Documentation/ABI/testing/sysfs-class-power).
@@ -31,13 +32,20 @@ pub(crate) async fn closed(config: &Config, stage: Stage) -> Vec<Closed> {
 async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
     let settings = boot::Settings::new(config);
     let obstacles = boot::obstacles(settings, stage == Stage::Reboot).await;
-    let found = async { anyhow::Ok((switch::in_the_way().await?, obstacles?)) };
+    let found = async {
+        let just_started = has_just_started(config).await?;
+        anyhow::Ok((switch::in_the_way().await?, obstacles?, just_started))
+    };
     match found.await {
-        Ok((Some(why), _)) => vec![Closed {
+        Ok((_, _, true)) => vec![Closed {
+            gate: gate::ROBOT.to_owned(),
+            why: "it has just started, so nobody knows yet what runs on it".to_owned(),
+        }],
+        Ok((Some(why), ..)) => vec![Closed {
             gate: gate::SWITCHER.to_owned(),
             why,
         }],
-        Ok((None, obstacles)) => obstacles,
+        Ok((None, obstacles, _)) => obstacles,
         Err(error) if error.is::<boot::Silent>() => vec![Closed {
             gate: gate::LOADER.to_owned(),
             why: error.to_string(),
@@ -47,6 +55,25 @@ async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
             why: format!("nobody can tell whether a system can be installed now: {error:#}"),
         }],
     }
+}
+
+/// Whether what runs on the robot is not to be compared with anything yet, since it has just started.
+///
+/// # Errors
+/// systemd does not answer.
+async fn has_just_started(config: &Config) -> anyhow::Result<bool> {
+    let up = clock::monotonic();
+    if up >= gate::STARTED {
+        return Ok(false);
+    }
+    let (active, entered) = ("ActiveState", "ActiveEnterTimestampMonotonic");
+    let asked = format!("{active},{entered}");
+    let said = systemd::properties(Some("default.target"), &asked).await?;
+    let is_active = said.get(active).is_some_and(|state| state == "active");
+    let entered = said.get(entered).and_then(|time| time.parse().ok());
+    let entered = entered.map(Duration::from_micros).filter(|_| is_active);
+    let reached = entered.map(|at| up.saturating_sub(at));
+    Ok(gate::has_just_started(up, reached, config.health.soak))
 }
 
 /// The gates of the configuration that say no.
