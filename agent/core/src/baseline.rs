@@ -4,7 +4,10 @@
 //! fail on, and one that ran before must run on. Two things are never excused by what was before: units
 //! that are required by name, and checks that somebody wrote.
 
-use crate::health::{Check, Failure, Report, Run, Runs};
+use crate::{
+    gate::STARTED,
+    health::{Check, Failure, Report, Run, Runs},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -213,6 +216,8 @@ impl Baseline {
     #[must_use]
     pub fn of(look: &Look, soak: Duration) -> Self {
         let wanted = wanted(&look.units);
+        // No gate lets anything wait for longer.
+        let long = soak.min(STARTED - Duration::from_secs(60));
         let mut baseline = Self::default();
         let mut left_out = 0;
         let mut keep = |names: &mut Vec<String>, unit: &Unit| {
@@ -231,7 +236,7 @@ impl Baseline {
             if unit.restarts > 0 && (unit.since < soak || unit.activity != Activity::Active) {
                 keep(&mut baseline.restarting, unit);
             }
-            if wanted && unit.activity == Activity::Active && unit.since >= soak {
+            if wanted && unit.activity == Activity::Active && unit.since >= long {
                 keep(&mut baseline.running, unit);
             }
             if wanted && never_started(unit, &look.units) {
@@ -408,7 +413,8 @@ fn was_stopped(unit: &Unit) -> bool {
     unit.activity == Activity::Inactive && unit.began && !unit.ends && !unit.skipped
 }
 
-/// What the default target pulls in, over units that run.
+/// What the default target pulls in, over units that run. Targets are not reached before all that they are
+/// to start is, and pull it in all the same.
 fn wanted(units: &[Unit]) -> BTreeSet<&str> {
     let by_name: BTreeMap<&str, &Unit> = units
         .iter()
@@ -420,7 +426,9 @@ fn wanted(units: &[Unit]) -> BTreeSet<&str> {
     let mut wanted = BTreeSet::new();
     let mut next: Vec<&Unit> = by_name.get(GOAL).copied().into_iter().collect();
     while let Some(unit) = next.pop() {
-        if !wanted.insert(unit.name.as_str()) || unit.activity != Activity::Active {
+        let is_target = unit.name.ends_with(".target") && !unit.skipped;
+        let pulls = unit.activity == Activity::Active || is_target;
+        if !wanted.insert(unit.name.as_str()) || !pulls {
             continue;
         }
         next.extend(unit.needs.iter().filter_map(|n| by_name.get(n.as_str())));
@@ -693,6 +701,53 @@ mod tests {
         both.units.push(unit("arm.service", Activity::Failed));
         let report = judge(both, &against, |_| false);
         assert_eq!(names(&report.failures), ["unit arm.service"]);
+    }
+
+    #[test]
+    fn what_runs_beside_a_start_that_never_ends_is_judged() {
+        // The target is not reached as long as something of it starts.
+        let look = |arm: Activity| {
+            let mut look = look(&[
+                Unit {
+                    since: Duration::from_secs(900),
+                    job: true,
+                    ..unit("hung.service", Activity::Starting)
+                },
+                Unit {
+                    since: Duration::from_secs(890),
+                    ..unit("arm.service", arm)
+                },
+                Unit {
+                    began: false,
+                    job: true,
+                    ..unit("after.service", Activity::Inactive)
+                },
+            ]);
+            look.units[0].activity = Activity::Inactive;
+            look.units[0].job = true;
+            let hung = unit("hung.service", Activity::Starting);
+            look.pending = vec![failure(&hung, "still starting".into())];
+            look
+        };
+        let against = Against {
+            baseline: Some(Baseline::of(&look(Activity::Active), SOAK)),
+            ..Against::default()
+        };
+        let judged = |arm| judge(look(arm), &against, |_| false);
+        assert!(judged(Activity::Active).healthy());
+        for dead in [Activity::Inactive, Activity::Failed] {
+            assert_eq!(names(&judged(dead).failures), ["unit arm.service"]);
+        }
+    }
+
+    #[test]
+    fn what_a_long_soak_could_not_wait_for_is_expected_to_run_on() {
+        let arm = Unit {
+            since: STARTED - Duration::from_secs(60),
+            ..unit("arm.service", Activity::Active)
+        };
+        let baseline = Baseline::of(&look(&[arm]), Duration::from_secs(36_000));
+        assert_eq!(baseline.running, ["arm.service"]);
     }
 
     #[test]

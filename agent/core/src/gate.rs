@@ -3,6 +3,7 @@
 //! Holds and leases are known here at every moment. The others (time windows, the battery, commands, and
 //! what of the robot itself is in the way) are asked by the daemon, each time before a step.
 
+use crate::baseline::ENDLESS;
 use jiff::civil::{DateTime, Time, Weekday};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
@@ -86,16 +87,32 @@ pub fn summary(closed: &[Closed]) -> String {
     texts.join(", ")
 }
 
-/// After this time since its start a robot counts as started, whatever still starts on it: by then that is
-/// [known for a start that never ends](crate::baseline::ENDLESS).
+/// After this time since its start a robot counts as started, unless something began to start so late that
+/// nobody knows yet whether that ever ends.
 pub const STARTED: Duration = Duration::from_secs(900);
 
+/// Nothing is waited for any longer than this.
+pub const STARTED_AT_LAST: Duration = Duration::from_secs(1800);
+
 /// Whether a robot has only just started, so that nobody knows yet what runs on it: `up` is how long it has
-/// been up, `reached` how long ago it had started all that it was to start, if it has, and `soak` how long
-/// something must run to be expected to run on.
+/// been up, `soak` how long something must run to be expected to run on.
 #[must_use]
-pub fn has_just_started(up: Duration, reached: Option<Duration>, soak: Duration) -> bool {
-    up < STARTED && reached.is_none_or(|ago| ago < soak)
+pub fn has_just_started(up: Duration, start: Start, soak: Duration) -> bool {
+    match start {
+        Start::Reached(ago) => up < STARTED && ago < soak,
+        Start::Waits(youngest) => {
+            up < STARTED || up < STARTED_AT_LAST && youngest.is_some_and(|age| age < ENDLESS)
+        }
+    }
+}
+
+/// How far the start of a robot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// All that was to be started is, since this time.
+    Reached(Duration),
+    /// It waits for something, and of all that is being started the last began to be so long ago.
+    Waits(Option<Duration>),
 }
 
 /// Whether a moment lies in a window of each of these days (of all, if there are none), from a time
@@ -143,16 +160,23 @@ mod tests {
     #[test]
     fn what_runs_on_a_robot_is_known_once_it_has_run_for_a_soak_or_its_start_never_ends() {
         let s = Duration::from_secs;
-        for (up, reached, soak, just) in [
-            (20, None, 60, true),
-            (60, Some(59), 60, true),
-            (60, Some(60), 60, false),
-            (899, None, 60, true),
-            (900, None, 60, false),
-            (900, Some(10), 36_000, false),
+        let reached = |ago| Start::Reached(s(ago));
+        let waits = |age| Start::Waits(Some(s(age)));
+        for (up, start, soak, just) in [
+            (20, Start::Waits(None), 60, true),
+            (60, reached(59), 60, true),
+            (60, reached(60), 60, false),
+            (899, waits(880), 60, true),
+            (900, Start::Waits(None), 60, false),
+            (900, waits(600), 60, false),
+            // It began late, and may still end.
+            (900, waits(599), 60, true),
+            (1799, waits(599), 60, true),
+            (1800, waits(1), 60, false),
+            (900, reached(10), 36_000, false),
         ] {
-            let found = has_just_started(s(up), reached.map(s), s(soak));
-            assert_eq!(found, just, "{up} {reached:?} {soak}");
+            let found = has_just_started(s(up), start, s(soak));
+            assert_eq!(found, just, "{up} {start:?} {soak}");
         }
     }
 

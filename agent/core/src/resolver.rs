@@ -31,6 +31,10 @@ pub struct World {
     /// from what is missing.
     #[serde(default)]
     pub silent: bool,
+    /// Whether what runs is a specialisation of the system on trial, which may be that one's own doing. Only
+    /// looked for at a start.
+    #[serde(default)]
+    pub variant: bool,
     /// Whether a guard outside the agent is armed: the dead-man timer, or in a system that was
     /// booted on trial the boot's deadline.
     pub dead_man: bool,
@@ -125,7 +129,12 @@ pub enum Resolution {
     Revert(&'static str),
     /// Somebody has another system run than the one under trial or the one before. That is their choice, and
     /// says nothing of the trial.
-    Elsewhere(StorePath),
+    Elsewhere {
+        /// Which one.
+        system: StorePath,
+        /// Whether this boot is the trial's all the same: its kernel has not been proven.
+        booted: bool,
+    },
     /// Go on with the commit.
     CommitAgain {
         /// Whether the reboot into the system, if it needs one, has not happened yet.
@@ -177,9 +186,10 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
     if let (State::Trial(trial), Some(current)) = (&journal.state, &world.current)
         && trial.target.is_some()
         && ![&trial.system, &trial.previous].contains(&current)
+        && !world.variant
         && world.switch != SwitchUnit::Running
     {
-        return Resolution::Elsewhere(current.clone());
+        return elsewhere(trial, world, current);
     }
     match &journal.state {
         State::Idle if journal.lost.is_some() => lost(&confirmed.system, world),
@@ -197,8 +207,7 @@ pub fn resolve(journal: &Journal, world: &World) -> Resolution {
 
 /// A live trial: does it still run, and what guards it?
 fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution {
-    let runs = world.current.as_ref();
-    let (new, old) = (runs == Some(&trial.system), runs == Some(&trial.previous));
+    let (new, old) = which(trial, world);
     if trial.boot != world.boot {
         return if old {
             match trial.phase {
@@ -218,7 +227,8 @@ fn live_trial(trial: &Trial, confirmed: &StorePath, world: &World) -> Resolution
     }
     match (&trial.phase, &world.switch) {
         (Phase::Arming, _) if old => Resolution::Refetch,
-        (Phase::Arming, _) => elsewhere(
+        (Phase::Arming, _) => elsewhere_or(
+            trial,
             world,
             "the trial had not begun, and what runs cannot be told",
         ),
@@ -279,12 +289,17 @@ fn revert(reverting: &Reverting, world: &World) -> Resolution {
     let order = &reverting.order;
     let goal = Some(&order.system);
     let there = world.current.as_ref() == goal;
+    // Somebody has another system run, which a reboot would end.
+    let of_somebody = |system: &Option<StorePath>| {
+        (system.as_ref()).is_some_and(|system| *system != reverting.failed)
+    };
+    let elsewhere = of_somebody(&world.current) && of_somebody(&world.booted);
     match &world.switch {
         SwitchUnit::Running => Resolution::Attach,
         SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
         SwitchUnit::Gone if order.action == Action::Boot => {
             if !there {
-                Resolution::RevertAgain { reboot: true }
+                Resolution::RevertAgain { reboot: !elsewhere }
             } else if world.profile.as_ref() == goal
                 && (world.default.is_none() || world.default.as_ref() == goal)
             {
@@ -302,8 +317,7 @@ fn revert(reverting: &Reverting, world: &World) -> Resolution {
 
 /// A trial by booting: which side of the boot is this?
 fn boot_trial(trial: &Trial, world: &World) -> Resolution {
-    let runs = world.current.as_ref();
-    let (new, old) = (runs == Some(&trial.system), runs == Some(&trial.previous));
+    let (new, old) = which(trial, world);
     let same_boot = trial.boot == world.boot;
     match trial.phase {
         Phase::Staging { .. } if same_boot && old => match &world.switch {
@@ -334,17 +348,34 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
             Resolution::FellBack(world.trace.clone())
         }
         // Somebody booted or activated it before its trial.
-        _ => elsewhere(
+        _ => elsewhere_or(
+            trial,
             world,
             "it cannot be told whether what is under trial or what was before it runs",
         ),
     }
 }
 
+/// Whether the system on trial runs, and whether the one before. A specialisation of the one on trial is
+/// looked at like that one, and then found to be another.
+fn which(trial: &Trial, world: &World) -> (bool, bool) {
+    let runs = world.current.as_ref();
+    let old = runs == Some(&trial.previous);
+    (runs == Some(&trial.system) || world.variant && !old, old)
+}
+
+/// What runs is somebody's choice.
+fn elsewhere(trial: &Trial, world: &World, system: &StorePath) -> Resolution {
+    Resolution::Elsewhere {
+        system: system.clone(),
+        booted: trial.mode == Mode::Boot && world.booted.as_ref() == Some(&trial.system),
+    }
+}
+
 /// What runs is somebody's choice; `why` where nobody can tell what that is.
-fn elsewhere(world: &World, why: &'static str) -> Resolution {
-    let current = world.current.clone();
-    current.map_or(Resolution::Revert(why), Resolution::Elsewhere)
+fn elsewhere_or(trial: &Trial, world: &World, why: &'static str) -> Resolution {
+    let current = world.current.as_ref();
+    current.map_or(Resolution::Revert(why), |it| elsewhere(trial, world, it))
 }
 
 /// The memory was lost: what runs is what there is, unless a guard is about to move it away.

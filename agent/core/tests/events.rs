@@ -49,6 +49,7 @@ impl Agent {
     fn take(&mut self, event: Event) -> Vec<Kind> {
         let cx = Context {
             now: self.now,
+            slept: Duration::ZERO,
             boot: &BootId("boot-1".into()),
             wall: Some("2026-11-26T12:00:00Z".parse().unwrap()),
             random: 0,
@@ -109,6 +110,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         profile: Some(system('a')),
         default: Some(system('a')),
         silent: false,
+        variant: false,
         dead_man: false,
         switch: SwitchUnit::Gone,
         leftovers: false,

@@ -10,7 +10,7 @@ mod next;
 use common::policy;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use surefoot_core::{
     StorePath,
     journal::{Blocked, Journal},
@@ -118,6 +118,7 @@ fn one_field_or_word_more_anywhere_is_kept() {
 fn start(journal: Journal, world: World) -> (State, Vec<Effect>) {
     let cx = Context {
         now: Instant(1000),
+        slept: Duration::ZERO,
         boot: &world.boot.clone(),
         wall: None,
         random: 0,
@@ -170,6 +171,7 @@ proptest! {
             profile: None,
             default: None,
             silent: false,
+            variant: false,
             dead_man: true,
             switch: SwitchUnit::Gone,
             leftovers: false,

@@ -717,6 +717,7 @@ impl Agent {
         let cx = Context {
             by_boot: &by_boot,
             now: clock::since_boot(),
+            slept: clock::suspended(),
             boot: &self.boot,
             wall: Some(jiff::Timestamp::now()),
             random: fastrand::u64(..),

@@ -12,7 +12,7 @@ use crate::{
     switch,
 };
 use jiff::{Zoned, civil::DateTime};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 use surefoot_core::gate::{self, Closed, Stage, in_window};
 
 /// Where the kernel shows batteries and chargers (Documentation/ABI/testing/sysfs-class-power).
@@ -62,18 +62,12 @@ async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
 /// # Errors
 /// systemd does not answer.
 async fn has_just_started(config: &Config) -> anyhow::Result<bool> {
-    let up = clock::monotonic();
-    if up >= gate::STARTED {
+    let up = systemd::up().await?;
+    if up >= gate::STARTED_AT_LAST {
         return Ok(false);
     }
-    let (active, entered) = ("ActiveState", "ActiveEnterTimestampMonotonic");
-    let asked = format!("{active},{entered}");
-    let said = systemd::properties(Some("default.target"), &asked).await?;
-    let is_active = said.get(active).is_some_and(|state| state == "active");
-    let entered = said.get(entered).and_then(|time| time.parse().ok());
-    let entered = entered.map(Duration::from_micros).filter(|_| is_active);
-    let reached = entered.map(|at| up.saturating_sub(at));
-    Ok(gate::has_just_started(up, reached, config.health.soak))
+    let start = systemd::start().await?;
+    Ok(gate::has_just_started(up, start, config.health.soak))
 }
 
 /// The gates of the configuration that say no.

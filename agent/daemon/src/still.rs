@@ -171,6 +171,7 @@ mod tests {
             dead_man: true,
             switch,
             leftovers: true,
+            variant: false,
             trace: surefoot_core::resolver::Trace::default(),
         }
     }

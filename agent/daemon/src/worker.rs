@@ -16,7 +16,7 @@ use crate::{
     state::StateDir,
     switch::{self, dead_man},
 };
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
@@ -331,7 +331,7 @@ impl Worker {
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
                     let mut report = health::probe(config, &web, &system, &against, async || {
-                        tools.repository.reachable().await
+                        reachable(&tools).await
                     })
                     .await;
                     report.system = Some(system.clone());
@@ -385,7 +385,21 @@ pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World
     }
     boot::look(&settings, state, &mut world).await;
     world.trace.kept_away = kept_away::is_marked(config);
+    world.variant = match (state, &world.current) {
+        (State::Trial(trial), Some(current)) => nixos::is_variant(current, &trial.system),
+        _ => false,
+    };
     Ok(world)
+}
+
+/// Whether the repository is reached, within a time that leaves room for another look before the deadline.
+///
+/// # Errors
+/// Why it is not.
+async fn reachable(tools: &Tools) -> anyhow::Result<()> {
+    let limit = tools.config.health.deadline / 2;
+    let reached = tokio::time::timeout(limit, tools.repository.reachable()).await;
+    reached.unwrap_or_else(|_| bail!("no whole answer within {} s", limit.as_secs()))
 }
 
 /// A guard that cannot be taken back stays, and is taken back again at the next start.
@@ -462,7 +476,10 @@ impl Tools {
         match world::look(SwitchUnit::Gone).await {
             Ok(mut world) => {
                 boot::look_at_loader(&boot::Settings::new(&self.config), &mut world).await;
-                self.say(Event::Observed(world));
+                // That takes its time. What was meanwhile is for the next look to say.
+                if nixos::system(nixos::CURRENT) == world.current {
+                    self.say(Event::Observed(world));
+                }
             }
             Err(error) => tracing::warn!("{error:#}"),
         }

@@ -45,6 +45,7 @@ impl Robot {
         let cx = Context {
             by_boot: &by_boot,
             now: self.now,
+            slept: self.slept,
             boot: &boot,
             wall: self.wall,
             random,

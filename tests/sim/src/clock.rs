@@ -82,6 +82,7 @@ impl Robot {
     pub fn sleep(&mut self, time: Duration) {
         self.log.note(format!("it sleeps for {} s", time.as_secs()));
         self.now = self.now + time;
+        self.slept += time;
         if let Some((_, at)) = &mut self.dead_man {
             *at = *at + time;
         }

@@ -173,7 +173,11 @@ impl Robot {
         let mut report = judge(self.look_at_units(), against, |_| false);
         if self.current != *expected {
             report.failures.push(Failure {
-                check: Check::RunningSystem,
+                check: if self.variants.get(&self.current) == Some(expected) {
+                    Check::Other("specialisation".into())
+                } else {
+                    Check::RunningSystem
+                },
                 message: format!("{} runs", self.current),
                 journal: Vec::new(),
             });

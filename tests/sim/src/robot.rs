@@ -123,6 +123,10 @@ pub struct Robot {
     pub boots: u64,
     /// Time since this boot.
     pub now: Instant,
+    /// How much of it the robot slept.
+    pub slept: Duration,
+    /// Systems that are specialisations of others, and of which.
+    pub variants: BTreeMap<StorePath, StorePath>,
     /// What the wall clock shows; `None` if the agent knows that it is wrong.
     pub wall: Option<jiff::Timestamp>,
     /// `/run/booted-system`.
@@ -244,6 +248,8 @@ impl Robot {
             renew: false,
             boots: 1,
             now: Instant(1_000),
+            slept: Duration::ZERO,
+            variants: BTreeMap::new(),
             wall: None,
             booted: a.clone(),
             current: a.clone(),
@@ -354,7 +360,8 @@ impl Robot {
     }
 
     /// What the agent sees when it looks around.
-    pub(crate) fn world(&self) -> World {
+    #[must_use]
+    pub fn world(&self) -> World {
         let named = self.journal.state.order().map(|order| &order.unit);
         World {
             boot: self.boot(),
@@ -365,12 +372,21 @@ impl Robot {
             silent: self.silent,
             dead_man: self.is_guarded(),
             trace: self.trace.clone(),
+            variant: self.is_variant_of_trial(),
             switch: match &self.unit {
                 Some((unit, state)) if Some(unit) == named => state.clone(),
                 _ => SwitchUnit::Gone,
             },
             leftovers: self.leftovers,
         }
+    }
+
+    /// Whether a specialisation of the system on trial runs.
+    fn is_variant_of_trial(&self) -> bool {
+        let State::Trial(trial) = self.state() else {
+            return false;
+        };
+        self.variants.get(&self.current) == Some(&trial.system)
     }
 
     /// Whether the running system cannot reach the repository.

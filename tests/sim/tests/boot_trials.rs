@@ -382,6 +382,41 @@ fn whoever_boots_another_system_before_the_trial_is_left_alone_and_blocks_nothin
 }
 
 #[test]
+fn a_release_that_boots_into_a_specialisation_of_its_own_is_left_and_blocked() {
+    let mut robot = robot();
+    robot.variants.insert(system('v'), system('b'));
+    until_phase(&mut robot, |phase| *phase == Phase::Booting);
+    robot.settle_until(|robot| robot.booted == system('b'));
+    // What it starts by itself, before the agent does.
+    assert!(robot.meddle(Action::Test, system('v')));
+    robot.start();
+    robot.settle();
+    assert_eq!(robot.booted, system('a'), "{}", robot.log);
+    assert!(
+        robot.journal.blocked(&release('b')).is_some(),
+        "{}",
+        robot.log
+    );
+    stands_on(&robot, 'a');
+}
+
+#[test]
+fn a_boot_on_trial_in_which_somebody_switches_keeps_its_deadline() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    assert!(robot.meddle(Action::Test, system('x')));
+    robot.settle_until(|robot| *robot.state() == State::Idle);
+    // The kernel of the trial runs still, and has not been proven.
+    assert_eq!(robot.current, system('x'), "{}", robot.log);
+    assert!(robot.is_guarded() && robot.journal.blocked.is_empty());
+    robot.published = None;
+    robot.pass(robot.policy.boot_deadline);
+    robot.settle_until(|robot| robot.booted == system('a'));
+    robot.settle();
+    stands_on(&robot, 'a');
+}
+
+#[test]
 fn a_power_cut_in_the_preparation_resolves_back() {
     for wanted in ["staging", "aiming"] {
         let mut robot = robot();

@@ -1483,27 +1483,89 @@ fn an_answer_after_the_deadline_confirms_nothing() {
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
     robot.settle_until(|robot| is_soaking(robot) && robot.is_awaited());
-    // The agent got no processor for an hour; what it asked before was healthy.
-    robot.sleep(Duration::from_secs(3600));
-    robot.settle();
+    // The agent got no processor; what it asked before was healthy.
+    robot.pass(robot.policy.health_deadline);
+    robot.settle_until(|robot| robot.state().name() == "idle");
     assert_eq!(*robot.confirmed(), system('a'));
     assert_eq!(robot.current, system('a'));
+    assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
 }
 
 #[test]
-fn a_robot_that_slept_through_the_deadline_of_a_healthy_trial_blames_nobody() {
+fn what_a_robot_sleeps_during_a_trial_is_added_to_its_deadline_and_proves_nothing() {
     let mut robot = robot();
     robot.published = Some(release('b'));
     let _ = robot.ask(Request::Update);
     robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+    robot.advance();
+    let before = robot.now;
     robot.sleep(Duration::from_secs(3600));
-    robot.settle_until(|robot| robot.state().name() == "idle");
-    assert_eq!(robot.current, system('a'));
-    assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
-    assert_eq!(last(&robot), What::Interrupted);
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    let awake = robot.now.since(before) - Duration::from_secs(3600);
+    let looked = 2 * robot.policy.health_interval;
+    assert!(awake + looked >= robot.policy.soak, "{}", robot.log);
     robot.settle();
-    robot.update_to('b');
-    assert_eq!(*robot.confirmed(), system('b'));
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+    assert_eq!(robot.journal.attempts, None);
+}
+
+#[test]
+fn a_trial_that_nobody_could_look_at_often_enough_counts_only_after_all_tries() {
+    let mut robot = robot();
+    for tries in 1..=robot.policy.trial_attempts {
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+        // The agent gets no processor, and its guard none either.
+        robot.pass(robot.policy.health_deadline);
+        robot.settle_until(|robot| robot.state().name() == "idle");
+        assert_eq!(robot.current, system('a'), "{}", robot.log);
+        let blocked = robot.journal.blocked(&release('b'));
+        let last = tries == robot.policy.trial_attempts;
+        assert_eq!(blocked.is_some(), last, "{}", robot.log);
+        assert!(blocked.is_none_or(|it| it.evidence.cause == Cause::Deadline));
+        robot.published = None;
+        robot.settle();
+    }
+}
+
+#[test]
+fn a_look_at_the_robot_that_began_before_the_trial_does_not_end_it() {
+    for in_commit in [false, true] {
+        let mut robot = robot();
+        let before = robot.world();
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+        if in_commit {
+            robot.settle_until(|robot| robot.state().name() == "committing");
+            robot.slow.insert(system('b'));
+            robot.settle_until(|robot| robot.default == system('b') && !robot.is_awaited());
+        }
+        let state = robot.state().clone();
+        let guarded = robot.is_guarded();
+        robot.feed(Event::Observed(before));
+        assert_eq!(*robot.state(), state, "{}", robot.log);
+        assert_eq!(robot.is_guarded(), guarded);
+        robot.slow.clear();
+        robot.settle();
+        assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+    }
+}
+
+#[test]
+fn a_specialisation_of_the_release_that_runs_when_the_agent_starts_again_is_held_against_it() {
+    let mut robot = robot();
+    robot.variants.insert(system('v'), system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+    assert!(robot.meddle(Action::Test, system('v')));
+    robot.kill();
+    robot.start();
+    robot.settle();
+    assert_eq!(robot.current, system('a'), "{}", robot.log);
+    assert!(robot.journal.blocked(&release('b')).is_some());
 }
 
 #[test]

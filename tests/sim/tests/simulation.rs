@@ -176,6 +176,7 @@ fn world() -> impl Strategy<Value = World> {
                 profile: booted.clone(),
                 default: booted.clone(),
                 silent: false,
+                variant: false,
                 booted,
                 current,
                 dead_man,
@@ -297,7 +298,7 @@ proptest! {
         for (event, wait) in events {
             now = now + Duration::from_millis(wait);
             let by_boot = [system('b')];
-            let cx = Context { by_boot: &by_boot, now, boot: &boot, wall: None, random, policy: &policy };
+            let cx = Context { by_boot: &by_boot, now, slept: Duration::ZERO, boot: &boot, wall: None, random, policy: &policy };
             let before = machine.journal().clone();
             let decided = machine
                 .step(event.clone(), &cx)

@@ -51,6 +51,7 @@ impl Decision<'_> {
         self.memory.reboot_back = None;
         if self.journal.aftermath.is_some() {
             self.memory.aftermath.until = Some(self.cx.now + self.cx.policy.health_deadline);
+            self.memory.aftermath.slept(self.cx.slept);
             self.probe_back();
         }
     }
@@ -112,6 +113,7 @@ impl Decision<'_> {
     pub(super) fn tick_aftermath(&mut self) {
         let now = self.cx.now;
         let back = &mut self.memory.aftermath;
+        back.slept(self.cx.slept);
         if back.until.is_some_and(|until| until <= now) {
             let late = std::mem::take(back).late(now, self.cx.policy.soak);
             self.came_back_worse(late);

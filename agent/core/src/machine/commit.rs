@@ -33,6 +33,7 @@ pub(super) fn add_words(why: &mut String, asked: &str) {
 impl Decision<'_> {
     pub(super) fn tick_committing(&mut self, committing: &Committing, due: Due) {
         let now = self.cx.now;
+        self.memory.soak.slept(self.cx.slept);
         if self.memory.soak.until.is_some_and(|until| until <= now) {
             let soak = std::mem::take(&mut self.memory.soak);
             if soak.found_something() {
@@ -149,6 +150,7 @@ impl Decision<'_> {
         } else if outcome.activated() && self.is_looked_at_again(&committing) {
             self.memory.soak = Soak::default();
             self.memory.soak.until = Some(self.cx.now + self.cx.policy.health_deadline);
+            self.memory.soak.slept(self.cx.slept);
             self.probe_system(committing.goal.system);
         } else if outcome.activated() {
             self.finish_commit(committing);

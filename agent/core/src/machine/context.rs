@@ -112,6 +112,8 @@ pub enum AfterLoss {
 pub struct Context<'a> {
     /// Now.
     pub now: Instant,
+    /// How much of that the robot was suspended in this boot. The guards outside the agent do not count it.
+    pub slept: Duration,
     /// This boot.
     pub boot: &'a BootId,
     /// The wall clock, for people; `None` if it is known to be wrong.

@@ -32,6 +32,8 @@ pub(super) struct Soak {
     pub(super) aside: BTreeSet<Check>,
     /// How often systemd started which service again since the first look.
     again: BTreeMap<String, u32>,
+    /// How long the robot had been suspended in this boot when this was asked last.
+    slept: Option<Duration>,
     /// When the look began that has no answer yet.
     probing: Option<Instant>,
     /// When it is looked at next.
@@ -57,6 +59,20 @@ impl Soak {
         self.probing = Some(now);
         self.next = None;
         self.began.get_or_insert(now);
+    }
+
+    /// How long the robot was suspended since this was asked last, from the first time on. That time proves
+    /// nothing, and no deadline counts it.
+    pub(super) fn slept(&mut self, in_all: Duration) -> Duration {
+        let before = self.slept.replace(in_all).unwrap_or(in_all);
+        let slept = in_all.saturating_sub(before);
+        for at in [&mut self.healthy_since, &mut self.until]
+            .into_iter()
+            .flatten()
+        {
+            *at = *at + slept;
+        }
+        slept
     }
 
     /// When it is to be looked at next; `None` while a look has no answer yet.

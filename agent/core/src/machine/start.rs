@@ -9,7 +9,7 @@ use super::{
 use crate::{
     StorePath,
     essentials::Essentials,
-    health::Check,
+    health::{Check, Report},
     journal::What,
     machine::state::{Cause, Evidence, Generation, Mode, Origin, Phase, State, Trial},
     resolver::{Resolution, World, resolve},
@@ -224,7 +224,7 @@ impl Decision<'_> {
             Resolution::Revert(why) => {
                 self.revert_trial(Evidence::plain(Cause::Killed, why.to_owned()));
             }
-            Resolution::Elsewhere(system) => self.leave_to_somebody(system),
+            Resolution::Elsewhere { system, booted } => self.leave_to_somebody(system, booted),
             Resolution::CommitAgain { reboot } => self.continue_commit(reboot),
             Resolution::RevertAgain { reboot } => self.continue_revert(reboot),
             Resolution::Reverted => self.finish_revert(),
@@ -263,6 +263,12 @@ impl Decision<'_> {
             }
             _ => return false,
         };
+        // A look at the robot may have begun long ago: its health has to say the same, and does once more
+        // with each look.
+        let last = self.memory.soak.last.as_ref();
+        if !last.is_some_and(Report::names_another_system) {
+            return false;
+        }
         let Some(current) = world.current.as_ref().filter(|it| *it != looked_at) else {
             return false;
         };
@@ -284,9 +290,14 @@ impl Decision<'_> {
     }
 
     /// Ends a trial since somebody has the robot run another system. Nothing of that is undone: what the trial
-    /// changed in profile and boot menu is put right once the confirmed system runs.
-    fn leave_to_somebody(&mut self, system: StorePath) {
-        self.effects.push(Effect::Disarm(Guards::ALL));
+    /// changed in profile and boot menu is put right once the confirmed system runs. `booted`: the boot is the
+    /// trial's. Its deadline stays, as the kernel has not been proven, and what the boot loader starts by
+    /// default has.
+    fn leave_to_somebody(&mut self, system: StorePath, booted: bool) {
+        self.effects.push(Effect::Disarm(Guards {
+            boot_deadline: !booted,
+            ..Guards::ALL
+        }));
         let why = left_for(&system);
         self.leave_nothing_behind();
         self.end_without_verdict(Evidence::plain(Cause::Interrupted, why));

@@ -43,17 +43,19 @@ impl Decision<'_> {
 
     fn tick_soak(&mut self, trial: &Trial, deadline: Instant) {
         let now = self.cx.now;
+        let deadline = self.without_sleep(deadline);
         if deadline <= now {
             let soak = self.memory.soak.clone();
-            let soak_is_well = soak.last.as_ref().is_some_and(Report::healthy);
             let mut evidence = soak.late(now, self.cx.policy.soak);
             let network = evidence.blames_the_repository();
             if network && !trial.reached {
                 // Nor did the system before: that says nothing about this one.
                 evidence.cause = Cause::Interrupted.into();
             }
-            if evidence.names_another_system() || evidence.failures.is_empty() && soak_is_well {
-                // Somebody switched; or nobody looked, since the robot slept or the agent got no processor.
+            if evidence.names_another_system()
+                || evidence.failures.is_empty() && self.may_look_again(trial)
+            {
+                // Somebody switched; or nobody looked often enough.
                 evidence.cause = Cause::Interrupted.into();
             }
             if !network || trial.target.is_none() {
@@ -70,6 +72,28 @@ impl Decision<'_> {
         if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe();
         }
+    }
+
+    /// The deadline of a soak: what the robot slept meanwhile is added to it.
+    fn without_sleep(&mut self, deadline: Instant) -> Instant {
+        let moved = deadline + self.memory.soak.slept(self.cx.slept);
+        if let State::Trial(Trial {
+            phase: Phase::Soaking { deadline },
+            ..
+        }) = &mut self.journal.state
+        {
+            *deadline = moved;
+        }
+        moved
+    }
+
+    /// The time is up, and no look found anything, but there were too few of them. Whatever kept the agent
+    /// from looking may be the robot's fault, and the release's where it happens every time.
+    fn may_look_again(&mut self, trial: &Trial) -> bool {
+        let most = self.cx.policy.trial_attempts;
+        trial.target.as_ref().is_none_or(|target| {
+            self.count_attempt(&target.release, &target.system, Check::Agent) < most
+        })
     }
 
     /// The time is up, and all that was missing was the repository. Nothing forces the way back, so it
@@ -251,6 +275,7 @@ impl Decision<'_> {
     pub(super) fn probe_system(&mut self, system: StorePath) {
         let soak = &mut self.memory.soak;
         soak.begin(self.cx.now);
+        soak.slept(self.cx.slept);
         self.effects.push(Effect::Probe {
             system,
             against: Box::new(Against {
@@ -295,6 +320,7 @@ impl Decision<'_> {
         if trial.failed_late() {
             return;
         }
+        let deadline = self.without_sleep(deadline);
         let (now, policy) = (self.cx.now, self.cx.policy);
         let soak = &mut self.memory.soak;
         let Some(looked) = soak.take(&report) else {

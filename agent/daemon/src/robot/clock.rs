@@ -23,6 +23,11 @@ pub(crate) fn monotonic() -> Duration {
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
+/// How long the machine was suspended in this boot.
+pub(crate) fn suspended() -> Duration {
+    since_boot().since(Instant::default() + monotonic())
+}
+
 /// The reading, and whether something keeps the clock: timesyncd, chrony, ntpd and PTP all say so
 /// to the kernel (`adjtimex(2)`), which forgets it at a boot, or when nobody has kept the clock
 /// for long.

@@ -65,7 +65,12 @@ async fn look(
 ) -> Look {
     // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
     let pending = pending(config).await;
-    let (units, mut failures) = match all(config).await {
+    let found = async {
+        let mut units = all(config).await?;
+        units.extend(others(&pending, &units).await?);
+        anyhow::Ok(units)
+    };
+    let (units, mut failures) = match found.await {
         Ok(units) => (units, Vec::new()),
         Err(error) => (
             Vec::new(),
@@ -97,6 +102,23 @@ async fn look(
         units,
         failures,
         pending,
+    }
+}
+
+/// What a boot waits for and is not among these units: devices.
+///
+/// # Errors
+/// systemd does not answer.
+async fn others(pending: &[Failure], units: &[Unit]) -> anyhow::Result<Vec<Unit>> {
+    let name = |starting: &'_ Failure| match &starting.check {
+        Check::Unit(name) if units.iter().all(|unit| unit.name != *name) => Some(name.clone()),
+        _ => None,
+    };
+    let names: Vec<String> = pending.iter().filter_map(name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match &names[..names.len().min(systemd::MAX_SHOWN)] {
+        [] => Ok(Vec::new()),
+        names => systemd::show(names).await,
     }
 }
 
@@ -170,12 +192,13 @@ pub(crate) fn runs(expected: &StorePath) -> Option<Failure> {
     (current.as_ref() != Some(expected)).then(|| {
         // A variant of the system on trial may be its own doing, so it is not taken for somebody else's.
         let own = (current.as_ref()).is_some_and(|current| nixos::is_variant(current, expected));
-        let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
-        let check = if own {
-            Check::Other("specialisation".to_owned())
-        } else {
-            Check::RunningSystem
+        let check = match &current {
+            Some(_) if own => Check::Other("specialisation".to_owned()),
+            Some(_) => Check::RunningSystem,
+            // Nobody switches to that.
+            None => Check::Other("link to the running system".to_owned()),
         };
+        let there = current.map_or_else(|| "nothing".to_owned(), |path| path.to_string());
         failure(check, format!("{there} runs instead of {expected}"))
     })
 }

@@ -85,6 +85,19 @@ const RIGHTS: &[&str] = &[
     "User",
 ];
 
+/// What of these its program cannot do its work without: a proxy, a secret, who it is.
+const NEEDS: &[&str] = &[
+    "Environment",
+    "Group",
+    "ImportCredential",
+    "LoadCredential",
+    "PassEnvironment",
+    "SetCredential",
+    "SupplementaryGroups",
+    "UnsetEnvironment",
+    "User=",
+];
+
 /// What came of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
@@ -113,7 +126,10 @@ pub(crate) async fn ask(system: &StorePath) -> Proof {
     let mut exec = vec![program.to_string_lossy().into_owned()];
     exec.extend(arguments);
     exec.extend(["--prove".to_owned(), system.to_string()]);
-    let mut ended = run(rights(&unit), exec.clone()).await;
+    let rights = rights(&unit);
+    let needs = rights.iter().filter(|line| is_needed(line)).cloned();
+    let needs: Vec<String> = needs.collect();
+    let mut ended = run(rights, exec.clone()).await;
     if let Err(Failed {
         how: How::Other(why),
         ..
@@ -121,7 +137,7 @@ pub(crate) async fn ask(system: &StorePath) -> Proof {
     {
         // A line that systemd does not take from outside must not leave the rest of it unproven.
         tracing::warn!("the agent on trial is asked without the rights of its unit: {why}");
-        ended = run(Vec::new(), exec).await;
+        ended = run(needs, exec).await;
     }
     match ended {
         Ok(_) => Proof::Proven,
@@ -169,6 +185,11 @@ fn judge(how: &How, said: &str) -> Proof {
     }
 }
 
+/// Whether the agent may end otherwise without this line of its unit, which then says nothing of its system.
+fn is_needed(line: &str) -> bool {
+    NEEDS.iter().any(|name| line.starts_with(name))
+}
+
 /// The settings of a unit's files that [`RIGHTS`] names, in their order.
 fn rights(unit: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -212,6 +233,12 @@ mod tests {
             "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
         ] {
             assert!(rights.iter().any(|it| it == line), "{line}");
+        }
+        for line in ["Environment=https_proxy=x", "LoadCredential=k:/k", "User=u"] {
+            assert!(is_needed(line), "{line}");
+        }
+        for line in ["ProtectSystem=strict", "MemoryMax=1G", "UMask=0077"] {
+            assert!(!is_needed(line), "{line}");
         }
         let end = ["ReadWritePaths=", "ReadWritePaths=/srv/a  /srv/b"];
         assert_eq!(rights[rights.len() - 2..], end);

@@ -23,6 +23,9 @@ const HASH: usize = 32;
 /// Where a system has its units (nixpkgs `nixos/lib/systemd-lib.nix`).
 pub(crate) const UNITS: &str = "etc/systemd/system";
 
+/// Drop-ins of every service (systemd.unit(5)).
+const OF_ALL: &str = "service.d";
+
 /// What a boot starts.
 const GOAL: &str = "default.target";
 
@@ -54,18 +57,25 @@ pub(super) fn loses_agent(current: &Path, new: &Path) -> anyhow::Result<Option<S
 /// What of the agent's unit only its start shows, by how the settings begin: what has to be there before it,
 /// what runs before it, and where it runs (systemd.unit(5), systemd.service(5), systemd.exec(5)). The proof of
 /// a live trial runs the program alone.
-const START: [&str; 12] = [
+const START: [&str; 19] = [
+    "After",
     "Assert",
+    "Before",
     "BindsTo",
     "Condition",
+    "Conflicts",
     "ExecCondition",
     "ExecStartPre",
     "JoinsNamespaceOf",
+    "PartOf",
     "Requires",
     "Requisite",
     "RootDirectory",
     "RootImage",
+    "RuntimeDirectory",
+    "StateDirectory",
     "Type",
+    "Wants",
     "WorkingDirectory",
 ];
 
@@ -75,10 +85,12 @@ pub(super) fn way(system: &Path) -> Option<String> {
     let units = system.join(UNITS);
     let main = read(&units.join(UNIT)).ok()??;
     environment::exec_of(&main)?;
-    let drop_ins = units.join(format!("{UNIT}.d"));
     let mut texts = vec![main];
-    for name in names(&drop_ins).ok()? {
-        texts.extend(read(&drop_ins.join(name)).ok()?);
+    for drop_ins in [format!("{UNIT}.d"), OF_ALL.to_owned()] {
+        let drop_ins = units.join(drop_ins);
+        for name in names(&drop_ins).ok()? {
+            texts.extend(read(&drop_ins.join(name)).ok()?);
+        }
     }
     let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
     let lines = lines.filter(|line| START.iter().any(|key| line.starts_with(key)));
@@ -278,9 +290,13 @@ mod tests {
         for line in [
             "ExecStartPre=/bin/false\n",
             "[Unit]\nRequires=vpn.service\n",
+            "[Unit]\nAfter=vpn-wait.service\n",
+            "[Unit]\nConflicts=arm.service\n",
         ] {
             assert_ne!(of(line, ""), none, "{line}");
             assert_ne!(of("", line), none, "{line}");
+            let of_all = [AGENT, ("service.d/a.conf", line)];
+            assert_ne!(way(system(&of_all).path()), none, "{line}");
         }
         let built = |hash: &str| format!("ExecStartPre={STORE_DIR}/{}-x/bin/x\n", hash.repeat(32));
         assert_eq!(of(&built("a"), ""), of(&built("b"), ""));

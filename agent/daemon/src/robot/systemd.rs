@@ -17,6 +17,7 @@ use surefoot_base::{
 };
 use surefoot_core::{
     baseline::{self, Activity, Load},
+    gate::Start,
     health::{Check, JOURNAL_LINES},
     resolver::SwitchUnit,
     switch::Outcome,
@@ -309,15 +310,23 @@ const KINDS: [&str; 8] = [
     "*.timer",
 ];
 
-/// Every unit that systemd has in memory.
+/// Every unit of these [`KINDS`] that systemd has in memory.
 ///
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn units() -> anyhow::Result<Vec<baseline::Unit>> {
+    show(&KINDS).await
+}
+
+/// Units by their names or patterns.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn show(names: &[&str]) -> anyhow::Result<Vec<baseline::Unit>> {
     let property = format!("--property={OF_UNITS}");
     // Without `--all` a pattern finds no unit that is inactive (systemd `systemctl-list-units.c`).
     let mut args = vec!["show", "--all", &property, "--"];
-    args.extend(KINDS);
+    args.extend(names);
     let limits = Limits {
         output: 8 << 20,
         ..LIMITS
@@ -601,7 +610,6 @@ pub(crate) async fn still_starting() -> anyhow::Result<Vec<String>> {
         return Ok(Vec::new());
     }
     // Work that a timer began keeps it from answering, too, and is not part of the start.
-    const GOAL: &str = "default.target";
     if is_active(GOAL).await? {
         return Ok(Vec::new());
     }
@@ -612,6 +620,51 @@ pub(crate) async fn still_starting() -> anyhow::Result<Vec<String>> {
     }
     Ok(units)
 }
+
+/// What a boot starts.
+const GOAL: &str = "default.target";
+
+/// How long the system has been up: since systemd began, which a boot does, and a soft reboot as well
+/// (`systemd-soft-reboot.service(8)`).
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn up() -> anyhow::Result<Duration> {
+    let name = "UserspaceTimestampMonotonic";
+    let said = properties(None, name).await?;
+    Ok(since(&said, name).unwrap_or_else(clock::monotonic))
+}
+
+/// How far the start of the system is.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn start() -> anyhow::Result<Start> {
+    let (active, entered) = ("ActiveState", "ActiveEnterTimestampMonotonic");
+    let said = properties(Some(GOAL), &format!("{active},{entered}")).await?;
+    if said.get(active).is_some_and(|state| state == "active") {
+        return Ok(Start::Reached(
+            since(&said, entered).unwrap_or_else(clock::monotonic),
+        ));
+    }
+    let jobs = systemctl(&["list-jobs", "--no-legend", "--no-pager"]).await?;
+    let late = running_jobs(&jobs);
+    let names: Vec<&str> = late.iter().map(String::as_str).take(MAX_SHOWN).collect();
+    if names.is_empty() {
+        return Ok(Start::Waits(None));
+    }
+    let units = show(&names).await?;
+    Ok(Start::Waits(units.iter().map(|unit| unit.since).min()))
+}
+
+/// How long ago a moment of systemd's was; `None` if it has not come.
+fn since(said: &BTreeMap<String, String>, name: &str) -> Option<Duration> {
+    let at = said.get(name)?.parse().ok().filter(|at| *at > 0)?;
+    Some(clock::monotonic().saturating_sub(Duration::from_micros(at)))
+}
+
+/// Units by name that are asked for at once, at most.
+pub(crate) const MAX_SHOWN: usize = 64;
 
 /// The units of the jobs that run, not of those that wait for them: `JOB UNIT TYPE STATE`.
 fn running_jobs(text: &str) -> Vec<String> {
@@ -655,6 +708,26 @@ mod tests {
         let text = " 121 multi-user.target start waiting\n 140 robot.service start running\n\n";
         assert_eq!(running_jobs(text), ["robot.service"]);
         assert!(running_jobs("No jobs running.\n").is_empty());
+    }
+
+    #[test]
+    fn a_device_that_never_came_has_been_starting_since_the_boot() {
+        let text = "Id=dev-disk-by\\x2dlabel-data.device\nLoadState=loaded\nActiveState=inactive\n\
+            SubState=dead\nJob=77\nStateChangeTimestampMonotonic=0\n";
+        let up = Duration::from_secs(900);
+        let device = read_units(text, up).pop().unwrap();
+        assert!(device.since == up && device.job && !device.began);
+        let look = baseline::Look {
+            pending: vec![surefoot_core::health::Failure {
+                check: Check::Unit(device.name.clone()),
+                message: "still starting".into(),
+                journal: Vec::new(),
+            }],
+            units: vec![device],
+            ..baseline::Look::default()
+        };
+        let before = baseline::Baseline::of(&look, Duration::from_secs(60));
+        assert_eq!(before.starting, ["dev-disk-by\\x2dlabel-data.device"]);
     }
 
     #[test]

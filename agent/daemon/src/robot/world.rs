@@ -20,6 +20,7 @@ pub(crate) async fn look(switch: SwitchUnit) -> anyhow::Result<World> {
         profile: nixos::system(nixos::PROFILE),
         default: None,
         silent: false,
+        variant: false,
         trace: Trace::default(),
         dead_man: dead_man_armed().await?,
         leftovers: nixos::leftovers(Path::new(nixos::SWITCHER)),
