@@ -68,8 +68,10 @@ pub struct Unit {
     pub restarts: u32,
     /// The name of its present run.
     pub invocation: String,
-    /// What it pulls in.
+    /// What it pulls in, and can run without.
     pub needs: Vec<String>,
+    /// What it pulls in, and cannot run without.
+    pub requires: Vec<String>,
     /// What cannot run beside it.
     pub conflicts: Vec<String>,
 }
@@ -177,6 +179,13 @@ pub struct Baseline {
     /// Units that had been starting for so long that nobody could expect them to end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub starting: Vec<String>,
+    /// Checks of other machines that passed although the repository was not reached: they do not need what it
+    /// needs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alone: Vec<Check>,
+    /// Whether the checks that somebody wrote were not asked, as the robot was still starting.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
     /// How many more there were of all these.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: usize,
@@ -194,7 +203,7 @@ pub struct Against {
     pub baseline: Option<Baseline>,
     /// The runs at the look before this one; `None` at the first.
     pub runs: Option<Runs>,
-    /// Units that failed while the repository was not reached: see [`crate::offline`].
+    /// Checks that did not pass while the repository was not reached: see [`crate::offline`].
     pub aside: BTreeSet<Check>,
 }
 
@@ -265,7 +274,8 @@ impl Baseline {
     }
 
     /// Whether a fault of a unit was there before.
-    fn excuses(&self, name: &str) -> bool {
+    #[must_use]
+    pub fn excuses(&self, name: &str) -> bool {
         let has = |names: &[String]| names.iter().any(|known| known == name);
         let failed = |check: &Check| matches!(check, Check::Unit(known) if known == name);
         self.failed.iter().any(failed) || has(&self.restarting) || has(&self.idle)
@@ -431,7 +441,8 @@ fn wanted(units: &[Unit]) -> BTreeSet<&str> {
         if !wanted.insert(unit.name.as_str()) || !pulls {
             continue;
         }
-        next.extend(unit.needs.iter().filter_map(|n| by_name.get(n.as_str())));
+        let needs = unit.needs.iter().chain(&unit.requires);
+        next.extend(needs.filter_map(|n| by_name.get(n.as_str())));
     }
     wanted
 }

@@ -30,6 +30,8 @@ pub enum Check {
     ManifestServer,
     /// The agent on trial could bring the robot the next release: `agent`.
     Agent,
+    /// The Nix daemon answers: `nix daemon`. It serves every system alike.
+    NixDaemon,
     /// Its switch came to an end by itself: `switch`. No look finds this; it is what a trial is said to
     /// have failed in.
     Switch,
@@ -48,9 +50,25 @@ impl fmt::Display for Check {
             Self::Http(name) => write!(f, "http {name}"),
             Self::ManifestServer => f.write_str("manifest server"),
             Self::Agent => f.write_str("agent"),
+            Self::NixDaemon => f.write_str("nix daemon"),
             Self::Switch => f.write_str("switch"),
             Self::Other(words) => f.write_str(words),
         }
+    }
+}
+
+impl Check {
+    /// Whether it says nothing of a system by itself, but of what the robot stands in: nothing is a failure of
+    /// it before the deadline.
+    #[must_use]
+    pub const fn is_of_surroundings(&self) -> bool {
+        matches!(self, Self::ManifestServer | Self::NixDaemon)
+    }
+
+    /// Whether somebody wrote it: a command, a port or a page.
+    #[must_use]
+    pub const fn is_written(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Tcp(_) | Self::Http(_))
     }
 }
 
@@ -67,6 +85,7 @@ impl From<String> for Check {
             ("units", _) => Self::Units,
             ("manifest server", _) => Self::ManifestServer,
             ("agent", _) => Self::Agent,
+            ("nix daemon", _) => Self::NixDaemon,
             ("switch", _) => Self::Switch,
             (_, Some(("unit", name))) => Self::Unit(name.to_owned()),
             (_, Some(("command", name))) => Self::Command(name.to_owned()),
@@ -131,7 +150,7 @@ pub struct Report {
     /// The runs of services at this look.
     #[serde(skip)]
     pub runs: Runs,
-    /// Units that are judged with the repository: see [`crate::offline`].
+    /// Checks that are judged with the repository: see [`crate::offline`].
     #[serde(skip)]
     pub aside: BTreeSet<Check>,
     /// Units that had been stopped before the trial and run now.
@@ -147,21 +166,22 @@ impl Report {
     }
 
     /// The same, where the repository need not be reached now: the network is judged at the deadline,
-    /// and only by what the system before reaches.
+    /// and only by what the system before reaches. Nor need the Nix daemon answer now.
     #[must_use]
     pub fn with_network_pending(mut self) -> Self {
         let mut network: Vec<Failure> = (self.failures)
-            .extract_if(.., |f| f.check == Check::ManifestServer)
+            .extract_if(.., |failure| failure.check.is_of_surroundings())
             .collect();
         self.pending.append(&mut network);
         self
     }
 
-    /// Whether all that is not as it should be is that the repository is not reached.
+    /// Whether all that is not as it should be is that the repository is not reached, or that the Nix daemon
+    /// does not answer.
     #[must_use]
-    pub fn misses_only_the_repository(&self) -> bool {
+    pub fn misses_only_its_surroundings(&self) -> bool {
         let mut found = self.failures.iter().chain(&self.pending);
-        !self.healthy() && found.all(|found| found.check == Check::ManifestServer)
+        !self.healthy() && found.all(|found| found.check.is_of_surroundings())
     }
 
     /// Whether another system runs than the one that is looked at: somebody has switched.
@@ -170,9 +190,13 @@ impl Report {
         names_another_system(&self.failures)
     }
 
-    /// The same, where it does not matter whether the repository is reached.
+    /// The same, where it does not matter whether the repository is reached: unless other checks were set
+    /// aside for that. Nobody knows how those are, which is not the same as well.
     #[must_use]
     pub fn without_network(mut self) -> Self {
+        if !self.aside.is_empty() {
+            return self.with_network_pending();
+        }
         self.failures.retain(|f| f.check != Check::ManifestServer);
         self
     }
@@ -206,7 +230,7 @@ mod tests {
         #[test]
         fn a_check_keeps_its_words(
             words in prop_oneof![
-                "(running system|units|manifest server|agent|switch)",
+                "(running system|units|manifest server|agent|nix daemon|switch)",
                 "(unit|command|tcp|http) ?[a-z. ]{0,6}",
                 any::<String>(),
             ],

@@ -4,7 +4,7 @@
 //! reaches. Where that is not reached, other checks that need the network fail as well, and say no more.
 
 use crate::{
-    baseline::{Look, Unit},
+    baseline::{Activity, Look, Unit},
     health::{Check, Failure},
 };
 use std::collections::BTreeSet;
@@ -14,8 +14,8 @@ const WAITS: &str = "-wait-online.service";
 
 /// Takes out of a look what says nothing beside the repository, which then speaks for it: while that is not
 /// reached, the checks of which `needs` says that they need the network, and failed units of which it says
-/// so. Units that were taken out before (`aside`) stay so for as long as they are failed: nothing starts them
-/// again when the network is back. Gives the units that were taken out.
+/// so. With a unit goes what cannot run without it. Units that were taken out before (`aside`) stay so for as
+/// long as they do not run: nothing starts them again when the network is back. Gives what was taken out.
 ///
 /// A unit that waits for the network counts never. What it waits for is asked of the repository, and of
 /// several ports one may be unplugged.
@@ -29,25 +29,21 @@ pub fn set_aside(
     let is_server = |failure: &Failure| failure.check == Check::ManifestServer;
     let unreached = look.failures.iter().any(is_server);
 
-    let mut said = Vec::new();
+    let (mut said, mut taken) = (Vec::new(), BTreeSet::new());
     if unreached {
         let others = look
             .failures
             .extract_if(.., |it| !is_server(it) && needs(&it.check));
-        said.extend(others.map(|it| format!("{}: {}", it.check, it.message)));
+        for it in others {
+            said.push(format!("{}: {}", it.check, it.message));
+            taken.insert(it.check);
+        }
     }
-    let check = |unit: &Unit| Check::Unit(unit.name.clone());
-    let failed = |unit: &Unit| {
-        unit.is_failed() && (unreached && needs(&check(unit)) || aside.contains(&check(unit)))
-    };
-    let units: BTreeSet<Check> = look
-        .units
-        .extract_if(.., |unit| failed(unit))
-        .map(|unit| check(&unit))
-        .collect();
+    let units = units_aside(look, |check| unreached && needs(check), aside);
     said.extend(units.iter().map(ToString::to_string));
+    taken.extend(units);
     if said.is_empty() {
-        return units;
+        return taken;
     }
     let said = format!("without it these fail as well: {}", said.join(", "));
     if let Some(server) = look.failures.iter_mut().find(|it| is_server(it)) {
@@ -59,13 +55,37 @@ pub fn set_aside(
             journal: Vec::new(),
         });
     }
-    units
+    taken
+}
+
+/// Takes out failed units that need the network, those that were taken out before, and what cannot run without
+/// one of them.
+fn units_aside(
+    look: &mut Look,
+    needs: impl Fn(&Check) -> bool,
+    aside: &BTreeSet<Check>,
+) -> BTreeSet<Check> {
+    let check = |unit: &Unit| Check::Unit(unit.name.clone());
+    let ended = |unit: &Unit| unit.is_failed() || unit.activity == Activity::Inactive;
+    let mut found = BTreeSet::new();
+    let first = |unit: &Unit| {
+        unit.is_failed() && needs(&check(unit)) || ended(unit) && aside.contains(&check(unit))
+    };
+    let mut more: Vec<Unit> = look.units.extract_if(.., |unit| first(unit)).collect();
+    while !more.is_empty() {
+        found.extend(more.iter().map(check));
+        let hangs = |unit: &Unit| {
+            let mut requires = unit.requires.iter();
+            ended(unit) && requires.any(|name| more.iter().any(|other| other.name == *name))
+        };
+        more = look.units.extract_if(.., |unit| hangs(unit)).collect();
+    }
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::baseline::Activity;
 
     fn unit(name: &str) -> Unit {
         Unit {
@@ -123,7 +143,11 @@ mod tests {
             said.contains("http fleet: no route, unit vpn.service"),
             "{said}"
         );
-        assert_eq!(aside, BTreeSet::from([Check::Unit("vpn.service".into())]));
+        let taken = [
+            Check::Http("fleet".into()),
+            Check::Unit("vpn.service".into()),
+        ];
+        assert_eq!(aside, BTreeSet::from(taken.clone()));
 
         // Where the repository is reached all of it counts, but for what only waits.
         let mut online = look(false);
@@ -135,7 +159,8 @@ mod tests {
 
         // What failed without the network is failed still once it is back.
         let mut back = look(false);
-        assert_eq!(set_aside(&mut back, needs, &aside), aside);
+        let vpn = BTreeSet::from([taken[1].clone()]);
+        assert_eq!(set_aside(&mut back, needs, &aside), vpn);
         assert_eq!(
             found(&back),
             ["arm.service", "http fleet", "tcp lidar", "manifest server"]
@@ -143,5 +168,48 @@ mod tests {
         let mut well = look(false);
         well.units.remove(0);
         assert_eq!(set_aside(&mut well, needs, &aside), none);
+    }
+
+    #[test]
+    fn what_cannot_run_without_what_was_set_aside_is_set_aside_with_it() {
+        let ends = |name: &str, requires: &str, activity| Unit {
+            activity,
+            requires: vec![requires.to_owned()],
+            ..unit(name)
+        };
+        let look = |server: bool, vpn: Activity| Look {
+            units: vec![
+                Unit {
+                    activity: vpn,
+                    ..unit("data.mount")
+                },
+                ends("recorder.service", "data.mount", Activity::Inactive),
+                ends("upload.service", "recorder.service", Activity::Failed),
+                ends("viewer.service", "data.mount", Activity::Active),
+                ends("arm.service", "bus.service", Activity::Inactive),
+            ],
+            failures: server
+                .then(|| failure(Check::ManifestServer))
+                .into_iter()
+                .collect(),
+            pending: Vec::new(),
+        };
+        let needs = |check: &Check| *check == Check::Unit("data.mount".into());
+        let mut offline = look(true, Activity::Failed);
+        let aside = set_aside(&mut offline, needs, &BTreeSet::new());
+        let rest = ["viewer.service", "arm.service", "manifest server"];
+        assert_eq!(found(&offline), rest);
+        // The mount was made once the network was back, and nothing started the others again.
+        let mut back = look(false, Activity::Active);
+        set_aside(&mut back, needs, &aside);
+        assert_eq!(
+            found(&back),
+            [
+                "data.mount",
+                "viewer.service",
+                "arm.service",
+                "manifest server"
+            ]
+        );
     }
 }

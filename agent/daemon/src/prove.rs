@@ -9,7 +9,7 @@ use crate::{
     control::{self, AgentHandle, Published, Roles},
     doctor::Doctor,
     repository::{Repository, Source},
-    robot::proof::{REFUSED, UNKNOWN, UNREACHED},
+    robot::proof::{REFUSED, STUCK, UNKNOWN, UNREACHED},
     state::{journal, roots},
     status,
     systems::Systems,
@@ -41,6 +41,9 @@ use tokio::sync::{mpsc, watch};
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// How long the Nix daemon may take of that to answer.
+const NIX_LIMIT: Duration = Duration::from_secs(10);
+
 /// What is copied at most: files, bytes of all of them, and directories in directories.
 const MAX_FILES: usize = 4096;
 const MAX_BYTES: u64 = 128 << 20;
@@ -64,6 +67,8 @@ enum Doubt {
     Refused(anyhow::Error),
     /// The repository is not reached, or not believed today.
     Unreached(anyhow::Error),
+    /// The Nix daemon does not answer: it is the robot's, and served the system before as well.
+    Stuck(anyhow::Error),
     /// This robot's disk is in the way: that says nothing of the system.
     Unasked(anyhow::Error),
 }
@@ -87,6 +92,7 @@ pub(crate) fn answer(system: &StorePath, file: &Path) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Doubt::Refused(why)) => (why, REFUSED),
         Err(Doubt::Unreached(why)) => (why, UNREACHED),
+        Err(Doubt::Stuck(why)) => (why, STUCK),
         Err(Doubt::Unasked(why)) => (why, UNKNOWN),
     };
     eprintln!("{}", format!("{why:#}").replace('\n', "; "));
@@ -109,7 +115,9 @@ async fn prove(system: &StorePath, file: &Path) -> Result<(), Doubt> {
     let source = Source::new(&config, scratch.path());
     source.anchored().map_err(Doubt::Refused)?;
     // Before the repository: this needs no network, and whether that is there excuses nothing of it.
-    let full = match imports(&config, system).await {
+    let stuck = || Doubt::Stuck(anyhow!("no answer within {} s", NIX_LIMIT.as_secs()));
+    let imported = tokio::time::timeout(NIX_LIMIT, imports(&config, system)).await;
+    let full = match imported.map_err(|_| stuck())? {
         Ok(()) => None,
         Err(why) => Some(full(&config, why).map_err(Doubt::Refused)?),
     };
@@ -251,7 +259,8 @@ async fn answers(config: &Config, journal: Journal, socket: &Path) -> anyhow::Re
 async fn imports(config: &Config, system: &StorePath) -> anyhow::Result<()> {
     let cannot = "it could import nothing more";
     let policy = config.fetch.signatures;
-    let mut daemon = Connection::open(&config.fetch.daemon_socket(), config.fetch.daemon_timeout)
+    // Whoever calls this waits no longer.
+    let mut daemon = Connection::open(&config.fetch.daemon_socket(), 2 * NIX_LIMIT)
         .await
         .context(cannot)?;
     let known = daemon.path_info(system).await.context(cannot)?;

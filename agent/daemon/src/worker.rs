@@ -515,6 +515,10 @@ impl Tools {
                 Check::ManifestServer,
                 format!("not reached by the agent on trial: {why}"),
             ),
+            Proof::Stuck(why) => (
+                Check::NixDaemon,
+                format!("the Nix daemon of this robot does not answer: {why}"),
+            ),
             Proof::Refused(why) => (
                 Check::Agent,
                 format!("the agent on trial could not bring the next release: {why}"),

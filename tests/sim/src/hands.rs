@@ -102,9 +102,17 @@ impl Robot {
                     .retain(|p| !matches!(p, Pending::Switch(order) if order.unit == unit));
             }
             Effect::Probe {
-                system, against, ..
+                system,
+                against,
+                prove,
             } => {
-                let report = self.probe(&system, &against);
+                let mut report = self.probe(&system, &against);
+                let stuck = self.nix_hangs && prove && report.healthy();
+                report.failures.extend(stuck.then(|| Failure {
+                    check: Check::NixDaemon,
+                    message: "no answer".into(),
+                    journal: Vec::new(),
+                }));
                 self.will_answer(Event::Probed(report));
             }
             Effect::Reboot(_) if self.lost_reboots > 0 => {
@@ -189,7 +197,16 @@ impl Robot {
                 journal: Vec::new(),
             });
         }
-        if self.cut_off() {
+        let unreached = self.cut_off();
+        if self.by_network.contains(&self.current) {
+            let is_set_aside = |failure: &mut Failure| {
+                matches!(failure.check, Check::Unit(_))
+                    && (unreached || against.aside.contains(&failure.check))
+            };
+            let aside = report.failures.extract_if(.., is_set_aside);
+            report.aside = aside.map(|failure| failure.check).collect();
+        }
+        if unreached || !report.aside.is_empty() {
             report.failures.push(Failure {
                 check: Check::ManifestServer,
                 message: "no route".into(),

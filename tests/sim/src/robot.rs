@@ -205,6 +205,15 @@ pub struct Robot {
     pub slow: BTreeSet<StorePath>,
     /// Systems without a network.
     pub offline: BTreeSet<StorePath>,
+    /// Whether the Nix daemon answers nobody who proves that it would import something.
+    pub nix_hangs: bool,
+    /// Whether a check fails that somebody wrote, on every system.
+    pub check_fails: bool,
+    /// Whether the robot is still starting whenever it is looked at before a trial, so that no such check is
+    /// asked.
+    pub unasked: bool,
+    /// Systems whose services fail only where the network is away, as far as they say.
+    pub by_network: BTreeSet<StorePath>,
     /// Whether the repository answers nobody.
     pub outage: bool,
     /// How a switch to a system ends, if not well.
@@ -290,6 +299,10 @@ impl Robot {
             spent: false,
             slow: BTreeSet::new(),
             offline: BTreeSet::new(),
+            nix_hangs: false,
+            check_fails: false,
+            unasked: false,
+            by_network: BTreeSet::new(),
             outage: false,
             outcomes: BTreeMap::new(),
             needs_reboot: BTreeSet::new(),

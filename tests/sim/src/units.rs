@@ -54,7 +54,14 @@ impl Robot {
             job_failed: self.spent || self.job_fails(&self.current),
             service_ended: self.hurt || self.service_ends(&self.current),
         };
-        Event::Looked(Baseline::of(&self.look_at_units(), self.policy.soak))
+        let mut look = self.look_at_units();
+        if self.unasked {
+            (look.failures).retain(|failure| !failure.check.is_written());
+        }
+        Event::Looked(Baseline {
+            unasked: self.unasked,
+            ..Baseline::of(&look, self.policy.soak)
+        })
     }
 
     /// A look at the units of the running system.
@@ -87,9 +94,14 @@ impl Robot {
             message: "failed".into(),
             journal: vec!["no arm found".into()],
         });
+        let written = self.check_fails.then(|| Failure {
+            check: Check::Command("estop".into()),
+            message: "exit status: 1".into(),
+            journal: Vec::new(),
+        });
         Look {
             units: vec![goal, unit(JOB, job), unit(SERVICE, service)],
-            failures: failures.into_iter().collect(),
+            failures: failures.into_iter().chain(written).collect(),
             pending: Vec::new(),
         }
     }

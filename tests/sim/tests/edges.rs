@@ -1597,6 +1597,102 @@ fn whoever_switches_in_the_middle_of_a_trial_is_left_alone_and_blocks_nothing() 
 }
 
 #[test]
+fn what_was_set_aside_for_want_of_the_network_after_a_commit_confirms_nothing() {
+    // A job of the release fails from its second start on, and the network is away just then.
+    let mut robot = robot();
+    robot.by_network.insert(system('b'));
+    robot.fails_again.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    robot.outage = true;
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    assert_eq!(robot.current, system('a'), "{}", robot.log);
+    // Nobody can tell, so it is doubted once the system before reaches the repository.
+    assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+    robot.outage = false;
+    robot.settle_until(|robot| robot.journal.attempts.is_some());
+    assert_eq!(*robot.confirmed(), system('a'), "{}", robot.log);
+}
+
+#[test]
+fn a_nix_daemon_that_hangs_in_a_trial_is_held_against_nobody() {
+    let mut robot = robot();
+    robot.nix_hangs = true;
+    for _ in 0..=robot.policy.trial_attempts {
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+        robot.settle_until(|robot| robot.state().name() == "idle");
+        assert_eq!(robot.current, system('a'), "{}", robot.log);
+        robot.published = None;
+        robot.settle();
+        assert_eq!(last(&robot), What::Interrupted);
+        assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+        assert_eq!(
+            (&robot.journal.suspect, &robot.journal.attempts),
+            (&None, &None)
+        );
+        robot.sleep(Duration::from_secs(86_400));
+    }
+    robot.nix_hangs = false;
+    robot.update_to('b');
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+}
+
+#[test]
+fn what_nobody_could_ask_before_a_trial_is_not_worse_after_it() {
+    for unasked in [false, true] {
+        let mut robot = robot();
+        (robot.check_fails, robot.unasked) = (true, unasked);
+        robot.published = Some(release('b'));
+        let _ = robot.ask(Request::Update);
+        robot.settle_until(|robot| robot.state().name() == "reverting");
+        robot.published = None;
+        let boots = robot.boots;
+        robot.settle();
+        let long = robot.now + 2 * robot.policy.health_deadline;
+        robot.settle_until(|robot| robot.now > long);
+        assert_eq!(robot.boots, boots, "{}", robot.log);
+        assert!(robot.journal.aftermath.is_none(), "{}", robot.log);
+    }
+}
+
+#[test]
+fn an_outage_at_the_commit_of_a_good_release_costs_it_nothing() {
+    let mut robot = robot();
+    robot.by_network.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "committing");
+    robot.outage = true;
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
+}
+
+#[test]
+fn what_is_worse_after_a_way_back_without_a_network_is_told_once_it_is_back() {
+    let mut robot = robot();
+    robot.by_network.insert(system('a'));
+    robot.sick.insert(system('b'));
+    robot.hurts.insert(system('b'));
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == "reverting");
+    robot.outage = true;
+    robot.settle_until(|robot| robot.state().name() == "idle");
+    let boots = robot.boots;
+    let long = robot.now + 2 * robot.policy.health_deadline;
+    robot.settle_until(|robot| robot.now > long);
+    assert_eq!(robot.boots, boots, "{}", robot.log);
+    assert!(robot.journal.aftermath.is_some(), "{}", robot.log);
+    robot.outage = false;
+    robot.settle_until(|robot| robot.boots > boots);
+    robot.settle_until(|robot| robot.journal.aftermath.is_none());
+    assert_eq!(robot.current, system('a'), "{}", robot.log);
+}
+
+#[test]
 fn a_person_moves_a_way_back_that_stands_still() {
     let mut robot = robot();
     robot.needs_reboot.insert(system('b'));

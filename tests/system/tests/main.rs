@@ -11,6 +11,7 @@ mod day;
 mod disk;
 mod faults;
 mod gates;
+mod judge;
 mod kills;
 mod leases;
 mod orphans;

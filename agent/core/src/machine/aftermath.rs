@@ -15,7 +15,7 @@ use crate::{
     baseline::Against,
     disturbance::What as Disturbed,
     gate::Stage,
-    health::{Failure, Report},
+    health::{Check, Failure, Report},
     journal::{Aftermath, What},
     machine::state::{Evidence, State},
 };
@@ -137,8 +137,11 @@ impl Decision<'_> {
             return;
         };
         let mut report = report.without_network();
-        let before = &aftermath.baseline.failed;
-        report.failures.retain(|f| !before.contains(&f.check));
+        let before = &aftermath.baseline;
+        let unknown = |check: &Check| before.unasked && check.is_written();
+        report
+            .failures
+            .retain(|f| !before.failed.contains(&f.check) && !unknown(&f.check));
         let Some(looked) = self.memory.aftermath.take(&report) else {
             return;
         };
@@ -167,8 +170,8 @@ impl Decision<'_> {
         let Some(aftermath) = &mut self.journal.aftermath else {
             return;
         };
-        if evidence.failures.is_empty() {
-            // It is looked at again with the next poll.
+        if evidence.failures.is_empty() || evidence.blames_the_repository() {
+            // Nobody knows yet, and it is looked at again with the next poll.
             return;
         }
         // A reboot did not help what is known already.

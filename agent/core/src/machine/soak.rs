@@ -26,9 +26,9 @@ pub(super) struct Soak {
     began: Option<Instant>,
     /// The runs of services at the last look.
     pub(super) runs: Option<Runs>,
-    /// The last look that missed nothing but the repository, and when.
+    /// The last look that missed nothing but the repository or the Nix daemon, and when.
     missed: Option<(Instant, Report)>,
-    /// Units that failed while the repository was not reached.
+    /// Checks that did not pass while the repository was not reached.
     pub(super) aside: BTreeSet<Check>,
     /// How often systemd started which service again since the first look.
     again: BTreeMap<String, u32>,
@@ -108,7 +108,7 @@ impl Soak {
         if !report.healthy() {
             self.unhealthy = Some((looked, report.clone()));
         }
-        if report.misses_only_the_repository() {
+        if report.misses_only_its_surroundings() {
             self.missed = Some((looked, report.clone()));
         }
         self.last = Some(report.clone());

@@ -663,11 +663,18 @@ impl Evidence {
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.
     #[must_use]
     pub fn blames_the_repository(&self) -> bool {
+        self.blames_only(&Check::ManifestServer)
+    }
+
+    /// Whether all that was wrong is that the Nix daemon did not answer: that is nobody's fault.
+    #[must_use]
+    pub fn blames_the_nix_daemon(&self) -> bool {
+        self.blames_only(&Check::NixDaemon)
+    }
+
+    fn blames_only(&self, check: &Check) -> bool {
         matches!(self.cause.known(), Some(Cause::Unhealthy | Cause::Deadline))
             && !self.failures.is_empty()
-            && self
-                .failures
-                .iter()
-                .all(|failure| failure.check == Check::ManifestServer)
+            && self.failures.iter().all(|failure| failure.check == *check)
     }
 }

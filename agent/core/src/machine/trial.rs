@@ -53,9 +53,11 @@ impl Decision<'_> {
                 evidence.cause = Cause::Interrupted.into();
             }
             if evidence.names_another_system()
+                || evidence.blames_the_nix_daemon()
                 || evidence.failures.is_empty() && self.may_look_again(trial)
             {
-                // Somebody switched; or nobody looked often enough.
+                // Somebody switched; or the robot's own daemon hangs, which the system before was served by
+                // as well; or nobody looked often enough.
                 evidence.cause = Cause::Interrupted.into();
             }
             if !network || trial.target.is_none() {
@@ -349,7 +351,8 @@ impl Decision<'_> {
             Proof::None => {
                 let soon = deadline.since(now) <= PROLONG_BEFORE;
                 let first = trial.late.is_none() && self.memory.prolong.is_none();
-                if first && soon && trial.target.is_some() && report.misses_only_the_repository() {
+                if first && soon && trial.target.is_some() && report.misses_only_its_surroundings()
+                {
                     self.prolong();
                 }
             }

@@ -22,9 +22,13 @@ pub(crate) async fn probe(
     against: &Against,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Report {
-    let mut look = look(config, web, against, reachable).await;
-    let networked = systemd::networked(&look.units).await;
-    let needs = |check: &Check| leads_away(config, check) || networked.contains(check);
+    let mut look = look(config, web, Some(against), reachable).await;
+    let before = against.baseline.as_ref();
+    let excused = |name: &str| before.is_some_and(|before| before.excuses(name));
+    let networked = systemd::networked(&look.units, excused).await;
+    let alone = |check: &Check| before.is_some_and(|before| before.alone.contains(check));
+    let needs =
+        |check: &Check| leads_away(config, check) && !alone(check) || networked.contains(check);
     // Also those of what is set aside: none of their restarts counts later.
     let all_runs = baseline::runs(&look.units);
     let aside = set_aside(&mut look, needs, &against.aside);
@@ -51,16 +55,37 @@ pub(crate) async fn baseline(
     web: &Options,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Baseline {
-    let mut look = look(config, web, &Against::default(), reachable).await;
+    let mut look = look(config, web, None, reachable).await;
     look.failures.extend(required(config).await);
-    Baseline::of(&look, config.soak)
+    let mut baseline = Baseline::of(&look, config.soak);
+    baseline.unasked = is_starting(config, &against_itself(&look, config), &look.pending);
+    if !baseline.unasked && baseline.failed.contains(&Check::ManifestServer) {
+        let ports = config.tcp.iter().map(|it| Check::Tcp(it.name.to_string()));
+        let pages = config
+            .http
+            .iter()
+            .map(|it| Check::Http(it.name.to_string()));
+        let alone = ports
+            .chain(pages)
+            .filter(|check| leads_away(config, check) && !baseline.failed.contains(check));
+        baseline.alone = alone.take(baseline::MAX_NAMES).collect();
+    }
+    baseline
+}
+
+/// What a look before a trial is compared with: what has been starting for too long by now.
+fn against_itself(look: &Look, config: &config::Health) -> Against {
+    Against {
+        baseline: Some(Baseline::of(look, config.soak)),
+        ..Against::default()
+    }
 }
 
 /// Everything that is looked at, as it is.
 async fn look(
     config: &config::Health,
     web: &Options,
-    against: &Against,
+    against: Option<&Against>,
     reachable: impl AsyncFnOnce() -> anyhow::Result<()>,
 ) -> Look {
     // After a boot on trial much is still on its way, and nothing is judged yet but what failed.
@@ -70,12 +95,17 @@ async fn look(
         units.extend(others(&pending, &units).await?);
         anyhow::Ok(units)
     };
-    let (units, mut failures) = match found.await {
+    let (units, failures) = match found.await {
         Ok(units) => (units, Vec::new()),
         Err(error) => (
             Vec::new(),
             vec![failure(Check::Units, format!("{error:#}"))],
         ),
+    };
+    let mut look = Look {
+        units,
+        failures,
+        pending,
     };
     let server = async {
         if !config.manifest_server {
@@ -86,23 +116,21 @@ async fn look(
             .err()
             .map(|error| failure(Check::ManifestServer, format!("not reached: {error:#}")))
     };
-    if !is_starting(config, against, &pending) {
+    let itself = against.is_none().then(|| against_itself(&look, config));
+    let against = against.or(itself.as_ref());
+    if against.is_none_or(|against| !is_starting(config, against, &look.pending)) {
         let commands = futures_util::future::join_all(config.command.iter().map(command));
         let ports = futures_util::future::join_all(config.tcp.iter().map(tcp));
         let pages =
             futures_util::future::join_all(config.http.iter().map(|check| http(check, web)));
         let (commands, ports, pages, server) = tokio::join!(commands, ports, pages, server);
-        failures.extend(commands.into_iter().chain(ports).chain(pages).flatten());
-        failures.extend(server);
-    } else if units.iter().any(Unit::is_failed) {
+        let found = commands.into_iter().chain(ports).chain(pages).flatten();
+        look.failures.extend(found.chain(server));
+    } else if look.units.iter().any(Unit::is_failed) {
         // Some fail at a start for want of the network.
-        failures.extend(server.await);
+        look.failures.extend(server.await);
     }
-    Look {
-        units,
-        failures,
-        pending,
-    }
+    look
 }
 
 /// What a boot waits for and is not among these units: devices.

@@ -28,6 +28,9 @@ pub(crate) const REFUSED: i32 = 1;
 /// Exit status: nobody can tell, since the repository is not reached (`EX_TEMPFAIL` of `sysexits.h`).
 pub(crate) const UNREACHED: i32 = 75;
 
+/// Exit status: nobody can tell, since the Nix daemon does not answer (`EX_UNAVAILABLE` of `sysexits.h`).
+pub(crate) const STUCK: i32 = 69;
+
 /// How long it may take: longer than the program gives itself.
 const LIMITS: Limits = Limits {
     time: Duration::from_secs(120),
@@ -107,6 +110,8 @@ pub(crate) enum Proof {
     Refused(String),
     /// It does not reach the repository, or does not believe it today.
     Unreached(String),
+    /// It gets no answer of the Nix daemon.
+    Stuck(String),
 }
 
 /// Asks the agent of this system, which runs.
@@ -173,6 +178,7 @@ fn judge(how: &How, said: &str) -> Proof {
     match how {
         How::Exit(REFUSED) => Proof::Refused(said),
         How::Exit(UNREACHED) => Proof::Unreached(said),
+        How::Exit(STUCK) => Proof::Stuck(said),
         How::TooLate(_) => Proof::Unreached(how.to_string()),
         // systemd could not begin it, so it says nothing.
         How::Exit(UNKNOWN) | How::Other(_) => {

@@ -387,7 +387,8 @@ fn read_unit(said: &BTreeMap<String, String>, now: Duration) -> Option<baseline:
         on_demand: !get("TriggeredBy").is_empty() || !get("BusName").is_empty(),
         restarts: get("NRestarts").parse().unwrap_or(0),
         invocation: get("InvocationID").to_owned(),
-        needs: words(&["Wants", "Requires", "BindsTo", "Upholds"]),
+        needs: words(&["Wants", "Upholds"]),
+        requires: words(&["Requires", "BindsTo"]),
         conflicts: words(&["Conflicts", "ConflictedBy"]),
     })
 }
@@ -417,13 +418,18 @@ pub(crate) async fn properties(
     Ok(read_properties(&systemctl(&args).await?))
 }
 
-/// Those of the failed units that systemd starts once the network is up, by their own word.
-pub(crate) async fn networked(units: &[baseline::Unit]) -> BTreeSet<Check> {
+/// Those of the failed units that systemd starts once the network is up, by their own word. Not asked are
+/// those that `excused` says it of: they do not count.
+pub(crate) async fn networked(
+    units: &[baseline::Unit],
+    excused: impl Fn(&str) -> bool,
+) -> BTreeSet<Check> {
     const ONLINE: &str = "network-online.target";
     // Where more fail it is not the network.
     const MAX_ASKED: usize = 16;
     let mut found = BTreeSet::new();
-    for unit in units.iter().filter(|unit| unit.is_failed()).take(MAX_ASKED) {
+    let counts = |unit: &&baseline::Unit| unit.is_failed() && !excused(&unit.name);
+    for unit in units.iter().filter(counts).take(MAX_ASKED) {
         match properties(Some(&unit.name), "After").await {
             Ok(said)
                 if said
