@@ -51,6 +51,7 @@ pub fn status() -> StatusInfo {
         configuration: Some("/etc/surefoot/config.toml: it cannot be read".into()),
         no_reserve: Some("it has not been made yet".into()),
         lost: Some("the memory was lost: both slots are damaged".into()),
+        unheard: Some("ada asked for a rollback and may have been told that it happens".into()),
         turn: Some("release 4 is given out in steps: nobody begins".into()),
         checking: false,
         running: Some(system("3")),

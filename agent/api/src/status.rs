@@ -509,6 +509,10 @@ pub struct StatusInfo {
     /// for an update.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<String>,
+    /// What somebody asked for who may have been told that it happens, and nothing came of it; in one sentence,
+    /// until somebody asks again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheard: Option<String>,
     /// Why a newer release is not taken yet, in one sentence: it goes out in steps, and the robot's turn
     /// comes later, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -16,6 +16,7 @@ use crate::{
     profile::Profile,
     release::{Name, Target},
     spec::{self, Unreadable},
+    untold::Untold,
     word::Word,
 };
 use jiff::Timestamp;
@@ -109,10 +110,14 @@ pub struct Journal {
     /// nothing is written over it until it was.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub copy_unread: bool,
-    /// Whether whoever asked for what stands here has not been told of it yet. Found after a restart it was
-    /// never asked: the journal before it is in force.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub untold: bool,
+    /// What led to what stands here, and whoever asked for it has not been told yet. Found after a restart
+    /// the journal before it is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untold: Option<Untold>,
+    /// What somebody asked for who may have been told, and of which nothing came. Until somebody asks for
+    /// something anew it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheard: Option<Untold>,
     /// Numbers the transient units.
     #[serde(default)]
     pub units: u64,
@@ -243,7 +248,7 @@ pub enum What {
     Reverted,
     /// A trial ended without a verdict and may be tried again.
     Interrupted,
-    /// A release was refused before it was tried.
+    /// A release was refused before it was tried; or nothing came of what a person asked for.
     Refused,
     /// A person went back to an earlier system.
     RolledBack,
@@ -294,7 +299,8 @@ impl Default for Journal {
             history: Vec::new(),
             lost: None,
             copy_unread: false,
-            untold: false,
+            untold: None,
+            unheard: None,
             units: 0,
             foreign: Foreign::default(),
         }
@@ -319,21 +325,6 @@ impl Journal {
     /// None that is known of: every field can be written as JSON.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         foreign::to_bytes(self, &self.foreign)
-    }
-
-    /// What is in force of a journal that [nobody was told of](Self::untold), where the one before it cannot
-    /// be read: nobody knows what was under way before. Nothing is assumed of it, and the robot goes back.
-    #[must_use]
-    pub fn without_what_is_untold(mut self) -> Self {
-        if std::mem::take(&mut self.untold) && self.state != State::Idle {
-            let mut read = match serde_json::to_value(&self.state) {
-                Ok(serde_json::Value::Object(read)) => read,
-                _ => serde_json::Map::new(),
-            };
-            read.insert("name".to_owned(), "untold".into());
-            self.state = State::Unknown(read.into());
-        }
-        self
     }
 
     /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps

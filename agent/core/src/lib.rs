@@ -60,6 +60,7 @@ pub mod store_path;
 pub mod switch;
 pub mod time;
 pub mod traffic;
+pub mod untold;
 pub mod word;
 
 pub use foreign::Foreign;

@@ -6,7 +6,7 @@
 use crate::{
     boot,
     config::Config,
-    control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles, WRITE},
+    control::{ANSWER, AgentHandle, Asked, Published, RequestError, Roles},
     doctor::Doctor,
     fault,
     inputs::Inputs,
@@ -23,6 +23,7 @@ use crate::{
     worker::{Work, Worker, look},
 };
 use anyhow::Context as _;
+use jiff::Timestamp;
 use sd_notify::NotifyState;
 use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, Stall, StatusInfo};
@@ -38,6 +39,7 @@ use surefoot_core::{
     resolver::World,
     store_path::STORE_DIR,
     time::{BootId, Instant},
+    untold::Untold,
 };
 use surefoot_store::{progress, verify::Verified};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -64,13 +66,6 @@ pub(crate) enum Start {
     },
     /// For one request; polls are left out.
     Once,
-}
-
-/// Whether whoever asked for a step was told of it; nobody asks for what happens by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Yes,
-    Not,
 }
 
 /// Why the loop ended.
@@ -132,12 +127,14 @@ pub(crate) struct Agent {
 /// A decision that is written as one which nobody was told of.
 struct Promised {
     decided: Decided,
+    /// What was asked for.
+    untold: Untold,
     told: oneshot::Receiver<()>,
 }
 
-/// How long a caller may take to be told: as long as an answer may take to be written ([`WRITE`]), and a
-/// little.
-const TELL: Duration = Duration::from_secs(WRITE.as_secs() + 1);
+/// How long it may take to tell a caller, which is tried once and waits for nobody: the conversation has to
+/// get its turn.
+const TELL: Duration = Duration::from_secs(1);
 
 impl Agent {
     /// Takes over the state directory and looks around. The worker runs from here on. Where nothing can
@@ -299,9 +296,9 @@ impl Agent {
         let mut turns = Turns::new(pulse, clock::since_boot());
         loop {
             let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-            if let Some(Promised { decided, told }) = self.promised.take() {
-                let told = tokio::time::timeout(TELL, told).await;
-                self.keep_promise(decided, matches!(told, Ok(Ok(()))));
+            if let Some(mut promised) = self.promised.take() {
+                let told = tokio::time::timeout(TELL, &mut promised.told).await;
+                self.keep_promise(promised, matches!(told, Ok(Ok(()))));
                 continue;
             }
             self.tend_memory();
@@ -554,13 +551,7 @@ impl Agent {
             ..
         } = asked;
         let answer = match self.is_open(&way) {
-            Ok(()) if request.is_told_first() => match self.promise(request) {
-                Ok((answer, decided)) => {
-                    self.promised = decided.map(|decided| Promised { decided, told });
-                    answer
-                }
-                Err(error) => Err(error),
-            },
+            Ok(()) if request.is_told_first() => self.promise(request, told),
             Ok(()) => self.answer(request),
             Err(refusal) => Err(refusal.into()),
         };
@@ -569,40 +560,73 @@ impl Agent {
     }
 
     /// Decides a request of which nothing may come unless its caller is told. What it leads to is written as
-    /// untold, and given back; a refusal leads to nothing more.
+    /// untold, and waits; a refusal leads to nothing more.
     fn promise(
         &mut self,
         request: Request,
-    ) -> Result<(Result<String, RequestError>, Option<Decided>), RequestError> {
+        told: oneshot::Receiver<()>,
+    ) -> Result<String, RequestError> {
         self.let_pass(&request)?;
-        let decided = match self.begin(Event::Asked(request), Told::Not) {
+        let untold = request.untold(Some(Timestamp::now()));
+        let decided = match self.begin(Event::Asked(request), untold.as_ref()) {
             Ok(decided) => decided,
             Err(error) => return Err(self.not_done(&error)),
         };
-        let answer = match &decided.answer {
-            Some(Ok(answer)) => return Ok((Ok(answer.clone()), Some(decided))),
-            Some(Err(refusal)) => Err(refusal.clone().into()),
-            None => Err(RequestError::Failed("the agent has no answer".to_owned())),
-        };
-        self.keep_promise(decided, true);
-        Ok((answer, None))
+        let answer = decided.answer.clone();
+        match (answer, untold) {
+            (Some(Ok(answer)), Some(untold)) => {
+                self.promised = Some(Promised {
+                    decided,
+                    untold,
+                    told,
+                });
+                Ok(answer)
+            }
+            (Some(answer), _) => {
+                (self.finish(decided, true)).map_err(|error| self.not_done(&error))?;
+                Ok(answer?)
+            }
+            (None, _) => Err(RequestError::Failed("the agent has no answer".to_owned())),
+        }
     }
 
     /// What a request has led to happens, once its caller was told; otherwise nothing was asked.
-    fn keep_promise(&mut self, decided: Decided, told: bool) {
-        let kept = if told {
-            let kept = match decided.machine.journal() == self.machine.journal() {
-                true => Ok(()),
-                false => self.persist(decided.machine.journal(), Told::Yes),
-            };
-            kept.and_then(|()| self.finish(decided, true).map(drop))
-        } else {
-            Err(anyhow::anyhow!("its caller could not be told"))
-        };
-        if let Err(error) = kept {
+    fn keep_promise(&mut self, promised: Promised, told: bool) {
+        let Promised {
+            decided, untold, ..
+        } = promised;
+        if !told {
+            let error = anyhow::anyhow!("its caller could not be told");
             let why = self.not_done(&error);
             tracing::error!("nothing came of a request: {why}");
+            return;
         }
+        fault::point("before", "persist-told");
+        let kept = match decided.machine.journal() == self.machine.journal() {
+            true => Ok(()),
+            false => self.persist(decided.machine.journal(), None),
+        };
+        if let Err(error) = kept.and_then(|()| self.finish(decided, true).map(drop)) {
+            self.break_promise(untold, &error);
+        }
+    }
+
+    /// Nothing comes of a request although its caller was told: that stands in the history and the status.
+    fn break_promise(&mut self, untold: Untold, error: &anyhow::Error) {
+        self.machine = self.machine.passing_over(untold);
+        if let Some(unheard) = &self.machine.journal().unheard {
+            tracing::error!("{}: {error:#}", unheard.message());
+        }
+        if let Some(still) = &mut self.still {
+            still.rest(&self.machine.journal().state);
+        }
+        if self.undo() {
+            self.happened(Event::Tick);
+        } else {
+            // After that the robot is looked at, and what was to be left is.
+            self.cannot_write(error, Lost::Event);
+        }
+        self.publish();
     }
 
     /// Whether a request may be decided as things stand.
@@ -694,15 +718,16 @@ impl Agent {
     /// it all the same.
     fn take(&mut self, event: Event) -> anyhow::Result<Option<Answer>> {
         let asked = matches!(event, Event::Asked(_));
-        let decided = self.begin(event, Told::Yes)?;
+        let decided = self.begin(event, None)?;
         self.finish(decided, asked)
     }
 
-    /// Decides and writes. Nothing has happened yet, and nothing has changed here.
+    /// Decides and writes, as `untold` if that is granted. Nothing has happened yet, and nothing has changed
+    /// here.
     ///
     /// # Errors
     /// As for [`Agent::take`].
-    fn begin(&mut self, event: Event, told: Told) -> anyhow::Result<Decided> {
+    fn begin(&mut self, event: Event, untold: Option<&Untold>) -> anyhow::Result<Decided> {
         self.note_check(&event);
         self.stalls.answered(&event);
         let asked = matches!(event, Event::Asked(_));
@@ -724,7 +749,8 @@ impl Agent {
             policy: &policy,
         };
         let step = self.machine.step(event, &cx);
-        let decided = step.persisted(|journal| self.persist(journal, told))?;
+        let untold = untold.filter(|_| step.grants());
+        let decided = step.persisted(|journal| self.persist(journal, untold))?;
         let took = clock::since_boot().since(cx.now);
         anyhow::ensure!(
             !asked || took <= ANSWER,
@@ -827,7 +853,8 @@ impl Agent {
         }
     }
 
-    fn persist(&self, journal: &Journal, told: Told) -> anyhow::Result<()> {
+    /// Writes the journal; as what nobody was told of yet, where `untold` says what was asked for.
+    fn persist(&self, journal: &Journal, untold: Option<&Untold>) -> anyhow::Result<()> {
         if let Some(still) = self.still.as_ref().filter(|still| !still.remembers()) {
             if still.at_work() {
                 // What is not remembered needs room as well.
@@ -851,8 +878,8 @@ impl Agent {
         if before.confirmed.is_some() || before.lost.is_some() {
             (self.state).with_room(|| roots::set(Path::new(roots::DIR), &roots))?;
         }
-        if told == Told::Not {
-            self.state.save_untold(journal)?;
+        if let Some(untold) = untold {
+            self.state.save_untold(journal, untold)?;
             fault::point("after", "persist-untold");
             return Ok(());
         }

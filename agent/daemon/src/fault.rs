@@ -2,8 +2,9 @@
 //! end the agent.
 //!
 //! Compiled in with the feature `fault-points` only. `SUREFOOT_FAULT=NAME:kill` ends the process
-//! there with SIGKILL, `NAME:abort` with SIGABRT; `NAME` is `before` or `after`, a dash, and the
-//! name of an effect or `persist-STATE`: `after-persist-trial-arming`, `before-switch`. With
+//! there with SIGKILL, `NAME:abort` with SIGABRT, and `NAME:stop` halts it until SIGCONT; `NAME` is `before` or `after`, a dash, and the
+//! name of an effect or `persist-STATE`: `after-persist-trial-arming`, `before-switch`; what somebody asked
+//! for is first written `after-persist-untold`, and again `before-persist-told`. With
 //! `SUREFOOT_FAULT_ONCE=FILE` it happens only while that file does not exist, and makes it first:
 //! the restarted agent goes on.
 
@@ -29,10 +30,12 @@ pub(crate) fn point(when: &str, name: &str) {
         return;
     }
     tracing::warn!(place, how, "fault point");
-    if how == "kill" {
-        let _ = nix::sys::signal::kill(nix::unistd::getpid(), nix::sys::signal::SIGKILL);
-    }
-    std::process::abort();
+    let signal = match how {
+        "kill" => nix::sys::signal::SIGKILL,
+        "stop" => nix::sys::signal::SIGSTOP,
+        _ => std::process::abort(),
+    };
+    let _ = nix::sys::signal::kill(nix::unistd::getpid(), signal);
 }
 
 /// Nothing: the feature `fault-points` is off.

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use surefoot_api::StatusInfo;
 use surefoot_core::{
     StorePath, generations::Remembered, journal::Journal, machine::Policy, prune::Prune,
+    untold::Untold,
 };
 
 /// What has to be known to look a robot over.
@@ -26,6 +27,8 @@ pub(crate) struct Inputs {
     pub(crate) prune: Prune,
     /// That its memory was lost, in a sentence, if so.
     pub(crate) lost: Option<String>,
+    /// What somebody asked for who may have been told that it happens, and nothing came of it.
+    pub(crate) unheard: Option<String>,
     /// Where every trouble has to end.
     pub(crate) confirmed: Option<StorePath>,
     /// How often it was disturbed within a day by what was begun again.
@@ -64,6 +67,7 @@ impl Inputs {
             systems: Remembered::of(journal),
             prune,
             lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
+            unheard: journal.unheard.as_ref().map(Untold::message),
             confirmed: journal.confirmed.as_ref().map(|g| g.system.clone()),
             disturbed: (journal.disturbances.as_ref()).map_or(0, |counted| {
                 counted.today(&clock::boot_id(), clock::since_boot())

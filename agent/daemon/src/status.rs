@@ -23,6 +23,7 @@ use surefoot_core::{
     release::Name,
     store_path::STORE_DIR,
     time::Instant,
+    untold::Untold,
 };
 use surefoot_store::progress;
 
@@ -149,6 +150,7 @@ pub(crate) fn of(
         configuration: None,
         no_reserve: None,
         lost: journal.lost.as_ref().map(|loss| loss.why.clone()),
+        unheard: journal.unheard.as_ref().map(Untold::message),
         turn: machine.turn().map(ToOwned::to_owned),
         checking: machine.polling(),
         running: nixos::system(nixos::CURRENT).map(|path| known(journal, path)),
@@ -385,13 +387,12 @@ fn doing(
             let release = name(committing.goal.release.as_ref().map(ToString::to_string));
             format!("making {release} the one that the robot starts with{problem}")
         }
-        State::Unknown(unknown) => format!(
-            "another version of the agent left state '{}'{}",
-            unknown.name(),
-            machine.problem().map_or_else(
-                || ", and its switch still runs".to_owned(),
-                |_| problem.clone()
-            )
+        State::Unknown(unknown) => machine.problem().map_or_else(
+            || {
+                let why = unknown.why_the_robot_goes_back();
+                format!("{why}; its switch still runs")
+            },
+            ToOwned::to_owned,
         ),
         State::Reverting(reverting) => format!(
             "going back to {}: {}{problem}",

@@ -67,6 +67,10 @@ impl Robot {
             self.witness.sees(&event, self.now, &self.current);
         }
         let step = machine.step(event.clone(), &cx);
+        let untold = match &event {
+            Event::Asked(request) if step.grants() => request.untold(self.wall),
+            _ => None,
+        };
         self.check_wall_clock(&machine, &event, &cx);
         if self.struck() {
             return;
@@ -76,12 +80,19 @@ impl Robot {
             return;
         };
         // What somebody asked for is in force once they were told: until then the journal before is.
-        let told = matches!(&event, Event::Asked(request) if request.is_told_first());
-        let told = told.then(|| std::mem::replace(&mut self.journal, machine.journal().clone()));
-        if let Some(told) = told {
+        if let Some(untold) = untold {
+            let before = machine.passing_over(untold);
+            let told = std::mem::replace(&mut self.journal, before.journal().clone());
             let roots = machine.journal().roots().into_values();
             self.roots.extend(roots);
             if self.struck() {
+                return;
+            }
+            if std::mem::take(&mut self.refuses_what_was_told) {
+                self.log.note("the disk refuses what was told");
+                self.answers.extend(decided.answer);
+                self.machine = Some(before);
+                self.feed(Event::Tick);
                 return;
             }
             self.roots = told.roots().into_values().collect();

@@ -111,6 +111,11 @@ impl Robot {
         self.fuse = Some((points, blow));
     }
 
+    /// Nothing is going to strike.
+    pub const fn put_out_fuse(&mut self) {
+        self.fuse = None;
+    }
+
     /// A point between two things. Whether something struck: what was to follow does not happen.
     pub(crate) fn struck(&mut self) -> bool {
         match &mut self.fuse {

@@ -111,6 +111,8 @@ pub struct Robot {
     pub roots: BTreeSet<StorePath>,
     /// Saves of the journal that the disk will refuse.
     pub refused_saves: u32,
+    /// The disk will refuse once what somebody asked for, after they were told.
+    pub refuses_what_was_told: bool,
     /// The agent's mind; `None` while it does not run.
     pub machine: Option<Machine>,
     /// The system whose agent runs.
@@ -251,6 +253,7 @@ impl Robot {
             journal: Journal::default(),
             roots: BTreeSet::new(),
             refused_saves: 0,
+            refuses_what_was_told: false,
             machine: None,
             agent_of: a.clone(),
             renews: false,

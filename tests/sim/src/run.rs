@@ -229,7 +229,8 @@ impl Run {
                 self.robot.collect_garbage(old);
             }
             82..86 => self.meddle(),
-            86..88 => self.robot.refused_saves = 1 + self.few(20),
+            86..87 => self.robot.refused_saves = 1 + self.few(20),
+            87..88 => self.robot.refuses_what_was_told = true,
             88..89 => {
                 self.robot.witness.excuses();
                 self.robot.locked ^= true;
@@ -406,8 +407,9 @@ impl Run {
     fn calm(&mut self) {
         let robot = &mut self.robot;
         robot.log.note("it is left alone");
-        robot.fuse = None;
+        robot.put_out_fuse();
         robot.refused_saves = 0;
+        robot.refuses_what_was_told = false;
         robot.lost_one_shots = 0;
         robot.lost_reboots = 0;
         robot.collected = false;

@@ -1,6 +1,7 @@
 //! The disk that the agent remembers on is full, read-only, or holds what only a newer agent reads. The
 //! way back works all the same, and the agent says why nothing else happens.
 
+use crate::faults::{is_left_and_said, set_fault_that, until_hit};
 use anyhow::Result;
 use serde_json::Value;
 use surefoot_tests::{Fleet, Robot};
@@ -319,6 +320,30 @@ fn a_disk_that_becomes_read_only_does_not_keep_anybody_from_rolling_back() -> Re
     until_fault(&robot, "Read-only file system")?;
     robot.stands_on(&first)?;
     Ok(())
+}
+
+#[test]
+fn a_rollback_that_was_told_and_that_the_disk_does_not_take_is_said_and_ends_the_trial()
+-> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[health]\nsoak = \"60s\"\ndeadline = \"90s\"\n")?;
+    on_a_small_disk(&robot)?;
+    let point = "before-persist-told";
+    set_fault_that(&robot, point, "stop")?;
+    let second = fleet.release(&fleet.toplevel("2.0"))?;
+    robot.until_status("the soak", |status| {
+        status["state"] == "trial" && status["running"]["system"] == second.as_str()
+    })?;
+    robot.sh("surefoot rollback --why 'it drops things'")?;
+    until_hit(&robot, point)?;
+    let pid = "$(systemctl show --property=MainPID --value surefootd)";
+    robot.sh(&format!("mount -o remount,ro {STATE}; kill -CONT {pid}"))?;
+    until_fault(&robot, "Read-only file system")?;
+    let status = robot.status()?;
+    let said = status["unheard"].to_string();
+    assert!(said.contains("may have been told"), "{status:#}");
+    robot.sh(&format!("mount -o remount,rw {STATE}"))?;
+    is_left_and_said(&robot, &first)
 }
 
 #[test]

@@ -8,12 +8,17 @@ use surefoot_tests::{Fleet, Robot};
 /// Ends the agent for good at its next visit to a fault point, once; what it does when it starts is no
 /// visit.
 fn set_fault(robot: &Robot, point: &str) -> Result<()> {
+    set_fault_that(robot, point, "kill")
+}
+
+/// The same, with what is to become of the agent.
+pub(crate) fn set_fault_that(robot: &Robot, point: &str, does: &str) -> Result<()> {
     robot
         .sh("grep -q SUREFOOT_FAULT $(readlink -f /proc/$(systemctl show --property=MainPID --value surefootd)/exe)")
         .context("this agent was built without its fault points: `cargo nextest run` builds it with them")?;
     robot.sh(&format!(
         "mkdir -p /run/systemd/system/surefootd.service.d
-         printf '[Service]\\nRestart=no\\nEnvironment=SUREFOOT_FAULT={point}:kill SUREFOOT_FAULT_ONCE=/var/lib/surefoot/{point}\\n' \
+         printf '[Service]\\nRestart=no\\nEnvironment=SUREFOOT_FAULT={point}:{does} SUREFOOT_FAULT_ONCE=/var/lib/surefoot/{point}\\n' \
            >/run/systemd/system/surefootd.service.d/fault.conf
          touch /var/lib/surefoot/{point}
          systemctl daemon-reload && systemctl restart surefootd.service"
@@ -26,7 +31,7 @@ fn set_fault(robot: &Robot, point: &str) -> Result<()> {
     Ok(())
 }
 
-fn until_hit(robot: &Robot, point: &str) -> Result<()> {
+pub(crate) fn until_hit(robot: &Robot, point: &str) -> Result<()> {
     robot.until(&format!("test -e /var/lib/surefoot/{point}"))?;
     Ok(())
 }
@@ -338,9 +343,7 @@ fn a_rollback_whose_caller_was_told_nothing_is_never_carried_out() -> Result<()>
     )?;
     until_hit(&robot, point)?;
     robot.until("! systemctl --quiet is-active surefootd.service")?;
-    robot.sh(
-        "grep -q '\"untold\": *true' /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1",
-    )?;
+    robot.sh("grep -q '\"untold\": *{' /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1")?;
     robot.sh("systemctl start surefootd.service")?;
     let status = robot.until_confirmed(&second)?;
     assert_eq!(status["blocked"], json!([]), "{status:#}");
@@ -349,5 +352,65 @@ fn a_rollback_whose_caller_was_told_nothing_is_never_carried_out() -> Result<()>
     // Whoever is told gets what was asked for.
     robot.sh("surefoot rollback --why 'it drops things' --wait")?;
     robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn a_trial_whose_rollback_was_told_and_lost_is_left_without_a_verdict_and_that_is_said()
+-> Result<()> {
+    let (fleet, robot, first) =
+        Fleet::with_robot("[health]\nsoak = \"20s\"\ndeadline = \"90s\"\n")?;
+    // The agent dies between answering and writing that it has.
+    let point = "before-persist-told";
+    set_fault(&robot, point)?;
+    let second = fleet.release(&fleet.toplevel("2.0"))?;
+    robot.until_status("the soak", |status| {
+        status["state"] == "trial" && status["running"]["system"] == second.as_str()
+    })?;
+    let answer = robot.sh(
+        "varlinkctl call /run/surefoot/control.socket io.surefoot.Agent.Rollback \
+           '{\"why\": \"it drops things\"}'",
+    )?;
+    assert!(answer.contains("going back to"), "{answer}");
+    until_hit(&robot, point)?;
+    robot.until("! systemctl --quiet is-active surefootd.service")?;
+    robot.sh("systemctl start surefootd.service")?;
+    is_left_and_said(&robot, &first)?;
+    robot.call("Update", &json!({}))?;
+    let status = robot.until_confirmed(&second)?;
+    assert_eq!(status["unheard"], json!(null), "{status:#}");
+    Ok(())
+}
+
+/// The robot has left a trial because of a rollback that somebody may have been told of; it blames nobody,
+/// and says so wherever somebody may look.
+pub(crate) fn is_left_and_said(robot: &Robot, first: &str) -> Result<()> {
+    let status = robot.until_status("the way back", |status| {
+        status["state"] == "idle" && status["running"]["system"] == first
+    })?;
+    let said = status["unheard"].to_string();
+    assert!(
+        said.contains("root asked for a rollback (it drops things)"),
+        "{said}"
+    );
+    assert_eq!(status["blocked"], json!([]), "{status:#}");
+    robot.stands_on(first)?;
+    let history = robot.sh("surefoot history")?;
+    assert!(
+        history.contains("may have been told that it happens"),
+        "{history}"
+    );
+    assert!(!history.contains("rolled back"), "{history}");
+    robot.sh("surefoot status | grep -q 'may have been told'")?;
+    robot.sh("surefoot doctor >/tmp/doctor; grep -q 'may have been told' /tmp/doctor")?;
+    let last = robot.status()?["lastCheck"]["when"].clone();
+    robot.sh("systemctl restart surefootd.service")?;
+    let status = robot.until_status("another check", |status| {
+        status["state"] == "idle"
+            && !status["lastCheck"].is_null()
+            && status["lastCheck"]["when"] != last
+    })?;
+    assert_eq!(status["confirmed"]["system"], first, "{status:#}");
+    assert_eq!(robot.current()?, first);
     Ok(())
 }

@@ -155,6 +155,9 @@ fn describe(status: &StatusInfo, style: Style) -> String {
     if let Some(why) = &status.lost {
         row("Memory", style.busy(&sanitize(why)));
     }
+    if let Some(unheard) = &status.unheard {
+        row("Asked", style.bad(&sanitize(unheard)));
+    }
     if let Some(why) = &status.no_reserve {
         row(
             "Reserve",

@@ -13,7 +13,9 @@ use crate::{
     release::Name,
     resolver::World,
     switch::Outcome,
+    untold::{Asked, Untold},
 };
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// Something that the machine is told. What comes of it is an
@@ -238,14 +240,38 @@ impl Request {
     /// no journal.
     #[must_use]
     pub const fn is_told_first(&self) -> bool {
+        self.asked().is_some()
+    }
+
+    const fn asked(&self) -> Option<Asked> {
         match self {
-            Self::Update
-            | Self::Rollback { .. }
-            | Self::Keep { .. }
-            | Self::Unblock { .. }
-            | Self::Resume { .. } => true,
-            Self::Hold { .. } | Self::Lease { .. } | Self::EndLease { .. } => false,
+            Self::Update => Some(Asked::Update),
+            Self::Rollback { .. } => Some(Asked::Rollback),
+            Self::Keep { .. } => Some(Asked::Keep),
+            Self::Unblock { .. } => Some(Asked::Unblock),
+            Self::Resume { .. } => Some(Asked::Resume),
+            Self::Hold { .. } | Self::Lease { .. } | Self::EndLease { .. } => None,
         }
+    }
+
+    /// How it is remembered until its caller was told, if it is [told first](Self::is_told_first).
+    #[must_use]
+    pub fn untold(&self, at: Option<Timestamp>) -> Option<Untold> {
+        let (by, why) = match self {
+            Self::Rollback { by, why, .. } | Self::Unblock { by, why, .. } => {
+                (Some(by.clone()), Some(why.clone()))
+            }
+            Self::Keep { by, .. } => (Some(by.clone()), None),
+            Self::Resume { by } => (by.clone(), None),
+            _ => (None, None),
+        };
+        Some(Untold {
+            what: self.asked()?.into(),
+            by,
+            why,
+            at,
+            leaves: None,
+        })
     }
 }
 

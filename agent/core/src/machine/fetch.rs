@@ -199,9 +199,10 @@ impl Decision<'_> {
         }
     }
 
-    /// Whether the robot was disturbed by this target often enough for today.
+    /// Whether the robot was disturbed by this target often enough for today, or somebody wanted to leave it.
     fn is_left_alone(&mut self, target: &Target) -> bool {
-        let why = self.stands_still(&target.system);
+        let why = self.was_to_be_left(&target.system);
+        let why = why.or_else(|| self.stands_still(&target.system));
         let why = why.map(|why| format!("release {}: {why}", target.release));
         let left = why.is_some();
         if left {

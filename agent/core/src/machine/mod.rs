@@ -16,7 +16,7 @@
 //! * `start`: what a look at the robot leads to; `requests`: what people and programs ask for;
 //!   `keep`: which generations of the profile go and which stay;
 //!   `blocking`: what a rollback blocks, and what is tried again; `gates`: what keeps the robot from the next step;
-//! * `unknown`: a state that only another version knows;
+//! * `unknown`: a state that only another version knows; `unheard`: what nobody was told of for certain;
 //! * `reboot`: whether and when the robot reboots.
 //!
 //! They share `decision` (a step in the making) and `memory` (what a restart may forget).
@@ -41,6 +41,7 @@ mod soak;
 mod start;
 pub mod state;
 mod trial;
+mod unheard;
 mod unknown;
 mod upkeep;
 
@@ -61,6 +62,7 @@ use crate::{
     switch::Outcome,
     time::Instant,
     traffic::Traffic,
+    untold::Untold,
 };
 use decision::Decision;
 use memory::Memory;
@@ -90,6 +92,12 @@ pub struct Decided {
 }
 
 impl Step {
+    /// Whether it grants what somebody asked for.
+    #[must_use]
+    pub fn grants(&self) -> bool {
+        matches!(self.decided.answer, Some(Ok(_)))
+    }
+
     /// Writes the journal, if it changed, and only then hands out the effects: no effect before its
     /// state is persisted.
     ///
@@ -126,6 +134,15 @@ impl Machine {
                 ..Memory::default()
             },
         }
+    }
+
+    /// The same machine, of which somebody asked something, may have been told that it happens, and nothing
+    /// came of it. Feed it [`Event::Tick`] once that is written.
+    #[must_use]
+    pub fn passing_over(&self, asked: Untold) -> Self {
+        let mut machine = self.clone();
+        machine.journal.pass_over(asked);
+        machine
     }
 
     /// What the robot's software says. It has to outlast a restart of the agent.
@@ -311,6 +328,8 @@ impl Machine {
         if std::mem::take(&mut decision.freed) {
             decision.on_freed();
         }
+        decision.leave_what_is_to_be_left();
+        decision.forget_what_was_unheard(self.journal.confirmed.as_ref());
         if decision.memory.drift != self.memory.drift
             && let Some(system) = decision.memory.drift.clone()
         {

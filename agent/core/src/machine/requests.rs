@@ -20,6 +20,17 @@ use std::time::Duration;
 
 impl Decision<'_> {
     pub(super) fn on_asked(&mut self, request: Request) -> Answer {
+        let asked = request.untold(None);
+        let answer = self.answer(request);
+        if answer.is_ok()
+            && let Some(asked) = asked
+        {
+            self.was_heard(&asked);
+        }
+        answer
+    }
+
+    fn answer(&mut self, request: Request) -> Answer {
         match request {
             Request::Update => self.on_update_request(),
             Request::Rollback {

@@ -313,7 +313,13 @@ impl Decision<'_> {
         // What is undone or adopted becomes the one or the other.
         let (policy, still) = match self.cx.policy.drift {
             DriftPolicy::Report => (DriftPolicy::Report, None),
-            DriftPolicy::Adopt => (DriftPolicy::Adopt, self.stands_still(&system)),
+            DriftPolicy::Adopt => {
+                let why = self.was_to_be_left(&system);
+                (
+                    DriftPolicy::Adopt,
+                    why.or_else(|| self.stands_still(&system)),
+                )
+            }
             DriftPolicy::Restore => (DriftPolicy::Restore, self.stands_still(&confirmed.system)),
         };
         let policy = still.as_ref().map_or(policy, |_| DriftPolicy::Report);

@@ -7,6 +7,7 @@ use crate::{
     release::{Name, Target},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
+    untold::UNTOLD,
     word::Word,
 };
 use jiff::Timestamp;
@@ -473,6 +474,19 @@ impl Unknown {
     #[must_use]
     pub const fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    /// Why nothing is assumed of it, in words.
+    #[must_use]
+    pub fn why_the_robot_goes_back(&self) -> String {
+        match self.name() {
+            UNTOLD => "whoever asked for something may not have been told, and what was under way before that \
+                       cannot be read"
+                .to_owned(),
+            name => format!(
+                "another version of the agent wrote state '{name}', which this one does not know"
+            ),
+        }
     }
 }
 

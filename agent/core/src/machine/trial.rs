@@ -319,7 +319,7 @@ impl Decision<'_> {
         let Phase::Soaking { deadline } = trial.phase else {
             return;
         };
-        if trial.failed_late() {
+        if trial.failed_late() || self.was_to_be_left(&trial.system).is_some() {
             return;
         }
         let deadline = self.without_sleep(deadline);

@@ -13,6 +13,7 @@ use crate::{
     journal::What,
     machine::state::{Cause, Evidence, Reverting, State},
     switch::{Action, Purpose},
+    untold::UNTOLD,
 };
 
 impl Decision<'_> {
@@ -34,9 +35,8 @@ impl Decision<'_> {
             return;
         };
         let why = format!(
-            "another version of the agent wrote state '{}', which this one does not know; the confirmed \
-             system runs, and nothing else is done",
-            unknown.name()
+            "{}; the confirmed system runs, and nothing else is done",
+            unknown.why_the_robot_goes_back()
         );
         self.effects.push(Effect::Disarm(Guards {
             dead_man: false,
@@ -50,8 +50,11 @@ impl Decision<'_> {
                 Some(target.release.clone()),
                 Some(Evidence::plain(Cause::Unknown, why.clone())),
             );
-            let count = self.count_attempt(&target.release, &target.system, Check::Agent);
-            if count >= self.cx.policy.trial_attempts {
+            // Neither the release nor another agent did anything to what nobody was told of.
+            if unknown.name() != UNTOLD
+                && self.count_attempt(&target.release, &target.system, Check::Agent)
+                    >= self.cx.policy.trial_attempts
+            {
                 self.journal.attempts = None;
                 self.block(target, Evidence::plain(Cause::Unknown, why.clone()));
             }
@@ -63,7 +66,7 @@ impl Decision<'_> {
     /// Another system runs: goes back to the confirmed one, once nobody minds. What was begun there
     /// is not known, so it is not as urgent as the way back from a trial.
     pub(super) fn leave_unknown(&mut self, stray: Stray) {
-        let name = self.name_of_unknown();
+        let said = self.said_of_unknown();
         let held_by = self.held_by();
         if held_by.is_empty() {
             self.go_back_from_unknown(stray);
@@ -71,8 +74,7 @@ impl Decision<'_> {
         }
         self.memory.stray = Some(stray);
         let problem = format!(
-            "another version of the agent wrote state '{name}', which this one does not know; the \
-             robot goes back to the confirmed system when this has ended: {}",
+            "{said}; the robot goes back to the confirmed system when this has ended: {}",
             held_by.join(", ")
         );
         self.wait_with(problem, self.cx.now + self.cx.policy.gate_interval);
@@ -88,15 +90,14 @@ impl Decision<'_> {
         let confirmed = self.journal.confirmed.as_ref().map(|c| c.system.clone());
         let (Some(stray), Some(confirmed)) = (self.memory.stray.clone(), confirmed) else {
             return Err(Refusal::Refused(format!(
-                "another version of the agent wrote state '{}', and its switch still runs; try again \
-                 when that is done",
-                self.name_of_unknown()
+                "{}, and its switch still runs; try again when that is done",
+                self.said_of_unknown()
             )));
         };
         if to.is_some_and(|to| !self.is_named(to, &confirmed)) {
             return Err(Refusal::Refused(format!(
-                "another version of the agent wrote state '{}'; the robot can only go back to {confirmed}",
-                self.name_of_unknown()
+                "{}; the robot can only go back to {confirmed}",
+                self.said_of_unknown()
             )));
         }
         self.may_go_back(force, by)?;
@@ -113,25 +114,26 @@ impl Decision<'_> {
         let action = if booted { Action::Boot } else { Action::Switch };
         let order = self.order(Purpose::Revert, confirmed.system, action, true);
         self.effects.push(Effect::Switch(order.clone()));
-        let why = format!(
-            "another version of the agent wrote state '{}', which this one does not know",
-            unknown.name()
-        );
+        let why = unknown.why_the_robot_goes_back();
+        let cause = match unknown.name() {
+            UNTOLD => Cause::Interrupted,
+            _ => Cause::Unknown,
+        };
         self.go(State::Reverting(Reverting {
             target: unknown.target().cloned(),
             failed: system,
             order,
-            evidence: Evidence::plain(Cause::Unknown, why),
+            evidence: Evidence::plain(cause, why),
             attempts: 1,
             reboots: 0,
             reboot: booted,
         }));
     }
 
-    fn name_of_unknown(&self) -> String {
+    fn said_of_unknown(&self) -> String {
         match &self.journal.state {
-            State::Unknown(unknown) => unknown.name().to_owned(),
-            state => state.name().to_owned(),
+            State::Unknown(unknown) => unknown.why_the_robot_goes_back(),
+            state => format!("the state is '{}'", state.name()),
         }
     }
 }

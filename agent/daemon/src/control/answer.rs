@@ -303,8 +303,11 @@ async fn ask(
 ) -> Result<String, ErrorReply> {
     caller.does(Doing::Kept);
     let (receipt, told) = oneshot::channel();
+    let is_told_first = request.is_told_first();
     let message = answered(agent, request, way, (caller.line.clone(), told)).await?;
-    caller.owes(receipt);
+    if is_told_first {
+        caller.owes(receipt);
+    }
     Ok(message)
 }
 

@@ -103,13 +103,10 @@ impl Client {
         *self.receipt.lock().unwrap_or_else(PoisonError::into_inner) = Some(receipt);
     }
 
-    /// It was told its answer.
-    pub(super) fn told(&self) {
+    /// Whether somebody wants to know that it was told, and still waits for that; `None` if nobody does.
+    pub(super) fn receipt(&self) -> Option<oneshot::Sender<()>> {
         let mut receipt = self.receipt.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(receipt) = receipt.take() {
-            // The agent may have ended, or waited long enough.
-            let _ = receipt.send(());
-        }
+        receipt.take()
     }
 
     pub(super) const fn id(&self) -> Id {

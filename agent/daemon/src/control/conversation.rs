@@ -12,12 +12,13 @@ use super::{
 use futures_util::poll;
 use std::{pin::pin, task::Poll, time::Duration};
 use surefoot_api::{
-    message,
+    ErrorReply, message,
     method::{StatusReply, Watch},
 };
 use surefoot_core::lease::Holder;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::oneshot,
     time::timeout,
 };
 
@@ -58,14 +59,24 @@ pub(super) async fn converse(
             }
             _ if oneway => {
                 // Whoever wants no answer needs none.
-                client.told();
+                if let Some(receipt) = client.receipt() {
+                    let _ = receipt.send(());
+                }
                 continue;
             }
-            Ok(Response::Reply(message)) => message,
-            Err(error) => match message::error(&error) {
-                Ok(message) => message,
-                Err(_) => return,
+            Ok(Response::Reply(message)) => match client.receipt() {
+                None => Ok(message),
+                Some(receipt) => match tell(&client, receipt, &message) {
+                    Told::Yes => continue,
+                    Told::Not(error) => Err(error),
+                    Told::Half => return,
+                },
             },
+            Err(error) => Err(error),
+        };
+        let message = match message.or_else(|error| message::error(&error)) {
+            Ok(message) => message,
+            Err(_) => return,
         };
         let mut sending = pin!(writer.send(&message));
         let sent = match poll!(sending.as_mut()) {
@@ -80,7 +91,37 @@ pub(super) async fn converse(
         if sent.is_err() {
             return;
         }
-        client.told();
+    }
+}
+
+/// Whether a caller was told something before it happens.
+enum Told {
+    Yes,
+    /// Not a byte of it, and nothing comes of what they asked for: that is to be said instead.
+    Not(ErrorReply),
+    /// The beginning: nothing more can be said.
+    Half,
+}
+
+/// Hands the caller an answer that the agent waits for. It is tried once: nothing that the agent does waits
+/// for a caller that does not read. Nothing else runs between the look whether the agent still waits and the
+/// answer.
+fn tell(client: &Client, receipt: oneshot::Sender<()>, message: &[u8]) -> Told {
+    let failed = |why: &str| {
+        Told::Not(ErrorReply::Failed {
+            why: format!("nothing was done: {why}"),
+        })
+    };
+    if receipt.is_closed() {
+        return failed("the agent could not wait until you were told");
+    }
+    match client.line.hand_over(message) {
+        Ok(sent) if sent == message.len() => {
+            let _ = receipt.send(());
+            Told::Yes
+        }
+        Ok(0) => failed("you did not read what was said before"),
+        Ok(_) | Err(_) => Told::Half,
     }
 }
 

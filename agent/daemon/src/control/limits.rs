@@ -58,7 +58,7 @@ impl Limits {
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a client may take to hear something.
-pub(crate) const WRITE: Duration = Duration::from_secs(10);
+pub(super) const WRITE: Duration = Duration::from_secs(10);
 
 /// How long the agent may take to answer.
 pub(crate) const ANSWER: Duration = surefoot_core::made::MAX_AGE;

@@ -1,9 +1,13 @@
 //! The line to a caller: whether there is still somebody who hears an answer.
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{MsgFlags, send},
+};
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -53,6 +57,22 @@ impl Line {
             let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             !matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
         })
+    }
+
+    /// Hands bytes to the kernel for the caller, as far as it takes them at once; how many it took. Nobody
+    /// is waited for.
+    ///
+    /// # Errors
+    /// The caller is gone.
+    pub(super) fn hand_over(&self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(socket) = &self.socket else {
+            return Ok(0);
+        };
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        match send(socket.as_raw_fd(), bytes, flags) {
+            Err(Errno::EAGAIN) => Ok(0),
+            sent => Ok(sent?),
+        }
     }
 
     /// Whether the caller can still hear an answer, as the kernel says: it has neither hung up nor

@@ -29,7 +29,7 @@ mod tests;
 mod users;
 
 pub(crate) use handle::{AgentHandle, Asked, Published, RequestError};
-pub(crate) use limits::{ANSWER, WRITE};
+pub(crate) use limits::ANSWER;
 pub(crate) use listen::{listen, listen_alone};
 pub(crate) use roles::Roles;
 pub(crate) use server::serve;

@@ -2,9 +2,13 @@
 
 use super::{
     AgentHandle, Asked, Published, RequestError, Roles,
+    caller::Caller,
+    client::Clients,
+    conversation::converse,
     limits::{IDLE, Limits, WRITE},
     listen::Listening,
     server,
+    users::User,
 };
 use crate::{doctor::Doctor, systems::Systems};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -47,6 +51,7 @@ struct House {
     published: watch::Sender<Published>,
     _roles: watch::Sender<Roles>,
     systems: Systems,
+    handle: AgentHandle,
     server: tokio::task::JoinHandle<std::convert::Infallible>,
 }
 
@@ -85,6 +90,7 @@ fn house() -> House {
         published,
         _roles: roles,
         systems,
+        handle: handle.clone(),
         server: tokio::spawn(server::serve(
             Listening {
                 listener,
@@ -149,6 +155,60 @@ async fn the_agent_hears_whether_its_answer_was_heard() {
     }
     let _ = asked.reply.send(Ok("so be it".to_owned()));
     asked.told.await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_is_not_waited_for_and_nothing_comes_of_what_it_asks() {
+    let mut house = house();
+    let (own, mut other) = UnixStream::pair().unwrap();
+    own.writable().await.unwrap();
+    let mut unread = 0;
+    loop {
+        match own.try_write(&[b'x'; 4096]) {
+            Ok(count) => unread += count,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let caller = Caller::of(&own).unwrap();
+    let role = house.handle.roles.borrow().of(&caller);
+    let entered = Clients::default().enter(caller, role, User::Unlisted);
+    let (client, _) = entered.unwrap();
+    let (read, write) = own.into_split();
+    let talk = tokio::spawn(converse(read, write, client, house.handle.clone()));
+    let call = json!({ "method": "io.surefoot.Agent.Update", "parameters": {} });
+    let mut call = serde_json::to_vec(&call).unwrap();
+    call.push(0);
+    other.write_all(&call).await.unwrap();
+    let asked = house.requests.recv().await.unwrap();
+    asked.reply.send(Ok("so be it".to_owned())).unwrap();
+    // Before anything is read, and not because the connection has ended.
+    asked.told.await.unwrap_err();
+    assert!(asked.line.is_up());
+    // It hears that nothing was done, once it reads.
+    other.read_exact(&mut vec![0; unread]).await.unwrap();
+    let mut client = Client(BufReader::new(other));
+    let heard = client.hear().await.unwrap();
+    let (error, parameters) = error(&heard);
+    assert_eq!(error, "io.surefoot.Agent.Failed");
+    let why = parameters["why"].as_str().unwrap();
+    assert!(why.contains("nothing was done"), "{why}");
+    drop(client);
+    talk.await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_is_answered_too_late_hears_that_nothing_was_done() {
+    let mut house = house();
+    let call = json!({ "method": "io.surefoot.Agent.Update", "parameters": {} });
+    let mut client = house.client().await;
+    client.say(&call).await;
+    let Asked { reply, told, .. } = house.requests.recv().await.unwrap();
+    // The agent gave up waiting.
+    drop(told);
+    reply.send(Ok("so be it".to_owned())).unwrap();
+    let heard = client.hear().await.unwrap();
+    assert_eq!(error(&heard).0, "io.surefoot.Agent.Failed");
 }
 
 struct Client(BufReader<UnixStream>);
@@ -908,9 +968,11 @@ async fn as_user(house: &mut House, groups: &[u32], calls: &[(&str, Value)]) -> 
         .kill_on_drop(true);
     let output = child.output();
     let yes = async {
+        let mut waiting = Vec::new();
         while let Some(asked) = house.requests.recv().await {
             let said = format!("{:?}", asked.request);
             let _ = asked.reply.send(Ok(said));
+            waiting.push(asked.told);
         }
         std::future::pending().await
     };

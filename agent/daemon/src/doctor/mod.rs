@@ -64,6 +64,14 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
             "look at the disk; a new release ends this, and so does `surefoot update`",
         ));
     }
+    if let Some(unheard) = &inputs.unheard {
+        findings.push(Finding::warn(
+            Subject::Agent,
+            "request",
+            unheard,
+            "ask again, or `surefoot update` if it is not wanted any more",
+        ));
+    }
     if let Some(fault) = inputs
         .status
         .as_ref()

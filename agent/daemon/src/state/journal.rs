@@ -18,7 +18,10 @@ use surefoot_base::{
     file,
     slots::{Found, Names, RealDisk, Slots},
 };
-use surefoot_core::journal::{Journal, JournalError, Loss, MAX_JOURNAL_BYTES};
+use surefoot_core::{
+    journal::{Journal, JournalError, Loss, MAX_JOURNAL_BYTES},
+    untold::Untold,
+};
 
 const NAMES: Names = Names {
     magic: "surefoot-journal-1",
@@ -187,20 +190,25 @@ fn look_at_slots(dir: &Path, rooted: bool) -> anyhow::Result<Look> {
     })
 }
 
-/// What the last request led to is in force only if its caller was told: whoever was not told believes that
-/// nothing was done.
+/// What the last request led to is in force only if its caller was told, which nobody knows here: the journal
+/// before it is, and says what was asked for.
 fn pass_over_what_is_untold(
     mut found: Found<Result<Journal, JournalError>>,
     slots: &mut Slots<RealDisk>,
 ) -> Found<Result<Journal, JournalError>> {
-    if !matches!(&found.content, Some(Ok(journal)) if journal.untold) {
+    let Some(Ok(Journal {
+        untold: Some(asked),
+        ..
+    })) = &found.content
+    else {
         return found;
-    }
-    tracing::warn!("what was asked for last counts as never asked: its caller was not told");
+    };
+    let asked = asked.clone();
     match found.older.take() {
-        Some(older @ Ok(_)) => {
+        Some(Ok(mut older)) if older.untold.is_none() => {
             slots.pass_over();
-            found.content = Some(older.map(Journal::without_what_is_untold));
+            older.pass_over(asked);
+            found.content = Some(Ok(older));
         }
         _ => {
             let newest = found.content.take();
@@ -257,7 +265,7 @@ impl StateDir {
     /// The disk says no, or the journal has grown larger than is ever read: then the one before is
     /// still there.
     pub(crate) fn save(&self, journal: &Journal) -> anyhow::Result<()> {
-        self.with_room(|| self.write(journal, false))
+        self.with_room(|| self.write(journal, None))
     }
 
     /// The same of what a request has led to, before its caller was told: to be saved again once that has
@@ -265,15 +273,15 @@ impl StateDir {
     ///
     /// # Errors
     /// As there.
-    pub(crate) fn save_untold(&self, journal: &Journal) -> anyhow::Result<()> {
-        self.with_room(|| self.write(journal, true))
+    pub(crate) fn save_untold(&self, journal: &Journal, untold: &Untold) -> anyhow::Result<()> {
+        self.with_room(|| self.write(journal, Some(untold)))
     }
 
-    fn write(&self, journal: &Journal, untold: bool) -> anyhow::Result<()> {
+    fn write(&self, journal: &Journal, untold: Option<&Untold>) -> anyhow::Result<()> {
         holds::write(&self.dir, &journal.holds)?;
         let without_holds = Journal {
             holds: Vec::new(),
-            untold,
+            untold: untold.cloned(),
             ..journal.clone()
         };
         let body = (without_holds.to_bytes()).context("cannot write the journal")?;
@@ -294,7 +302,7 @@ impl StateDir {
         slots
             .save(&body)
             .with_context(|| format!("cannot write the journal in {}", self.dir.display()))?;
-        if untold {
+        if untold.is_some() {
             return Ok(());
         }
         // The journal is written; what stays lying about must not make anybody write it again.
@@ -315,7 +323,11 @@ impl StateDir {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::{formats::Formats, hold::Hold, machine::state::State};
+    use surefoot_core::{
+        formats::Formats,
+        hold::Hold,
+        machine::{Request, state::State},
+    };
 
     fn kept(dir: &Path, units: u64) -> Journal {
         let mut state = StateDir::open(dir, 0).unwrap();
@@ -323,6 +335,17 @@ mod tests {
         journal.units = units;
         state.save(&journal).unwrap();
         journal
+    }
+
+    fn rollback() -> Untold {
+        let request = Request::Rollback {
+            to: None,
+            force: false,
+            end_holds: false,
+            why: "drops boxes".into(),
+            by: "ada".into(),
+        };
+        request.untold(None).unwrap()
     }
 
     #[test]
@@ -347,15 +370,22 @@ mod tests {
             ..before.clone()
         };
         for _ in 0..3 {
-            state.save_untold(&asked).unwrap();
-            // The agent is killed: what was before is in force, and what it saves next heals both slots.
-            assert_eq!(state.load(false), before);
-            assert_eq!(read(dir.path(), false).unwrap(), before);
+            state.save_untold(&asked, &rollback()).unwrap();
+            // The agent is killed: what was before is in force, and says what was asked for. What it saves
+            // next heals both slots.
+            let found = state.load(false);
+            assert_eq!(found.unheard, Some(rollback()));
+            assert_eq!(found.holds, before.holds);
+            let found = Journal {
+                unheard: None,
+                ..found
+            };
+            assert_eq!(found, before);
             state.save(&before).unwrap();
             assert_eq!(read(dir.path(), false).unwrap(), before);
         }
         // Its caller was told.
-        state.save_untold(&asked).unwrap();
+        state.save_untold(&asked, &rollback()).unwrap();
         state.save(&asked).unwrap();
         assert_eq!(read(dir.path(), false).unwrap(), asked);
     }
@@ -372,10 +402,10 @@ mod tests {
             ..before.clone()
         };
         let older = newest(dir.path());
-        state.save_untold(&asked).unwrap();
+        state.save_untold(&asked, &rollback()).unwrap();
         fs::write(older, "rust").unwrap();
         let found = read(dir.path(), false).unwrap();
-        assert!(!found.untold && found.lost.is_none());
+        assert!(found.untold.is_none() && found.lost.is_none());
         assert!(
             matches!(found.state, State::Unknown(_)),
             "{:?}",

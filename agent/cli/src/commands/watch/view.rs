@@ -157,6 +157,7 @@ fn now(status: &StatusInfo, sheet: &mut Sheet) {
         ("Worse", &status.worse),
         ("Config", &status.configuration),
         ("Memory", &status.lost),
+        ("Asked", &status.unheard),
     ] {
         if let Some(words) = words {
             sheet.row(name, words, BAD);

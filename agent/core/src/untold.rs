@@ -1,0 +1,145 @@
+//! Requests of which nothing may come before whoever asked was told.
+//!
+//! What such a request leads to is written with a mark, then its caller is answered, and then it is written
+//! again without the mark. A journal that is found with its mark is passed over, for the one before it.
+//! Between the answer and the second write the caller may have heard a yes, so that is not silent: it stands
+//! in the history and in the status, and a trial that was to be left is left.
+
+use crate::{
+    StorePath,
+    journal::{Journal, MAX_HISTORY, Record, What},
+    machine::state::{MAX_MESSAGE, State, shorten},
+    word::Word,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What somebody asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Untold {
+    /// What.
+    pub what: Word<Asked>,
+    /// Who.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// When. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Once it was passed over: the unproven system that they wanted to leave. It proves nothing any more,
+    /// and is not tried again before somebody says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<StorePath>,
+}
+
+/// The requests that are told first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Asked {
+    /// Look for an update.
+    Update,
+    /// Go back.
+    Rollback,
+    /// Keep a system, or no longer.
+    Keep,
+    /// Have a release tried again.
+    Unblock,
+    /// End a hold.
+    Resume,
+}
+
+impl Untold {
+    /// Whether they wanted to leave what runs, as far as this version can tell.
+    #[must_use]
+    pub fn leads_back(&self) -> bool {
+        self.what.known().is_none_or(|what| what == Asked::Rollback)
+    }
+
+    /// What people have to know of it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let by = self.by.as_deref().unwrap_or("somebody");
+        let why = self.why.as_ref().map(|why| format!(" ({why})"));
+        let done = match &self.leaves {
+            Some(system) => format!(
+                "the agent ended before it was carried out, so {system} is left without a verdict, and not tried \
+                 again until somebody asks for `surefoot update` or `surefoot rollback`"
+            ),
+            None => "the agent ended before it was carried out, and nothing came of it: ask again if it is \
+                     still wanted"
+                .to_owned(),
+        };
+        format!(
+            "{by} asked for {}{} and may have been told that it happens; {done}",
+            Words(&self.what),
+            why.unwrap_or_default()
+        )
+    }
+}
+
+/// What was asked for, in words.
+struct Words<'a>(&'a Word<Asked>);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Word::Known(Asked::Update) => "an update",
+            Word::Known(Asked::Rollback) => "a rollback",
+            Word::Known(Asked::Keep) => "what is kept to change",
+            Word::Known(Asked::Unblock) => "a release to be unblocked",
+            Word::Known(Asked::Resume) => "a hold to end",
+            Word::Other(word) => return write!(f, "'{word}'"),
+        })
+    }
+}
+
+impl Journal {
+    /// This journal is in force, and not the one after it: that says what somebody asked for who may have
+    /// been told.
+    pub fn pass_over(&mut self, mut asked: Untold) {
+        asked.leaves = match &self.state {
+            State::Trial(trial) if asked.leads_back() => Some(trial.system.clone()),
+            _ => None,
+        };
+        if let Some(confirmed) = &self.confirmed {
+            let mut why = asked.message();
+            shorten(&mut why, MAX_MESSAGE);
+            let about = asked.leaves.as_ref().unwrap_or(&confirmed.system);
+            let target = self.state.target();
+            let target = target.filter(|target| asked.leaves.as_ref() == Some(&target.system));
+            self.history.push(Record {
+                what: What::Refused.into(),
+                system: about.clone(),
+                release: target.map(|target| target.release.clone()),
+                why: Some(why),
+                by: asked.by.clone(),
+                at: asked.at,
+            });
+            let surplus = self.history.len().saturating_sub(MAX_HISTORY);
+            self.history.drain(..surplus);
+        }
+        self.unheard = Some(asked);
+    }
+
+    /// What is in force of a journal that nobody was told of, where the one before it cannot be read: nobody
+    /// knows what was under way before. Nothing is assumed of it, and the robot goes back.
+    #[must_use]
+    pub fn without_what_is_untold(mut self) -> Self {
+        if self.untold.take().is_some() && self.state != State::Idle {
+            let mut read = match serde_json::to_value(&self.state) {
+                Ok(serde_json::Value::Object(read)) => read,
+                _ => serde_json::Map::new(),
+            };
+            read.insert("name".to_owned(), UNTOLD.into());
+            self.state = State::Unknown(read.into());
+        }
+        self
+    }
+}
+
+/// What a state is called that nobody was told of and that cannot be passed over.
+pub(crate) const UNTOLD: &str = "untold";
