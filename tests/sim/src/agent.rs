@@ -143,7 +143,7 @@ impl Robot {
                 return Err(Refused);
             }
             // Through its text, as on the disk.
-            let text = serde_json::to_vec(journal).expect("it is JSON");
+            let text = journal.to_bytes().expect("it is JSON");
             written = Journal::parse(&text).ok();
             Ok(())
         })?;

@@ -111,6 +111,12 @@ impl Robot {
         self.fuse = Some((points, blow));
     }
 
+    /// Whether something is going to strike.
+    #[must_use]
+    pub const fn fuse_burns(&self) -> bool {
+        self.fuse.is_some()
+    }
+
     /// Nothing is going to strike.
     pub const fn put_out_fuse(&mut self) {
         self.fuse = None;
