@@ -101,6 +101,11 @@ pub(crate) struct Agent {
         mpsc::UnboundedSender<Holder>,
         mpsc::UnboundedReceiver<Holder>,
     ),
+    /// Whether a guard is armed, looked at while the agent stands still.
+    guards: (
+        mpsc::UnboundedSender<anyhow::Result<bool>>,
+        mpsc::UnboundedReceiver<anyhow::Result<bool>>,
+    ),
     progress: watch::Receiver<progress::Status>,
     meter: Meter,
     stalls: stalls::Watch,
@@ -219,6 +224,7 @@ impl Agent {
             work,
             events,
             lost: (lost_in, lost),
+            guards: mpsc::unbounded_channel(),
             progress,
             meter: Meter::default(),
             stalls,
@@ -347,6 +353,7 @@ impl Agent {
                     }
                 }
                 Some(holder) = self.lost.1.recv() => self.holder_lost(holder),
+                Some(armed) = self.guards.1.recv() => self.looked_at_guards(armed),
                 Some(asked) = requests.recv() => self.asked(asked),
                 Ok(()) = self.progress.changed() => self.moved(),
                 Ok(()) = self.stalls.found.changed() => self.note_stalls(&mut stalled),
@@ -517,8 +524,47 @@ impl Agent {
         }
     }
 
+    /// It was looked at the guards for those who want to say "busy" to an agent that stands still.
+    fn looked_at_guards(&mut self, armed: anyhow::Result<bool>) {
+        let Some(still) = &mut self.still else { return };
+        let (waited, refusal) = still.guards(armed);
+        for asked in waited {
+            match &refusal {
+                // Whoever asked may have left by now.
+                Some(refusal) => drop(asked.reply.send(Err(refusal.clone().into()))),
+                None => self.decide(asked),
+            }
+        }
+    }
+
+    /// Whether somebody wants to say "busy" who has not said so, and no machine knows of guards.
+    fn wants_guards_looked_at(&self, request: &Request) -> bool {
+        let is_new = match request {
+            Request::Lease {
+                name,
+                busy: true,
+                by,
+                ..
+            } => !self.machine.leases().is_busy(name, by),
+            _ => false,
+        };
+        is_new && self.is_resting()
+    }
+
     /// Takes a request. A rollback that could not be remembered waits for a look at the robot.
     fn asked(&mut self, asked: Asked) {
+        if self.wants_guards_looked_at(&asked.request)
+            && let Some(still) = &mut self.still
+        {
+            if still.wait_for_guards(asked) {
+                let say = self.guards.0.clone();
+                tokio::spawn(async move {
+                    // The agent may have ended.
+                    let _ = say.send(boot::is_guarded().await);
+                });
+            }
+            return;
+        }
         if matches!(asked.request, Request::Rollback { .. }) {
             if self.still.is_none()
                 && let Err(error) = self.state.save(self.machine.journal())

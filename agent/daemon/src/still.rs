@@ -12,7 +12,7 @@
 use crate::control::Asked;
 use surefoot_core::{
     journal::Journal,
-    machine::{DriftPolicy, Policy, Request, state::State},
+    machine::{DriftPolicy, Policy, Refusal, Request, state::State},
     resolver::{SwitchUnit, World},
     time::Instant,
 };
@@ -26,6 +26,9 @@ pub(crate) struct Still {
     state: State,
     /// A rollback that waits for a look at the robot.
     waits: Option<Asked>,
+    /// Those who want to say "busy", while it is looked whether a guard is armed. That look leads to nothing
+    /// else.
+    wants_busy: Vec<Asked>,
     /// A switch that is under way runs, of whomever.
     switching: bool,
     /// A rollback is being carried out.
@@ -49,6 +52,7 @@ impl Still {
             why,
             state,
             waits: None,
+            wants_busy: Vec::new(),
             switching: false,
             at_work: false,
         }
@@ -93,6 +97,33 @@ impl Still {
     /// told that nobody answers.
     pub(crate) fn wait(&mut self, asked: Asked) {
         self.waits = Some(asked);
+    }
+
+    /// Keeps somebody who wants to say "busy" until it is known whether a guard is armed; whether it is to be
+    /// looked now.
+    pub(crate) fn wait_for_guards(&mut self, asked: Asked) -> bool {
+        self.wants_busy.push(asked);
+        self.wants_busy.len() == 1
+    }
+
+    /// It was looked whether a guard is armed: who waited for that, and why they are told no, if they are.
+    /// Whoever takes something into the hand now could not be saved from a guard that nobody here takes back.
+    pub(crate) fn guards(&mut self, armed: anyhow::Result<bool>) -> (Vec<Asked>, Option<Refusal>) {
+        let why = match armed {
+            Ok(false) => None,
+            Ok(true) => Some(format!(
+                "a guard is armed that switches or reboots the robot by itself, and {}: it must stay free \
+                 until then",
+                self.why
+            )),
+            Err(error) => Some(format!(
+                "the robot does not let itself be looked at: {error:#}"
+            )),
+        };
+        (
+            std::mem::take(&mut self.wants_busy),
+            why.map(Refusal::Refused),
+        )
     }
 
     /// What a look at the robot found, as far as it may lead to anything; and who waited for it.
@@ -227,6 +258,19 @@ mod tests {
         assert!(still.remembers());
         still.rest(&State::Idle);
         assert!(!still.remembers());
+    }
+
+    #[test]
+    fn nobody_gets_busy_who_could_be_hit_by_a_guard() {
+        let mut still = Still::new(Because::Memory, "the disk is read-only".into(), State::Idle);
+        assert_eq!(still.guards(Ok(false)).1, None);
+        let armed = still.guards(Ok(true)).1.unwrap().to_string();
+        assert!(armed.contains("the disk is read-only"), "{armed}");
+        // That nobody can tell is no "no".
+        still
+            .guards(Err(anyhow::anyhow!("systemd does not answer")))
+            .1
+            .unwrap();
     }
 
     #[test]

@@ -383,7 +383,8 @@ pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World
     if world.switch != SwitchUnit::Running {
         boot::try_secure(&settings, false).await;
     }
-    boot::look(&settings, state, &mut world).await;
+    (boot::look(&settings, state, &mut world).await)
+        .context("cannot look at the deadline of this boot")?;
     world.trace.kept_away = kept_away::is_marked(config);
     world.variant = match (state, &world.current) {
         (State::Trial(trial), Some(current)) => nixos::is_variant(current, &trial.system),
@@ -473,14 +474,17 @@ impl Tools {
         if let Err(error) = dead_man::let_finish().await {
             tracing::warn!("{error:#}");
         }
-        match world::look(SwitchUnit::Gone).await {
-            Ok(mut world) => {
-                boot::look_at_loader(&boot::Settings::new(&self.config), &mut world).await;
-                // That takes its time. What was meanwhile is for the next look to say.
-                if nixos::system(nixos::CURRENT) == world.current {
-                    self.say(Event::Observed(world));
-                }
+        let look = async {
+            let mut world = world::look(SwitchUnit::Gone).await?;
+            boot::look_at_loader(&boot::Settings::new(&self.config), &mut world).await?;
+            anyhow::Ok(world)
+        };
+        match look.await {
+            // That takes its time. What was meanwhile is for the next look to say.
+            Ok(world) if nixos::system(nixos::CURRENT) == world.current => {
+                self.say(Event::Observed(world));
             }
+            Ok(_) => {}
             Err(error) => tracing::warn!("{error:#}"),
         }
     }

@@ -217,3 +217,78 @@ fn without_an_agent_a_busy_robot_is_not_switched() -> Result<()> {
     robot.stands_on(&first)?;
     Ok(())
 }
+
+/// A guard that nobody remembers, as long as the robot says that it is: that of a trial beside the running
+/// kernel, or the deadline of a boot.
+fn nobody_gets_busy_under(robot: &Robot, guard: &str) -> Result<()> {
+    robot.sh(&format!(
+        "systemd-run --quiet --unit={guard} --on-active=1h --timer-property=AccuracySec=1s true"
+    ))?;
+    let refused = robot
+        .call(
+            "Lease",
+            &json!({ "name": "gripper", "busy": true, "seconds": 60 }),
+        )
+        .expect_err("the guard would hit whoever is busy");
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("a guard is armed"), "{guard}: {refused}");
+    robot.sh(&format!("systemctl stop {guard}.timer"))?;
+    Ok(())
+}
+
+#[test]
+fn nobody_gets_busy_under_a_guard_that_an_agent_which_stands_still_does_not_take_back() -> Result<()>
+{
+    let (_fleet, robot, first) = Fleet::with_robot("")?;
+    robot.sh(
+        "mkdir -p /etc/surefoot/config.d && echo '[health' >/etc/surefoot/config.d/80-typing.toml
+         systemctl restart surefootd.service",
+    )?;
+    robot.until_status("the agent to stand still", |status| {
+        status["fault"].to_string().contains("80-typing.toml")
+    })?;
+    for guard in ["surefoot-dead-man", "surefoot-deadline"] {
+        nobody_gets_busy_under(&robot, guard)?;
+    }
+    let busy = json!({ "name": "gripper", "busy": true, "seconds": 60 });
+    robot.call("Lease", &busy)?;
+    // What is in the hand already may be said again.
+    robot.sh("systemd-run --quiet --unit=surefoot-deadline --on-active=1h true")?;
+    robot.call("Lease", &busy)?;
+    robot.sh("systemctl stop surefoot-deadline.timer")?;
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
+fn nobody_gets_busy_under_a_guard_of_which_the_memory_is_lost() -> Result<()> {
+    let (_fleet, robot, first) = Fleet::with_robot("")?;
+    for guard in ["surefoot-dead-man", "surefoot-deadline"] {
+        robot.sh(&format!(
+            "systemctl stop surefootd.service
+             for slot in /var/lib/surefoot/journal.0 /var/lib/surefoot/journal.1; do echo rust >$slot; done
+             systemd-run --quiet --unit={guard} --on-active=1h true
+             systemctl start surefootd.service"
+        ))?;
+        // More than one look at the robot has been taken.
+        let checked = |status: &serde_json::Value| {
+            !status["lost"].is_null() && !status["lastCheck"].is_null()
+        };
+        robot.until_status("the loss to be said", checked)?;
+        robot.call("Update", &json!({}))?;
+        robot.sh(&format!("systemctl is-active --quiet {guard}.timer"))?;
+        let refused = robot
+            .call(
+                "Lease",
+                &json!({ "name": "gripper", "busy": true, "seconds": 60 }),
+            )
+            .expect_err("the guard would hit whoever is busy");
+        assert!(
+            format!("{refused:#}").contains("a guard is armed"),
+            "{refused:#}"
+        );
+        robot.sh(&format!("systemctl stop {guard}.timer"))?;
+    }
+    robot.stands_on(&first)?;
+    Ok(())
+}

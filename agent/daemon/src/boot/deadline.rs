@@ -190,10 +190,11 @@ pub(super) fn installed() -> bool {
 }
 
 /// Whether the deadline of this boot is running.
-pub(super) async fn armed() -> bool {
-    systemd::is_active(&format!("{NAME}.timer"))
-        .await
-        .unwrap_or(false)
+///
+/// # Errors
+/// systemd does not answer.
+pub(super) async fn armed() -> anyhow::Result<bool> {
+    systemd::is_active(&format!("{NAME}.timer")).await
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ use crate::{
     robot::{
         clock, nixos,
         profile::{self, PROFILES},
+        world,
     },
     state::journal,
 };
@@ -159,9 +160,20 @@ fn was_started(settings: &Settings) -> Option<bool> {
     settings.find_loader()?.started(&aim.mark)
 }
 
+/// Whether a guard is armed that will switch or reboot the robot unless it is taken back.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn is_guarded() -> anyhow::Result<bool> {
+    Ok(world::dead_man_armed().await? || deadline::armed().await?)
+}
+
 /// Adds to a look at the robot what the loader starts by default, and whether the deadline of this boot runs.
-pub(crate) async fn look_at_loader(settings: &Settings, world: &mut World) {
-    world.dead_man |= deadline::armed().await;
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn look_at_loader(settings: &Settings, world: &mut World) -> anyhow::Result<()> {
+    world.dead_man |= deadline::armed().await?;
     match default(settings).await {
         Ok(default) => world.default = default,
         Err(error) => {
@@ -174,6 +186,7 @@ pub(crate) async fn look_at_loader(settings: &Settings, world: &mut World) {
             }
         }
     }
+    Ok(())
 }
 
 /// Takes generations out of the profile before NixOS' installer runs for a system, which then takes
@@ -316,7 +329,9 @@ pub(crate) async fn disarm(settings: &Settings, guards: Guards) {
         }
         Ok(())
     };
-    take_back(deadline::armed().await, deadline, one_shot).await;
+    // Where nobody can tell, the next boot must not be a trial without its deadline.
+    let armed = deadline::armed().await.unwrap_or(false);
+    take_back(armed, deadline, one_shot).await;
 }
 
 async fn take_back(
@@ -360,16 +375,23 @@ async fn take_back_one_shot(settings: &Settings) -> anyhow::Result<()> {
 }
 
 /// Adds what only the loader and the traces of a boot can tell.
-pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) {
-    look_at_loader(settings, world).await;
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn look(
+    settings: &Settings,
+    state: &State,
+    world: &mut World,
+) -> anyhow::Result<()> {
+    look_at_loader(settings, world).await?;
     let State::Trial(Trial {
         mode, system, boot, ..
     }) = state
     else {
-        return;
+        return Ok(());
     };
     if *boot == world.boot || world.current.as_ref() == Some(system) {
-        return;
+        return Ok(());
     }
     let dir = &settings.state_dir;
     world.trace = match mode {
@@ -386,6 +408,7 @@ pub(crate) async fn look(settings: &Settings, state: &State, world: &mut World) 
             None => Trace::default(),
         },
     };
+    Ok(())
 }
 
 #[cfg(test)]

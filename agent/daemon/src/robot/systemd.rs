@@ -285,12 +285,23 @@ pub(crate) async fn end_run(run: &ServiceRun) -> anyhow::Result<()> {
 /// Whether a unit is active.
 ///
 /// # Errors
-/// systemd does not answer.
+/// systemd does not answer: that is no "no".
 pub(crate) async fn is_active(unit: &str) -> anyhow::Result<bool> {
-    Ok(call("systemctl", &["is-active", "--quiet", "--", unit])
-        .await?
-        .code
-        == Some(0))
+    let said = call("systemctl", &["is-active", "--quiet", "--", unit]).await?;
+    says_active(said.code).with_context(|| {
+        let why = said.stderr.trim();
+        format!("systemd does not say whether {unit} is active: {why}")
+    })
+}
+
+/// What the exit code of `systemctl is-active` says (systemctl(1), "Exit status").
+fn says_active(code: Option<i32>) -> Option<bool> {
+    match code {
+        Some(0) => Some(true),
+        // It is not, or there is no such unit.
+        Some(3 | 4) => Some(false),
+        _ => None,
+    }
 }
 
 /// What is read of every unit, in systemd's names.
@@ -707,6 +718,19 @@ mod tests {
         format!(
             "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
         )
+    }
+
+    #[test]
+    fn no_answer_is_not_taken_for_a_no() {
+        for (code, said) in [
+            (Some(0), Some(true)),
+            (Some(3), Some(false)),
+            (Some(4), Some(false)),
+            (Some(1), None),
+            (None, None),
+        ] {
+            assert_eq!(says_active(code), said, "{code:?}");
+        }
     }
 
     #[test]
