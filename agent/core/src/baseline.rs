@@ -226,7 +226,7 @@ impl Baseline {
     pub fn of(look: &Look, soak: Duration) -> Self {
         let wanted = wanted(&look.units);
         // No gate lets anything wait for longer.
-        let long = soak.min(STARTED - Duration::from_secs(60));
+        let long = soak.min(STARTED / 2);
         let mut baseline = Self::default();
         let mut left_out = 0;
         let mut keep = |names: &mut Vec<String>, unit: &Unit| {

@@ -99,7 +99,7 @@ pub const STARTED_AT_LAST: Duration = Duration::from_secs(1800);
 #[must_use]
 pub fn has_just_started(up: Duration, start: Start, soak: Duration) -> bool {
     match start {
-        Start::Reached(ago) => up < STARTED && ago < soak,
+        Start::Reached(ago) => up < STARTED_AT_LAST && ago < soak.min(STARTED),
         Start::Waits(youngest) => {
             up < STARTED || up < STARTED_AT_LAST && youngest.is_some_and(|age| age < ENDLESS)
         }
@@ -166,6 +166,8 @@ mod tests {
             (20, Start::Waits(None), 60, true),
             (60, reached(59), 60, true),
             (60, reached(60), 60, false),
+            (1000, reached(0), 60, true),
+            (1000, reached(60), 60, false),
             (899, waits(880), 60, true),
             (900, Start::Waits(None), 60, false),
             (900, waits(600), 60, false),
@@ -173,7 +175,9 @@ mod tests {
             (900, waits(599), 60, true),
             (1799, waits(599), 60, true),
             (1800, waits(1), 60, false),
-            (900, reached(10), 36_000, false),
+            (900, reached(10), 36_000, true),
+            (910, reached(900), 36_000, false),
+            (1800, reached(10), 36_000, false),
         ] {
             let found = has_just_started(s(up), start, s(soak));
             assert_eq!(found, just, "{up} {start:?} {soak}");

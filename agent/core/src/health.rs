@@ -190,11 +190,16 @@ impl Report {
         names_another_system(&self.failures)
     }
 
-    /// The same, where it does not matter whether the repository is reached: unless other checks were set
-    /// aside for that. Nobody knows how those are, which is not the same as well.
+    /// The same, where it does not matter whether the repository is reached: unless units were set aside for
+    /// that. Nobody knows how those are, which is not the same as well. What checks look at lies beyond the
+    /// network.
     #[must_use]
     pub fn without_network(mut self) -> Self {
-        if !self.aside.is_empty() {
+        if self
+            .aside
+            .iter()
+            .any(|check| matches!(check, Check::Unit(_)))
+        {
             return self.with_network_pending();
         }
         self.failures.retain(|f| f.check != Check::ManifestServer);

@@ -66,7 +66,11 @@ fn units_aside(
     aside: &BTreeSet<Check>,
 ) -> BTreeSet<Check> {
     let check = |unit: &Unit| Check::Unit(unit.name.clone());
-    let ended = |unit: &Unit| unit.is_failed() || unit.activity == Activity::Inactive;
+    // What is started on demand, ends by itself or was never due is inactive as it should be.
+    let stopped = |unit: &Unit| {
+        unit.activity == Activity::Inactive && !unit.on_demand && !unit.ends && !unit.skipped
+    };
+    let ended = |unit: &Unit| unit.is_failed() || stopped(unit);
     let mut found = BTreeSet::new();
     let first = |unit: &Unit| {
         unit.is_failed() && needs(&check(unit)) || ended(unit) && aside.contains(&check(unit))
@@ -187,6 +191,11 @@ mod tests {
                 ends("upload.service", "recorder.service", Activity::Failed),
                 ends("viewer.service", "data.mount", Activity::Active),
                 ends("arm.service", "bus.service", Activity::Inactive),
+                // Between two runs of its timer.
+                Unit {
+                    on_demand: true,
+                    ..ends("backup.service", "data.mount", Activity::Inactive)
+                },
             ],
             failures: server
                 .then(|| failure(Check::ManifestServer))
@@ -197,7 +206,12 @@ mod tests {
         let needs = |check: &Check| *check == Check::Unit("data.mount".into());
         let mut offline = look(true, Activity::Failed);
         let aside = set_aside(&mut offline, needs, &BTreeSet::new());
-        let rest = ["viewer.service", "arm.service", "manifest server"];
+        let rest = [
+            "viewer.service",
+            "arm.service",
+            "backup.service",
+            "manifest server",
+        ];
         assert_eq!(found(&offline), rest);
         // The mount was made once the network was back, and nothing started the others again.
         let mut back = look(false, Activity::Active);
@@ -208,6 +222,7 @@ mod tests {
                 "data.mount",
                 "viewer.service",
                 "arm.service",
+                "backup.service",
                 "manifest server"
             ]
         );

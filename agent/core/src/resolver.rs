@@ -347,7 +347,11 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
         Phase::Aiming | Phase::Booting | Phase::Soaking { .. } if old => {
             Resolution::FellBack(world.trace.clone())
         }
-        // Somebody booted or activated it before its trial.
+        // The boot loader starts it by default, or somebody chose it in the menu: nothing more is proven by that.
+        Phase::Staging { .. } | Phase::Staged | Phase::Soaking { .. } if !same_boot && new => {
+            Resolution::Revert("it was booted outside its trial, or once more")
+        }
+        // Somebody activated it, or another system, before its trial.
         _ => elsewhere_or(
             trial,
             world,

@@ -409,6 +409,10 @@ fn a_boot_on_trial_in_which_somebody_switches_keeps_its_deadline() {
     // The kernel of the trial runs still, and has not been proven.
     assert_eq!(robot.current, system('x'), "{}", robot.log);
     assert!(robot.is_guarded() && robot.journal.blocked.is_empty());
+    // Nor does the agent take it for a leftover when it starts anew, as each switch may have it do.
+    robot.kill();
+    robot.start();
+    assert!(robot.is_guarded(), "{}", robot.log);
     robot.published = None;
     robot.pass(robot.policy.boot_deadline);
     robot.settle_until(|robot| robot.booted == system('a'));
@@ -434,6 +438,21 @@ fn a_power_cut_in_the_preparation_resolves_back() {
         update(&mut robot);
         stands_on(&robot, 'b');
     }
+}
+
+#[test]
+fn a_trial_that_is_booted_once_more_goes_back() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+    // Somebody chooses it in the menu.
+    robot.default = system('b');
+    robot.power_cut();
+    assert_eq!(robot.current, system('b'));
+    robot.start();
+    robot.published = None;
+    robot.settle();
+    stands_on(&robot, 'a');
+    assert!(robot.journal.blocked.is_empty(), "the power was cut");
 }
 
 #[test]

@@ -64,7 +64,9 @@ impl Soak {
     /// How long the robot was suspended since this was asked last, from the first time on. That time proves
     /// nothing, and no deadline counts it.
     pub(super) fn slept(&mut self, in_all: Duration) -> Duration {
-        let before = self.slept.replace(in_all).unwrap_or(in_all);
+        // The two clocks are read one after the other: what seems to go back was never slept.
+        let before = self.slept.unwrap_or(in_all);
+        self.slept = Some(in_all.max(before));
         let slept = in_all.saturating_sub(before);
         for at in [&mut self.healthy_since, &mut self.until]
             .into_iter()

@@ -31,14 +31,28 @@ impl Decision<'_> {
             self.journal.state,
             State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
-            // Nothing is under trial: a dead-man timer can only be a leftover.
+            // Nothing is under trial: a dead-man timer can only be a leftover. So can the deadline of a boot,
+            // unless what was booted has not been proven, whatever runs on its kernel by now.
             if knows_guards {
-                self.effects.insert(0, Effect::Disarm(Guards::ALL));
-                self.memory.guarded = None;
+                let proven = self.was_proven(world.booted.as_ref());
+                self.effects.insert(
+                    0,
+                    Effect::Disarm(Guards {
+                        boot_deadline: proven,
+                        ..Guards::ALL
+                    }),
+                );
+                self.memory.guarded.take_if(|_| proven);
             }
             self.look_back();
             self.poll();
         }
+    }
+
+    /// Whether the system that was booted is the confirmed one or a fallback, or nobody can tell.
+    fn was_proven(&self, booted: Option<&StorePath>) -> bool {
+        let mut proven = self.journal.confirmed.iter().chain(&self.journal.fallbacks);
+        booted.is_none_or(|booted| proven.any(|generation| generation.system == *booted))
     }
 
     /// What is under way knows more than the copy: that is read when the robot rests.
