@@ -49,7 +49,7 @@ fn until_fault(robot: &Robot, words: &str) -> Result<()> {
 #[test]
 fn on_a_full_disk_a_trial_ends_and_a_rollback_works() -> Result<()> {
     let (fleet, robot, first) =
-        Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
+        Fleet::with_robot("[health]\nsoak = \"15s\"\ndeadline = \"400s\"\n")?;
     on_a_small_disk(&robot)?;
     fleet.release(&fleet.toplevel("bad"))?;
     robot.until_status("the trial", |status| status["state"] == "trial")?;
@@ -326,7 +326,7 @@ fn a_disk_that_becomes_read_only_does_not_keep_anybody_from_rolling_back() -> Re
 fn a_rollback_that_was_told_and_that_the_disk_does_not_take_is_said_and_ends_the_trial()
 -> Result<()> {
     let (fleet, robot, first) =
-        Fleet::with_robot("[health]\nsoak = \"60s\"\ndeadline = \"90s\"\n")?;
+        Fleet::with_robot("[health]\nsoak = \"15s\"\ndeadline = \"90s\"\n")?;
     on_a_small_disk(&robot)?;
     let point = "before-persist-told";
     set_fault_that(&robot, point, "stop")?;
@@ -381,7 +381,7 @@ fn a_journal_of_a_newer_format_is_left_alone_and_the_robot_can_be_rolled_back() 
 
 #[test]
 fn a_full_disk_in_the_proof_is_no_fault_of_the_release() -> Result<()> {
-    let (fleet, robot, _) = Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
+    let (fleet, robot, _) = Fleet::with_robot("[health]\nsoak = \"30s\"\ndeadline = \"400s\"\n")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     robot.until_status("the trial", |status| status["state"] == "trial")?;
     robot.until(&format!(
@@ -516,7 +516,7 @@ fn a_boot_partition_that_never_answers_keeps_an_update_waiting_and_not_the_agent
 #[test]
 fn a_way_back_goes_on_without_a_boot_partition_that_answers() -> Result<()> {
     let (fleet, robot, first) =
-        Fleet::with_robot("[health]\nsoak = \"300s\"\ndeadline = \"400s\"\n")?;
+        Fleet::with_robot("[health]\nsoak = \"15s\"\ndeadline = \"400s\"\n")?;
     fleet.release(&fleet.toplevel("bad"))?;
     robot.until_status("the soak", |status| status["state"] == "trial")?;
     let runs = "readlink /run/current-system";
