@@ -66,9 +66,10 @@ fn units_aside(
     aside: &BTreeSet<Check>,
 ) -> BTreeSet<Check> {
     let check = |unit: &Unit| Check::Unit(unit.name.clone());
-    // What is started on demand, ends by itself or was never due is inactive as it should be.
+    // What is started on demand, has done its work or was never due is inactive as it should be.
+    let done = |unit: &Unit| unit.ends && unit.began && unit.result == "success";
     let stopped = |unit: &Unit| {
-        unit.activity == Activity::Inactive && !unit.on_demand && !unit.ends && !unit.skipped
+        unit.activity == Activity::Inactive && !unit.on_demand && !done(unit) && !unit.skipped
     };
     let ended = |unit: &Unit| unit.is_failed() || stopped(unit);
     let mut found = BTreeSet::new();

@@ -127,6 +127,9 @@ pub enum Resolution {
     },
     /// The trial's traces do not fit together: go back.
     Revert(&'static str),
+    /// The system on trial was booted outside its trial, or once more: go back. Power that was cut, or whoever
+    /// chose it, says nothing of it.
+    BootedAgain,
     /// Somebody has another system run than the one under trial or the one before. That is their choice, and
     /// says nothing of the trial.
     Elsewhere {
@@ -349,7 +352,7 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
         }
         // The boot loader starts it by default, or somebody chose it in the menu: nothing more is proven by that.
         Phase::Staging { .. } | Phase::Staged | Phase::Soaking { .. } if !same_boot && new => {
-            Resolution::Revert("it was booted outside its trial, or once more")
+            Resolution::BootedAgain
         }
         // Somebody activated it, or another system, before its trial.
         _ => elsewhere_or(

@@ -66,11 +66,11 @@ impl Untold {
         let why = self.why.as_ref().map(|why| format!(" ({why})"));
         let done = match &self.leaves {
             Some(system) => format!(
-                "the agent ended before it was carried out, so {system} is left without a verdict, and not tried \
-                 again until somebody asks for `surefoot update` or `surefoot rollback`"
+                "the agent ended before it was carried out, so the robot leaves {system} by itself, without a \
+                 verdict, and `surefoot update` has it tried again"
             ),
-            None => "the agent ended before it was carried out, and nothing came of it: ask again if it is \
-                     still wanted"
+            None => "the agent ended before it was carried out: look whether it happened, and ask again if \
+                     it did not and is still wanted"
                 .to_owned(),
         };
         format!(
@@ -129,7 +129,11 @@ impl Journal {
     /// knows what was under way before. Nothing is assumed of it, and the robot goes back.
     #[must_use]
     pub fn without_what_is_untold(mut self) -> Self {
-        if self.untold.take().is_some() && self.state != State::Idle {
+        let Some(asked) = self.untold.take() else {
+            return self;
+        };
+        self.unheard = Some(asked);
+        if self.state != State::Idle {
             let mut read = match serde_json::to_value(&self.state) {
                 Ok(serde_json::Value::Object(read)) => read,
                 _ => serde_json::Map::new(),

@@ -88,9 +88,11 @@ impl Still {
         self.at_work
     }
 
-    /// Whether nobody waits for anything.
-    pub(crate) const fn is_idle(&self) -> bool {
-        !self.at_work && self.waits.is_none()
+    /// Whether nobody waits for anything. A look that fails answers nobody, so whoever has given up counts no
+    /// more.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waits = |asked: &Asked| !asked.reply.is_closed();
+        !self.at_work && !self.waits.as_ref().is_some_and(waits)
     }
 
     /// Keeps a rollback until the robot was looked at. Only the last one waits: whoever asked before is
@@ -102,6 +104,7 @@ impl Still {
     /// Keeps somebody who wants to say "busy" until it is known whether a guard is armed; whether it is to be
     /// looked now.
     pub(crate) fn wait_for_guards(&mut self, asked: Asked) -> bool {
+        self.wants_busy.retain(|asked| !asked.reply.is_closed());
         self.wants_busy.push(asked);
         self.wants_busy.len() == 1
     }

@@ -441,18 +441,28 @@ fn a_power_cut_in_the_preparation_resolves_back() {
 }
 
 #[test]
-fn a_trial_that_is_booted_once_more_goes_back() {
-    let mut robot = robot();
-    until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
-    // Somebody chooses it in the menu.
-    robot.default = system('b');
-    robot.power_cut();
-    assert_eq!(robot.current, system('b'));
-    robot.start();
-    robot.published = None;
-    robot.settle();
-    stands_on(&robot, 'a');
-    assert!(robot.journal.blocked.is_empty(), "the power was cut");
+fn a_trial_that_is_booted_once_more_goes_back_and_blocks_nothing() {
+    for staging in [true, false] {
+        let mut robot = robot();
+        for _ in 0..robot.policy.trial_attempts {
+            until_phase(&mut robot, |phase| match phase {
+                Phase::Staging { .. } => staging,
+                Phase::Soaking { .. } => !staging,
+                _ => false,
+            });
+            // Somebody chooses it in the menu.
+            robot.default = system('b');
+            robot.power_cut();
+            assert_eq!(robot.current, system('b'));
+            robot.published = None;
+            robot.start();
+            robot.settle();
+            stands_on(&robot, 'a');
+            assert_eq!(robot.booted, system('a'), "{}", robot.log);
+            assert!(robot.journal.blocked.is_empty(), "the power was cut");
+            robot.published = Some(release('b'));
+        }
+    }
 }
 
 #[test]

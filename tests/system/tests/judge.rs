@@ -37,8 +37,9 @@ fn a_release_that_switches_the_nix_daemon_off_is_never_kept() -> Result<()> {
 
 #[test]
 fn a_nix_daemon_that_does_not_answer_in_a_trial_is_said_as_the_robots_own() -> Result<()> {
-    let (fleet, robot, first) =
-        Fleet::with_robot("[trial]\nattempts = 1\n[health]\ndeadline = \"25s\"\n")?;
+    let (fleet, robot, first) = Fleet::with_robot(
+        "[trial]\nattempts = 1\ndisturbances = 1\n[health]\ndeadline = \"25s\"\n",
+    )?;
     let signal = |signal| {
         format!(
             "systemctl start nix-daemon.service && systemctl kill --kill-whom=main --signal={signal} nix-daemon.service"

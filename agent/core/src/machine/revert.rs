@@ -9,7 +9,7 @@ use super::{
 use crate::{
     RollbackTo, StorePath,
     health::Check,
-    machine::state::{Cause, Evidence, Reverting, State},
+    machine::state::{Cause, Evidence, Mode, Reverting, State},
     resolver::World,
     switch::{Action, Order, Outcome, Purpose},
 };
@@ -29,7 +29,9 @@ impl Decision<'_> {
         if let Some(order) = trial.phase.order() {
             self.effects.push(Effect::StopSwitch(order.clone()));
         }
-        let (action, reboot) = (trial.revert_action(), trial.may_be_booted());
+        // In another boot than it was staged in it has been booted, whatever was planned.
+        let elsewhen = trial.mode == Mode::Boot && trial.boot != *self.cx.boot;
+        let (action, reboot) = (trial.revert_action(), trial.may_be_booted() || elsewhen);
         self.begin_revert(trial.previous.clone(), action, reboot, evidence);
     }
 

@@ -32,9 +32,9 @@ impl Decision<'_> {
             State::Idle | State::Fetching(_) | State::Ready(_)
         ) {
             // Nothing is under trial: a dead-man timer can only be a leftover. So can the deadline of a boot,
-            // unless what was booted has not been proven, whatever runs on its kernel by now.
+            // unless it is running, and what was booted has not been proven, whatever runs on its kernel by now.
             if knows_guards {
-                let proven = self.was_proven(world.booted.as_ref());
+                let proven = !world.dead_man || self.was_proven(world.booted.as_ref());
                 self.effects.insert(
                     0,
                     Effect::Disarm(Guards {
@@ -237,6 +237,10 @@ impl Decision<'_> {
             }
             Resolution::Revert(why) => {
                 self.revert_trial(Evidence::plain(Cause::Killed, why.to_owned()));
+            }
+            Resolution::BootedAgain => {
+                let why = "it was booted outside its trial, or once more";
+                self.revert_trial(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
             Resolution::Elsewhere { system, booted } => self.leave_to_somebody(system, booted),
             Resolution::CommitAgain { reboot } => self.continue_commit(reboot),

@@ -58,11 +58,13 @@ impl Decision<'_> {
         }
     }
 
-    /// Another system is confirmed than before this step: what somebody asked for was about another robot.
+    /// Another system is confirmed than the one that somebody wanted to leave, and left. What else was asked
+    /// for is said until somebody asks again.
     pub(super) fn forget_what_was_unheard(&mut self, before: Option<&Generation>) {
         let system = |confirmed: &Generation| confirmed.system.clone();
         if self.journal.confirmed.as_ref().map(system) != before.map(system) {
-            self.journal.unheard = None;
+            let left = |unheard: &mut Untold| unheard.leaves.is_some();
+            self.journal.unheard.take_if(left);
         }
     }
 

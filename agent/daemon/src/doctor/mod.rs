@@ -69,7 +69,7 @@ async fn examine(inputs: &Inputs) -> Vec<Finding> {
             Subject::Agent,
             "request",
             unheard,
-            "ask again, or `surefoot update` if it is not wanted any more",
+            "look at `surefoot status` whether it happened; `surefoot update` ends this",
         ));
     }
     if let Some(fault) = inputs
