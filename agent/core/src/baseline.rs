@@ -5,8 +5,8 @@
 //! that are required by name, and checks that somebody wrote.
 
 use crate::{
-    gate::STARTED,
     health::{Check, Failure, Report, Run, Runs},
+    startup::{ENDLESS, STARTED},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -19,9 +19,6 @@ pub const MAX_NAMES: usize = 256;
 
 /// Longer names are not remembered, bytes.
 pub const MAX_NAME: usize = 128;
-
-/// A start that has taken so long on the system before is taken for one that never ends.
-pub const ENDLESS: Duration = Duration::from_secs(600);
 
 /// The target that pulls in what a system is there for.
 const GOAL: &str = "default.target";
@@ -208,14 +205,15 @@ pub struct Against {
 }
 
 impl Against {
-    /// Whether a start is not waited for: that of a unit which did not come to its end before the trial,
-    /// either.
+    /// Whether a start is waited for. That of a unit which did not come to its end before the trial, either,
+    /// is not, unless it is `required`.
     #[must_use]
-    pub fn is_endless(&self, starting: &Failure) -> bool {
+    pub fn awaits(&self, starting: &Failure, required: impl Fn(&str) -> bool) -> bool {
         let Check::Unit(name) = &starting.check else {
-            return false;
+            return true;
         };
-        (self.baseline.as_ref()).is_some_and(|before| before.starting.contains(name))
+        let before = self.baseline.as_ref();
+        required(name) || !before.is_some_and(|before| before.starting.contains(name))
     }
 }
 
@@ -287,10 +285,8 @@ impl Baseline {
 #[must_use]
 pub fn judge(look: Look, against: &Against, required: impl Fn(&str) -> bool) -> Report {
     let wanted = wanted(&look.units);
-    let (endless, pending) = look.pending.into_iter().partition::<Vec<_>, _>(|starting| {
-        let is_required = matches!(&starting.check, Check::Unit(name) if required(name));
-        !is_required && against.is_endless(starting)
-    });
+    let (pending, endless) = (look.pending.into_iter())
+        .partition::<Vec<_>, _>(|starting| against.awaits(starting, &required));
     let settled = pending.is_empty();
     let mut report = Report {
         excused: endless,

@@ -12,7 +12,7 @@ use crate::{
     health::{Check, Failure},
     hold::Hold,
     keep::Kept,
-    machine::state::{Cause, Evidence, Generation, State},
+    machine::state::{Cause, Evidence, Generation, MAX_MESSAGE, State, UNTOLD, shorten},
     profile::Profile,
     release::{Name, Target},
     spec::{self, Unreadable},
@@ -325,6 +325,57 @@ impl Journal {
     /// None that is known of: every field can be written as JSON.
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
         foreign::to_bytes(self, &self.foreign)
+    }
+
+    /// This journal is in force, and not the one after it: that says what somebody asked for who may have
+    /// been told.
+    pub fn pass_over(&mut self, mut asked: Untold) {
+        asked.leaves = match &self.state {
+            State::Trial(trial) if asked.leads_back() => Some(trial.system.clone()),
+            _ => None,
+        };
+        if let Some(confirmed) = &self.confirmed {
+            let mut why = asked.message();
+            shorten(&mut why, MAX_MESSAGE);
+            let about = asked.leaves.as_ref().unwrap_or(&confirmed.system);
+            let target = self.state.target();
+            let target = target.filter(|target| asked.leaves.as_ref() == Some(&target.system));
+            self.history.push(Record {
+                what: What::Refused.into(),
+                system: about.clone(),
+                release: target.map(|target| target.release.clone()),
+                why: Some(why),
+                by: asked.by.clone(),
+                at: asked.at,
+            });
+            let surplus = self.history.len().saturating_sub(MAX_HISTORY);
+            self.history.drain(..surplus);
+        }
+        self.unheard = Some(asked);
+    }
+
+    /// What is in force of a journal that nobody was told of, where the one before it cannot be read: nobody
+    /// knows what was under way before. Nothing is assumed of it, and the robot goes back.
+    #[must_use]
+    pub fn without_what_is_untold(mut self) -> Self {
+        let Some(asked) = self.untold.take() else {
+            return self;
+        };
+        self.unheard = Some(asked);
+        if self.state != State::Idle {
+            let mut read = match serde_json::to_value(&self.state) {
+                Ok(serde_json::Value::Object(read)) => read,
+                _ => serde_json::Map::new(),
+            };
+            read.insert("name".to_owned(), UNTOLD.into());
+            self.state = State::Unknown(read.into());
+        }
+        self
+    }
+
+    /// The systems that were confirmed and can be gone back to, the present one first.
+    pub fn proven(&self) -> impl Iterator<Item = &Generation> {
+        self.confirmed.iter().chain(&self.fallbacks)
     }
 
     /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps

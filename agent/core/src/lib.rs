@@ -56,6 +56,7 @@ pub mod rollout;
 pub mod scrub;
 mod spec;
 pub mod stall;
+pub mod startup;
 pub mod store_path;
 pub mod switch;
 pub mod time;

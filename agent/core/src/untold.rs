@@ -5,12 +5,7 @@
 //! Between the answer and the second write the caller may have heard a yes, so that is not silent: it stands
 //! in the history and in the status, and a trial that was to be left is left.
 
-use crate::{
-    StorePath,
-    journal::{Journal, MAX_HISTORY, Record, What},
-    machine::state::{MAX_MESSAGE, State, shorten},
-    word::Word,
-};
+use crate::{StorePath, word::Word};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -96,54 +91,3 @@ impl fmt::Display for Words<'_> {
         })
     }
 }
-
-impl Journal {
-    /// This journal is in force, and not the one after it: that says what somebody asked for who may have
-    /// been told.
-    pub fn pass_over(&mut self, mut asked: Untold) {
-        asked.leaves = match &self.state {
-            State::Trial(trial) if asked.leads_back() => Some(trial.system.clone()),
-            _ => None,
-        };
-        if let Some(confirmed) = &self.confirmed {
-            let mut why = asked.message();
-            shorten(&mut why, MAX_MESSAGE);
-            let about = asked.leaves.as_ref().unwrap_or(&confirmed.system);
-            let target = self.state.target();
-            let target = target.filter(|target| asked.leaves.as_ref() == Some(&target.system));
-            self.history.push(Record {
-                what: What::Refused.into(),
-                system: about.clone(),
-                release: target.map(|target| target.release.clone()),
-                why: Some(why),
-                by: asked.by.clone(),
-                at: asked.at,
-            });
-            let surplus = self.history.len().saturating_sub(MAX_HISTORY);
-            self.history.drain(..surplus);
-        }
-        self.unheard = Some(asked);
-    }
-
-    /// What is in force of a journal that nobody was told of, where the one before it cannot be read: nobody
-    /// knows what was under way before. Nothing is assumed of it, and the robot goes back.
-    #[must_use]
-    pub fn without_what_is_untold(mut self) -> Self {
-        let Some(asked) = self.untold.take() else {
-            return self;
-        };
-        self.unheard = Some(asked);
-        if self.state != State::Idle {
-            let mut read = match serde_json::to_value(&self.state) {
-                Ok(serde_json::Value::Object(read)) => read,
-                _ => serde_json::Map::new(),
-            };
-            read.insert("name".to_owned(), UNTOLD.into());
-            self.state = State::Unknown(read.into());
-        }
-        self
-    }
-}
-
-/// What a state is called that nobody was told of and that cannot be passed over.
-pub(crate) const UNTOLD: &str = "untold";

@@ -3,6 +3,8 @@
 //! It never waits for anything but the next event, so its pulse is the agent's: the watchdog is
 //! fed from here and nowhere else.
 
+mod promise;
+
 use crate::{
     boot,
     config::Config,
@@ -23,7 +25,7 @@ use crate::{
     worker::{Work, Worker, look},
 };
 use anyhow::Context as _;
-use jiff::Timestamp;
+use promise::Promised;
 use sd_notify::NotifyState;
 use std::{borrow::Cow, collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use surefoot_api::{Knowledge, Stall, StatusInfo};
@@ -42,7 +44,7 @@ use surefoot_core::{
     untold::Untold,
 };
 use surefoot_store::{progress, verify::Verified};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 /// The longest sleep of the loop: a suspended robot looks at the clock again at least this often.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -127,14 +129,6 @@ pub(crate) struct Agent {
     promised: Option<Promised>,
     /// Leases that lost their holders, by whom they are counted with.
     orphaned: Tally<Orphaned, String>,
-}
-
-/// A decision that is written as one which nobody was told of.
-struct Promised {
-    decided: Decided,
-    /// What was asked for.
-    untold: Untold,
-    told: oneshot::Receiver<()>,
 }
 
 /// How long it may take to tell a caller, which is tried once and waits for nobody: the conversation has to
@@ -603,76 +597,6 @@ impl Agent {
         };
         // Whoever asked may have left by now.
         let _ = reply.send(answer);
-    }
-
-    /// Decides a request of which nothing may come unless its caller is told. What it leads to is written as
-    /// untold, and waits; a refusal leads to nothing more.
-    fn promise(
-        &mut self,
-        request: Request,
-        told: oneshot::Receiver<()>,
-    ) -> Result<String, RequestError> {
-        self.let_pass(&request)?;
-        let untold = request.untold(Some(Timestamp::now()));
-        let decided = match self.begin(Event::Asked(request), untold.as_ref()) {
-            Ok(decided) => decided,
-            Err(error) => return Err(self.not_done(&error)),
-        };
-        let answer = decided.answer.clone();
-        match (answer, untold) {
-            (Some(Ok(answer)), Some(untold)) => {
-                self.promised = Some(Promised {
-                    decided,
-                    untold,
-                    told,
-                });
-                Ok(answer)
-            }
-            (Some(answer), _) => {
-                (self.finish(decided, true)).map_err(|error| self.not_done(&error))?;
-                Ok(answer?)
-            }
-            (None, _) => Err(RequestError::Failed("the agent has no answer".to_owned())),
-        }
-    }
-
-    /// What a request has led to happens, once its caller was told; otherwise nothing was asked.
-    fn keep_promise(&mut self, promised: Promised, told: bool) {
-        let Promised {
-            decided, untold, ..
-        } = promised;
-        if !told {
-            let error = anyhow::anyhow!("its caller could not be told");
-            let why = self.not_done(&error);
-            tracing::error!("nothing came of a request: {why}");
-            return;
-        }
-        fault::point("before", "persist-told");
-        let kept = match decided.machine.journal() == self.machine.journal() {
-            true => Ok(()),
-            false => self.persist(decided.machine.journal(), None),
-        };
-        if let Err(error) = kept.and_then(|()| self.finish(decided, true).map(drop)) {
-            self.break_promise(untold, &error);
-        }
-    }
-
-    /// Nothing comes of a request although its caller was told: that stands in the history and the status.
-    fn break_promise(&mut self, untold: Untold, error: &anyhow::Error) {
-        self.machine = self.machine.passing_over(untold);
-        if let Some(unheard) = &self.machine.journal().unheard {
-            tracing::error!("{}: {error:#}", unheard.message());
-        }
-        if let Some(still) = &mut self.still {
-            still.rest(&self.machine.journal().state);
-        }
-        if self.undo() {
-            self.happened(Event::Tick);
-        } else {
-            // After that the robot is looked at, and what was to be left is.
-            self.cannot_write(error, Lost::Event);
-        }
-        self.publish();
     }
 
     /// Whether a request may be decided as things stand.

@@ -13,7 +13,10 @@ use crate::{
 };
 use jiff::{Zoned, civil::DateTime};
 use std::path::Path;
-use surefoot_core::gate::{self, Closed, Stage, in_window};
+use surefoot_core::{
+    gate::{self, Closed, Stage, in_window},
+    startup,
+};
 
 /// Where the kernel shows batteries and chargers (Documentation/ABI/testing/sysfs-class-power).
 const SUPPLIES: &str = "/sys/class/power_supply";
@@ -63,11 +66,11 @@ async fn obstacles(config: &Config, stage: Stage) -> Vec<Closed> {
 /// systemd does not answer.
 async fn has_just_started(config: &Config) -> anyhow::Result<bool> {
     let up = systemd::up().await?;
-    if up >= gate::STARTED_AT_LAST {
+    if up >= startup::STARTED_AT_LAST {
         return Ok(false);
     }
     let start = systemd::start().await?;
-    Ok(gate::has_just_started(up, start, config.health.soak))
+    Ok(startup::has_just_started(up, start, config.health.soak))
 }
 
 /// The gates of the configuration that say no.

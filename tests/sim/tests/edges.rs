@@ -1596,17 +1596,22 @@ fn whoever_switches_in_the_middle_of_a_trial_is_left_alone_and_blocks_nothing() 
     }
 }
 
+/// The network goes once the update to `b` has come so far, and does not come back.
+fn update_and_lose_the_network(robot: &mut Robot, state: &str) {
+    robot.published = Some(release('b'));
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.state().name() == state);
+    robot.outage = true;
+    robot.settle_until(|robot| robot.state().name() == "idle");
+}
+
 #[test]
 fn what_was_set_aside_for_want_of_the_network_after_a_commit_confirms_nothing() {
     // A job of the release fails from its second start on, and the network is away just then.
     let mut robot = robot();
     robot.by_network.insert(system('b'));
     robot.fails_again.insert(system('b'));
-    robot.published = Some(release('b'));
-    let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| robot.state().name() == "committing");
-    robot.outage = true;
-    robot.settle_until(|robot| robot.state().name() == "idle");
+    update_and_lose_the_network(&mut robot, "committing");
     assert_eq!(robot.current, system('a'), "{}", robot.log);
     // Nobody can tell, so it is doubted once the system before reaches the repository.
     assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
@@ -1662,11 +1667,7 @@ fn what_nobody_could_ask_before_a_trial_is_not_worse_after_it() {
 fn an_outage_at_the_commit_of_a_good_release_costs_it_nothing() {
     let mut robot = robot();
     robot.by_network.insert(system('b'));
-    robot.published = Some(release('b'));
-    let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| robot.state().name() == "committing");
-    robot.outage = true;
-    robot.settle_until(|robot| robot.state().name() == "idle");
+    update_and_lose_the_network(&mut robot, "committing");
     assert_eq!(*robot.confirmed(), system('b'), "{}", robot.log);
 }
 
@@ -1676,11 +1677,7 @@ fn what_is_worse_after_a_way_back_without_a_network_is_told_once_it_is_back() {
     robot.by_network.insert(system('a'));
     robot.sick.insert(system('b'));
     robot.hurts.insert(system('b'));
-    robot.published = Some(release('b'));
-    let _ = robot.ask(Request::Update);
-    robot.settle_until(|robot| robot.state().name() == "reverting");
-    robot.outage = true;
-    robot.settle_until(|robot| robot.state().name() == "idle");
+    update_and_lose_the_network(&mut robot, "reverting");
     let boots = robot.boots;
     let long = robot.now + 2 * robot.policy.health_deadline;
     robot.settle_until(|robot| robot.now > long);

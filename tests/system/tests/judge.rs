@@ -1,5 +1,6 @@
 //! What the robot or the network does to a trial, and what a release does to the robot.
 
+use crate::orphans::could_import_nothing_more;
 use anyhow::Result;
 use surefoot_tests::{
     Fleet, rig,
@@ -24,15 +25,7 @@ fn a_release_that_switches_the_nix_daemon_off_is_never_kept() -> Result<()> {
     );
     let brought = etc_with_unit("off.service", &unit)?;
     fleet.release(&fleet.toplevel("off").etc(brought.path()))?;
-    let blocked = robot.until_blocked("off", &first)?;
-    assert_eq!(blocked["failures"][0]["check"], "agent", "{blocked:#}");
-    assert!(
-        blocked.to_string().contains("could import nothing more"),
-        "{blocked:#}"
-    );
-    let good = fleet.release(&fleet.toplevel("good"))?;
-    robot.until_confirmed(&good)?;
-    Ok(())
+    could_import_nothing_more("off", &fleet, &robot, &first)
 }
 
 #[test]

@@ -194,6 +194,24 @@ fn confined(fleet: &Fleet, release: &str, line: &str) -> Result<()> {
     Ok(())
 }
 
+/// A release is left because no other could come after it, and the next one is taken.
+pub(crate) fn could_import_nothing_more(
+    release: &str,
+    fleet: &Fleet,
+    robot: &Robot,
+    first: &str,
+) -> Result<()> {
+    let blocked = robot.until_blocked(release, first)?;
+    assert_eq!(blocked["failures"][0]["check"], "agent", "{blocked:#}");
+    assert!(
+        blocked.to_string().contains("could import nothing more"),
+        "{blocked:#}"
+    );
+    let good = fleet.release(&fleet.toplevel("good"))?;
+    robot.until_confirmed(&good)?;
+    Ok(())
+}
+
 #[test]
 fn a_release_whose_agent_could_not_bring_the_next_one_is_never_kept() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
@@ -202,14 +220,7 @@ fn a_release_whose_agent_could_not_bring_the_next_one_is_never_kept() -> Result<
         "lonely",
         "InaccessiblePaths=/nix/var/nix/daemon-socket",
     )?;
-    let blocked = robot.until_blocked("lonely", &first)?;
-    assert_eq!(blocked["failures"][0]["check"], "agent", "{blocked:#}");
-    assert!(
-        blocked.to_string().contains("could import nothing more"),
-        "{blocked:#}"
-    );
-    let good = fleet.release(&fleet.toplevel("good"))?;
-    robot.until_confirmed(&good)?;
+    could_import_nothing_more("lonely", &fleet, &robot, &first)?;
     robot.sh("! journalctl --no-pager -u surefootd | grep 'cannot be asked to prove itself'")?;
     Ok(())
 }

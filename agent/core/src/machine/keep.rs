@@ -37,8 +37,9 @@ impl Decision<'_> {
         let journal = &self.journal;
         let target = journal.state.target().into_iter();
         let target = target.map(|target| (&target.system, Some(&target.release)));
-        let proven = journal.confirmed.iter().chain(&journal.fallbacks);
-        let proven = proven.map(|proven| (&proven.system, proven.release.as_ref()));
+        let proven = journal
+            .proven()
+            .map(|proven| (&proven.system, proven.release.as_ref()));
         let made = journal.profile.made().iter().rev();
         let made = made.map(|made| (&made.system, made.release.as_ref()));
         (target.chain(proven).chain(made))
@@ -99,8 +100,9 @@ impl Decision<'_> {
     /// agent made; the newest one that fits.
     fn named(&self, what: &RollbackTo) -> Option<StorePath> {
         let journal = &self.journal;
-        let proven = journal.confirmed.iter().chain(&journal.fallbacks);
-        let proven = proven.map(|proven| (&proven.system, proven.release.as_ref()));
+        let proven = journal
+            .proven()
+            .map(|proven| (&proven.system, proven.release.as_ref()));
         let made = journal.profile.made().iter().rev();
         let made = made.map(|made| (&made.system, made.release.as_ref()));
         let by_name = (proven.chain(made)).find(|(system, release)| what.names(system, *release));

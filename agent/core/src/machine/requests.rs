@@ -286,7 +286,7 @@ impl Decision<'_> {
 
     /// Whether a system is the one that somebody named.
     pub(super) fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
-        let mut kept = self.journal.confirmed.iter().chain(&self.journal.fallbacks);
+        let mut kept = self.journal.proven();
         let kept = kept.find(|generation| generation.system == *system);
         to.names(system, kept.and_then(|kept| kept.release.as_ref()))
     }

@@ -71,9 +71,8 @@ impl Decision<'_> {
 
     /// What was tried in vain leaves the profile, unless the robot may still go back to it.
     fn way_back(&mut self, system: StorePath, action: Action, failed: &StorePath) -> Order {
-        let journal = &self.journal;
-        let mut proven = journal.confirmed.iter().chain(&journal.fallbacks);
-        let needed = proven.any(|proven| proven.system == *failed) || system == *failed;
+        let needed =
+            self.journal.proven().any(|proven| proven.system == *failed) || system == *failed;
         let remove = (action != Action::Test && !needed).then(|| failed.clone());
         Order {
             remove,

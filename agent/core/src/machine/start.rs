@@ -51,7 +51,7 @@ impl Decision<'_> {
 
     /// Whether the system that was booted is the confirmed one or a fallback, or nobody can tell.
     fn was_proven(&self, booted: Option<&StorePath>) -> bool {
-        let mut proven = self.journal.confirmed.iter().chain(&self.journal.fallbacks);
+        let mut proven = self.journal.proven();
         booted.is_none_or(|booted| proven.any(|generation| generation.system == *booted))
     }
 

@@ -7,7 +7,6 @@ use crate::{
     release::{Name, Target},
     switch::{Action, Order, Outcome},
     time::{BootId, Instant},
-    untold::UNTOLD,
     word::Word,
 };
 use jiff::Timestamp;
@@ -462,6 +461,9 @@ impl State {
         }
     }
 }
+
+/// What a state is called that nobody was told of and that cannot be passed over: [`crate::untold`].
+pub(crate) const UNTOLD: &str = "untold";
 
 impl Unknown {
     /// Its name.

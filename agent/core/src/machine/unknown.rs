@@ -11,9 +11,8 @@ use crate::{
     RollbackTo,
     health::Check,
     journal::What,
-    machine::state::{Cause, Evidence, Reverting, State},
+    machine::state::{Cause, Evidence, Reverting, State, UNTOLD},
     switch::{Action, Purpose},
-    untold::UNTOLD,
 };
 
 impl Decision<'_> {

@@ -152,10 +152,8 @@ async fn others(pending: &[Failure], units: &[Unit]) -> anyhow::Result<Vec<Unit>
 
 /// Whether a start is still waited for: what never ended before the trial keeps nothing from being judged.
 fn is_starting(config: &config::Health, against: &Against, pending: &[Failure]) -> bool {
-    pending.iter().any(|starting| {
-        let required = matches!(&starting.check, Check::Unit(name) if is_required(config, name));
-        required || !against.is_endless(starting)
-    })
+    let mut pending = pending.iter();
+    pending.any(|starting| against.awaits(starting, |unit| is_required(config, unit)))
 }
 
 /// All units but those that nobody minds, and those that any user can make fail.

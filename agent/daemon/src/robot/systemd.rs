@@ -17,9 +17,9 @@ use surefoot_base::{
 };
 use surefoot_core::{
     baseline::{self, Activity, Load},
-    gate::Start,
     health::{Check, JOURNAL_LINES},
     resolver::SwitchUnit,
+    startup::Start,
     switch::Outcome,
     time::BootId,
 };
