@@ -12,7 +12,7 @@ use crate::{
     health::{Check, Failure},
     hold::Hold,
     keep::Kept,
-    machine::state::{Cause, Evidence, Generation, MAX_MESSAGE, State, UNTOLD, shorten},
+    machine::state::{Cause, Evidence, Generation, MAX_MESSAGE, Origin, State, UNTOLD, shorten},
     profile::Profile,
     release::{Name, Target},
     spec::{self, Unreadable},
@@ -332,6 +332,12 @@ impl Journal {
     pub fn pass_over(&mut self, mut asked: Untold) {
         asked.leaves = match &self.state {
             State::Trial(trial) if asked.leads_back() => Some(trial.system.clone()),
+            // A person can leave only a commit that waits.
+            State::Committing(committing)
+                if asked.leads_back() && committing.origin == Origin::Trial =>
+            {
+                Some(committing.goal.system.clone())
+            }
             _ => None,
         };
         if let Some(confirmed) = &self.confirmed {

@@ -455,12 +455,16 @@ impl Agent {
 
     /// Something is due.
     fn woken(&mut self) {
-        let Some(trouble) = &mut self.trouble else {
+        if self.trouble.is_none() {
             self.happened(Event::Tick);
+            return;
+        }
+        let saved = self.save();
+        let Some(trouble) = &mut self.trouble else {
             return;
         };
         let now = clock::since_boot();
-        if let Err(error) = self.state.save(self.machine.journal()) {
+        if let Err(error) = saved {
             self.cannot_write(&error, Lost::Nothing);
         } else if trouble.missed() {
             trouble.looking(now);
@@ -561,7 +565,7 @@ impl Agent {
         }
         if matches!(asked.request, Request::Rollback { .. }) {
             if self.still.is_none()
-                && let Err(error) = self.state.save(self.machine.journal())
+                && let Err(error) = self.save()
             {
                 self.stand_still(&error);
             }
@@ -648,7 +652,20 @@ impl Agent {
         if self.still.as_ref().is_some_and(|still| !still.remembers()) {
             return true;
         }
-        self.state.save(self.machine.journal()).is_ok()
+        self.save().is_ok()
+    }
+
+    /// Writes the journal that is in force.
+    fn save(&self) -> anyhow::Result<()> {
+        self.state.save(&self.written(self.machine.journal()))
+    }
+
+    /// What is written where this is decided.
+    fn written<'a>(&self, journal: &'a Journal) -> Cow<'a, Journal> {
+        match &self.still {
+            Some(still) => still.written(journal),
+            None => Cow::Borrowed(journal),
+        }
     }
 
     /// The journal cannot be written: says so once.
@@ -832,6 +849,7 @@ impl Agent {
             }
             return Ok(());
         }
+        let journal = &*self.written(journal);
         let name = match &journal.state {
             State::Trial(trial) => format!("persist-trial-{}", trial.phase.name()),
             state => format!("persist-{}", state.name()),

@@ -10,6 +10,7 @@
 //! rollback is not remembered: to the next agent that can read and write, somebody has switched by hand.
 
 use crate::control::Asked;
+use std::borrow::Cow;
 use surefoot_core::{
     journal::Journal,
     machine::{DriftPolicy, Policy, Refusal, Request, state::State},
@@ -166,8 +167,24 @@ impl Still {
         }
     }
 
-    /// Comes to rest again where nothing is under way any more.
+    /// What is to be written where this is decided: what was under way stays written until a rollback has
+    /// taken its place.
+    pub(crate) fn written<'a>(&self, journal: &'a Journal) -> Cow<'a, Journal> {
+        if journal.state != State::Idle || self.state == State::Idle {
+            return Cow::Borrowed(journal);
+        }
+        Cow::Owned(Journal {
+            state: self.state.clone(),
+            ..journal.clone()
+        })
+    }
+
+    /// Comes to rest again where nothing is under way any more. A rollback that is under way, and written, has
+    /// taken the place of what was.
     pub(crate) fn rest(&mut self, state: &State) {
+        if *state != State::Idle && self.remembers() {
+            self.state = State::Idle;
+        }
         self.at_work &= *state != State::Idle;
     }
 }
@@ -194,6 +211,16 @@ pub(crate) fn policy(policy: &Policy) -> Policy {
 mod tests {
     use super::*;
 
+    fn rollback() -> Request {
+        Request::Rollback {
+            to: None,
+            force: false,
+            end_holds: false,
+            why: "x".into(),
+            by: "root".into(),
+        }
+    }
+
     fn world(switch: SwitchUnit) -> World {
         World {
             boot: surefoot_core::time::BootId("1".into()),
@@ -212,13 +239,7 @@ mod tests {
 
     #[test]
     fn only_a_rollback_is_begun_and_none_beside_another_switch() {
-        let rollback = Request::Rollback {
-            to: None,
-            force: false,
-            end_holds: false,
-            why: "x".into(),
-            by: "root".into(),
-        };
+        let rollback = rollback();
         let hold = Request::Hold {
             length: None,
             why: "x".into(),
@@ -249,18 +270,32 @@ mod tests {
         let mut still = Still::new(Because::Configuration, why, State::Idle);
         // What the journal says is under way stays written until somebody asks for a rollback.
         assert!(!still.remembers());
-        still
-            .let_pass(&Request::Rollback {
-                to: None,
-                force: false,
-                end_holds: false,
-                why: "x".into(),
-                by: "root".into(),
-            })
-            .unwrap();
+        still.let_pass(&rollback()).unwrap();
         assert!(still.remembers());
         still.rest(&State::Idle);
         assert!(!still.remembers());
+    }
+
+    #[test]
+    fn what_was_under_way_stays_written_until_a_rollback_has_taken_its_place() {
+        let trial = State::Unknown(serde_json::Map::new().into());
+        let under_way = Journal {
+            state: trial.clone(),
+            units: 7,
+            ..Journal::default()
+        };
+        let why = "config.toml: it is not UTF-8".to_owned();
+        let mut still = Still::new(Because::Configuration, why, trial.clone());
+        let rested = at_rest(under_way.clone(), Instant(3));
+        assert_eq!(*still.written(&rested), under_way);
+        still.let_pass(&rollback()).unwrap();
+        // It was refused, or its caller could not be told.
+        still.rest(&State::Idle);
+        assert_eq!(*still.written(&rested), under_way);
+        still.let_pass(&rollback()).unwrap();
+        still.rest(&trial);
+        still.rest(&State::Idle);
+        assert_eq!(*still.written(&rested), rested);
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Robot {
         };
         // What somebody asked for is in force once they were told: until then the journal before is.
         if let Some(untold) = untold {
-            let before = machine.passing_over(untold);
+            let before = machine.passing_over(untold, machine.journal().state.clone());
             let told = std::mem::replace(&mut self.journal, before.journal().clone());
             let roots = machine.journal().roots().into_values();
             self.roots.extend(roots);

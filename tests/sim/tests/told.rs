@@ -125,6 +125,40 @@ fn a_trial_that_may_be_left_and_waits_for_a_moment_proves_nothing_more() {
 }
 
 #[test]
+fn a_commit_that_somebody_may_believe_to_be_left_is_never_finished() {
+    for between in [Between::Kill, Between::PowerCut, Between::Refused] {
+        let mut robot = on_its_way(0, false);
+        robot.settle_until(|robot| matches!(robot.state(), State::Committing(_)));
+        // The boot partition cannot be written, so the commit waits.
+        robot.read_only = true;
+        for _ in 0..100 {
+            robot.advance();
+        }
+        robot.settle_until(|robot| !robot.is_awaited());
+        assert!(matches!(robot.state(), State::Committing(_)), "{between:?}");
+        asks_to_go_back(&mut robot, between);
+        let unheard = robot.journal.unheard.clone().expect("it is said");
+        assert_eq!(unheard.leaves, Some(system('b')), "{between:?}");
+        let _ = robot.ask(people::hold("bob", None));
+        robot.read_only = false;
+        for _ in 0..300 {
+            robot.advance();
+            assert_eq!(*robot.confirmed(), system('a'), "{between:?}");
+        }
+        let _ = robot.ask(Request::Resume { by: None });
+        robot.settle_until(|robot| robot.current == system('a'));
+        for _ in 0..300 {
+            robot.advance();
+        }
+        assert_eq!(*robot.confirmed(), system('a'), "{between:?}");
+        assert_eq!(count(&robot, What::Confirmed), 0, "{between:?}");
+        assert_eq!(robot.journal.blocked, [], "{between:?}");
+        robot.update_to('b');
+        assert_eq!(*robot.confirmed(), system('b'), "{between:?}");
+    }
+}
+
+#[test]
 fn a_rollback_that_was_lost_at_rest_is_said_until_somebody_asks_again() {
     for between in [Between::Kill, Between::PowerCut, Between::Refused] {
         let mut robot = on_its_way(0, false);

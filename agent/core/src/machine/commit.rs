@@ -98,6 +98,9 @@ impl Decision<'_> {
 
     pub(super) fn retry_commit(&mut self) {
         if let State::Committing(committing) = self.journal.state.clone() {
+            if self.leave_commit_as_wanted(&committing) {
+                return;
+            }
             let order = committing.order.clone();
             let order = self.order(Purpose::Commit, order.system, order.action, order.no_check);
             self.effects.push(Effect::Disarm(Guards::ALL));

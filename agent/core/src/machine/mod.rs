@@ -67,7 +67,7 @@ use crate::{
 use decision::Decision;
 use memory::Memory;
 use state::{Committing, Origin, Phase, State, Trial};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, mem, time::Duration};
 
 /// A decision whose journal is not yet on disk.
 #[derive(Debug)]
@@ -137,11 +137,14 @@ impl Machine {
     }
 
     /// The same machine, of which somebody asked something, may have been told that it happens, and nothing
-    /// came of it. Feed it [`Event::Tick`] once that is written.
+    /// came of it. Feed it [`Event::Tick`] once that is written. `under_way` is what was then: not what this
+    /// machine knows, where it decides from rest.
     #[must_use]
-    pub fn passing_over(&self, asked: Untold) -> Self {
+    pub fn passing_over(&self, asked: Untold, under_way: State) -> Self {
         let mut machine = self.clone();
+        let decided = mem::replace(&mut machine.journal.state, under_way);
         machine.journal.pass_over(asked);
+        machine.journal.state = decided;
         machine
     }
 
@@ -325,7 +328,7 @@ impl Machine {
             cx,
         };
         let answer = decision.take(event);
-        if std::mem::take(&mut decision.freed) {
+        if mem::take(&mut decision.freed) {
             decision.on_freed();
         }
         decision.leave_what_is_to_be_left();

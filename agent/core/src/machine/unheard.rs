@@ -5,7 +5,9 @@ use super::{decision::Decision, effect::Effect};
 use crate::{
     StorePath,
     journal::What,
-    machine::state::{Cause, Evidence, Fetching, Generation, Phase, Ready, State, Trial},
+    machine::state::{
+        Cause, Committing, Evidence, Fetching, Generation, Origin, Phase, Ready, State, Trial,
+    },
     release::Target,
     untold::{Asked, Untold},
 };
@@ -48,14 +50,33 @@ impl Decision<'_> {
             State::Trial(Trial {
                 target: Some(_), ..
             }) => self.revert_trial(Evidence::plain(Cause::Interrupted, why)),
+            State::Committing(committing) => {
+                if self.commit_waits() && self.memory.leaves.is_none() {
+                    self.leave_commit_as_wanted(&committing.clone());
+                }
+            }
             // Somebody's own switch stays, unproven.
             State::Trial(trial) => {
                 let system = trial.system.clone();
                 self.rest_with(why);
                 self.memory.drift = Some(system);
             }
-            State::Idle | State::Committing(_) | State::Reverting(_) | State::Unknown(_) => {}
+            State::Idle | State::Reverting(_) | State::Unknown(_) => {}
         }
+    }
+
+    /// A commit that a person wanted to leave is not tried again: what it installs is left as soon as nobody
+    /// minds a switch, which is asked over and over. Whether it is such a one.
+    pub(super) fn leave_commit_as_wanted(&mut self, committing: &Committing) -> bool {
+        let from_trial = committing.origin == Origin::Trial;
+        let Some(why) = (self.was_to_be_left(&committing.goal.system)).filter(|_| from_trial)
+        else {
+            return false;
+        };
+        let again = self.cx.now + self.cx.policy.gate_interval;
+        self.leave_when_allowed(Evidence::plain(Cause::Interrupted, why.clone()));
+        self.wait_with(why, again);
+        true
     }
 
     /// Another system is confirmed than the one that somebody wanted to leave, and left. What else was asked

@@ -72,7 +72,8 @@ impl Agent {
 
     /// Nothing comes of a request although its caller was told: that stands in the history and the status.
     fn break_promise(&mut self, untold: Untold, error: &anyhow::Error) {
-        self.machine = self.machine.passing_over(untold);
+        let under_way = self.written(self.machine.journal()).state.clone();
+        self.machine = self.machine.passing_over(untold, under_way);
         if let Some(unheard) = &self.machine.journal().unheard {
             tracing::error!("{}: {error:#}", unheard.message());
         }

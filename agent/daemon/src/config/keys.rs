@@ -356,7 +356,7 @@ settings! {
     table Trial = "trial"
     keys {
         /// How long one switch may take: of a trial, a commit or a revert. A longer one counts as hung
-        /// and is ended.
+        /// and is ended. What it runs as a user who is logged in is ended after a third of that.
         switch_timeout: Duration = "15min" in "1s" to "1d";
         /// How often one release may fail to reach the repository, while the system before it then
         /// reaches it again, until it is blocked; and how often its switch may be killed by something

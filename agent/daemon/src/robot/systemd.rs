@@ -201,7 +201,7 @@ pub(crate) async fn clear(units: &[&str]) -> anyhow::Result<()> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServiceRun {
     /// The service.
-    unit: String,
+    pub(crate) unit: String,
     /// What no other run has, be it of a unit with the same name: systemd's name for it, 32 hexadecimal
     /// digits.
     invocation: String,

@@ -27,8 +27,11 @@ pub(crate) const COMMAND: &str = "surefoot-command-";
 /// The question to the agent on trial: likewise.
 pub(crate) const PROOF: &str = "surefoot-proof-";
 
+/// What ends the parts of a switch that run as a user: likewise.
+pub(crate) const USER_PARTS: &str = "surefoot-user-parts-";
+
 /// The units that nobody waits for when the agent is gone.
-pub(crate) const LIMITED: [&str; 5] = [STEP, LOOK, REMEMBER, COMMAND, PROOF];
+pub(crate) const LIMITED: [&str; 6] = [STEP, LOOK, REMEMBER, COMMAND, PROOF, USER_PARTS];
 
 /// Units that the agent makes itself; what becomes of them is its own business.
 pub(crate) fn is_own(unit: &str) -> bool {

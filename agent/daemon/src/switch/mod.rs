@@ -4,13 +4,14 @@
 //! found again by its name.
 
 pub(crate) mod dead_man;
+mod user_parts;
 
 use crate::{
     boot,
     robot::{
         nixos,
         said::{self, NIXOS_REBUILD_UNIT, NIXOS_REBUILD_UNITS},
-        systemd,
+        systemd::{self, ServiceRun},
     },
     state::logs,
 };
@@ -23,6 +24,7 @@ use surefoot_core::{
     resolver::SwitchUnit,
     switch::{Action, Order, Outcome, Purpose},
 };
+use user_parts::UserParts;
 
 /// How often a running switch is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -100,6 +102,7 @@ pub(crate) async fn switch(
         Err(error) => return (Outcome::Lost, vec![format!("{error:#}")]),
     }
     let mut silent = None;
+    let mut user_parts = UserParts::new(order);
     loop {
         let found = look(order, state_dir).await;
         let said = found.as_ref().err().map(|error| format!("{error:#}"));
@@ -122,7 +125,7 @@ pub(crate) async fn switch(
                 return (outcome, log);
             }
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
-            Ok(SwitchUnit::Running) | Err(_) => {}
+            Ok(SwitchUnit::Running) | Err(_) => user_parts.end_late_ones(order),
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -321,11 +324,16 @@ pub(crate) async fn forget() -> anyhow::Result<()> {
 pub(crate) async fn stop(order: &Order) -> anyhow::Result<()> {
     let since = systemd::started(&order.unit).await?;
     systemd::clear(&[&order.unit]).await?;
-    let switcher = format!("{}/bin/switch-to-configuration", order.system);
-    for run in systemd::runs(NIXOS_REBUILD_UNITS).await? {
-        if run.command.contains(&switcher) && run.started >= since {
-            systemd::end_run(&run).await?;
-        }
+    for run in switchers_of(order, since).await? {
+        systemd::end_run(&run).await?;
     }
     Ok(())
+}
+
+/// The switchers that the `nixos-rebuild` of an order has had systemd start, `since` when.
+async fn switchers_of(order: &Order, since: u64) -> anyhow::Result<Vec<ServiceRun>> {
+    let switcher = format!("{}/bin/switch-to-configuration", order.system);
+    let mut runs = systemd::runs(NIXOS_REBUILD_UNITS).await?;
+    runs.retain(|run| run.command.contains(&switcher) && run.started >= since);
+    Ok(runs)
 }
