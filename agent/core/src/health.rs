@@ -1,6 +1,6 @@
 //! What a look at the robot's health found.
 
-use crate::StorePath;
+use crate::{StorePath, time::Instant};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,6 +102,17 @@ impl From<&str> for Check {
     }
 }
 
+/// What is asked beside the health of a system: whether it can be followed by another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// Nothing more.
+    Nothing,
+    /// Whether its own agent could bring the next release. It is asked only if all else is well.
+    Agent,
+    /// Whether the Nix daemon answers.
+    NixDaemon,
+}
+
 /// One check that did not pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,6 +146,9 @@ pub struct Report {
     /// looked at already.
     #[serde(skip)]
     pub system: Option<StorePath>,
+    /// When the look began; `None` where nobody says.
+    #[serde(skip)]
+    pub began: Option<Instant>,
     /// What failed.
     pub failures: Vec<Failure>,
     /// What is not done yet, but may still come to a good end: units that a boot waits for. No
@@ -192,18 +206,14 @@ impl Report {
 
     /// The same, where it does not matter whether the repository is reached: unless units were set aside for
     /// that. Nobody knows how those are, which is not the same as well. What checks look at lies beyond the
-    /// network.
+    /// network. The Nix daemon is waited for all the same.
     #[must_use]
     pub fn without_network(mut self) -> Self {
-        if self
-            .aside
-            .iter()
-            .any(|check| matches!(check, Check::Unit(_)))
-        {
-            return self.with_network_pending();
+        let is_unit = |check: &Check| matches!(check, Check::Unit(_));
+        if !self.aside.iter().any(is_unit) {
+            self.failures.retain(|f| f.check != Check::ManifestServer);
         }
-        self.failures.retain(|f| f.check != Check::ManifestServer);
-        self
+        self.with_network_pending()
     }
 
     /// What is not as it should be in one line, for people.

@@ -127,9 +127,9 @@ pub enum Resolution {
     },
     /// The trial's traces do not fit together: go back.
     Revert(&'static str),
-    /// The system on trial was booted outside its trial, or once more: go back. Power that was cut, or whoever
-    /// chose it, says nothing of it.
-    BootedAgain,
+    /// The system on trial was booted outside its trial, or once more, or somebody activated the one before on
+    /// its kernel: only a reboot leads back. Power that was cut, or whoever chose that, says nothing of it.
+    Leave(&'static str),
     /// Somebody has another system run than the one under trial or the one before. That is their choice, and
     /// says nothing of the trial.
     Elsewhere {
@@ -291,7 +291,10 @@ fn commit(committing: &Committing, world: &World) -> Resolution {
 fn revert(reverting: &Reverting, world: &World) -> Resolution {
     let order = &reverting.order;
     let goal = Some(&order.system);
-    let there = world.current.as_ref() == goal;
+    // Whoever activated it on the kernel of what is left is not there yet.
+    let failed = Some(&reverting.failed);
+    let on_its_kernel = reverting.reboot && world.booted.as_ref() == failed && failed != goal;
+    let there = world.current.as_ref() == goal && !on_its_kernel;
     // Somebody has another system run, which a reboot would end.
     let of_somebody = |system: &Option<StorePath>| {
         (system.as_ref()).is_some_and(|system| *system != reverting.failed)
@@ -322,11 +325,19 @@ fn revert(reverting: &Reverting, world: &World) -> Resolution {
 fn boot_trial(trial: &Trial, world: &World) -> Resolution {
     let (new, old) = which(trial, world);
     let same_boot = trial.boot == world.boot;
+    // Staged in this boot, it has not been booted on trial.
+    let in_its_boot = !same_boot || matches!(trial.phase, Phase::Soaking { .. });
+    if old && in_its_boot && world.booted.as_ref() == Some(&trial.system) {
+        return Resolution::Leave("the system before it was activated on its kernel");
+    }
     match trial.phase {
+        // What it still writes is for its end to judge, whatever runs meanwhile.
+        Phase::Staging { .. } if same_boot && world.switch == SwitchUnit::Running => {
+            Resolution::Attach
+        }
         Phase::Staging { .. } if same_boot && old => match &world.switch {
-            SwitchUnit::Running => Resolution::Attach,
             SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
-            SwitchUnit::Gone => Resolution::Interrupted("the agent ended before the staging began"),
+            _ => Resolution::Interrupted("the agent ended before the staging began"),
         },
         Phase::Staging { .. } | Phase::Staged if !same_boot && old => {
             Resolution::Interrupted("the robot restarted before the boot on trial")
@@ -344,15 +355,12 @@ fn boot_trial(trial: &Trial, world: &World) -> Resolution {
         Phase::Soaking { .. } if same_boot && new => {
             Resolution::Revert("the trial runs without its deadline")
         }
-        Phase::Soaking { .. } if same_boot && old => {
-            Resolution::Interrupted("somebody went back to the system before it")
-        }
         Phase::Aiming | Phase::Booting | Phase::Soaking { .. } if old => {
             Resolution::FellBack(world.trace.clone())
         }
         // The boot loader starts it by default, or somebody chose it in the menu: nothing more is proven by that.
         Phase::Staging { .. } | Phase::Staged | Phase::Soaking { .. } if !same_boot && new => {
-            Resolution::BootedAgain
+            Resolution::Leave("it was booted outside its trial, or once more")
         }
         // Somebody activated it, or another system, before its trial.
         _ => elsewhere_or(

@@ -149,6 +149,7 @@ impl Waits {
 mod tests {
     use super::*;
     use crate::StorePath;
+    use crate::health::Beside;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -168,7 +169,8 @@ mod tests {
         let probe = Effect::Probe {
             system: system(),
             against: Box::default(),
-            prove: true,
+            at: at(10),
+            beside: Beside::Agent,
         };
         waits.asked(&probe, at(10));
         assert_eq!(waits.next(MINUTE, at(10)), Some(at(60)));

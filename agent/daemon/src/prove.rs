@@ -42,7 +42,7 @@ use tokio::sync::{mpsc, watch};
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// How long the Nix daemon may take of that to answer.
-const NIX_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const NIX_LIMIT: Duration = Duration::from_secs(10);
 
 /// What is copied at most: files, bytes of all of them, and directories in directories.
 const MAX_FILES: usize = 4096;

@@ -154,7 +154,7 @@ async fn describe(stalled: &BTreeMap<Task, Duration>, store: &std::path::Path) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use surefoot_core::StorePath;
+    use surefoot_core::{StorePath, health::Beside, time::Instant};
 
     #[tokio::test(start_paused = true)]
     async fn a_stall_is_said_and_taken_back_once_it_moves() {
@@ -168,7 +168,8 @@ mod tests {
         watch.asked(&Effect::Probe {
             system,
             against: Box::default(),
-            prove: true,
+            at: Instant::default(),
+            beside: Beside::Agent,
         });
         let start = tokio::time::Instant::now();
         watch.found.changed().await.unwrap();

@@ -6,6 +6,7 @@ use crate::{
     boot,
     config::Config,
     doctor, fault, fetching, gates,
+    prove::NIX_LIMIT,
     repository::{self, Repository, Source},
     robot::{
         health, kept_away, nixos,
@@ -27,7 +28,7 @@ use surefoot_core::{
     StorePath,
     closure::{ClosureIndex, SignaturePolicy},
     gate::Stage,
-    health::{Check, Failure},
+    health::{Beside, Check, Failure},
     machine::{
         Effect, Event, Unserved,
         state::{Mode, State},
@@ -68,8 +69,6 @@ struct Tools {
     repository: Arc<Repository>,
     staging: PathBuf,
     wrongs: Wrongs,
-    /// The system whose agent has proven itself.
-    proven: Arc<Mutex<Option<StorePath>>>,
     /// Why this agent could not begin anew with its trust anchor, as that was before the trial of this
     /// system.
     unanchored: Arc<Mutex<Option<(StorePath, String)>>>,
@@ -137,7 +136,6 @@ impl Worker {
                 repository,
                 staging: state.path().join("staging"),
                 wrongs: Wrongs::default(),
-                proven: Arc::default(),
                 unanchored: Arc::default(),
                 verified,
                 progress,
@@ -326,7 +324,8 @@ impl Worker {
             Effect::Probe {
                 system,
                 against,
-                prove,
+                at,
+                beside,
             } => {
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
@@ -334,11 +333,15 @@ impl Worker {
                         reachable(&tools).await
                     })
                     .await;
-                    report.system = Some(system.clone());
-                    if prove && report.healthy() {
-                        report.failures.extend(tools.doubt(&system).await);
-                        // That took its time, and somebody may have switched meanwhile.
-                        report.failures.extend(health::runs(&system));
+                    (report.system, report.began) = (Some(system.clone()), Some(at));
+                    match beside {
+                        Beside::Agent if report.healthy() => {
+                            report.failures.extend(tools.doubt(&system).await);
+                            // That took its time, and somebody may have switched meanwhile.
+                            report.failures.extend(health::runs(&system));
+                        }
+                        Beside::NixDaemon => report.failures.extend(tools.asks_nix(&system).await),
+                        Beside::Agent | Beside::Nothing => {}
                     }
                     fault::point("after", "probe");
                     tools.say(Event::Probed(report));
@@ -401,6 +404,14 @@ async fn reachable(tools: &Tools) -> anyhow::Result<()> {
     let limit = tools.config.health.deadline / 2;
     let reached = tokio::time::timeout(limit, tools.repository.reachable()).await;
     reached.unwrap_or_else(|_| bail!("no whole answer within {} s", limit.as_secs()))
+}
+
+fn does_not_answer(why: &impl std::fmt::Display) -> Failure {
+    Failure {
+        check: Check::NixDaemon,
+        message: format!("the Nix daemon of this robot does not answer: {why}"),
+        journal: Vec::new(),
+    }
 }
 
 /// A guard that cannot be taken back stays, and is taken back again at the next start.
@@ -497,20 +508,24 @@ impl Tools {
         self.say(Event::Looked(baseline));
     }
 
-    /// What is wrong with the agent of a system on trial, if something is. What it has proven once, it
-    /// keeps.
+    /// What the Nix daemon does not answer about a system that it has to know, if anything.
+    async fn asks_nix(&self, system: &StorePath) -> Option<Failure> {
+        let asked = async {
+            let socket = self.config.fetch.daemon_socket();
+            let mut daemon = Connection::open(&socket, NIX_LIMIT).await?;
+            daemon.path_info(system).await
+        };
+        asked.await.err().map(|why| does_not_answer(&why))
+    }
+
+    /// What is wrong with the agent of a system on trial, if something is.
     async fn doubt(&self, system: &StorePath) -> Option<Failure> {
-        let mut proven = self.proven.lock().await;
-        if proven.as_ref() == Some(system) {
-            return None;
-        }
         // What this agent could not use either, if it began anew, is no fault of the one on trial. By now /etc
         // is that one's, so this was asked before.
         if let Some((of, why)) = &*self.unanchored.lock().await
             && of == system
         {
             tracing::warn!("the agent on trial is not asked to prove itself: {why}");
-            *proven = Some(system.clone());
             return None;
         }
         let unasked = !self.config.health.manifest_server;
@@ -519,19 +534,12 @@ impl Tools {
                 Check::ManifestServer,
                 format!("not reached by the agent on trial: {why}"),
             ),
-            Proof::Stuck(why) => (
-                Check::NixDaemon,
-                format!("the Nix daemon of this robot does not answer: {why}"),
-            ),
+            Proof::Stuck(why) => return Some(does_not_answer(&why)),
             Proof::Refused(why) => (
                 Check::Agent,
                 format!("the agent on trial could not bring the next release: {why}"),
             ),
-            // Where nobody waits for the repository it is not asked with every look.
-            Proof::Proven | Proof::Unreached(_) => {
-                *proven = Some(system.clone());
-                return None;
-            }
+            Proof::Proven | Proof::Unreached(_) => return None,
         };
         Some(Failure {
             check,

@@ -8,7 +8,7 @@ use surefoot_core::{
     StorePath,
     baseline::{Against, judge},
     gate::Closed,
-    health::{Check, Failure, Report},
+    health::{Beside, Check, Failure, Report},
     machine::{
         Effect, Event, Guards,
         state::{Mode, State},
@@ -104,10 +104,17 @@ impl Robot {
             Effect::Probe {
                 system,
                 against,
-                prove,
+                at,
+                beside,
             } => {
                 let mut report = self.probe(&system, &against);
-                let stuck = self.nix_hangs && prove && report.healthy();
+                report.began = Some(at);
+                let asked = match beside {
+                    Beside::Agent => report.healthy(),
+                    Beside::NixDaemon => true,
+                    Beside::Nothing => false,
+                };
+                let stuck = asked && self.nix_hangs.contains(&self.current);
                 report.failures.extend(stuck.then(|| Failure {
                     check: Check::NixDaemon,
                     message: "no answer".into(),

@@ -82,6 +82,12 @@ pub const ALL: &[Property] = &[
         check: Check::Always(trial_is_guarded),
     },
     Property {
+        name: "unproven-is-guarded",
+        promise: "While something runs or was booted that has not proven itself, a guard is armed, the robot \
+                  is on its way back, or a person chose it.",
+        check: Check::Always(unproven_is_guarded),
+    },
+    Property {
         name: "reboots-are-bounded",
         promise: "A way back that fails reboots the robot a few times, and then stands still.",
         check: Check::Always(reboots_are_bounded),
@@ -123,8 +129,8 @@ pub const ALL: &[Property] = &[
     Property {
         name: "confirmed-by-health",
         promise: "A system becomes the confirmed one only by a commit, and a commit begins only \
-                  after the whole soak in good health, or where a person or the policy goes back to \
-                  a confirmed one.",
+                  after the whole soak in good health and while the Nix daemon answers, or where a person or \
+                  the policy goes back to a confirmed one.",
         check: Check::Change(confirmed_by_health),
     },
     Property {
@@ -361,6 +367,27 @@ fn trial_is_guarded(robot: &Robot) -> Verdict {
         }
         _ => Ok(()),
     }
+}
+
+fn unproven_is_guarded(robot: &Robot) -> Verdict {
+    let journal = &robot.journal;
+    let goes = match &journal.state {
+        State::Reverting(_) | State::Unknown(_) => true,
+        State::Committing(committing) => committing.origin == Origin::Trial,
+        _ => false,
+    };
+    // It has not looked at the robot yet, or what it remembers is not known any more.
+    let blind = robot.machine.is_none() || journal.confirmed.is_none() || journal.lost.is_some();
+    if robot.is_guarded() || goes || blind {
+        return Ok(());
+    }
+    for runs in [&robot.booted, &robot.current] {
+        let proven = robot.witness.confirmed.contains(runs);
+        must(proven || robot.by_hand.contains(runs), || {
+            format!("{runs} runs unproven and unguarded")
+        })?;
+    }
+    Ok(())
 }
 
 fn written_before_done(robot: &Robot, effect: &Effect) -> Verdict {
@@ -658,6 +685,17 @@ fn only_its_own_fault_blocks(robot: &Robot, change: &Change<'_>) -> Verdict {
             !evidence.blames_the_repository() || reached && counted >= change.policy.trial_attempts,
             || format!("release {} is blocked for the network", blocked.release),
         )?;
+        let hangs = robot.nix_hangs.contains(&blocked.system);
+        must(!evidence.blames_the_nix_daemon() || hangs, || {
+            format!(
+                "release {} is blocked for the robot's Nix daemon",
+                blocked.release
+            )
+        })?;
+        let doubtful = evidence.is_doubtful() || evidence.blames_the_nix_daemon();
+        must(!doubtful || counted >= change.policy.trial_attempts, || {
+            format!("release {} is blocked by its first doubt", blocked.release)
+        })?;
     }
     Ok(())
 }
@@ -747,6 +785,9 @@ fn confirmed_by_health(robot: &Robot, change: &Change<'_>) -> Verdict {
             )?;
             must(robot.current == *goal, || {
                 format!("{goal} is committed, and {} runs", robot.current)
+            })?;
+            must(!robot.nix_hangs.contains(goal), || {
+                format!("{goal} is committed, on which nothing more could be imported")
             })
         }
         Origin::Rollback { .. } | Origin::Restore { .. } => {

@@ -207,8 +207,8 @@ pub struct Robot {
     pub slow: BTreeSet<StorePath>,
     /// Systems without a network.
     pub offline: BTreeSet<StorePath>,
-    /// Whether the Nix daemon answers nobody who proves that it would import something.
-    pub nix_hangs: bool,
+    /// Systems on which the Nix daemon answers nobody.
+    pub nix_hangs: BTreeSet<StorePath>,
     /// Whether a check fails that somebody wrote, on every system.
     pub check_fails: bool,
     /// Whether the robot is still starting whenever it is looked at before a trial, so that no such check is
@@ -302,7 +302,7 @@ impl Robot {
             spent: false,
             slow: BTreeSet::new(),
             offline: BTreeSet::new(),
-            nix_hangs: false,
+            nix_hangs: BTreeSet::new(),
             check_fails: false,
             unasked: false,
             by_network: BTreeSet::new(),

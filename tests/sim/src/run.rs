@@ -205,6 +205,9 @@ impl Run {
         if !first && chance.happens(1, 12) {
             robot.offline.insert(made.clone());
         }
+        if !first && chance.happens(1, 12) {
+            robot.nix_hangs.insert(made.clone());
+        }
         if !first && chance.happens(1, 16) {
             robot.unfit.insert(made);
         }

@@ -74,6 +74,8 @@ pub struct Witness {
     pub(crate) meddled: bool,
     /// What did not do well when the robot was looked at last before a trial.
     pub(crate) before: Before,
+    /// What was ever confirmed.
+    pub(crate) confirmed: BTreeSet<StorePath>,
     /// Releases that failed here.
     pub(crate) failed: BTreeSet<Brought>,
     /// Trials of each release, undisturbed.
@@ -254,6 +256,8 @@ impl Witness {
 
     /// The agent changed its journal.
     pub(crate) fn reads(&mut self, before: &Journal, after: &Journal) {
+        let proven = after.proven().map(|proven| proven.system.clone());
+        self.confirmed.extend(proven);
         for blocked in &after.blocked {
             let brought = (blocked.release.clone(), blocked.system.clone());
             self.failed.insert(brought);

@@ -421,6 +421,59 @@ fn a_boot_on_trial_in_which_somebody_switches_keeps_its_deadline() {
 }
 
 #[test]
+fn what_is_being_staged_while_somebody_switches_is_waited_for() {
+    let mut robot = robot();
+    until_phase(&mut robot, |phase| matches!(phase, Phase::Staging { .. }));
+    // They were done right before it took the lock.
+    robot.current = system('y');
+    robot.by_hand.insert(system('y'));
+    robot.published = None;
+    robot.kill();
+    robot.start();
+    robot.settle();
+    robot.power_cut();
+    robot.start();
+    robot.settle();
+    assert_ne!(robot.profile, system('b'), "{}", robot.log);
+}
+
+#[test]
+fn the_system_before_activated_on_the_kernel_of_a_trial_is_reached_by_a_reboot() {
+    for agent in [Agent::Runs, Agent::Starts, Agent::StartsAgain] {
+        let mut robot = robot();
+        until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+        if agent != Agent::Runs {
+            robot.kill();
+        }
+        // By hand, or by the release's own way back.
+        assert!(robot.meddle(Action::Test, system('a')));
+        robot.published = None;
+        robot.start();
+        if agent == Agent::StartsAgain {
+            robot.settle_until(|robot| matches!(robot.state(), State::Reverting(_)));
+            robot.kill();
+            robot.start();
+        }
+        robot.settle_until(|robot| *robot.state() == State::Idle);
+        assert_eq!(robot.booted, system('a'), "{}", robot.log);
+        robot.settle();
+        stands_on(&robot, 'a');
+        assert!(robot.journal.blocked.is_empty(), "{}", robot.log);
+    }
+}
+
+/// What the agent does when somebody switches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Agent {
+    /// It runs.
+    Runs,
+    /// It starts after that.
+    Starts,
+    /// It does, and once more on its way back.
+    StartsAgain,
+}
+
+#[test]
 fn a_power_cut_in_the_preparation_resolves_back() {
     for wanted in ["staging", "aiming"] {
         let mut robot = robot();

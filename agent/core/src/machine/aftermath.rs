@@ -15,7 +15,7 @@ use crate::{
     baseline::Against,
     disturbance::What as Disturbed,
     gate::Stage,
-    health::{Check, Failure, Report},
+    health::{Beside, Check, Failure, Report},
     journal::{Aftermath, What},
     machine::state::{Evidence, State},
 };
@@ -95,17 +95,19 @@ impl Decision<'_> {
     }
 
     fn probe_back(&mut self) {
+        let now = self.cx.now;
         if let Some(aftermath) = &self.journal.aftermath {
             let soak = &mut self.memory.aftermath;
-            soak.begin(self.cx.now);
+            soak.begin(now);
             self.effects.push(Effect::Probe {
                 system: aftermath.system.clone(),
+                at: now,
                 against: Box::new(Against {
                     baseline: Some(aftermath.baseline.clone()),
                     runs: soak.runs.clone(),
                     aside: soak.aside.clone(),
                 }),
-                prove: false,
+                beside: Beside::NixDaemon,
             });
         }
     }
@@ -130,12 +132,14 @@ impl Decision<'_> {
         }
     }
 
-    /// A look at the robot after a way back. The repository is left out, as nothing of the release is
-    /// there any more; and nothing is excused that was well before, and nothing blamed that was not.
-    pub(super) fn on_probed_back(&mut self, report: Report) {
+    /// A look at the robot after a way back. The repository and the Nix daemon are left out, as nothing of the
+    /// release is there any more; and nothing is excused that was well before, and nothing blamed that was not.
+    pub(super) fn on_probed_back(&mut self, mut report: Report) {
+        self.judge_by_nix_daemon(&report);
         let Some(aftermath) = &self.journal.aftermath else {
             return;
         };
+        report.failures.retain(|f| f.check != Check::NixDaemon);
         let mut report = report.without_network();
         let before = &aftermath.baseline;
         let unknown = |check: &Check| before.unasked && check.is_written();
@@ -160,6 +164,19 @@ impl Decision<'_> {
                 self.drop_aftermath();
             }
             Proof::Unhealthy(evidence) => self.came_back_worse(evidence),
+        }
+    }
+
+    /// Once the system before has started, its Nix daemon was asked. Where it answers, it counts that it did
+    /// not in the trial; where it hangs as well, it is the robot's.
+    fn judge_by_nix_daemon(&mut self, report: &Report) {
+        let started = report.pending.is_empty() && !report.names_another_system();
+        let suspect = &mut self.journal.suspect;
+        if let Some(suspect) =
+            suspect.take_if(|suspect| started && suspect.evidence.blames_the_nix_daemon())
+            && !(report.failures.iter()).any(|failure| failure.check == Check::NixDaemon)
+        {
+            self.count_suspect(suspect, Check::NixDaemon);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What the machine wants done. Each effect is answered by an event, or by none.
 
 use crate::{
-    StorePath, baseline::Against, gate::Stage, machine::state::Mode, release::Target, switch::Order,
+    StorePath, baseline::Against, gate::Stage, health::Beside, machine::state::Mode,
+    release::Target, switch::Order, time::Instant,
 };
 use std::time::Duration;
 
@@ -74,9 +75,10 @@ pub enum Effect {
         system: StorePath,
         /// What the look is compared with.
         against: Box<Against>,
-        /// Whether its own agent has to show as well that it could bring the next release: a system on
-        /// trial has one to prove, one that is being committed or was gone back to has not.
-        prove: bool,
+        /// When the look begins.
+        at: Instant,
+        /// What is asked beside its health.
+        beside: Beside,
     },
     /// End a switch that still runs; nobody waits for its answer any more.
     StopSwitch(Order),

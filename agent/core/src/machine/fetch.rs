@@ -11,7 +11,7 @@ use crate::{
     events::Kind,
     gate::Stage,
     health::Check,
-    journal::{Seen, What},
+    journal::{Blocked, Seen, What},
     machine::state::{Cause, Evidence, Fetching, Origin, Phase, Ready, State, Trial},
     offers::{Choice, LeftAlone, Offers},
     release::Target,
@@ -271,10 +271,18 @@ impl Decision<'_> {
     /// counted, and blocked after some times.
     fn judge_suspect(&mut self) {
         let runs_before = !matches!(self.journal.state, State::Trial(_) | State::Committing(_));
-        if let Some(suspect) = self.journal.suspect.take_if(|_| runs_before)
-            && self.count_attempt(&suspect.release, &suspect.system, Check::ManifestServer)
-                >= self.cx.policy.trial_attempts
+        let suspect = &mut self.journal.suspect;
+        if let Some(suspect) =
+            suspect.take_if(|it| runs_before && !it.evidence.blames_the_nix_daemon())
         {
+            self.count_suspect(suspect, Check::ManifestServer);
+        }
+    }
+
+    /// What failed in this check alone did not fail with the system before. That is blocked after some times.
+    pub(super) fn count_suspect(&mut self, suspect: Blocked, check: Check) {
+        let times = self.count_attempt(&suspect.release, &suspect.system, check);
+        if times >= self.cx.policy.trial_attempts {
             self.journal.attempts = None;
             self.push_blocked(suspect);
         }

@@ -36,6 +36,10 @@ pub(super) struct Soak {
     slept: Option<Duration>,
     /// When the look began that has no answer yet.
     probing: Option<Instant>,
+    /// Whether the agent of what is looked at has to prove itself in that look.
+    proves: bool,
+    /// Whether it has, since something was found last.
+    proven: bool,
     /// When it is looked at next.
     next: Option<Instant>,
     /// When it has to have proven itself, where nothing else says so.
@@ -59,6 +63,14 @@ impl Soak {
         self.probing = Some(now);
         self.next = None;
         self.began.get_or_insert(now);
+    }
+
+    /// Whether the agent of what is looked at has to prove itself in a look that begins now: as long as it
+    /// has not, and in the one that may be the last. What it needs may have ended since it was asked.
+    pub(super) fn proves(&mut self, now: Instant, long: Duration) -> bool {
+        let last = self.healthy_for(now).is_some_and(|time| time >= long);
+        self.proves = last || !self.proven;
+        self.proves
     }
 
     /// How long the robot was suspended since this was asked last, from the first time on. That time proves
@@ -100,7 +112,10 @@ impl Soak {
     /// Takes the answer of the look that began last; `None` if there was none. An answer may have waited
     /// long: it says what was when the look began.
     pub(super) fn take(&mut self, report: &Report) -> Option<Instant> {
-        let looked = self.probing.take()?;
+        // What began for an earlier trial may answer late.
+        let asked = |began: &mut Instant| report.began.is_none_or(|at| at == *began);
+        let looked = self.probing.take_if(asked)?;
+        self.proven = report.healthy() && (self.proven || self.proves);
         for (unit, times) in &report.again {
             let before = self.again.entry(unit.clone()).or_default();
             *before = before.saturating_add(*times);
@@ -253,6 +268,42 @@ mod tests {
              since then; a look that began 5 s ago has no answer yet"
         );
         assert_eq!(failures, sick.failures);
+    }
+
+    #[test]
+    fn only_the_answer_to_the_last_look_is_taken_and_the_look_that_may_be_the_last_is_proven() {
+        let at = |seconds| Instant::default() + Duration::from_secs(seconds);
+        let long = Duration::from_secs(60);
+        let mut soak = Soak::default();
+        let mut look = |second, answer: Option<u64>, well: bool| {
+            soak.begin(at(second));
+            let proves = soak.proves(at(second), long);
+            let mut report = Report {
+                began: answer.map(at),
+                ..Report::default()
+            };
+            if !well {
+                report.failures.push(Failure {
+                    check: Check::Agent,
+                    message: "no".into(),
+                    journal: Vec::new(),
+                });
+            }
+            let taken = soak.take(&report).is_some();
+            if !well {
+                soak.healthy_since = None;
+            } else if taken {
+                soak.healthy_since.get_or_insert(at(second));
+            }
+            (proves, taken)
+        };
+        // The agent of an earlier trial was asked for long, and says that all is well by now.
+        assert_eq!(look(10, Some(2), true), (true, false));
+        assert_eq!(look(15, Some(15), true), (true, true));
+        assert_eq!(look(20, Some(20), true), (false, true));
+        assert_eq!(look(75, Some(75), false), (true, true));
+        assert_eq!(look(80, Some(80), true), (true, true));
+        assert_eq!(look(85, None, true), (false, true));
     }
 
     #[test]

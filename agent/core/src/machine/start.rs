@@ -238,8 +238,7 @@ impl Decision<'_> {
             Resolution::Revert(why) => {
                 self.revert_trial(Evidence::plain(Cause::Killed, why.to_owned()));
             }
-            Resolution::BootedAgain => {
-                let why = "it was booted outside its trial, or once more";
+            Resolution::Leave(why) => {
                 self.revert_trial(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
             Resolution::Elsewhere { system, booted } => self.leave_to_somebody(system, booted),
@@ -291,7 +290,10 @@ impl Decision<'_> {
             return false;
         };
         let why = left_for(current);
-        if self.journal.state.previous() == Some(current) {
+        // On the kernel of a trial the system before is not where it should be: that one's guard stays.
+        let by_boot =
+            matches!(&self.journal.state, State::Trial(trial) if trial.mode == Mode::Boot);
+        if !by_boot && self.journal.state.previous() == Some(current) {
             self.effects.push(Effect::Disarm(Guards::ALL));
         }
         if let State::Committing(committing) = self.journal.state.clone() {

@@ -679,18 +679,24 @@ impl Evidence {
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.
     #[must_use]
     pub fn blames_the_repository(&self) -> bool {
-        self.blames_only(&Check::ManifestServer)
+        self.blames_only(|check| *check == Check::ManifestServer)
     }
 
-    /// Whether all that was wrong is that the Nix daemon did not answer: that is nobody's fault.
+    /// Whether all that was wrong is that the Nix daemon did not answer: that may be its own fault.
     #[must_use]
     pub fn blames_the_nix_daemon(&self) -> bool {
-        self.blames_only(&Check::NixDaemon)
+        self.blames_only(|check| *check == Check::NixDaemon)
     }
 
-    fn blames_only(&self, check: &Check) -> bool {
+    /// Whether nothing was wrong but what the system before is asked about as well.
+    #[must_use]
+    pub fn blames_its_surroundings(&self) -> bool {
+        self.blames_only(Check::is_of_surroundings)
+    }
+
+    fn blames_only(&self, check: impl Fn(&Check) -> bool) -> bool {
         matches!(self.cause.known(), Some(Cause::Unhealthy | Cause::Deadline))
             && !self.failures.is_empty()
-            && self.failures.iter().all(|failure| failure.check == *check)
+            && self.failures.iter().all(|failure| check(&failure.check))
     }
 }

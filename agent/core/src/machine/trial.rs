@@ -10,7 +10,7 @@ use crate::{
     StorePath,
     baseline::Against,
     events,
-    health::{Check, Failure, Report},
+    health::{Beside, Check, Failure, Report},
     journal::{Attempts, What},
     machine::state::{Cause, Evidence, Mode, Phase, Ready, Reverting, State, Trial},
     release::Name,
@@ -53,11 +53,9 @@ impl Decision<'_> {
                 evidence.cause = Cause::Interrupted.into();
             }
             if evidence.names_another_system()
-                || evidence.blames_the_nix_daemon()
                 || evidence.failures.is_empty() && self.may_look_again(trial)
             {
-                // Somebody switched; or the robot's own daemon hangs, which the system before was served by
-                // as well; or nobody looked often enough.
+                // Somebody switched, or nobody looked often enough.
                 evidence.cause = Cause::Interrupted.into();
             }
             if !network || trial.target.is_none() {
@@ -275,17 +273,24 @@ impl Decision<'_> {
 
     /// A look at the system on trial, or being committed.
     pub(super) fn probe_system(&mut self, system: StorePath) {
-        let soak = &mut self.memory.soak;
-        soak.begin(self.cx.now);
+        let (soak, now) = (&mut self.memory.soak, self.cx.now);
+        soak.begin(now);
         soak.slept(self.cx.slept);
+        let beside = match &self.journal.state {
+            State::Trial(_) if soak.proves(now, self.cx.policy.soak) => Beside::Agent,
+            State::Trial(_) => Beside::Nothing,
+            // Its switch may have ended what its trial was proven with.
+            _ => Beside::NixDaemon,
+        };
         self.effects.push(Effect::Probe {
             system,
+            at: now,
             against: Box::new(Against {
                 baseline: self.journal.baseline.clone(),
                 runs: soak.runs.clone(),
                 aside: soak.aside.clone(),
             }),
-            prove: matches!(self.journal.state, State::Trial(_)),
+            beside,
         });
     }
 
@@ -444,7 +449,7 @@ impl Decision<'_> {
             Some(evidence.clone()),
         );
         match target {
-            Some(target) if evidence.blames_the_repository() => {
+            Some(target) if evidence.blames_its_surroundings() => {
                 let suspect = self.blocked(&target.release, &target.system, evidence);
                 self.journal.suspect = Some(suspect);
             }
