@@ -67,8 +67,8 @@ pub struct Journal {
     /// Releases that failed here and are not tried again.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
-    /// A release that failed only in reaching the repository. Whether the system before reaches it
-    /// again tells whose fault that was.
+    /// A release that failed only in reaching the repository, or the Nix daemon. Whether the system before
+    /// reaches it again tells whose fault that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Blocked>,
     /// The robot as it was before the present trial.

@@ -61,7 +61,7 @@ pub struct Trace {
     #[serde(default)]
     pub log: Vec<String>,
     /// Whether something else than the trial kept the agent from answering in it: somebody stopped it, or
-    /// the disk could not be written. Only looked for in the boot of a live trial.
+    /// the disk could not be written.
     #[serde(default)]
     pub kept_away: bool,
 }

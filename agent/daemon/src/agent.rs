@@ -685,9 +685,7 @@ impl Agent {
 
     /// Something else than the trial, if there is one, keeps the agent from answering.
     fn is_kept_away(&self) {
-        if matches!(self.machine.journal().state, State::Trial(_)) {
-            kept_away::mark(&self.config);
-        }
+        kept_away::mark(&self.config, &self.machine.journal().state);
     }
 
     /// The journal can be written again.

@@ -327,6 +327,8 @@ impl Worker {
                 at,
                 beside,
             } => {
+                // The agent answers, whatever kept it from that before.
+                kept_away::forget(&tools.config);
                 tokio::spawn(async move {
                     let (config, web) = (&tools.config.health, fetching::own(&tools.config));
                     let mut report = health::probe(config, &web, &system, &against, async || {
@@ -388,7 +390,7 @@ pub(crate) async fn look(config: &Config, state: &State) -> anyhow::Result<World
     }
     (boot::look(&settings, state, &mut world).await)
         .context("cannot look at the deadline of this boot")?;
-    world.trace.kept_away = kept_away::is_marked(config);
+    world.trace.kept_away |= kept_away::is_marked(config);
     world.variant = match (state, &world.current) {
         (State::Trial(trial), Some(current)) => nixos::is_variant(current, &trial.system),
         _ => false,

@@ -421,6 +421,25 @@ fn a_boot_on_trial_in_which_somebody_switches_keeps_its_deadline() {
 }
 
 #[test]
+fn an_agent_that_somebody_stopped_in_a_boot_on_trial_condemns_its_release_only_after_all_tries() {
+    let mut robot = robot();
+    for tries in 1..=robot.policy.trial_attempts {
+        robot.published = Some(release('b'));
+        until_phase(&mut robot, |phase| matches!(phase, Phase::Soaking { .. }));
+        robot.kill();
+        robot.is_kept_away();
+        robot.pass(robot.policy.boot_deadline);
+        robot.published = None;
+        robot.start();
+        robot.settle();
+        stands_on(&robot, 'a');
+        let last = tries == robot.policy.trial_attempts;
+        let expected = last.then_some(Cause::Deadline);
+        assert_eq!(cause(&robot), expected, "{}", robot.log);
+    }
+}
+
+#[test]
 fn what_is_being_staged_while_somebody_switches_is_waited_for() {
     let mut robot = robot();
     until_phase(&mut robot, |phase| matches!(phase, Phase::Staging { .. }));

@@ -10,6 +10,7 @@ use super::{
     context::DEAD_MAN_MARGIN,
     decision::Decision,
     effect::{Effect, Guards},
+    start::KEPT_AWAY,
 };
 use crate::{
     StorePath,
@@ -128,6 +129,14 @@ impl Decision<'_> {
         let deadline = trace.ended == Some(Cause::Deadline);
         let how = "the boot's deadline rebooted the robot";
         if deadline && self.was_left_by_guard(how, trace.log.clone()) {
+            return;
+        }
+        if deadline && trace.kept_away && self.may_be_kept_away_again() {
+            let message = format!("{how}; {KEPT_AWAY}");
+            self.abandon(Evidence {
+                log: trace.log,
+                ..Evidence::plain(Cause::Interrupted, message)
+            });
             return;
         }
         let (cause, message) = match (trace.ended, trace.started) {

@@ -16,6 +16,10 @@ use crate::{
     switch::Action,
 };
 
+/// Why the release is not to blame for an agent that did not answer.
+pub(super) const KEPT_AWAY: &str = "somebody had stopped it, or the disk could not be written, so that is not \
+                                    held against the release yet";
+
 impl Decision<'_> {
     pub(super) fn on_started(&mut self, world: &World) {
         let (boot, now) = (self.cx.boot, self.cx.now);
@@ -253,21 +257,20 @@ impl Decision<'_> {
     /// The dead-man timer ended a trial. Where something else may have kept the agent from answering, that
     /// counts only once it has happened every time.
     fn end_left_by_guard(&mut self, evidence: Evidence, kept_away: bool) {
-        if kept_away
-            && let Some(target) = self.journal.state.target().cloned()
-            && self.count_attempt(&target.release, &target.system, Check::Agent)
-                < self.cx.policy.trial_attempts
-        {
+        if kept_away && self.may_be_kept_away_again() {
             self.effects.push(Effect::Disarm(Guards::ALL));
-            let message = format!(
-                "{}; somebody had stopped it, or the disk could not be written, so that is not held against \
-                 the release yet",
-                evidence.message
-            );
+            let message = format!("{}; {KEPT_AWAY}", evidence.message);
             self.end_without_verdict(Evidence::plain(Cause::Interrupted, message));
         } else {
             self.end_with_verdict(evidence);
         }
+    }
+
+    /// Counts that something else kept the agent from answering in a trial. Whether that may still be so.
+    pub(super) fn may_be_kept_away_again(&mut self) -> bool {
+        let most = self.cx.policy.trial_attempts;
+        let target = self.journal.state.target().cloned();
+        target.is_some_and(|it| self.count_attempt(&it.release, &it.system, Check::Agent) < most)
     }
 
     /// Whether somebody has another system run than the one that is looked at on trial, or after the switch

@@ -3,6 +3,7 @@
 
 use super::{deadline, files::replace, kernels::check_copy, settings::Settings, trace};
 use crate::robot;
+use crate::robot::kept_away::{self, DEADLINE};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -45,9 +46,10 @@ pub(super) fn aim(
         check_copy(&loader.kernels(), &file)?;
     }
     let back = (!loader.is_guarded()).then_some(previous);
-    let marker = settings.state_dir.join(trace::DEADLINE);
+    let marker = settings.state_dir.join(DEADLINE);
     deadline::install(system, within, &marker, back)?;
     let _ = fs::remove_file(marker);
+    kept_away::forget_on_disk(&settings.state_dir);
     // The deadline must be on the disk before anything can boot into the trial.
     nix::unistd::sync();
     let mark = loader.aim(system, previous)?;
@@ -74,7 +76,7 @@ pub(super) fn remove_deadline(settings: &Settings) -> anyhow::Result<()> {
         .map_or(Ok(()), |loader| loader.take_back(None));
     deadline::remove()?;
     taken_back?;
-    remove(&settings.state_dir.join(trace::DEADLINE))
+    remove(&settings.state_dir.join(DEADLINE))
 }
 
 /// Takes back a one-shot that was not used, and what the loader changed for it.

@@ -1,15 +1,16 @@
 //! What a boot on trial left behind: who ended it, and its last words.
 
-use crate::robot::{self, systemd};
+use crate::robot::{
+    self,
+    kept_away::{self, DEADLINE},
+    systemd,
+};
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 use surefoot_base::file;
 use surefoot_core::{health::JOURNAL_LINES, machine::state::Cause, resolver::Trace, time::BootId};
-
-/// The deadline's mark, in the state directory: it writes this before it reboots.
-pub(super) const DEADLINE: &str = "boot-trial.deadline";
 
 /// Where the kernel's last words are: as the firmware or memory kept them, and where
 /// systemd-pstore(8) moves them.
@@ -78,7 +79,7 @@ pub(super) async fn find(
         started: if ended.is_some() { Some(true) } else { started },
         ended,
         log,
-        kept_away: false,
+        kept_away: kept_away::is_on_disk(state_dir),
     }
 }
 
