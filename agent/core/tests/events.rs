@@ -174,6 +174,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         reboot: Vec::new(),
         unfit: None,
         no_boot: None,
+        no_room: None,
     });
     assert_eq!(told, []);
     let told = agent.take(gates(Stage::Activate));
@@ -349,6 +350,7 @@ fn the_journal_stays_small_whatever_is_put_into_it() {
             reboot: Vec::new(),
             unfit,
             no_boot: None,
+            no_room: None,
         });
         if !refused {
             agent.take(gates(Stage::Activate));

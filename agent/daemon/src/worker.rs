@@ -680,7 +680,8 @@ impl Tools {
             .with_context(|| format!("{} leads to no system", nixos::CURRENT))?;
         let booted = nixos::boot_parts(nixos::BOOTED.as_ref());
         let new = nixos::boot_parts(target.system.to_string().as_ref());
-        let no_boot = doctor::obstacle(&self.config, &target.system, &current, self.prune()).await;
+        let obstacles =
+            doctor::obstacles(&self.config, &target.system, &current, self.prune()).await;
         let unfit = match nixos::unfit(&current, &target.system)? {
             None => {
                 successor::refuses(&target.system, &current, target.moves, &self.room()).await?
@@ -707,7 +708,8 @@ impl Tools {
             named: named.collect(),
             reboot: reboot::reasons(&booted, &new, target.reboot),
             unfit,
-            no_boot,
+            no_boot: obstacles.boot,
+            no_room: obstacles.room,
             current,
         })
     }

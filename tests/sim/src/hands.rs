@@ -168,6 +168,7 @@ impl Robot {
                 .contains(&target.system)
                 .then(|| "it has no agent".to_owned()),
             no_boot: self.no_boot.clone(),
+            no_room: self.no_room.clone(),
         }
     }
 

@@ -178,6 +178,8 @@ pub struct Robot {
     pub refuses_more_time: bool,
     /// Why boot trials are impossible here.
     pub no_boot: Option<String>,
+    /// Why what a release has put on the boot partition has no room there.
+    pub no_room: Option<String>,
     /// Whether what was fetched will be gone when it is looked at.
     pub collected: bool,
     /// Systems that must not be tried here.
@@ -287,6 +289,7 @@ impl Robot {
             read_only: false,
             refuses_more_time: false,
             no_boot: None,
+            no_room: None,
             collected: false,
             unfit: BTreeSet::new(),
             unit: None,

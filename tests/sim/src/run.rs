@@ -252,7 +252,9 @@ impl Run {
             96..97 => self.robot.leftovers = true,
             97..98 => {
                 let no = "the boot partition is full".to_owned();
-                self.robot.no_boot = self.robot.no_boot.is_none().then_some(no);
+                let no = self.robot.no_boot.is_none().then_some(no);
+                self.robot.no_room.clone_from(&no);
+                self.robot.no_boot = no;
             }
             _ => {
                 let c = self.chance.pick(&RELEASED);
@@ -417,6 +419,7 @@ impl Run {
         robot.lost_reboots = 0;
         robot.collected = false;
         robot.no_boot = None;
+        robot.no_room = None;
         robot.locked = false;
         robot.read_only = false;
         robot.silent = false;

@@ -633,6 +633,25 @@ fn a_person_may_end_a_trial_but_not_stop_a_reboot() {
 }
 
 #[test]
+fn what_has_no_room_on_the_boot_partition_is_not_tried_live_either() {
+    let mut robot = robot();
+    robot.needs_reboot.clear();
+    robot.no_room = Some("112 MB are needed".into());
+    let _ = robot.ask(Request::Update);
+    robot.settle_until(|robot| robot.machine.as_ref().unwrap().problem().is_some());
+    let said = robot.machine.as_ref().unwrap().problem().unwrap();
+    assert!(said.contains("112 MB"), "{said}");
+    for _ in 0..100 {
+        robot.advance();
+        assert_eq!(robot.current, system('a'));
+    }
+    assert_eq!(robot.journal.blocked, []);
+    robot.no_room = None;
+    robot.settle();
+    stands_on(&robot, 'b');
+}
+
+#[test]
 fn what_the_robot_cannot_boot_waits_and_what_must_not_be_tried_is_refused() {
     let mut robot = robot();
     robot.no_boot = Some("the boot partition is full".into());

@@ -221,6 +221,7 @@ fn event() -> impl Strategy<Value = Event> {
             reboot: if reboot { vec![Reason::Kernel] } else { vec![] },
             unfit: None,
             no_boot: None,
+            no_room: None,
         }),
         Just(Event::BootAimed),
         Just(Event::AimFailed("x".into())),

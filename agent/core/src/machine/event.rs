@@ -68,6 +68,8 @@ pub enum Event {
         unfit: Option<String>,
         /// Why the robot cannot boot it on trial now, if so: not the release's fault.
         no_boot: Option<String>,
+        /// Why what it has put on the boot partition has no room there now, if so: its commit would not end.
+        no_room: Option<String>,
     },
     /// The new system could not be looked at.
     InspectFailed(String),

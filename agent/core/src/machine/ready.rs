@@ -48,7 +48,7 @@ impl Decision<'_> {
         (current, mut named): (StorePath, Vec<StorePath>),
         reboot: Vec<Reason>,
         unfit: Option<String>,
-        no_boot: Option<String>,
+        (no_boot, no_room): (Option<String>, Option<String>),
     ) {
         let State::Ready(Ready { target }) = self.journal.state.clone() else {
             return;
@@ -80,6 +80,13 @@ impl Decision<'_> {
         if let (Some(why), Some(no_boot)) = (&why, no_boot) {
             self.retry_with(format!(
                 "release {} needs a reboot ({why}), but the robot cannot try it by one: {no_boot}",
+                target.release
+            ));
+            return;
+        }
+        if let Some(no_room) = no_room {
+            self.retry_with(format!(
+                "release {} could not be installed after its trial: {no_room}",
                 target.release
             ));
             return;

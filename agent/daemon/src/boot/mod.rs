@@ -8,6 +8,7 @@ mod aim;
 mod checks;
 mod copy;
 mod deadline;
+mod extra;
 mod files;
 mod installable;
 mod keeper;
@@ -54,6 +55,7 @@ use tokio::{sync::watch, time::Instant};
 pub(crate) use keeper::Keeper as CopyKeeper;
 pub(crate) use own::in_its_own_way;
 pub(crate) use partition::Silent;
+pub(crate) use room::EXTRA;
 pub(crate) use settings::Settings;
 pub(crate) use step::BootStep;
 

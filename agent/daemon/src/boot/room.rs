@@ -3,6 +3,7 @@
 //! that, takes their entries and kernels away.
 
 use super::{
+    extra,
     kernels::copy_of,
     loader::{AnyLoader, Loader},
     settings::Settings,
@@ -112,6 +113,37 @@ pub(super) fn finding(
     )
 }
 
+/// What says that a system's files beside kernels have no room: [`finding_extra`].
+pub(crate) const EXTRA: &str = "room for files beside kernels";
+
+/// Whether there is room for what a system's installer copies besides; `None` if it copies nothing anew. It does
+/// so for a system that was tried live as well.
+pub(super) fn finding_extra(loader: &dyn AnyLoader, system: &StorePath) -> Option<Finding> {
+    let kernels = loader.kernels();
+    let place = space::existing(&kernels);
+    let extra = extra_of(Path::new(&system.to_string()), &kernels, place);
+    if extra == 0 {
+        return None;
+    }
+    let needed = extra + SLACK;
+    let free = space::free(place).unwrap_or(0);
+    let found = format!(
+        "{free} bytes are free at {}, and the files that it has put there need {needed}",
+        place.display()
+    );
+    Some(if free >= needed {
+        Finding::ok(Subject::Loader, EXTRA, found)
+    } else {
+        let mend = "publish it without them (boot.loader.systemd-boot.extraFiles, boot.loader.grub.extraFiles), or make \
+                    the boot partition larger";
+        Finding::fail(Subject::Loader, EXTRA, found, mend)
+    })
+}
+
+fn extra_of(system: &Path, kernels: &Path, place: &Path) -> u64 {
+    extra::needed(system, kernels.parent().unwrap_or(kernels), place)
+}
+
 /// How much room there is, and how much is needed.
 struct Room {
     place: PathBuf,
@@ -136,6 +168,9 @@ impl Room {
         }
         // It may not be there yet.
         let place = space::existing(&kernels).to_path_buf();
+        if system.is_some() {
+            needed += extra_of(path, &kernels, &place);
+        }
         let free = space::free(&place)
             .with_context(|| format!("cannot see how full {} is", place.display()))?;
         Ok(Self {

@@ -146,14 +146,22 @@ pub(crate) async fn deep(config: Arc<Config>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What keeps a boot on trial of this system from working here, and is not its fault. `prune` says what
-/// may go for it.
-pub(crate) async fn obstacle(
+/// What keeps a system from being tried as the robot stands now.
+#[derive(Debug, Default)]
+pub(crate) struct Obstacles {
+    /// A boot on trial would not work; that is not its fault.
+    pub(crate) boot: Option<String>,
+    /// What it has put on the boot partition has no room, however it is tried.
+    pub(crate) room: Option<String>,
+}
+
+/// What keeps this system from being tried here. `prune` says what may go for it.
+pub(crate) async fn obstacles(
     config: &Config,
     system: &StorePath,
     previous: &StorePath,
     prune: Prune,
-) -> Option<String> {
+) -> Obstacles {
     let settings = boot::Settings::new(config);
     // What can be put right is, before it is an obstacle.
     boot::try_secure(&settings, false).await;
@@ -165,10 +173,21 @@ pub(crate) async fn obstacle(
     );
     let mut findings = match look.await {
         Ok(findings) => findings,
-        Err(error) => return Some(format!("{error:#}")),
+        Err(error) => {
+            return Obstacles {
+                boot: Some(format!("{error:#}")),
+                room: None,
+            };
+        }
     };
     if config.boot.require_watchdog {
         findings.extend(watchdog::findings(true).await);
     }
-    surefoot_api::finding::obstacle(&findings)
+    let obstacle = surefoot_api::finding::obstacle;
+    let boot = obstacle(&findings);
+    findings.retain(|finding| finding.what == boot::EXTRA);
+    Obstacles {
+        boot,
+        room: obstacle(&findings),
+    }
 }
