@@ -198,6 +198,13 @@ impl Report {
         !self.healthy() && found.all(|found| found.check.is_of_surroundings())
     }
 
+    /// Whether the repository is not reached.
+    #[must_use]
+    pub fn misses_the_repository(&self) -> bool {
+        let mut found = self.failures.iter().chain(&self.pending);
+        found.any(|found| found.check == Check::ManifestServer)
+    }
+
     /// Whether another system runs than the one that is looked at: somebody has switched.
     #[must_use]
     pub fn names_another_system(&self) -> bool {

@@ -5,11 +5,10 @@ use std::time::Duration;
 /// A start that has taken so long is taken for one that never ends.
 pub const ENDLESS: Duration = Duration::from_secs(600);
 
-/// After this time since its start a robot counts as started, unless something began to start so late that
-/// nobody knows yet whether that ever ends.
+/// After this time a robot whose start is over counts as started, however long its soak is.
 pub const STARTED: Duration = Duration::from_secs(900);
 
-/// Nothing is waited for any longer than this.
+/// Nothing is waited for any longer than this: a start that is not over by then never ends.
 pub const STARTED_AT_LAST: Duration = Duration::from_secs(1800);
 
 /// Whether a robot has only just started, so that nobody knows yet what runs on it: `up` is how long it has
@@ -18,9 +17,7 @@ pub const STARTED_AT_LAST: Duration = Duration::from_secs(1800);
 pub fn has_just_started(up: Duration, start: Start, soak: Duration) -> bool {
     match start {
         Start::Reached(ago) => up < STARTED_AT_LAST && ago < soak.min(STARTED),
-        Start::Waits(youngest) => {
-            up < STARTED || up < STARTED_AT_LAST && youngest.is_some_and(|age| age < ENDLESS)
-        }
+        Start::Waits => up < STARTED_AT_LAST,
     }
 }
 
@@ -29,8 +26,8 @@ pub fn has_just_started(up: Duration, start: Start, soak: Duration) -> bool {
 pub enum Start {
     /// All that was to be started is, since this time.
     Reached(Duration),
-    /// It waits for something, and of all that is being started the last began to be so long ago.
-    Waits(Option<Duration>),
+    /// It waits for something.
+    Waits,
 }
 
 #[cfg(test)]
@@ -41,20 +38,15 @@ mod tests {
     fn what_runs_on_a_robot_is_known_once_it_has_run_for_a_soak_or_its_start_never_ends() {
         let s = Duration::from_secs;
         let reached = |ago| Start::Reached(s(ago));
-        let waits = |age| Start::Waits(Some(s(age)));
         for (up, start, soak, just) in [
-            (20, Start::Waits(None), 60, true),
+            (20, Start::Waits, 60, true),
             (60, reached(59), 60, true),
             (60, reached(60), 60, false),
             (1000, reached(0), 60, true),
             (1000, reached(60), 60, false),
-            (899, waits(880), 60, true),
-            (900, Start::Waits(None), 60, false),
-            (900, waits(600), 60, false),
-            // It began late, and may still end.
-            (900, waits(599), 60, true),
-            (1799, waits(599), 60, true),
-            (1800, waits(1), 60, false),
+            // It may still end, and what waits for it has not run yet.
+            (1799, Start::Waits, 60, true),
+            (1800, Start::Waits, 60, false),
             (900, reached(10), 36_000, true),
             (910, reached(900), 36_000, false),
             (1800, reached(10), 36_000, false),

@@ -213,6 +213,8 @@ pub struct Robot {
     pub nix_hangs: BTreeSet<StorePath>,
     /// Whether a check fails that somebody wrote, on every system.
     pub check_fails: bool,
+    /// Whether a machine beside the robot answers no check.
+    pub lan_gone: bool,
     /// Whether the robot is still starting whenever it is looked at before a trial, so that no such check is
     /// asked.
     pub unasked: bool,
@@ -307,6 +309,7 @@ impl Robot {
             offline: BTreeSet::new(),
             nix_hangs: BTreeSet::new(),
             check_fails: false,
+            lan_gone: false,
             unasked: false,
             by_network: BTreeSet::new(),
             outage: false,

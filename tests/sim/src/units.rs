@@ -15,6 +15,9 @@ pub(crate) const JOB: &str = "backup.service";
 /// A service, which runs on some systems no more.
 pub(crate) const SERVICE: &str = "gripper.service";
 
+/// A machine beside the robot.
+const BESIDE: &str = "plc";
+
 impl Robot {
     /// Whether a system does worse than what ran when the robot was looked at last before a trial.
     pub(crate) fn is_worse(&self, system: &StorePath) -> bool {
@@ -60,6 +63,10 @@ impl Robot {
         }
         Event::Looked(Baseline {
             unasked: self.unasked,
+            alone: (self.cut_off() && !self.lan_gone)
+                .then(|| Check::Tcp(BESIDE.into()))
+                .into_iter()
+                .collect(),
             ..Baseline::of(&look, self.policy.soak)
         })
     }
@@ -99,9 +106,14 @@ impl Robot {
             message: "exit status: 1".into(),
             journal: Vec::new(),
         });
+        let beside = self.lan_gone.then(|| Failure {
+            check: Check::Tcp(BESIDE.into()),
+            message: "no route".into(),
+            journal: Vec::new(),
+        });
         Look {
             units: vec![goal, unit(JOB, job), unit(SERVICE, service)],
-            failures: failures.into_iter().chain(written).collect(),
+            failures: failures.into_iter().chain(written).chain(beside).collect(),
             pending: Vec::new(),
         }
     }

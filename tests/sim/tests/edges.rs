@@ -1683,6 +1683,32 @@ fn a_release_that_ends_the_nix_daemon_after_it_was_asked_is_never_kept() {
 }
 
 #[test]
+fn a_check_that_passed_while_the_repository_was_down_is_a_doubt_where_it_is_not_reached_still() {
+    for unreached in [true, false] {
+        let mut robot = robot();
+        for tries in 1..=robot.policy.trial_attempts {
+            robot.published = Some(release('b'));
+            let _ = robot.ask(Request::Update);
+            robot.settle_until(|robot| robot.state().name() == "ready");
+            robot.outage = true;
+            robot.settle_until(|robot| is_soaking(robot) && !robot.is_awaited());
+            robot.outage = unreached;
+            robot.lan_gone = true;
+            robot.settle_until(|robot| robot.state().name() == "idle");
+            (robot.outage, robot.lan_gone) = (false, false);
+            let blocked = robot.journal.blocked(&release('b')).is_some();
+            let last = tries == robot.policy.trial_attempts;
+            assert_eq!(blocked, last || !unreached, "{}", robot.log);
+            robot.published = None;
+            robot.settle();
+            if blocked {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
 fn what_nobody_could_ask_before_a_trial_is_not_worse_after_it() {
     for unasked in [false, true] {
         let mut robot = robot();

@@ -676,6 +676,12 @@ impl Evidence {
         health::names_another_system(&self.failures)
     }
 
+    /// Whether the repository was not reached, whatever else was wrong.
+    #[must_use]
+    pub fn misses_the_repository(&self) -> bool {
+        (self.failures.iter()).any(|failure| failure.check == Check::ManifestServer)
+    }
+
     /// Whether all that was wrong is that the repository was not reached: that may be its own fault.
     #[must_use]
     pub fn blames_the_repository(&self) -> bool {

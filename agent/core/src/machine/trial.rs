@@ -58,6 +58,10 @@ impl Decision<'_> {
                 // Somebody switched, or nobody looked often enough.
                 evidence.cause = Cause::Interrupted.into();
             }
+            let unreached = evidence.misses_the_repository();
+            if self.doubts_the_network(trial, &evidence.failures, unreached) {
+                evidence.cause = Cause::Interrupted.into();
+            }
             if !network || trial.target.is_none() {
                 self.memory.soak = Soak::default();
                 self.end_unhealthy(trial, evidence);
@@ -366,8 +370,35 @@ impl Decision<'_> {
                 self.commit_trial(trial);
             }
             Proof::Unhealthy(evidence) if trial.late.is_some() => self.fail_late(evidence),
-            Proof::Unhealthy(evidence) => self.end_unhealthy(&trial, evidence),
+            Proof::Unhealthy(mut evidence) => {
+                let unreached = report.misses_the_repository();
+                if self.doubts_the_network(&trial, &evidence.failures, unreached) {
+                    evidence.cause = Cause::Interrupted.into();
+                }
+                self.end_unhealthy(&trial, evidence);
+            }
         }
+    }
+
+    /// Whether all that failed passed before the trial while the repository was not reached, which is not
+    /// reached now, either. Its server may have been down then, and the network be gone now: that is counted,
+    /// and held against the release once it comes again every time.
+    fn doubts_the_network(&mut self, trial: &Trial, found: &[Failure], unreached: bool) -> bool {
+        let Some(target) = trial.target.as_ref().filter(|_| unreached) else {
+            return false;
+        };
+        let before = self.journal.baseline.as_ref();
+        let alone = |check: &Check| before.is_some_and(|before| before.alone.contains(check));
+        let mut checks = found.iter().map(|failure| &failure.check);
+        let others = checks.clone().find(|check| !check.is_of_surroundings());
+        let (Some(check), true) = (
+            others,
+            checks.all(|check| alone(check) || *check == Check::ManifestServer),
+        ) else {
+            return false;
+        };
+        let most = self.cx.policy.trial_attempts;
+        self.count_attempt(&target.release, &target.system, check.clone()) < most
     }
 
     /// Units run that somebody had stopped: for whoever did.

@@ -80,7 +80,8 @@ const START: [&str; 19] = [
 ];
 
 /// How a system starts its agent, beside the program; `None` if it has none, or nobody can tell. Which build
-/// of a program it names does not count: that may be another one with every release.
+/// of a program it names does not count: that may be another one with every release. What others pull in with
+/// it or start before it is a part of that.
 pub(super) fn way(system: &Path) -> Option<String> {
     let units = system.join(UNITS);
     let main = read(&units.join(UNIT)).ok()??;
@@ -92,9 +93,21 @@ pub(super) fn way(system: &Path) -> Option<String> {
             texts.extend(read(&drop_ins.join(name)).ok()?);
         }
     }
+    let names_it = |line: &str| line.split([' ', '=']).any(|word| word == UNIT);
+    let mut others = Vec::new();
+    for kind in DIRECTORIES {
+        let pulled = names(&units.join(format!("{UNIT}.{kind}"))).ok()?;
+        others.extend(pulled.iter().map(|name| format!("{kind} {name}")));
+    }
+    for name in names(&units).ok()?.iter().filter(|name| *name != UNIT) {
+        let text = read(&units.join(name)).ok()?.unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        let before = lines.any(|line| line.starts_with("Before") && names_it(line));
+        others.extend(before.then(|| format!("before {name}")));
+    }
     let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
     let lines = lines.filter(|line| START.iter().any(|key| line.starts_with(key)));
-    let mut lines: Vec<String> = lines.map(without_hashes).collect();
+    let mut lines: Vec<String> = lines.map(without_hashes).chain(others).collect();
     lines.sort();
     Some(lines.join("\n"))
 }
@@ -298,6 +311,19 @@ mod tests {
             let of_all = [AGENT, ("service.d/a.conf", line)];
             assert_ne!(way(system(&of_all).path()), none, "{line}");
         }
+        // What another unit says of the agent's.
+        for other in [
+            (
+                "vpn.service",
+                "[Unit]\nBefore=arm.service surefootd.service\n",
+            ),
+            ("surefootd.service.requires/vpn.service", ""),
+            ("surefootd.service.wants/vpn.service", ""),
+        ] {
+            assert_ne!(way(system(&[AGENT, other]).path()), none, "{other:?}");
+        }
+        let other = ("vpn.service", "[Unit]\nBefore=arm.service\n");
+        assert_eq!(way(system(&[AGENT, other]).path()), none);
         let built = |hash: &str| format!("ExecStartPre={STORE_DIR}/{}-x/bin/x\n", hash.repeat(32));
         assert_eq!(of(&built("a"), ""), of(&built("b"), ""));
         assert_eq!(way(system(&[(UNIT, "->/dev/null")]).path()), None);

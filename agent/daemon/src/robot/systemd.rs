@@ -664,14 +664,7 @@ pub(crate) async fn start() -> anyhow::Result<Start> {
             since(&said, entered).unwrap_or_else(clock::monotonic),
         ));
     }
-    let jobs = systemctl(&["list-jobs", "--no-legend", "--no-pager"]).await?;
-    let late = running_jobs(&jobs);
-    let names: Vec<&str> = late.iter().map(String::as_str).take(MAX_SHOWN).collect();
-    if names.is_empty() {
-        return Ok(Start::Waits(None));
-    }
-    let units = show(&names).await?;
-    Ok(Start::Waits(units.iter().map(|unit| unit.since).min()))
+    Ok(Start::Waits)
 }
 
 /// How long ago a moment of systemd's was; `None` if it has not come.
