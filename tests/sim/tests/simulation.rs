@@ -7,7 +7,10 @@ use surefoot_core::{
     health::{Failure, Report},
     journal::{Journal, What},
     lease::{Ender, Holder, Leases},
-    machine::{Context, DriftPolicy, Effect, Event, Machine, Request, state::State},
+    machine::{
+        Context, DriftPolicy, Effect, Event, Machine, Request,
+        state::{Cause, State},
+    },
     reboot::Reason,
     resolver::{SwitchUnit, Trace, World},
     switch::Outcome,
@@ -165,18 +168,25 @@ fn world() -> impl Strategy<Value = World> {
     (
         some(),
         some(),
-        any::<[bool; 2]>(),
+        any::<[bool; 5]>(),
         0..3_u8,
         outcome(),
         0..2_u8,
     )
         .prop_map(
-            |(booted, current, [dead_man, leftovers], switch, outcome, boot)| World {
+            |(
+                booted,
+                current,
+                [dead_man, leftovers, silent, variant, kept_away],
+                switch,
+                outcome,
+                boot,
+            )| World {
                 boot: BootId(format!("boot-{boot}")),
                 profile: booted.clone(),
-                default: booted.clone(),
-                silent: false,
-                variant: false,
+                default: booted.clone().filter(|_| !silent),
+                silent,
+                variant,
                 booted,
                 current,
                 dead_man,
@@ -189,7 +199,11 @@ fn world() -> impl Strategy<Value = World> {
                     },
                 },
                 leftovers,
-                trace: Trace::default(),
+                trace: Trace {
+                    ended: kept_away.then_some(Cause::Deadline),
+                    kept_away,
+                    ..Trace::default()
+                },
             },
         )
 }
@@ -235,18 +249,17 @@ fn event() -> impl Strategy<Value = Event> {
             log: vec![],
             failures: vec![],
         }),
-        any::<bool>().prop_map(|ok| Event::Probed(Report {
-            failures: if ok {
-                vec![]
-            } else {
-                vec![Failure {
-                    check: "c".into(),
-                    message: "m".into(),
-                    journal: vec![],
-                }]
-            },
-            ..Report::default()
-        })),
+        proptest::option::of(prop_oneof!["c", "manifest server", "nix daemon"]).prop_map(|check| {
+            let failed = check.map(|check| Failure {
+                check: check.into(),
+                message: "m".into(),
+                journal: vec![],
+            });
+            Event::Probed(Report {
+                failures: failed.into_iter().collect(),
+                ..Report::default()
+            })
+        }),
         (stage(), any::<bool>()).prop_map(|(stage, open)| Event::Gates {
             stage,
             closed: if open {
@@ -288,18 +301,22 @@ proptest! {
     /// Events in any order, sensible or not, from any state that they can lead to.
     #[test]
     fn any_sequence_of_events_keeps_the_promises(
-        events in proptest::collection::vec((event(), 0..400_000_u64), 1..60),
+        events in proptest::collection::vec((event(), 0..400_000_u64, any::<bool>()), 1..60),
         random: u64,
     ) {
         let policy = policy();
         let boot = BootId("boot-1".into());
-        let mut now = Instant(0);
+        let (mut now, mut slept) = (Instant(0), Duration::ZERO);
         let mut machine = Machine::new(Journal::default(), Leases::default());
         let mut on_disk = machine.journal().clone();
-        for (event, wait) in events {
-            now = now + Duration::from_millis(wait);
+        for (event, wait, sleeps) in events {
+            let wait = Duration::from_millis(wait);
+            now = now + wait;
+            if sleeps {
+                slept += wait;
+            }
             let by_boot = [system('b')];
-            let cx = Context { by_boot: &by_boot, now, slept: Duration::ZERO, boot: &boot, wall: None, random, policy: &policy };
+            let cx = Context { by_boot: &by_boot, now, slept, boot: &boot, wall: None, random, policy: &policy };
             let before = machine.journal().clone();
             let decided = machine
                 .step(event.clone(), &cx)
