@@ -5,7 +5,7 @@
 //! not know are kept: in a boot trial two versions of the agent write the same journal.
 
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
     baseline::Baseline,
     disturbance::Disturbances,
     foreign::{self, Foreign},
@@ -382,6 +382,13 @@ impl Journal {
     /// The systems that were confirmed and can be gone back to, the present one first.
     pub fn proven(&self) -> impl Iterator<Item = &Generation> {
         self.confirmed.iter().chain(&self.fallbacks)
+    }
+
+    /// Whether a system is the one that somebody named.
+    pub(crate) fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
+        let mut kept = self.proven();
+        let kept = kept.find(|generation| generation.system == *system);
+        to.names(system, kept.and_then(|kept| kept.release.as_ref()))
     }
 
     /// Why this target is not to be tried, if so: it failed, or a person rolled its system back, perhaps

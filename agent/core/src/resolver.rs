@@ -7,7 +7,7 @@
 use crate::{
     StorePath,
     journal::Journal,
-    machine::state::{Cause, Committing, Mode, Origin, Phase, Reverting, State, Trial},
+    machine::state::{Cause, Committing, Live, Mode, Origin, Phase, Reverting, State, Trial},
     switch::{Action, Outcome},
     time::BootId,
 };
@@ -43,6 +43,9 @@ pub struct World {
     /// Traces of a switch that was cut off: `/run/nixos/{start,restart,reload}-list` while nobody
     /// holds the switcher's lock.
     pub leftovers: bool,
+    /// Whether somebody holds the switcher's lock, the agent's own switch included.
+    #[serde(default)]
+    pub locked: bool,
     /// What became of a trial in an earlier boot; only looked for where the journal speaks of one.
     #[serde(default)]
     pub trace: Trace,
@@ -140,13 +143,13 @@ pub enum Resolution {
     },
     /// Go on with the commit.
     CommitAgain {
-        /// Whether the reboot into the system, if it needs one, has not happened yet.
-        reboot: bool,
+        /// Whether the system runs.
+        there: bool,
     },
     /// Go on with the revert.
     RevertAgain {
-        /// Whether only a reboot leads back: the failed system runs, and was booted.
-        reboot: bool,
+        /// Whether somebody has another system run than the one before and the one that is left.
+        elsewhere: bool,
     },
     /// The revert is complete: a reboot did it.
     Reverted,
@@ -273,16 +276,13 @@ fn commit(committing: &Committing, world: &World) -> Resolution {
         SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
         SwitchUnit::Gone => {
             let there = world.current.as_ref() == Some(&committing.goal.system);
-            let reboot = committing.reboot;
             // What was proven runs, unless the robot restarted; then it has to be proven anew.
-            let lost = committing.order.action == Action::Boot && !reboot
-                || committing.origin == Origin::Trial;
+            let booted = committing.order.action == Action::Boot && !committing.reboot;
+            let lost = booted && committing.live.is_none() || committing.origin == Origin::Trial;
             if lost && !there {
                 Resolution::CommitLost
             } else {
-                Resolution::CommitAgain {
-                    reboot: reboot && !there,
-                }
+                Resolution::CommitAgain { there }
             }
         }
     }
@@ -291,34 +291,48 @@ fn commit(committing: &Committing, world: &World) -> Resolution {
 fn revert(reverting: &Reverting, world: &World) -> Resolution {
     let order = &reverting.order;
     let goal = Some(&order.system);
-    // Whoever activated it on the kernel of what is left is not there yet.
-    let failed = Some(&reverting.failed);
-    let on_its_kernel = reverting.reboot && world.booted.as_ref() == failed && failed != goal;
-    let there = world.current.as_ref() == goal && !on_its_kernel;
+    let there = is_there(reverting, world);
     // Somebody has another system run, which a reboot would end.
     let of_somebody = |system: &Option<StorePath>| {
         (system.as_ref()).is_some_and(|system| *system != reverting.failed)
     };
-    let elsewhere = of_somebody(&world.current) && of_somebody(&world.booted);
+    let elsewhere = !there && of_somebody(&world.current) && of_somebody(&world.booted);
     match &world.switch {
         SwitchUnit::Running => Resolution::Attach,
         SwitchUnit::Ended { outcome, log } => Resolution::Ended(outcome.clone(), log.clone()),
-        SwitchUnit::Gone if order.action == Action::Boot => {
-            if !there {
-                Resolution::RevertAgain { reboot: !elsewhere }
-            } else if world.profile.as_ref() == goal
-                && (world.default.is_none() || world.default.as_ref() == goal)
-            {
+        SwitchUnit::Gone => {
+            // Where a commit may have changed what the loader starts, it is not enough that nobody can tell.
+            let by_default = world.default.as_ref() == goal
+                || world.default.is_none() && !reverting.has_entries();
+            let named = world.profile.as_ref() == goal && by_default;
+            let done = match order.action {
+                Action::Boot => named,
+                _ => came_up(reverting, world) && (named || !reverting.has_entries()),
+            };
+            if there && done {
                 Resolution::Reverted
             } else {
-                Resolution::RevertAgain { reboot: false }
+                Resolution::RevertAgain { elsewhere }
             }
         }
-        SwitchUnit::Gone if reverting.reboots > 0 && there && world.booted.as_ref() == goal => {
-            Resolution::Reverted
-        }
-        SwitchUnit::Gone => Resolution::RevertAgain { reboot: false },
     }
+}
+
+/// Whether the way back has led to its system. Whoever activated that on the kernel of what is left is not there
+/// yet.
+pub(crate) fn is_there(reverting: &Reverting, world: &World) -> bool {
+    let (goal, failed) = (Some(&reverting.order.system), Some(&reverting.failed));
+    let on_its_kernel = reverting.reboot && world.booted.as_ref() == failed && failed != goal;
+    world.current.as_ref() == goal && !on_its_kernel
+}
+
+/// Whether a boot since the last try has led back, and no switch has.
+pub(crate) fn came_up(reverting: &Reverting, world: &World) -> bool {
+    let goal = Some(&reverting.order.system);
+    let since = |live: &Live| live.boot != world.boot;
+    world.current.as_ref() == goal
+        && world.booted.as_ref() == goal
+        && (reverting.reboots > 0 || reverting.live.as_ref().is_some_and(since))
 }
 
 /// A trial by booting: which side of the boot is this?

@@ -114,6 +114,7 @@ fn a_failed_update_is_told_from_beginning_to_end() {
         dead_man: false,
         switch: SwitchUnit::Gone,
         leftovers: false,
+        locked: false,
         trace: Trace::default(),
     };
     let target = Target {

@@ -175,6 +175,7 @@ proptest! {
             dead_man: true,
             switch: SwitchUnit::Gone,
             leftovers: false,
+            locked: false,
             trace: Trace::default(),
         };
         let mut journal = journal;

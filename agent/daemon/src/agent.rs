@@ -359,14 +359,23 @@ impl Agent {
     }
 
     /// Carries out one request and what follows from it, without a socket and without polling. A commit that
-    /// was cut off is done first: nobody else would do it, and until then there is no way back.
+    /// was cut off is done first: nobody else would do it, and until then there is no way back. So is a way back to
+    /// another system than the one that is asked for, as far as it gets on.
     ///
     /// # Errors
     /// The request was refused, or did not end where it should.
     pub(crate) async fn run_once(mut self, request: Request, way: &Way) -> anyhow::Result<String> {
         self.is_open(way)?;
-        self.go_on_while(|agent| agent.machine.commits() && agent.trouble.is_none())
-            .await?;
+        let to = match &request {
+            Request::Rollback { to, .. } => to.clone(),
+            _ => None,
+        };
+        self.go_on_while(|agent| {
+            let machine = &agent.machine;
+            let elsewhere = to.as_ref().is_some_and(|to| machine.goes_elsewhere(to));
+            (machine.commits() || elsewhere) && agent.trouble.is_none()
+        })
+        .await?;
         self.is_open(way)?;
         let said = match self.answer(request) {
             Ok(said) => said,
@@ -379,14 +388,19 @@ impl Agent {
             .state
             .order()
             .map(|o| o.system.clone());
-        self.go_on_while(|agent| agent.machine.journal().state != State::Idle)
-            .await?;
+        self.go_on_while(|agent| {
+            agent.machine.journal().state != State::Idle && agent.machine.stuck().is_none()
+        })
+        .await?;
         let current = nixos::system(nixos::CURRENT);
         anyhow::ensure!(
             wanted.is_none() || current == wanted,
             "it did not work: {current:?} runs; `surefoot history` says more"
         );
-        Ok(said)
+        Ok(match self.machine.stuck() {
+            Some(problem) => format!("{said}; {problem}: the agent goes on with that once it runs"),
+            None => said,
+        })
     }
 
     /// Works, without a socket, while it is so.

@@ -383,6 +383,12 @@ fn doing(
                 _ => format!("{release} is on trial and has to stay healthy"),
             },
         },
+        State::Committing(committing) if committing.only_misses_entries() => {
+            format!(
+                "having profile and boot loader name {}{problem}",
+                committing.goal.system
+            )
+        }
         State::Committing(committing) => {
             let release = name(committing.goal.release.as_ref().map(ToString::to_string));
             format!("making {release} the one that the robot starts with{problem}")
@@ -393,6 +399,10 @@ fn doing(
                 format!("{why}; its switch still runs")
             },
             ToOwned::to_owned,
+        ),
+        State::Reverting(reverting) if reverting.only_misses_entries() => format!(
+            "having profile and boot loader name {} after: {}{problem}",
+            reverting.order.system, reverting.evidence.message
         ),
         State::Reverting(reverting) => format!(
             "going back to {}: {}{problem}",

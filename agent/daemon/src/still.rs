@@ -233,6 +233,7 @@ mod tests {
             switch,
             leftovers: true,
             variant: false,
+            locked: false,
             trace: surefoot_core::resolver::Trace::default(),
         }
     }

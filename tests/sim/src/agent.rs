@@ -183,7 +183,7 @@ impl Robot {
 
     /// The kept systems that only a boot leads to: a system with the kernel that was booted can be
     /// switched to.
-    fn by_boot(&self) -> Vec<StorePath> {
+    pub(crate) fn by_boot(&self) -> Vec<StorePath> {
         let booted = self.needs_reboot.contains(&self.booted);
         let kept = self.journal.fallbacks.iter().chain(&self.journal.confirmed);
         kept.map(|generation| generation.system.clone())

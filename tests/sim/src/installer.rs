@@ -50,6 +50,11 @@ impl Robot {
             Some(outcome) => outcome.clone(),
             None => Outcome::Done,
         };
+        if order.action != Action::Test && order.no_check && self.installer_drops {
+            self.log.note("installing it takes the robot down");
+            self.power_cut();
+            return;
+        }
         // Profile and boot loader come before the activation.
         let installed = outcome.activated()
             || matches!(outcome, Outcome::NeedsReboot | Outcome::ActivationFailed);
@@ -65,6 +70,11 @@ impl Robot {
         }
         if order.action != Action::Test {
             self.feed(Event::Installed(self.links()));
+        }
+        if live && self.drops.contains(&order.system) && self.store.contains(&order.system) {
+            self.log.note("activating it takes the robot down");
+            self.power_cut();
+            return;
         }
         if !live {
             // Nothing is activated.
@@ -157,6 +167,11 @@ impl Robot {
         for unit in stopped {
             self.end_unit(unit, Outcome::Killed(15));
         }
+    }
+
+    /// systemd forgets how the agent's switches ended, as the agent has it do now and then.
+    pub fn forget_units(&mut self) {
+        (self.unit).take_if(|(_, state)| *state != SwitchUnit::Running);
     }
 
     /// The switch runs right now.

@@ -82,7 +82,8 @@ impl Robot {
             }
             self.go_down();
         }
-        self.come_up(self.default.clone());
+        let starts = self.stubborn.as_ref().unwrap_or(&self.default);
+        self.come_up(starts.clone());
     }
 
     /// The kernel or the hardware resets it, and leaves a trace of why.

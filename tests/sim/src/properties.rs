@@ -373,7 +373,9 @@ fn unproven_is_guarded(robot: &Robot) -> Verdict {
     let journal = &robot.journal;
     let goes = match &journal.state {
         State::Reverting(_) | State::Unknown(_) => true,
-        State::Committing(committing) => committing.origin == Origin::Trial,
+        State::Committing(committing) => {
+            matches!(committing.origin, Origin::Trial | Origin::Rollback { .. })
+        }
         _ => false,
     };
     // It has not looked at the robot yet, or what it remembers is not known any more.
@@ -381,9 +383,11 @@ fn unproven_is_guarded(robot: &Robot) -> Verdict {
     if robot.is_guarded() || goes || blind {
         return Ok(());
     }
+    // What was booted has a proven kernel, if what runs beside it by now would be started with the same.
+    let beside = !robot.by_boot().contains(&robot.current);
     for runs in [&robot.booted, &robot.current] {
-        let proven = robot.witness.confirmed.contains(runs);
-        must(proven || robot.by_hand.contains(runs), || {
+        let known = robot.witness.confirmed.contains(runs) || robot.by_hand.contains(runs);
+        must(known || runs != &robot.current && beside, || {
             format!("{runs} runs unproven and unguarded")
         })?;
     }

@@ -174,6 +174,14 @@ pub struct Robot {
     pub full_variables: bool,
     /// Whether the boot loader cannot be written.
     pub read_only: bool,
+    /// Whether nobody can tell what the boot loader starts.
+    pub unreadable: bool,
+    /// Systems whose activation takes the robot down.
+    pub drops: BTreeSet<StorePath>,
+    /// Whether writing profile and loader for a way back takes the robot down.
+    pub installer_drops: bool,
+    /// What comes up at each boot, whatever the boot loader's default is.
+    pub stubborn: Option<StorePath>,
     /// Whether the guard of a trial will once get no more time.
     pub refuses_more_time: bool,
     /// Why boot trials are impossible here.
@@ -289,6 +297,10 @@ impl Robot {
             lockers: BTreeSet::new(),
             full_variables: false,
             read_only: false,
+            unreadable: false,
+            drops: BTreeSet::new(),
+            installer_drops: false,
+            stubborn: None,
             refuses_more_time: false,
             no_boot: None,
             no_room: None,
@@ -390,7 +402,7 @@ impl Robot {
             booted: Some(self.booted.clone()),
             current: Some(self.current.clone()),
             profile: Some(self.profile.clone()),
-            default: (!self.silent).then(|| self.default.clone()),
+            default: (!self.silent && !self.unreadable).then(|| self.default.clone()),
             silent: self.silent,
             dead_man: self.is_guarded(),
             trace: self.trace.clone(),
@@ -400,6 +412,7 @@ impl Robot {
                 _ => SwitchUnit::Gone,
             },
             leftovers: self.leftovers,
+            locked: self.locked,
         }
     }
 

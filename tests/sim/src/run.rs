@@ -241,9 +241,11 @@ impl Run {
             89..90 => {
                 self.robot.witness.excuses();
                 self.robot.read_only ^= true;
+                // Then nobody may be able to tell what it starts, either.
+                self.robot.unreadable = self.robot.read_only && self.steps.is_multiple_of(2);
             }
             90..92 => self.robot.lost_one_shots = self.few(3),
-            92..93 => self.robot.lost_reboots = self.few(2),
+            92..93 => self.robot.lost_reboots = self.few(5),
             93..94 => {
                 self.robot.witness.excuses();
                 self.robot.silent ^= true;
@@ -260,6 +262,13 @@ impl Run {
                 let c = self.chance.pick(&RELEASED);
                 let outcome = outcome(&mut self.chance);
                 self.robot.witness.excuses();
+                match self.steps % 8 {
+                    0 | 4 if !self.robot.drops.remove(&system(c)) => {
+                        self.robot.drops.insert(system(c));
+                    }
+                    2 => self.robot.installer_drops ^= true,
+                    _ => {}
+                }
                 if self.robot.outcomes.remove(&system(c)).is_none() {
                     self.robot.outcomes.insert(system(c), outcome);
                 }
@@ -423,6 +432,9 @@ impl Run {
         robot.locked = false;
         robot.read_only = false;
         robot.silent = false;
+        robot.unreadable = false;
+        robot.drops.clear();
+        robot.installer_drops = false;
         robot.outage = false;
         robot.closed.clear();
         robot.outcomes.clear();
@@ -476,13 +488,10 @@ impl Run {
             if drift && robot.pending.is_empty() {
                 let _ = robot.try_ask(rollback(None, true, "settles what somebody switched"));
             }
-            // A way back that has rebooted as often as it may stands still until a person comes.
-            let stuck = matches!(robot.state(), State::Reverting(_))
-                && robot.pending.is_empty()
-                && robot
-                    .machine
-                    .as_ref()
-                    .is_some_and(|machine| machine.deadline().is_none());
+            // A way back that does not get on is tried again later, or by a person who comes.
+            let machine = robot.machine.as_ref();
+            let stuck = robot.pending.is_empty()
+                && machine.is_some_and(|machine| machine.stuck().is_some());
             if stuck {
                 let _ = robot.try_ask(rollback(None, true, "it does not get on"));
             }

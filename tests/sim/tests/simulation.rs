@@ -199,6 +199,7 @@ fn world() -> impl Strategy<Value = World> {
                     },
                 },
                 leftovers,
+                locked: false,
                 trace: Trace {
                     ended: kept_away.then_some(Cause::Deadline),
                     kept_away,

@@ -25,3 +25,4 @@ mod space;
 mod technician;
 mod updates;
 mod users;
+mod ways_back;

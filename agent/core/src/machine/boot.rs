@@ -10,6 +10,7 @@ use super::{
     context::DEAD_MAN_MARGIN,
     decision::Decision,
     effect::{Effect, Guards},
+    revert::WayBack,
     start::KEPT_AWAY,
 };
 use crate::{
@@ -177,7 +178,7 @@ impl Decision<'_> {
                 let previous = previous.clone();
                 // First of all: no further boot is a trial.
                 self.effects.push(Effect::Disarm(Guards::ALL));
-                self.begin_revert(previous, Action::Boot, false, evidence);
+                self.begin_revert(previous, WayBack::Entries, evidence);
             }
             _ if evidence.is_verdict() => self.end_with_verdict(evidence),
             _ => self.end_without_verdict(evidence),

@@ -1,9 +1,12 @@
 //! The commit: only forward.
 
 use super::{
+    context::MAX_FALLS,
     decision::{Decision, Due},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
+    install::Install,
+    revert::WayBack,
     soak::{Proof, Soak},
 };
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     gate::Stage,
     health::{Failure, Report},
     journal::What,
-    machine::state::{Cause, Committing, Evidence, Generation, Origin, State},
+    machine::state::{Cause, Committing, Evidence, Generation, Live, Origin, State},
     release::Target,
     resolver::World,
     switch::{Action, Outcome, Purpose},
@@ -48,6 +51,8 @@ impl Decision<'_> {
             }
         } else if self.memory.soak.next().is_some_and(|at| at <= now) {
             self.probe_system(committing.goal.system.clone());
+        } else if committing.only_misses_entries() {
+            self.tick_entries(due);
         } else if due.retry && committing.reboot && self.memory.rebooting {
             self.reboot_into_commit();
         } else if due.retry {
@@ -84,8 +89,7 @@ impl Decision<'_> {
         }
         let rollback = matches!(origin, Origin::Rollback { .. });
         let order = self.order(Purpose::Commit, goal.system.clone(), action, rollback);
-        self.effects.push(Effect::Switch(order.clone()));
-        self.go(State::Committing(Committing {
+        let committing = Committing {
             goal,
             target,
             previous,
@@ -93,27 +97,140 @@ impl Decision<'_> {
             order,
             attempts: 1,
             reboot,
-        }));
-    }
-
-    pub(super) fn retry_commit(&mut self) {
-        if let State::Committing(committing) = self.journal.state.clone() {
-            if self.leave_commit_as_wanted(&committing) {
-                return;
-            }
-            let order = committing.order.clone();
-            let order = self.order(Purpose::Commit, order.system, order.action, order.no_check);
-            self.effects.push(Effect::Disarm(Guards::ALL));
-            self.effects.push(Effect::Switch(order.clone()));
-            self.go(State::Committing(committing.again(order)));
+            live: None,
+            first: None,
+            install: None,
+        };
+        if rollback && action == Action::Switch {
+            self.activate(committing);
+        } else {
+            self.effects.push(Effect::Switch(committing.order.clone()));
+            self.go(State::Committing(committing));
         }
     }
 
-    /// Goes on after a restart; `needed`: whether the reboot into it has not happened yet.
-    pub(super) fn continue_commit(&mut self, needed: bool) {
+    /// A person went on from a way back that did not get on: should only a boot lead to their system, whatever
+    /// comes up instead is not what is confirmed, and nothing is known to go back to.
+    pub(super) fn only_the_loader_leads(&mut self, left: StorePath) {
+        let boot = self.cx.boot;
+        if let State::Committing(committing) = &mut self.journal.state
+            && committing.reboot
+        {
+            committing.previous = left;
+            committing.live = Some(Live::by_the_loader(boot.clone()));
+            Install::begins(&mut committing.install, boot);
+        }
+    }
+
+    /// Activates the goal of a person's way back first: that needs neither Nix nor the loader.
+    fn activate(&mut self, committing: Committing) {
+        let goal = &committing.goal.system;
+        let order = self.order(Purpose::Commit, goal.clone(), Action::Switch, true);
+        let first = self.order(Purpose::Commit, goal.clone(), Action::Test, true);
+        self.effects.push(Effect::Switch(first.clone()));
+        let boot = self.cx.boot.clone();
+        self.go(State::Committing(Committing {
+            live: committing.live.or_else(|| Some(Live::since(boot))),
+            first: Some(first),
+            order,
+            attempts: 1,
+            ..committing
+        }));
+    }
+
+    /// Has profile and loader name the goal of a person's way back, which runs; or, with `reboot`, has the
+    /// loader start it.
+    fn install_goal(&mut self, committing: Committing, reboot: bool) {
+        let goal = committing.goal.system.clone();
+        let order = self.order(Purpose::Commit, goal, Action::Boot, true);
+        self.memory.failures = 0;
+        self.go(State::Committing(Committing {
+            first: None,
+            order,
+            attempts: 1,
+            reboot,
+            ..committing
+        }));
+        self.run_installer();
+    }
+
+    pub(super) fn retry_commit(&mut self) {
+        if let State::Committing(mut committing) = self.journal.state.clone() {
+            if self.leave_commit_as_wanted(&committing) {
+                return;
+            }
+            let order = committing.order().clone();
+            let order = self.order(Purpose::Commit, order.system, order.action, order.no_check);
+            self.effects.push(Effect::Disarm(Guards::ALL));
+            committing.attempts = committing.attempts.saturating_add(1);
+            match &mut committing.first {
+                Some(first) => *first = order.clone(),
+                None => committing.order = order.clone(),
+            }
+            let installs = committing.live.is_some() && order.action == Action::Boot;
+            self.go(State::Committing(committing));
+            if installs {
+                self.run_installer();
+            } else {
+                self.effects.push(Effect::Switch(order));
+            }
+        }
+    }
+
+    /// Goes on with a way back that began as an activation after a restart, the agent's or the robot's.
+    fn continue_live(&mut self, there: bool) {
+        let boot = self.cx.boot;
+        let installer_fell = self.installer_fell();
+        if self.waits_for_a_hold(there) {
+            return;
+        }
+        let State::Committing(mut committing) = self.journal.state.clone() else {
+            return;
+        };
+        let Some(live) = &mut committing.live else {
+            return;
+        };
+        let is_new = live.boot != *boot;
+        if there {
+            live.boot.clone_from(boot);
+            if committing.first.is_none() || is_new {
+                self.install_goal(committing, false);
+            } else {
+                self.activate(committing);
+            }
+            return;
+        }
+        // Once the loader is to start it, only the agent's own reboots say whether it does.
+        let rebooted = committing.attempts == 0;
+        if is_new && !installer_fell && (live.falls < MAX_FALLS || rebooted) {
+            live.fell(boot);
+        }
+        live.boot.clone_from(boot);
+        if live.falls < MAX_FALLS {
+            self.activate(committing);
+            return;
+        }
+        if let Origin::Rollback { why, .. } = &mut committing.origin
+            && !committing.reboot
+            && !live.by_the_loader
+        {
+            let words = format!("the robot went down {MAX_FALLS} times on the way there");
+            add_words(why, &words);
+        }
+        self.install_goal(committing, true);
+    }
+
+    /// Goes on after a restart; `there`: whether the system runs.
+    pub(super) fn continue_commit(&mut self, there: bool) {
         let State::Committing(committing) = &mut self.journal.state else {
             return;
         };
+        if committing.live.is_some() {
+            self.effects.push(Effect::Disarm(Guards::ALL));
+            self.continue_live(there);
+            return;
+        }
+        let needed = committing.reboot && !there;
         committing.reboot = needed;
         if !needed || committing.attempts < self.cx.policy.commit_attempts {
             self.retry_commit();
@@ -127,7 +244,7 @@ impl Decision<'_> {
         let previous = committing.previous.clone();
         if self.is_confirmed(&previous) {
             let evidence = Evidence::plain(Cause::Commit, why);
-            self.begin_revert(previous, Action::Boot, false, evidence);
+            self.begin_revert(previous, WayBack::Entries, evidence);
         } else {
             self.rest_with(format!("commit: {why}"));
             self.retry_later();
@@ -148,7 +265,18 @@ impl Decision<'_> {
         log: Vec<String>,
         failures: Vec<Failure>,
     ) {
-        if outcome.activated() && committing.reboot {
+        if outcome.activated() && committing.first.is_some() {
+            self.install_goal(committing, false);
+        } else if outcome.activated() && committing.reboot && committing.never_arrives() {
+            self.retry_with(format!(
+                "the boot loader is to start {}, which never came up; a person must look",
+                committing.goal.system
+            ));
+        } else if outcome.activated() && committing.reboot {
+            if let State::Committing(committing) = &mut self.journal.state {
+                // It is written; whatever takes the robot down now is not that.
+                committing.install = None;
+            }
             self.reboot_into_commit();
         } else if outcome.activated() && self.is_looked_at_again(&committing) {
             self.memory.soak = Soak::default();
@@ -176,18 +304,21 @@ impl Decision<'_> {
             return;
         };
         let goal = Some(&committing.goal.system);
-        let named = [&world.current, &world.profile];
-        if !self.memory.half_rolled_back
-            || world.leftovers
-            || world.silent
-            || named.iter().any(|system| system.as_ref() != goal)
-            || world.default.is_some() && world.default.as_ref() != goal
-        {
+        let runs = world.current.as_ref() == goal && !world.leftovers;
+        let mut committing = committing.clone();
+        let Origin::Rollback { why, .. } = &mut committing.origin else {
+            return;
+        };
+        if !self.memory.half_rolled_back || !runs {
             return;
         }
-        let mut committing = committing.clone();
-        if let Origin::Rollback { why, .. } = &mut committing.origin {
-            add_words(why, &Outcome::ActivationFailed.to_string());
+        add_words(why, &Outcome::ActivationFailed.to_string());
+        if committing.first.is_some() {
+            self.install_goal(committing, false);
+        } else if world.profile.as_ref() == goal
+            && !world.silent
+            && (world.default.is_none() || world.default.as_ref() == goal)
+        {
             self.finish_commit(committing);
         }
     }
@@ -250,8 +381,19 @@ impl Decision<'_> {
         log: Vec<String>,
         failures: Vec<Failure>,
     ) {
-        let problem = format!("commit: {outcome}");
-        if !outcome.touched_nothing() {
+        // It is where a person wants it: that is not given up because a file cannot be written.
+        let entries = committing.only_misses_entries();
+        let problem = if entries {
+            let goal = &committing.goal.system;
+            format!("{goal} runs, and profile and boot loader do not name it yet: {outcome}")
+        } else {
+            format!("commit: {outcome}")
+        };
+        // So it is with a boot that a person asked for, which nothing has been begun of.
+        let back = matches!(committing.origin, Origin::Rollback { .. });
+        let installs = back && committing.order().action == Action::Boot;
+        let untouched = outcome.touched_nothing() || installs;
+        if !untouched {
             self.disturb(&committing.goal.system, Disturbed::Commit);
         }
         if committing.attempts < self.cx.policy.commit_attempts {
@@ -260,7 +402,7 @@ impl Decision<'_> {
             return;
         }
         let proven = matches!(committing.origin, Origin::Trial | Origin::Rollback { .. });
-        if proven && outcome.touched_nothing() {
+        if entries || proven && untouched {
             self.retry_with(problem);
             self.find_own(&committing);
             if self.memory.next_poll.is_none() {
@@ -298,10 +440,13 @@ impl Decision<'_> {
 
     /// Goes back from a system that could not be committed.
     fn leave_commit(&mut self, committing: Committing, evidence: Evidence) {
-        let action = committing.order.action;
-        // Until the reboot the system before still runs.
-        let reboot = action == Action::Boot && !committing.reboot;
-        self.begin_revert(committing.previous, action, reboot, evidence);
+        let way = match committing.order.action {
+            // Until the reboot the system before still runs.
+            Action::Boot if committing.reboot && committing.live.is_none() => WayBack::Entries,
+            Action::Boot if committing.live.is_none() => WayBack::Reboot,
+            _ => WayBack::Activate,
+        };
+        self.begin_revert(committing.previous, way, evidence);
     }
 
     /// A release that proved healthy cannot be installed: maybe it is in its own way, and the system before
@@ -394,6 +539,16 @@ impl Decision<'_> {
             &committing.goal.system
         };
         let goal = goal.clone();
+        if let Some(to) = to
+            && waits
+            && (committing.only_misses_entries() || self.memory.waits_long())
+            && matches!(committing.origin, Origin::Rollback { .. })
+            && !self.is_named(to, &goal)
+            && let Some(elsewhere) = self.kept(to)
+        {
+            self.may_go_back(force, by)?;
+            return Ok(self.go_elsewhere(committing, elsewhere, &format!("{by}: {why}"), by));
+        }
         if to.is_some_and(|to| !self.is_named(to, &goal)) {
             let problem = self.memory.problem.as_deref();
             return Err(Refusal::Refused(if waits {
@@ -415,12 +570,124 @@ impl Decision<'_> {
             if !waits {
                 return Ok(format!("the robot is on its way back to {goal} already"));
             }
-            self.retry_commit();
+            self.retry_as_asked();
             Ok(format!("trying again to go back to {goal}"))
         }
     }
 
-    fn finish_commit(&mut self, Committing { goal, origin, .. }: Committing) {
+    /// The system of this name that the robot may go back to.
+    fn kept(&self, to: &RollbackTo) -> Option<Generation> {
+        let mut kept = self.journal.proven();
+        kept.find(|kept| to.names(&kept.system, kept.release.as_ref()))
+            .cloned()
+    }
+
+    /// A person has gone back to a system that profile and loader do not name yet, or that does not come up, and
+    /// goes on to another one.
+    fn go_elsewhere(
+        &mut self,
+        committing: Committing,
+        elsewhere: Generation,
+        asked: &str,
+        by: &str,
+    ) -> String {
+        let said = format!("going on to {}", elsewhere.system);
+        if committing.only_misses_entries() {
+            self.go_on_from_what_runs(committing, elsewhere, (asked, by));
+            return said;
+        }
+        let Origin::Rollback { why: before, .. } = &committing.origin else {
+            return said;
+        };
+        let mut why = before.clone();
+        add_words(&mut why, asked);
+        let origin = Origin::Rollback {
+            why,
+            by: by.to_owned(),
+        };
+        // Its installer may have begun.
+        self.journal.left_in_profile = Some(committing.goal.system.clone());
+        let live = committing.live.as_ref();
+        let by_boot = live.is_some_and(|live| live.by_the_loader)
+            || self.cx.by_boot.contains(&elsewhere.system);
+        let how = if by_boot {
+            (Action::Boot, true)
+        } else {
+            (Action::Switch, false)
+        };
+        let left = committing.previous;
+        self.begin_commit(elsewhere, None, left.clone(), origin, how);
+        self.only_the_loader_leads(left);
+        said
+    }
+
+    /// A person has gone back to what runs, and goes on to another system. The first way back is done, but for what
+    /// the next boot starts: should the second one fail, the robot comes back to where it is now, and not to what
+    /// the person left.
+    fn go_on_from_what_runs(
+        &mut self,
+        committing: Committing,
+        elsewhere: Generation,
+        (why, by): (&str, &str),
+    ) {
+        let (runs, left) = (committing.goal.system.clone(), committing.previous.clone());
+        self.finish_commit(committing);
+        self.journal.left_in_profile = Some(left);
+        let origin = Origin::Rollback {
+            why: why.to_owned(),
+            by: by.to_owned(),
+        };
+        let how = if self.cx.by_boot.contains(&elsewhere.system) {
+            (Action::Boot, true)
+        } else {
+            (Action::Switch, false)
+        };
+        self.begin_commit(elsewhere, None, runs, origin, how);
+    }
+
+    /// Somebody has what waits tried again at once.
+    pub(super) fn retry_commit_for_update(&mut self) {
+        self.end_the_rest();
+        if self.journal.state.only_misses_entries() {
+            self.memory.look = None;
+            self.look_before_entries();
+        } else {
+            self.retry_commit();
+        }
+    }
+
+    /// Tries a way back again for a person who asks for it: all of it, also what took the robot down before, and
+    /// what somebody has switched away from since.
+    fn retry_as_asked(&mut self) {
+        let State::Committing(committing) = &mut self.journal.state else {
+            return;
+        };
+        let stuck = self.memory.waits_long();
+        self.memory.failures = 0;
+        committing.install = committing.install.take().map(Install::anew);
+        let mut committing = committing.clone();
+        if committing.only_misses_entries() && self.has_a_stray() {
+            self.activate(committing);
+        } else if committing.only_misses_entries() {
+            self.memory.look = None;
+            self.look_before_entries();
+        } else if !stuck {
+            self.retry_commit();
+        } else if let Some(live) = &mut committing.live {
+            if live.by_the_loader {
+                *live = Live::by_the_loader(self.cx.boot.clone());
+                self.install_goal(committing, true);
+            } else {
+                committing.live = None;
+                committing.reboot = false;
+                self.activate(committing);
+            }
+        } else {
+            self.retry_commit();
+        }
+    }
+
+    pub(super) fn finish_commit(&mut self, Committing { goal, origin, .. }: Committing) {
         if !matches!(origin, Origin::Restore { .. }) {
             self.drop_aftermath();
         }

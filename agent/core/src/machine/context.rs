@@ -13,6 +13,10 @@ use std::time::Duration;
 /// Reboots that a revert may cause before it gives up and says so: no boot loop outlives this.
 pub const MAX_REBOOTS: u32 = 3;
 
+/// How often a robot may go down on its way to a system and come up elsewhere before that is not activated any
+/// more, and the boot loader is to start it: activating it may be what takes the robot down.
+pub const MAX_FALLS: u32 = 3;
+
 /// What the dead-man timer allows on top of the switch and the health deadline, so that it never
 /// fires into an agent that is just deciding.
 pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
@@ -20,6 +24,21 @@ pub const DEAD_MAN_MARGIN: Duration = Duration::from_secs(30);
 /// How old the repository's last answer may be when something is about to be disturbed: a release may
 /// have been called back meanwhile.
 pub(super) const RECENT: Duration = Duration::from_secs(120);
+
+/// How long a system that was gone back to has to run before the robot going down is not its activation's doing.
+pub(super) const RUNS_WELL: Duration = Duration::from_secs(3600);
+
+/// How long the robot has to run before profile and loader are written again, over which it went down.
+pub(super) const AFTER_FALLS: Duration = Duration::from_secs(86_400);
+
+/// How often it is written down how much of that is left.
+pub(super) const REST_STEP: Duration = Duration::from_secs(600);
+
+/// How long something else has to be seen running than what a way back led to before somebody switched to it.
+pub(super) const STRAYS: Duration = Duration::from_secs(120);
+
+/// How long a look at what the boot loader starts is waited for; then nobody can tell.
+pub(super) const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a reboot that was ordered may take to happen before it is ordered again.
 pub const REBOOT_PATIENCE: Duration = Duration::from_secs(300);

@@ -71,6 +71,9 @@ impl Decision<'_> {
             (Stage::Check, State::Committing(_)) if open && self.commit_waits() => {
                 self.effects.push(Effect::Poll);
             }
+            (Stage::Check, State::Reverting(_)) if open && self.only_entries_wait() => {
+                self.effects.push(Effect::Poll);
+            }
             // Or something has begun meanwhile, and goes first.
             (Stage::Check, _) => {
                 if self.journal.named_before.is_some() {

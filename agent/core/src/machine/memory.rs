@@ -55,6 +55,14 @@ pub(super) struct Memory {
     pub(super) retry: Option<Instant>,
     /// What waits for its retry is a reboot into a system that the boot loader starts already.
     pub(super) rebooting: bool,
+    /// What a way back looks at the robot for, while it does.
+    pub(super) look: Option<Look>,
+    /// Since when a way back has led to its system, and only profile and loader are missing.
+    pub(super) runs_since: Option<Instant>,
+    /// Since when something else runs than what only profile and loader did not name.
+    pub(super) strays_since: Option<Instant>,
+    /// Since when a way back waits for somebody else's switch to end before it reboots.
+    pub(super) locked_since: Option<Instant>,
     /// The proof of the present trial, or of its commit.
     pub(super) soak: Soak,
     /// How the robot came back from the last trial; it goes on while something else is fetched.
@@ -107,6 +115,25 @@ pub(super) struct Inspected {
     pub(super) named: Vec<StorePath>,
 }
 
+/// When a way back has to know what runs, or what the boot loader starts by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Before anything is done: only a boot leads there.
+    First,
+    /// Activating it was in vain, for this reason.
+    Unactivated(String),
+    /// Installing it was in vain as well, for this reason.
+    Uninstalled(String),
+    /// Installing it found the lock held for longer than a switch may take, for this reason.
+    Locked(String),
+    /// It is known that a reboot leads there, and a hold is in the way.
+    Held,
+    /// Before profile and loader are written for what runs: somebody may have switched since.
+    Entries,
+    /// It runs, and an installer says that it could not have it named; what to say of that.
+    Unnamed(String),
+}
+
 /// What runs instead of the confirmed system, in a state that is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stray {
@@ -122,6 +149,22 @@ impl Memory {
         self.retry.is_some() && !self.rebooting
     }
 
+    /// Whether all tries of a round are used up, or somebody holds the robot: a way back gets on no further now.
+    pub(super) fn waits_long(&self) -> bool {
+        let waits = match self.look {
+            Some(Look::Held) => true,
+            Some(Look::Entries) | None => self.failures > 0,
+            Some(_) => false,
+        };
+        waits && self.retry.is_some() && !self.rebooting
+    }
+
+    /// Whether nothing but profile and loader is missing of a way back, and that is tried again later: no
+    /// switch runs.
+    pub(super) fn only_entries_wait(&self, state: &State) -> bool {
+        state.only_misses_entries() && self.retry.is_some()
+    }
+
     /// When the robot is to be looked at that came back from a trial.
     pub(super) fn looks_back(&self) -> [Option<Instant>; 4] {
         let back = &self.aftermath;
@@ -133,6 +176,12 @@ impl Memory {
     pub(super) fn enter(&mut self, state: &State) {
         self.retry = None;
         self.rebooting = false;
+        self.look = None;
+        self.locked_since = None;
+        if !state.only_misses_entries() {
+            self.runs_since = None;
+            self.strays_since = None;
+        }
         self.stray = None;
         self.soak = Soak::default();
         self.inspected = None;

@@ -28,9 +28,11 @@ mod commit;
 mod context;
 mod decision;
 mod effect;
+mod entries;
 mod event;
 mod fetch;
 mod gates;
+pub mod install;
 mod keep;
 mod memory;
 mod ready;
@@ -46,13 +48,14 @@ mod unknown;
 mod upkeep;
 
 pub use context::{
-    AfterLoss, Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_REBOOTS, Policy, REBOOT_PATIENCE,
+    AfterLoss, Context, DEAD_MAN_MARGIN, DriftPolicy, MAX_FALLS, MAX_REBOOTS, Policy,
+    REBOOT_PATIENCE,
 };
 pub use effect::{Effect, Guards};
 pub use event::{Answer, Event, Refusal, Request, Unserved};
 
 use crate::{
-    StorePath,
+    RollbackTo, StorePath,
     events::{self, Occurrence},
     gate::{Closed, Stage},
     health::{Failure, Report},
@@ -167,6 +170,23 @@ impl Machine {
             && !self.memory.rebooting
     }
 
+    /// Whether the robot is on its way back to another system than this one, gets on with that, and nobody
+    /// holds it.
+    #[must_use]
+    pub fn goes_elsewhere(&self, to: &RollbackTo) -> bool {
+        let goal = match &self.journal.state {
+            State::Committing(committing) => {
+                let back = matches!(committing.origin, Origin::Rollback { .. });
+                back.then_some(&committing.goal.system)
+            }
+            State::Reverting(reverting) => Some(&reverting.order.system),
+            _ => None,
+        };
+        goal.is_some_and(|goal| !self.journal.is_named(to, goal))
+            && self.stuck().is_none()
+            && self.journal.holds.is_empty()
+    }
+
     /// The gates that keep the robot from its next step, holds aside.
     #[must_use]
     pub fn closed(&self, policy: &Policy, now: Instant) -> BTreeMap<Stage, Vec<Closed>> {
@@ -200,6 +220,21 @@ impl Machine {
             .or(self.memory.poll_error.as_deref())
             .or(self.memory.left.as_deref())
             .or(self.journal.lost.as_ref().map(|loss| loss.why.as_str()))
+    }
+
+    /// Why a way back is only tried again after a while, or what is left of it is: the robot gets on no further
+    /// now. `None` while it does.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&str> {
+        let back = match &self.journal.state {
+            State::Committing(committing) => {
+                matches!(committing.origin, Origin::Rollback { .. })
+            }
+            State::Reverting(_) => true,
+            _ => false,
+        };
+        let stuck = back && self.memory.waits_long();
+        self.memory.problem.as_deref().filter(|_| stuck)
     }
 
     /// Why the robot does not take a newer release yet, in one sentence: its turn has not come, say.
@@ -298,6 +333,9 @@ impl Machine {
             State::Committing(_) => {
                 times.push(self.memory.soak.until);
                 times.push(self.memory.soak.next());
+            }
+            State::Reverting(_) if self.memory.only_entries_wait(&self.journal.state) => {
+                times.push(self.next_poll_if_free());
             }
             State::Trial(_) | State::Reverting(_) => {}
         }
@@ -442,6 +480,9 @@ impl Decision<'_> {
 
     /// The switch of the present state has ended.
     fn on_switch_ended(&mut self, outcome: &Outcome, log: Vec<String>, failures: Vec<Failure>) {
+        if let Some(install) = self.journal.state.install_mut() {
+            install.runs = false;
+        }
         match self.journal.state.clone() {
             State::Idle | State::Fetching(_) | State::Ready(_) => {}
             State::Trial(trial) => self.trial_switch_ended(trial, outcome, log, failures),

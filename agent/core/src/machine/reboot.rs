@@ -12,6 +12,7 @@ use super::{
     context::{MAX_REBOOTS, REBOOT_PATIENCE},
     decision::Decision,
     effect::Effect,
+    memory::Look,
 };
 use crate::{
     disturbance::What as Disturbed, journal::What, machine::state::State, reboot::Reason,
@@ -42,15 +43,20 @@ impl Decision<'_> {
     /// moment. Whoever reboots the robot before that arrives there, too.
     pub(super) fn reboot_into_commit(&mut self) {
         self.expire();
-        let State::Committing(committing) = &self.journal.state else {
+        let State::Committing(committing) = &mut self.journal.state else {
             return;
         };
         let why = format!("going back to {}", committing.goal.system);
+        if committing.live.is_some() && self.journal.holds.is_empty() {
+            // Should it come up elsewhere, that is no power cut on the way.
+            committing.attempts = 0;
+        }
         self.memory.rebooting = true;
         self.reboot_unless_held(why);
     }
 
-    /// Only a reboot leads back: the boot loader still starts the system before the trial.
+    /// Only a reboot leads back, and it leads there as far as anybody can tell. Once all of them are used up
+    /// it is tried without them, later.
     pub(super) fn reboot_to_revert(&mut self, why: String) {
         self.expire();
         let State::Reverting(reverting) = &mut self.journal.state else {
@@ -62,16 +68,22 @@ impl Decision<'_> {
                 "neither switching to {system} nor {MAX_REBOOTS} reboots brought it back ({why}); a \
                  person must look"
             ));
+            self.end_round();
             return;
         }
+        // A hold is waited for, and then it is looked once more what is to be done.
+        reverting.attempts = 0;
         if self.journal.holds.is_empty() {
             reverting.reboots += 1;
-            reverting.attempts = 0;
             let failed = reverting.failed.clone();
             self.disturb(&failed, Disturbed::WayBack);
             self.record(What::Rebooted, system, None, Some(why.clone()), None);
+            self.memory.rebooting = true;
         }
+        let is_held = !self.journal.holds.is_empty();
         self.reboot_unless_held(why);
+        // Nothing is activated meanwhile on a robot that somebody holds.
+        self.memory.look = is_held.then_some(Look::Held);
     }
 
     fn reboot_unless_held(&mut self, why: String) {

@@ -197,8 +197,12 @@ impl Decision<'_> {
                 Ok(format!("release {} is being fetched", target.release))
             }
             State::Committing(_) if self.commit_waits() => {
-                self.retry_commit();
+                self.retry_commit_for_update();
                 Ok("the commit is tried again".to_owned())
+            }
+            State::Reverting(_) if self.is_stuck() => {
+                self.begin_round_as_asked();
+                Ok("the way back is tried again".to_owned())
             }
             state => {
                 let answer = format!("an update is under way ({})", state.name());
@@ -279,16 +283,14 @@ impl Decision<'_> {
             State::Unknown(_) => self.roll_back_from_unknown(to.as_ref(), force, &by),
             State::Committing(_) => self.roll_back_from_commit(to.as_ref(), force, (&why, &by)),
             State::Idle | State::Fetching(_) | State::Ready(_) | State::Trial(_) => {
-                self.roll_back(to, force, why, by)
+                self.roll_back(to, force, (why, by), false)
             }
         }
     }
 
     /// Whether a system is the one that somebody named.
     pub(super) fn is_named(&self, to: &RollbackTo, system: &StorePath) -> bool {
-        let mut kept = self.journal.proven();
-        let kept = kept.find(|generation| generation.system == *system);
-        to.names(system, kept.and_then(|kept| kept.release.as_ref()))
+        self.journal.is_named(to, system)
     }
 
     /// Why there is no way back to what somebody named.
@@ -334,12 +336,14 @@ impl Decision<'_> {
         Ok(())
     }
 
-    fn roll_back(
+    /// Goes back to a system that was confirmed before; `was_booted`: what runs was, so that only a boot leads
+    /// anywhere else.
+    pub(super) fn roll_back(
         &mut self,
         to: Option<RollbackTo>,
         force: bool,
-        why: String,
-        by: String,
+        (why, by): (String, String),
+        was_booted: bool,
     ) -> Answer {
         self.may_go_back(force, &by)?;
         let journal = &self.journal;
@@ -366,12 +370,17 @@ impl Decision<'_> {
             (None, None) => goal.system.clone(),
         };
         // A switch would leave the robot with a kernel that is not the system's own.
-        let reboot = self.cx.by_boot.contains(&goal.system);
+        let other_kernel = self.cx.by_boot.contains(&goal.system);
+        let reboot = other_kernel || was_booted;
         let mut answer = if reboot {
             format!(
-                "going back to {}: it has another kernel, initrd or parameters, so the robot \
-                 reboots{}",
+                "going back to {}: {}, so the robot reboots{}",
                 goal.system,
+                if other_kernel {
+                    "it has another kernel, initrd or parameters"
+                } else {
+                    "what runs was booted"
+                },
                 match journal.holds.first() {
                     Some(hold) => format!(" when the hold of {} ends", hold.owner),
                     None => String::new(),

@@ -2,23 +2,70 @@
 
 use super::{
     commit::add_words,
+    context::{LOOK_PATIENCE, MAX_FALLS},
     decision::{Decision, Due},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
+    install::Install,
+    memory::Look,
 };
 use crate::{
     RollbackTo, StorePath,
     health::Check,
-    machine::state::{Cause, Evidence, Mode, Reverting, State},
-    resolver::World,
+    machine::state::{Cause, Evidence, Generation, Live, Mode, Reverting, State},
+    release::Target,
+    resolver::{World, came_up, is_there},
     switch::{Action, Order, Outcome, Purpose},
 };
 
+/// How a robot goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WayBack {
+    /// The system before is activated beside the running kernel, which needs neither Nix nor the loader.
+    Activate,
+    /// By a reboot: what is left was booted.
+    Reboot,
+    /// The system before runs; profile and loader may name something else.
+    Entries,
+}
+
 impl Decision<'_> {
     pub(super) fn tick_reverting(&mut self, due: Due) {
-        if due.retry {
-            self.retry_revert();
+        let State::Reverting(reverting) = &self.journal.state else {
+            return;
+        };
+        let begins = reverting.attempts == 0;
+        let looks = !matches!(self.memory.look, None | Some(Look::Entries));
+        if reverting.only_misses_entries() && !(due.retry && looks) {
+            self.tick_entries(due);
+        } else if due.retry {
+            // It has not happened.
+            self.memory.rebooting = false;
+            // Where it was looked at something in vain, nobody can tell.
+            match self.memory.look.take() {
+                Some(Look::Held) if !self.journal.holds.is_empty() => {
+                    self.memory.look = Some(Look::Held);
+                    self.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
+                }
+                Some(Look::Held) => self.look_for_the_loader(Look::First),
+                Some(look) => self.go_by_the_loader(look, None),
+                None if begins => self.begin_round(),
+                None => self.retry_revert(),
+            }
         }
+    }
+
+    /// Whether a way back waits to be tried again, since it does not get on.
+    pub(super) fn is_stuck(&self) -> bool {
+        matches!(self.journal.state, State::Reverting(_)) && self.memory.waits_long()
+    }
+
+    /// A person wants the way back tried again, with all its tries.
+    pub(super) fn begin_round_as_asked(&mut self) {
+        self.memory.failures = 0;
+        self.memory.look = None;
+        self.end_the_rest();
+        self.begin_round();
     }
 
     /// Leaves the trial for the system that ran before it.
@@ -29,35 +76,53 @@ impl Decision<'_> {
         if let Some(order) = trial.phase.order() {
             self.effects.push(Effect::StopSwitch(order.clone()));
         }
-        // In another boot than it was staged in it has been booted, whatever was planned.
-        let elsewhen = trial.mode == Mode::Boot && trial.boot != *self.cx.boot;
-        let (action, reboot) = (trial.revert_action(), trial.may_be_booted() || elsewhen);
-        self.begin_revert(trial.previous.clone(), action, reboot, evidence);
+        let way = match trial.mode {
+            Mode::Live => WayBack::Activate,
+            Mode::Boot if trial.may_be_booted() => WayBack::Reboot,
+            // It was only staged, and somebody chose it in the menu.
+            Mode::Boot if trial.boot != *self.cx.boot => WayBack::Reboot,
+            Mode::Boot => WayBack::Entries,
+        };
+        self.begin_revert(trial.previous.clone(), way, evidence);
     }
 
-    /// `reboot`: whether only a reboot leads there.
-    pub(super) fn begin_revert(
-        &mut self,
-        system: StorePath,
-        action: Action,
-        reboot: bool,
-        evidence: Evidence,
-    ) {
+    /// Leaves a trial or a commit for this system.
+    pub(super) fn begin_revert(&mut self, system: StorePath, way: WayBack, evidence: Evidence) {
         if matches!(self.journal.state, State::Trial(_))
             && !self.journal.state.may_have_changed_what_ran()
         {
             // It never ran: what changed meanwhile is not its doing.
             self.journal.baseline = None;
         }
-        let (target, failed) = match &self.journal.state {
-            State::Trial(trial) => (trial.target.clone(), trial.system.clone()),
+        // A commit may have had profile and loader name something else.
+        let (left, entries) = match &self.journal.state {
+            State::Trial(trial) => ((trial.target.clone(), trial.system.clone()), false),
             State::Committing(committing) => {
-                (committing.target.clone(), committing.goal.system.clone())
+                let left = (committing.target.clone(), committing.goal.system.clone());
+                (left, true)
             }
             _ => return,
         };
+        self.begin_way_back(left, system, (way, entries), evidence);
+    }
+
+    /// Goes back to this system from one that failed, with the release that brought that; `entries`: whether
+    /// profile and loader have to be put in order as well.
+    pub(super) fn begin_way_back(
+        &mut self,
+        (target, failed): (Option<Target>, StorePath),
+        system: StorePath,
+        (way, entries): (WayBack, bool),
+        evidence: Evidence,
+    ) {
+        self.memory.failures = 0;
+        let action = match way {
+            WayBack::Activate => Action::Test,
+            WayBack::Reboot | WayBack::Entries => Action::Boot,
+        };
         let order = self.way_back(system, action, &failed);
-        self.effects.push(Effect::Switch(order.clone()));
+        let live = (action == Action::Test).then(|| Live::since(self.cx.boot.clone()));
+        let first = Effect::Switch(order.clone());
         self.go(State::Reverting(Reverting {
             target,
             failed,
@@ -65,8 +130,21 @@ impl Decision<'_> {
             evidence: evidence.shortened(),
             attempts: 1,
             reboots: 0,
-            reboot,
+            reboot: way == WayBack::Reboot,
+            live,
+            entries,
+            install: None,
         }));
+        if let State::Reverting(reverting) = &mut self.journal.state
+            && way == WayBack::Entries
+        {
+            Install::begins(&mut reverting.install, self.cx.boot);
+        }
+        if way == WayBack::Reboot {
+            self.look_for_the_loader(Look::First);
+        } else {
+            self.effects.push(first);
+        }
     }
 
     /// What was tried in vain leaves the profile, unless the robot may still go back to it.
@@ -80,13 +158,184 @@ impl Decision<'_> {
         }
     }
 
-    fn retry_revert(&mut self) {
-        if let State::Reverting(reverting) = self.journal.state.clone() {
-            let order = reverting.order.clone();
-            let order = self.way_back(order.system, order.action, &reverting.failed);
-            self.effects.push(Effect::Switch(order.clone()));
-            self.go(State::Reverting(reverting.again(order)));
+    /// Tries the same once more.
+    pub(super) fn retry_revert(&mut self) {
+        if let State::Reverting(reverting) = &self.journal.state {
+            let action = match reverting.order.action {
+                Action::Switch => Action::Test,
+                action => action,
+            };
+            self.try_to_revert(action);
         }
+    }
+
+    /// Orders the next try.
+    fn try_to_revert(&mut self, action: Action) {
+        if let State::Reverting(mut reverting) = self.journal.state.clone() {
+            // An older agent ordered both halves at once.
+            reverting.entries = reverting.has_entries();
+            let system = reverting.order.system.clone();
+            let order = self.way_back(system, action, &reverting.failed);
+            self.go(State::Reverting(reverting.again(order.clone())));
+            if action == Action::Boot {
+                self.run_installer();
+            } else {
+                self.effects.push(Effect::Switch(order));
+            }
+        }
+    }
+
+    /// Begins a round of tries. What began as an activation begins with that each time, unless the robot went
+    /// down over it again and again: then, and where only a boot leads there, the loader is looked at.
+    pub(super) fn begin_round(&mut self) {
+        let boot = self.cx.boot;
+        let State::Reverting(reverting) = &mut self.journal.state else {
+            return;
+        };
+        reverting.attempts = 0;
+        if reverting.only_misses_entries() {
+            self.look_before_entries();
+            return;
+        }
+        if reverting.is_live() {
+            let live = reverting
+                .live
+                .get_or_insert_with(|| Live::since(boot.clone()));
+            if live.falls < MAX_FALLS {
+                reverting.reboot = false;
+                self.try_to_revert(Action::Test);
+                return;
+            }
+        }
+        self.look_for_the_loader(Look::First);
+    }
+
+    /// Nothing is left to be tried now: it begins anew later.
+    pub(super) fn end_round(&mut self) {
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.attempts = 0;
+        }
+        self.take_deadline_back();
+        self.retry_later();
+    }
+
+    /// A reboot leads where the loader leads: that is looked at first.
+    fn look_for_the_loader(&mut self, look: Look) {
+        self.memory.look = Some(look);
+        self.memory.retry = Some(self.cx.now + LOOK_PATIENCE);
+        self.effects.push(Effect::Observe);
+    }
+
+    /// The robot was looked at, maybe for a way back that has to know what the loader starts.
+    pub(super) fn look_at_the_loader(&mut self, world: &World) {
+        if matches!(self.journal.state, State::Reverting(_))
+            && let Some(look) = self
+                .memory
+                .look
+                .take_if(|look| !matches!(look, Look::Held | Look::Entries))
+        {
+            self.memory.retry = None;
+            self.go_by_the_loader(look, Some(world));
+        }
+    }
+
+    /// Reboots where that leads back; has the loader start the system before first where it does not. Where
+    /// nobody can tell, it is installed; if that fails, one reboot may show where it leads.
+    fn go_by_the_loader(&mut self, look: Look, world: Option<&World>) {
+        let State::Reverting(reverting) = &self.journal.state else {
+            return;
+        };
+        let profile = world.and_then(|world| world.profile.as_ref());
+        let default = world.and_then(|world| world.default.as_ref());
+        let goal = reverting.order.system.clone();
+        let leads_there = default == Some(&goal);
+        let unknown = default.is_none();
+        let (why, blindly) = match &look {
+            Look::First | Look::Held | Look::Entries => (format!("going back to {goal}"), false),
+            // Nothing has touched the loader.
+            Look::Unactivated(why) => {
+                let untouched = !reverting.has_entries();
+                (why.clone(), untouched && reverting.reboots == 0)
+            }
+            Look::Uninstalled(why) | Look::Locked(why) => (why.clone(), reverting.reboots == 0),
+            Look::Unnamed(problem) if leads_there && profile == Some(&goal) => {
+                // They name it although an installer says no: nothing wrong is started.
+                let problem = format!("profile and boot loader name {goal}, although: {problem}");
+                self.finish_revert();
+                self.report(problem);
+                return;
+            }
+            Look::Unnamed(problem) => {
+                let problem = problem.clone();
+                self.retry_with(problem);
+                if self.memory.next_poll.is_none() {
+                    self.poll();
+                }
+                return;
+            }
+        };
+        if leads_there && look == Look::First && self.waits_for_the_lock(world) {
+            self.look_again_for_the_lock();
+        } else if leads_there || blindly && (unknown || matches!(look, Look::Locked(_))) {
+            // What holds the lock may be what runs: that ends with it, wherever a reboot leads.
+            self.reboot_to_revert(why);
+        } else if matches!(look, Look::Uninstalled(_) | Look::Locked(_)) {
+            let starts = default.map_or_else(
+                || "nobody can tell what the boot loader starts".to_owned(),
+                |other| format!("the boot loader starts {other}"),
+            );
+            self.report(format!("{why}, and {starts}"));
+            self.end_round();
+        } else {
+            self.install_to_revert();
+        }
+    }
+
+    /// Whether somebody else switches, which a reboot would cut off, maybe while the loader is written. For as
+    /// long as a switch may take.
+    fn waits_for_the_lock(&mut self, world: Option<&World>) -> bool {
+        let now = self.cx.now;
+        if !world.is_some_and(|world| world.locked) {
+            return false;
+        }
+        let since = *self.memory.locked_since.get_or_insert(now);
+        now.since(since) < self.cx.policy.switch_timeout
+    }
+
+    fn look_again_for_the_lock(&mut self) {
+        self.report(format!("revert: {}", Outcome::Locked));
+        self.memory.retry = Some(self.cx.now + self.cx.policy.retry_delay);
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.attempts = 0;
+        }
+    }
+
+    /// Has the loader start the system before, for a reboot. What was aimed at is taken back first: a loader
+    /// without a one-shot starts the system before again by that alone.
+    fn install_to_revert(&mut self) {
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.attempts = 0;
+            reverting.reboot = true;
+            if reverting.live.is_none() {
+                self.effects.push(Effect::Disarm(Guards {
+                    dead_man: false,
+                    one_shot: true,
+                    boot_deadline: false,
+                }));
+            }
+        }
+        self.try_to_revert(Action::Boot);
+    }
+
+    /// The system before runs: has profile and loader name it.
+    fn install_reverted(&mut self) {
+        if let State::Reverting(reverting) = &mut self.journal.state {
+            reverting.entries = reverting.has_entries();
+            reverting.attempts = 0;
+            reverting.reboot = false;
+        }
+        self.memory.failures = 0;
+        self.try_to_revert(Action::Boot);
     }
 
     /// A person wants to go back, which the robot does already: it is tried anew, with all its tries, where
@@ -101,33 +350,100 @@ impl Decision<'_> {
             return Err(Refusal::NothingToDo("nothing is left".to_owned()));
         };
         let goal = reverting.order.system.clone();
-        if to.is_some_and(|to| !self.is_named(to, &goal)) {
-            return Err(Refusal::Refused(format!(
-                "the robot is on its way back to {goal}, and can go nowhere else"
-            )));
+        if let Some(to) = to.filter(|to| !self.is_named(to, &goal)) {
+            return self.pass_revert(to, force, (why, by));
         }
         self.may_go_back(force, by)?;
-        let stuck = self.memory.problem.is_some();
+        let stuck = self.is_stuck();
         if let State::Reverting(reverting) = &mut self.journal.state {
             add_words(&mut reverting.evidence.message, &format!("{by}: {why}"));
             if stuck {
-                reverting.attempts = 0;
                 reverting.reboots = 0;
+                reverting.install = reverting.install.take().map(Install::anew);
+                if let Some(live) = &mut reverting.live {
+                    live.falls = 0;
+                }
             }
         }
         if !stuck {
             return Ok(format!("the robot is on its way back to {goal} already"));
         }
-        self.retry_revert();
+        if self.journal.state.only_misses_entries() && self.has_a_stray() {
+            self.memory.failures = 0;
+            self.try_to_revert(Action::Test);
+        } else {
+            self.begin_round_as_asked();
+        }
         Ok(format!("trying again to go back to {goal}"))
     }
 
-    /// Goes on after a restart; `needed`: whether only a reboot leads back.
-    pub(super) fn continue_revert(&mut self, needed: bool) {
-        if let State::Reverting(reverting) = &mut self.journal.state {
-            reverting.reboot = needed;
+    /// A person wants to go elsewhere than the robot does: past a way back that does not get on.
+    fn pass_revert(&mut self, to: &RollbackTo, force: bool, (why, by): (&str, &str)) -> Answer {
+        let goal = self.journal.state.previous().map(ToString::to_string);
+        let goal = goal.unwrap_or_default();
+        if !self.is_stuck() {
+            return Err(Refusal::Refused(format!(
+                "the robot is on its way back to {goal}; try again when that is done"
+            )));
         }
-        self.retry_revert();
+        let State::Reverting(reverting) = &self.journal.state else {
+            return Err(Refusal::NothingToDo("nothing is left".to_owned()));
+        };
+        // What was booted is left by a boot alone.
+        let was_booted = !reverting.is_live() && !reverting.only_misses_entries();
+        let left = reverting.failed.clone();
+        let names = |kept: &Generation| to.names(&kept.system, kept.release.as_ref());
+        if !self.journal.fallbacks.iter().any(names) {
+            return Err(Refusal::Refused(format!(
+                "the robot is on its way back to {goal}, and can not go to {to} instead"
+            )));
+        }
+        self.may_go_back(force, by)?;
+        self.finish_revert();
+        let (to, why, by) = (to.clone(), why.to_owned(), by.to_owned());
+        let answer = self.roll_back(Some(to), force, (why, by), was_booted)?;
+        self.only_the_loader_leads(left);
+        Ok(answer)
+    }
+
+    /// Goes on after a restart, the agent's or the robot's; `elsewhere`: somebody has another system run.
+    pub(super) fn continue_revert(&mut self, world: &World, elsewhere: bool) {
+        let boot = self.cx.boot;
+        let installer_fell = self.installer_fell();
+        let State::Reverting(reverting) = &self.journal.state else {
+            return;
+        };
+        let there = is_there(reverting, world);
+        if !elsewhere && self.waits_for_a_hold(there) {
+            return;
+        }
+        let State::Reverting(reverting) = &mut self.journal.state else {
+            return;
+        };
+        let came_up = came_up(reverting, world);
+        if let Some(live) = &mut reverting.live {
+            if live.boot != *boot && !there && !installer_fell && reverting.attempts > 0 {
+                live.fell(boot);
+            }
+            live.boot.clone_from(boot);
+        }
+        // What somebody chose is not ended by a reboot; only profile and loader are put in order.
+        let theirs = elsewhere && !reverting.is_live();
+        if theirs || there && (came_up || reverting.order.action == Action::Boot) {
+            self.install_reverted();
+        } else if there {
+            self.retry_revert();
+        } else {
+            if !reverting.is_live() {
+                reverting.reboot = true;
+            }
+            // It is to be there, and not only to be named.
+            if reverting.only_misses_entries() {
+                reverting.order.action = Action::Test;
+            }
+            self.begin_round();
+            self.look_at_the_loader(world);
+        }
     }
 
     pub(super) fn revert_switch_ended(&mut self, reverting: Reverting, outcome: &Outcome) {
@@ -143,21 +459,41 @@ impl Decision<'_> {
             self.memory.unstarted = true;
             self.effects.push(Effect::Observe);
         }
-        if outcome.activated() && reverting.reboot {
-            self.reboot_to_revert(format!("going back to {}", order.system));
-        } else if outcome.activated() {
-            self.finish_revert();
-        } else if reverting.attempts < self.revert_attempts(outcome) {
+        let tries_again = reverting.attempts < self.revert_attempts(outcome);
+        let problem = format!("revert: {outcome}");
+        if outcome.activated() {
+            match order.action {
+                Action::Boot if reverting.reboot => {
+                    if let State::Reverting(reverting) = &mut self.journal.state {
+                        reverting.install = None;
+                    }
+                    self.reboot_to_revert(format!("going back to {}", order.system));
+                }
+                Action::Test if reverting.entries => self.install_reverted(),
+                _ => self.finish_revert(),
+            }
+        } else if tries_again {
             let again = self.cx.now + self.cx.policy.retry_delay;
-            self.wait_with(format!("revert: {outcome}"), again);
-        } else if order.action == Action::Boot && !reverting.reboot {
-            // The system before runs; only its boot entries could not be put in order yet.
+            self.wait_with(problem, again);
+        } else if reverting.only_misses_entries() && reverting.entries {
+            let problem = format!(
+                "{} runs again, and profile and boot loader do not name it yet: {outcome}",
+                order.system
+            );
+            self.report(problem.clone());
+            self.look_for_the_loader(Look::Unnamed(problem));
+        } else if reverting.only_misses_entries() {
+            // The system before runs, and the loader starts it; only its entries could not be put in order yet.
             self.finish_revert();
-            self.report(format!("revert: {outcome}"));
+            self.report(problem);
         } else {
-            self.report(format!("revert: {outcome}"));
+            self.report(problem);
             let why = format!("switching back to {} failed: {outcome}", order.system);
-            self.reboot_to_revert(why);
+            self.look_for_the_loader(match outcome {
+                Outcome::Locked if reverting.reboot => Look::Locked(why),
+                _ if reverting.reboot => Look::Uninstalled(why),
+                _ => Look::Unactivated(why),
+            });
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     decision::Decision,
     effect::{Effect, Guards},
     memory::Stray,
+    revert::WayBack,
 };
 use crate::{
     StorePath,
@@ -29,7 +30,9 @@ impl Decision<'_> {
         // Who lost the memory, never had one, or does not know the state, does not know what a guard is
         // for: one that is armed stays armed and may fire.
         let knows_guards = self.journal.knows_all();
-        self.look_at(world);
+        if !self.starts_with_a_stray(world) {
+            self.look_at(world);
+        }
         self.note_guard(world);
         if matches!(
             self.journal.state,
@@ -68,6 +71,8 @@ impl Decision<'_> {
 
     pub(super) fn on_observed(&mut self, world: &World) {
         self.note_guard(world);
+        self.look_for_a_stray(world);
+        self.look_for_entries(world);
         let somebody = self.runs_elsewhere(world);
         if somebody || matches!(self.journal.state, State::Idle | State::Unknown(_)) {
             self.look_at(world);
@@ -76,6 +81,7 @@ impl Decision<'_> {
             self.look_back();
         }
         self.look_for_a_change(world);
+        self.look_at_the_loader(world);
         self.look_for_a_rollback(world);
     }
 
@@ -94,8 +100,8 @@ impl Decision<'_> {
         }
     }
 
-    fn look_at(&mut self, world: &World) {
-        self.follow(resolve(&self.journal, world));
+    pub(super) fn look_at(&mut self, world: &World) {
+        self.follow(resolve(&self.journal, world), world);
         let rests = self.journal.state == State::Idle && self.memory.drift.is_none();
         if rests && !world.silent {
             self.find_left(world);
@@ -103,7 +109,8 @@ impl Decision<'_> {
         let left = &mut self.journal.left_in_profile;
         let next = [&world.profile, &world.default];
         // Somebody else may have put it right meanwhile.
-        left.take_if(|left| !world.silent && !next.contains(&&Some(left.clone())));
+        let tells = !world.silent && (rests || world.default.is_some());
+        left.take_if(|left| tells && !next.contains(&&Some(left.clone())));
         self.memory.changed = None;
         match left {
             // Nothing can be written there either.
@@ -156,7 +163,7 @@ impl Decision<'_> {
     }
 
     /// Does what a look at the robot means.
-    fn follow(&mut self, resolution: Resolution) {
+    fn follow(&mut self, resolution: Resolution, world: &World) {
         self.memory.drift = None;
         match resolution {
             Resolution::Adopt(system) => {
@@ -246,8 +253,8 @@ impl Decision<'_> {
                 self.revert_trial(Evidence::plain(Cause::Interrupted, why.to_owned()));
             }
             Resolution::Elsewhere { system, booted } => self.leave_to_somebody(system, booted),
-            Resolution::CommitAgain { reboot } => self.continue_commit(reboot),
-            Resolution::RevertAgain { reboot } => self.continue_revert(reboot),
+            Resolution::CommitAgain { there } => self.continue_commit(there),
+            Resolution::RevertAgain { elsewhere } => self.continue_revert(world, elsewhere),
             Resolution::Reverted => self.finish_revert(),
             Resolution::Forget => self.forget_unknown(),
             Resolution::GoBack { system, booted } => self.leave_unknown(Stray { system, booted }),
@@ -304,7 +311,7 @@ impl Decision<'_> {
             let goal = &Some(committing.goal.system);
             if [&world.profile, &world.default].contains(&goal) {
                 // What was not looked at to the end must not be what the robot starts with.
-                self.begin_revert(committing.previous, Action::Boot, false, evidence);
+                self.begin_revert(committing.previous, WayBack::Entries, evidence);
                 return false;
             }
             self.end_without_verdict(evidence);

@@ -1,5 +1,9 @@
 //! Where an update stands. The journal holds it, so every word of it is a format on the disk.
 
+use super::{
+    context::{MAX_FALLS, MAX_REBOOTS},
+    install::Install,
+};
 use crate::{
     StorePath,
     gate::Stage,
@@ -62,7 +66,8 @@ impl From<Map<String, Value>> for Unknown {
     fn from(read: Map<String, Value>) -> Self {
         let target = read.get("target").and_then(|v| Target::deserialize(v).ok());
         let in_phase = || read.get("phase")?.get("order");
-        let order = read.get("order").or_else(in_phase);
+        let first = || read.get("first");
+        let order = first().or_else(|| read.get("order")).or_else(in_phase);
         let order = order.and_then(|v| Order::deserialize(v).ok());
         Self {
             read,
@@ -150,6 +155,37 @@ pub struct Committing {
     /// Whether the robot has to be rebooted into it then: it has another kernel, say.
     #[serde(default)]
     pub reboot: bool,
+    /// That it is activated beside the running kernel before profile and loader are touched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+    /// The switch that activates it, as long as that is not done: `order` has not begun then. An agent that
+    /// does not know this does all of `order`, which is not less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Order>,
+    /// That profile and loader were being written, and how often the robot went down meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<Install>,
+}
+
+/// That a way leads to a system by an activation beside the running kernel, which needs neither Nix nor the loader,
+/// and how often the robot went down on it. Decided at its beginning: whatever is tried besides, each round begins
+/// with that again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// The boot in which it was tried last.
+    pub boot: BootId,
+    /// How often the robot went down meanwhile, and came up on another system.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub falls: u32,
+    /// That only the boot loader leads there: what ran before was booted, and failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_the_loader: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The way back.
@@ -168,9 +204,19 @@ pub struct Reverting {
     pub attempts: u32,
     /// Reboots that were ordered to get there.
     pub reboots: u32,
-    /// Whether only a reboot leads there: what is left was booted.
+    /// Whether only a reboot leads there: what is left was booted, or activating was in vain.
     #[serde(default)]
     pub reboot: bool,
+    /// That it began as an activation, which does not lead by a boot alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+    /// Whether a commit was left, which may have had profile and loader name something else: they are put in
+    /// order once the system runs, and not before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub entries: bool,
+    /// That profile and loader were being written, and how often the robot went down meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub install: Option<Install>,
 }
 
 /// How a system is tried.
@@ -344,7 +390,7 @@ impl State {
             Self::Idle | Self::Fetching(_) | Self::Ready(_) => None,
             Self::Unknown(unknown) => unknown.order.as_ref(),
             Self::Trial(trial) => trial.phase.order(),
-            Self::Committing(committing) => Some(&committing.order),
+            Self::Committing(committing) => Some(committing.order()),
             Self::Reverting(reverting) => Some(&reverting.order),
         }
     }
@@ -427,9 +473,33 @@ impl State {
             ),
             // What was only staged has not run.
             Self::Reverting(Reverting {
-                order, evidence, ..
-            }) => order.action != Action::Boot || evidence.cause != Cause::Withdrawn,
+                order,
+                evidence,
+                live,
+                ..
+            }) => {
+                live.is_some() || order.action != Action::Boot || evidence.cause != Cause::Withdrawn
+            }
             _ => false,
+        }
+    }
+
+    /// Whether a way back has led to its system, and all that is left is to have profile and loader name it.
+    #[must_use]
+    pub const fn only_misses_entries(&self) -> bool {
+        match self {
+            Self::Committing(committing) => committing.only_misses_entries(),
+            Self::Reverting(reverting) => reverting.only_misses_entries(),
+            _ => false,
+        }
+    }
+
+    /// That profile and loader are written for a way back.
+    pub(super) const fn install_mut(&mut self) -> Option<&mut Install> {
+        match self {
+            Self::Committing(committing) => committing.install.as_mut(),
+            Self::Reverting(reverting) => reverting.install.as_mut(),
+            _ => None,
         }
     }
 
@@ -457,7 +527,9 @@ impl State {
             Self::Trial(Trial { phase, .. }) => {
                 !matches!(phase, Phase::Staging { .. } | Phase::Staged | Phase::Aiming)
             }
-            Self::Committing(_) | Self::Reverting(_) | Self::Unknown(_) => true,
+            Self::Committing(committing) => !committing.only_misses_entries(),
+            Self::Reverting(reverting) => !reverting.only_misses_entries(),
+            Self::Unknown(_) => true,
         }
     }
 }
@@ -538,30 +610,84 @@ impl Trial {
             Mode::Boot => Action::Boot,
         }
     }
-
-    /// What leads back from it.
-    #[must_use]
-    pub const fn revert_action(&self) -> Action {
-        match self.mode {
-            Mode::Live => Action::Test,
-            Mode::Boot => Action::Boot,
-        }
-    }
 }
 
 impl Committing {
-    /// Another try, by this order.
+    /// The switch that is or was carried out.
     #[must_use]
-    pub fn again(self, order: Order) -> Self {
-        Self {
-            order,
-            attempts: self.attempts.saturating_add(1),
-            ..self
+    pub const fn order(&self) -> &Order {
+        match &self.first {
+            Some(first) => first,
+            None => &self.order,
         }
+    }
+
+    /// Whether neither activations nor reboots have led to the system, and all of them are used up.
+    #[must_use]
+    pub fn never_arrives(&self) -> bool {
+        (self.live.as_ref()).is_some_and(|live| live.falls >= MAX_FALLS + MAX_REBOOTS)
+    }
+
+    /// Whether the system was activated, and all that is left is to have profile and loader name it. Nothing
+    /// that runs is touched for that.
+    #[must_use]
+    pub const fn only_misses_entries(&self) -> bool {
+        self.live.is_some()
+            && self.first.is_none()
+            && matches!(self.order.action, Action::Boot)
+            && !self.reboot
+    }
+}
+
+impl Live {
+    /// From now on.
+    #[must_use]
+    pub const fn since(boot: BootId) -> Self {
+        Self {
+            boot,
+            falls: 0,
+            by_the_loader: false,
+        }
+    }
+
+    /// By the boot loader alone: the activations are used up from the beginning.
+    #[must_use]
+    pub const fn by_the_loader(boot: BootId) -> Self {
+        Self {
+            boot,
+            falls: MAX_FALLS,
+            by_the_loader: true,
+        }
+    }
+
+    /// The robot went down on the way, and came up on another system in this boot.
+    pub(crate) fn fell(&mut self, boot: &BootId) {
+        self.falls = self.falls.saturating_add(1);
+        self.boot.clone_from(boot);
     }
 }
 
 impl Reverting {
+    /// Whether the system before runs, and all that is left is to have profile and loader name it. Nothing
+    /// that runs is touched for that.
+    #[must_use]
+    pub const fn only_misses_entries(&self) -> bool {
+        matches!(self.order.action, Action::Boot) && !self.reboot
+    }
+
+    /// Whether a commit was left that may have had profile and loader name something else. An older agent
+    /// says that by ordering both halves at once.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        self.entries || self.order.action == Action::Switch
+    }
+
+    /// Whether it began as an activation.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.live.is_some() || self.order.action != Action::Boot
+    }
+
     /// Another try, by this order.
     #[must_use]
     pub fn again(self, order: Order) -> Self {

@@ -6,13 +6,13 @@ use super::{
     effect::{Effect, Guards},
     event::{Answer, Refusal},
     memory::Stray,
+    revert::WayBack,
 };
 use crate::{
     RollbackTo,
     health::Check,
     journal::What,
-    machine::state::{Cause, Evidence, Reverting, State, UNTOLD},
-    switch::{Action, Purpose},
+    machine::state::{Cause, Evidence, State, UNTOLD},
 };
 
 impl Decision<'_> {
@@ -110,23 +110,19 @@ impl Decision<'_> {
         else {
             return;
         };
-        let action = if booted { Action::Boot } else { Action::Switch };
-        let order = self.order(Purpose::Revert, confirmed.system, action, true);
-        self.effects.push(Effect::Switch(order.clone()));
+        let way = if booted {
+            WayBack::Reboot
+        } else {
+            WayBack::Activate
+        };
         let why = unknown.why_the_robot_goes_back();
         let cause = match unknown.name() {
             UNTOLD => Cause::Interrupted,
             _ => Cause::Unknown,
         };
-        self.go(State::Reverting(Reverting {
-            target: unknown.target().cloned(),
-            failed: system,
-            order,
-            evidence: Evidence::plain(cause, why),
-            attempts: 1,
-            reboots: 0,
-            reboot: booted,
-        }));
+        let left = (unknown.target().cloned(), system);
+        let evidence = Evidence::plain(cause, why);
+        self.begin_way_back(left, confirmed.system, (way, true), evidence);
     }
 
     fn said_of_unknown(&self) -> String {

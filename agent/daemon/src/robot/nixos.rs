@@ -51,6 +51,12 @@ pub(crate) fn leftovers(dir: &Path) -> bool {
     listed && !locked(&dir.join(LOCK))
 }
 
+/// Whether somebody holds the switcher's lock, as the kernel says: whoever tries to take it is in the way of a
+/// switch that begins.
+pub(crate) fn is_switching() -> bool {
+    robot::holder(&Path::new(SWITCHER).join(LOCK)).is_some()
+}
+
 fn locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| lock(file).is_err())
 }

@@ -223,6 +223,26 @@ pub(crate) async fn runs(pattern: &str) -> anyhow::Result<Vec<ServiceRun>> {
     ))
 }
 
+/// The services that match one of these patterns and whose programs have ended.
+///
+/// # Errors
+/// systemd does not answer.
+pub(crate) async fn ended(patterns: &[&str]) -> anyhow::Result<Vec<String>> {
+    let mut args = vec!["show", "--property=Id,SubState", "--"];
+    args.extend(patterns);
+    Ok(read_ended(&systemctl(&args).await?))
+}
+
+fn read_ended(text: &str) -> Vec<String> {
+    let ended = |mut said: BTreeMap<String, String>| {
+        let state = said.remove("SubState")?;
+        let ended = ["dead", "exited", "failed"].contains(&state.as_str());
+        said.remove("Id").filter(|_| ended)
+    };
+    let blocks = text.split("\n\n").map(read_properties);
+    blocks.filter_map(ended).collect()
+}
+
 fn read_runs(text: &str) -> Vec<ServiceRun> {
     let blocks = text.split("\n\n").map(read_properties);
     let run = |mut said: BTreeMap<String, String>| {
@@ -711,6 +731,16 @@ mod tests {
         format!(
             "LoadState=loaded\nActiveState={active}\nSubState={sub}\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
         )
+    }
+
+    #[test]
+    fn a_switch_that_runs_has_not_ended() {
+        let said = "Id=surefoot-commit-3.service\nSubState=exited\n\nId=surefoot-commit-4.service\n\
+                    SubState=running\n\nId=surefoot-revert-5.service\nSubState=start\n\n\
+                    Id=surefoot-trial-2.service\nSubState=failed\n";
+        let ended = ["surefoot-commit-3.service", "surefoot-trial-2.service"];
+        assert_eq!(read_ended(said), ended);
+        assert!(read_ended("").is_empty());
     }
 
     #[test]

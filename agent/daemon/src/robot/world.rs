@@ -24,6 +24,7 @@ pub(crate) async fn look(switch: SwitchUnit) -> anyhow::Result<World> {
         trace: Trace::default(),
         dead_man: dead_man_armed().await?,
         leftovers: nixos::leftovers(Path::new(nixos::SWITCHER)),
+        locked: nixos::is_switching(),
         switch,
     })
 }

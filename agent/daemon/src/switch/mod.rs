@@ -211,7 +211,8 @@ async fn start(order: &Order) -> anyhow::Result<()> {
     let set_and = |verb| {
         let remove = remove.as_deref().unwrap_or_default();
         let script = ["/bin/sh", "-c", SET_AND_SWITCH, "sh"];
-        [&script[..], &[&system, &default, verb, remove]].concat()
+        let back = if order.no_check { "back" } else { "" };
+        [&script[..], &[&system, &default, verb, remove, back]].concat()
     };
     let command = match (&rebuild, order.action) {
         (_, Action::Boot | Action::Stage) => set_and("boot"),
@@ -306,13 +307,19 @@ pub(crate) async fn in_the_way() -> anyhow::Result<Option<String>> {
 }
 
 /// Lets systemd forget every switch that ended, now that the journal knows how: a failed unit would
-/// make the next switch say that a unit failed.
+/// make the next switch say that a unit failed. One that runs goes on: a way back may begin while the
+/// repository is about to be asked.
 ///
 /// # Errors
 /// systemd does not answer.
 pub(crate) async fn forget() -> anyhow::Result<()> {
     let units = Purpose::ALL.map(|purpose| format!("{}*.service", purpose.prefix()));
-    systemd::clear(&units.each_ref().map(String::as_str)).await
+    let ended = systemd::ended(&units.each_ref().map(String::as_str)).await?;
+    let ended: Vec<&str> = ended.iter().map(String::as_str).collect();
+    if ended.is_empty() {
+        return Ok(());
+    }
+    systemd::clear(&ended).await
 }
 
 /// Ends a switch that still runs, wherever it runs: the switcher outlives a `nixos-rebuild` that
@@ -336,4 +343,100 @@ async fn switchers_of(order: &Order, since: u64) -> anyhow::Result<Vec<ServiceRu
     let mut runs = systemd::runs(NIXOS_REBUILD_UNITS).await?;
     runs.retain(|run| run.command.contains(&switcher) && run.started >= since);
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt as _, symlink},
+        path::PathBuf,
+        process::Command,
+    };
+
+    fn program(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// A profile in a directory of its own, and Nix programs that do not work.
+    struct Lost(tempfile::TempDir);
+
+    impl Lost {
+        fn new(generations: &[(u32, &str)]) -> Self {
+            let lost = Self(tempfile::tempdir().unwrap());
+            program(&lost.at("bin/nix-env"), "exit 1");
+            for c in ["a", "b", "c"] {
+                let switcher = lost.at(&format!("{c}/bin/switch-to-configuration"));
+                program(&switcher, &format!("echo {c} $1"));
+            }
+            for (number, system) in generations {
+                symlink(lost.at(system), lost.at(&format!("system-{number}-link"))).unwrap();
+            }
+            symlink("system-2-link", lost.at("system")).unwrap();
+            lost
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        /// What the switcher said, if it came to that, and what the profile leads to.
+        fn set(&self, system: &str, back: &str) -> (Option<String>, String) {
+            let profile = self.at("system").display().to_string();
+            let script = SET_AND_SWITCH.replace("/nix/var/nix/profiles/system", &profile);
+            let system = self.at(system);
+            let path = format!("{}:{}", self.at("bin").display(), environment::PATH);
+            let path = format!("{path}:/usr/bin:/bin");
+            let said = Command::new("/bin/sh")
+                .env("PATH", path)
+                .args(["-c", &script, "sh"])
+                .args([&system, &system])
+                .args(["boot", "", back])
+                .output()
+                .unwrap();
+            let text = String::from_utf8(said.stdout).unwrap();
+            let last = text.lines().last().map(str::to_owned);
+            let link = fs::read_link(self.at("system")).unwrap();
+            let switched = last.filter(|_| said.status.success());
+            (switched, link.display().to_string())
+        }
+    }
+
+    #[test]
+    fn a_way_back_sets_the_profile_where_nix_does_not_answer() {
+        let lost = Lost::new(&[(2, "b"), (1, "a")]);
+        let to_a = (Some("a boot".to_owned()), "system-1-link".to_owned());
+        assert_eq!(lost.set("a", "back"), to_a);
+        // One that has no generation gets the next number.
+        let to_c = (Some("c boot".to_owned()), "system-3-link".to_owned());
+        assert_eq!(lost.set("c", "back"), to_c);
+        assert_eq!(
+            fs::read_link(lost.at("system-3-link")).unwrap(),
+            lost.at("c")
+        );
+        assert!(!lost.at("system.surefoot").exists());
+        // Another program may take the lock after it.
+        assert_eq!(lost.set("a", "back"), to_a);
+    }
+
+    #[test]
+    fn nothing_else_goes_past_nix() {
+        let lost = Lost::new(&[(2, "b"), (1, "a")]);
+        assert_eq!(lost.set("a", ""), (None, "system-2-link".to_owned()));
+    }
+
+    #[test]
+    fn a_profile_that_somebody_changes_is_left_alone() {
+        let lost = Lost::new(&[(2, "b"), (1, "a")]);
+        let lock = fs::File::create(lost.at("system.lock")).unwrap();
+        lock.lock().unwrap();
+        program(
+            &lost.at("bin/flock"),
+            "exec /usr/bin/env -i /usr/bin/flock -n 9",
+        );
+        assert_eq!(lost.set("a", "back"), (None, "system-2-link".to_owned()));
+    }
 }

@@ -2,8 +2,8 @@
 # Makes $1 the profile's system, as the newest of its generations or a new one, takes those of $4, if
 # any, out of it, and hands over to the switcher of $2, to do $3. That installs the boot loader, one
 # entry for each generation, with $2 as the default: the order of `nixos-rebuild switch`, and the
-# switcher's own exit code.
-profile=/nix/var/nix/profiles/system number=0 surplus=
+# switcher's own exit code. $5 is "back" for a way back, which is taken as well where Nix does not answer.
+profile=/nix/var/nix/profiles/system number=0 surplus='' back=${5:-}
 for link in "$profile"-*-link; do
   n=${link#"$profile"-} n=${n%-link}
   case $(readlink -f "$link") in
@@ -11,14 +11,52 @@ for link in "$profile"-*-link; do
     "${4:-none}") surplus="$surplus $n" ;;
   esac
 done
+
+# nix-env; on a way back it may take so long, and no longer.
+profiled() {
+  if [ "$back" = back ]; then
+    timeout -k 10 100 nix-env -p $profile "$@"
+  else
+    nix-env -p $profile "$@"
+  fi
+}
+
+# Sets the links as nix-env does (src/libstore/profiles.cc), under its lock: a generation is a link of the next
+# number, and the profile one to that link's name, made beside it and renamed.
+link_by_hand() {
+  # Whoever was the last to hold the lock writes into the file and throws it away.
+  for _ in 1 2 3; do
+    exec 9>>"$profile.lock" || return 1
+    flock -w 20 9 || return 1
+    if [ ! -s /proc/$$/fd/9 ]; then break; fi
+  done
+  if [ "$number" = 0 ]; then
+    for link in "$profile"-*-link; do
+      n=${link#"$profile"-} n=${n%-link}
+      case $n in '' | *[!0-9]*) continue ;; esac
+      if [ "$n" -gt "$number" ]; then number=$n; fi
+    done
+    number=$((number + 1))
+    ln -s "$1" "$profile-$number-link" || return 1
+  fi
+  ln -sfn "${profile##*/}-$number-link" "$profile.surefoot" || return 1
+  mv -fT "$profile.surefoot" $profile || return 1
+  sync "${profile%/*}"
+  exec 9>&-
+}
+
 if [ "$number" -gt 0 ]; then
-  nix-env -p $profile --switch-generation "$number" || exit 1
+  profiled --switch-generation "$number"
 else
-  nix-env -p $profile --set "$1" || exit 1
-fi
+  profiled --set "$1"
+fi || {
+  [ "$back" = back ] || exit 1
+  echo "nix-env does not set the profile; its links are set without it"
+  link_by_hand "$1" || exit 1
+}
 if [ -n "$surplus" ]; then
   # Numbers, one word each.
   # shellcheck disable=SC2086
-  nix-env -p $profile --delete-generations $surplus || echo "generations$surplus stay in the profile"
+  profiled --delete-generations $surplus || echo "generations$surplus stay in the profile"
 fi
 exec "$2/bin/switch-to-configuration" "$3"
