@@ -385,15 +385,20 @@ mod tests {
 
         /// What the switcher said, if it came to that, and what the profile leads to.
         fn set(&self, system: &str, back: &str) -> (Option<String>, String) {
+            self.set_with(system, system, back)
+        }
+
+        /// The same, with what becomes or stays the loader's default.
+        fn set_with(&self, system: &str, default: &str, back: &str) -> (Option<String>, String) {
             let profile = self.at("system").display().to_string();
             let script = SET_AND_SWITCH.replace("/nix/var/nix/profiles/system", &profile);
-            let system = self.at(system);
+            let (system, default) = (self.at(system), self.at(default));
             let path = format!("{}:{}", self.at("bin").display(), environment::PATH);
             let path = format!("{path}:/usr/bin:/bin");
             let said = Command::new("/bin/sh")
                 .env("PATH", path)
                 .args(["-c", &script, "sh"])
-                .args([&system, &system])
+                .args([&system, &default])
                 .args(["boot", "", back])
                 .output()
                 .unwrap();
@@ -426,6 +431,24 @@ mod tests {
     fn nothing_else_goes_past_nix() {
         let lost = Lost::new(&[(2, "b"), (1, "a")]);
         assert_eq!(lost.set("a", ""), (None, "system-2-link".to_owned()));
+    }
+
+    #[test]
+    fn a_default_without_a_generation_gets_one_before_an_installer_runs() {
+        // A collector took what runs; and it did not.
+        for (generations, set) in [([(2, "b"), (3, "c")], "a\n"), ([(2, "b"), (3, "a")], "")] {
+            let lost = Lost::new(&generations);
+            let log = lost.at("log");
+            fs::write(&log, "").unwrap();
+            let words = r#"[ "$3" != --set ] || basename "$4" >>"#;
+            program(
+                &lost.at("bin/nix-env"),
+                &format!("{words}{}", log.display()),
+            );
+            let (switched, _) = lost.set_with("b", "a", "");
+            assert_eq!(switched.as_deref(), Some("a boot"));
+            assert_eq!(fs::read_to_string(&log).unwrap(), set);
+        }
     }
 
     #[test]

@@ -3,10 +3,11 @@
 # any, out of it, and hands over to the switcher of $2, to do $3. That installs the boot loader, one
 # entry for each generation, with $2 as the default: the order of `nixos-rebuild switch`, and the
 # switcher's own exit code. $5 is "back" for a way back, which is taken as well where Nix does not answer.
-profile=/nix/var/nix/profiles/system number=0 surplus='' back=${5:-}
+profile=/nix/var/nix/profiles/system number=0 default='' surplus='' back=${5:-}
 for link in "$profile"-*-link; do
-  n=${link#"$profile"-} n=${n%-link}
-  case $(readlink -f "$link") in
+  n=${link#"$profile"-} n=${n%-link} system=$(readlink -f "$link")
+  if [ "$system" = "$2" ]; then default=$n; fi
+  case $system in
     "$1") if [ "$n" -gt "$number" ]; then number=$n; fi ;;
     "${4:-none}") surplus="$surplus $n" ;;
   esac
@@ -44,6 +45,12 @@ link_by_hand() {
   sync "${profile%/*}"
   exec 9>&-
 }
+
+# A collector may have taken the default's generation out of the profile. Without one the installer makes no
+# entry for it, and takes its kernel away.
+if [ "$1" != "$2" ] && [ -z "$default" ]; then
+  profiled --set "$2" || exit 1
+fi
 
 if [ "$number" -gt 0 ]; then
   profiled --switch-generation "$number"
