@@ -54,6 +54,7 @@ impl Agent {
             wall: Some("2026-11-26T12:00:00Z".parse().unwrap()),
             random: 0,
             by_boot: &[],
+            put_aside: None,
             policy: &policy(),
         };
         self.now = self.now + Duration::from_secs(1);

@@ -123,6 +123,7 @@ fn start(journal: Journal, world: World) -> (State, Vec<Effect>) {
         wall: None,
         random: 0,
         by_boot: &[],
+        put_aside: None,
         policy: &Policy {
             trial_attempts: 2,
             ..policy()

@@ -491,12 +491,19 @@ impl Agent {
         }
     }
 
+    /// Whether something happened that could not be written, and is to be found by a look.
+    fn missed(&self) -> bool {
+        self.trouble.as_ref().is_some_and(Trouble::missed)
+    }
+
     /// Something happened by itself. If it cannot be written it is found by a look at the robot,
     /// later: see [`Trouble`].
     fn happened(&mut self, event: Event) {
         match event {
             Event::Started(world) if self.is_resting() => return self.looked(world),
             _ if self.is_resting() => return,
+            // A look for another rollback, which is being carried out by now: it knows nothing of that.
+            Event::Started(_) if self.still.is_some() && !self.missed() => return,
             _ => {}
         }
         let lost = match event {
@@ -504,7 +511,7 @@ impl Agent {
             Event::Tick => Lost::Nothing,
             _ => Lost::Event,
         };
-        if self.trouble.as_ref().is_some_and(Trouble::missed) {
+        if self.missed() {
             if lost != Lost::Look {
                 return;
             }
@@ -738,8 +745,10 @@ impl Agent {
             Some(_) => Cow::Owned(still::policy(&self.policy)),
             None => Cow::Borrowed(&self.policy),
         };
+        let put_aside = self.still.as_ref().and_then(|still| still.state().target());
         let cx = Context {
             by_boot: &by_boot,
+            put_aside,
             now: clock::since_boot(),
             slept: clock::suspended(),
             boot: &self.boot,

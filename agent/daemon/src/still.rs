@@ -9,7 +9,7 @@
 //! look at the robot. Where its memory cannot be used nobody can tell what else is under way, and the
 //! rollback is not remembered: to the next agent that can read and write, somebody has switched by hand.
 
-use crate::control::Asked;
+use crate::control::{Asked, RequestError};
 use std::borrow::Cow;
 use surefoot_core::{
     journal::Journal,
@@ -97,9 +97,13 @@ impl Still {
     }
 
     /// Keeps a rollback until the robot was looked at. Only the last one waits: whoever asked before is
-    /// told that nobody answers.
+    /// told so.
     pub(crate) fn wait(&mut self, asked: Asked) {
-        self.waits = Some(asked);
+        if let Some(before) = self.waits.replace(asked) {
+            let why = "nothing was done: another rollback was asked for in its place".to_owned();
+            // They may have left by now.
+            let _ = before.reply.send(Err(RequestError::Failed(why)));
+        }
     }
 
     /// Keeps somebody who wants to say "busy" until it is known whether a guard is armed; whether it is to be

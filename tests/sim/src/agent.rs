@@ -44,6 +44,7 @@ impl Robot {
         let by_boot = self.by_boot();
         let cx = Context {
             by_boot: &by_boot,
+            put_aside: None,
             now: self.now,
             slept: self.slept,
             boot: &boot,

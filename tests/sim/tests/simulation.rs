@@ -317,7 +317,7 @@ proptest! {
                 slept += wait;
             }
             let by_boot = [system('b')];
-            let cx = Context { by_boot: &by_boot, now, slept, boot: &boot, wall: None, random, policy: &policy };
+            let cx = Context { by_boot: &by_boot, put_aside: None, now, slept, boot: &boot, wall: None, random, policy: &policy };
             let before = machine.journal().clone();
             let decided = machine
                 .step(event.clone(), &cx)

@@ -67,8 +67,17 @@ fn what_a_way_back_leaves_worse_is_told_and_a_reboot_at_a_permitted_moment_mends
     assert!(doctor.contains("gripper.service"), "{doctor}");
     assert_eq!(robot.boot_id()?, boot);
 
+    // Somebody who sits at the robot holds a lock against shutdowns: logind denies root's reboots as well.
+    robot.sh(
+        "mkdir -p /run/wrappers/bin && cat >/run/wrappers/bin/systemctl <<'END' && chmod +x /run/wrappers/bin/*
+#!/bin/sh
+[ \"$*\" != reboot ] || { touch /var/lib/surefoot/denied; exit 1; }
+exec /usr/bin/systemctl \"$@\"
+END",
+    )?;
     robot.sh("touch /var/lib/docked")?;
     robot.rebooted_since(&boot)?;
+    robot.sh("test -e /var/lib/surefoot/denied")?;
     robot.until("systemctl is-active gripper.service")?;
     robot.until_status("the robot to be as it was", |status| {
         status["worse"].is_null() && status["state"] == "idle"

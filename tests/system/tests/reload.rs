@@ -158,6 +158,30 @@ fn an_agent_without_a_configuration_that_it_can_use_answers_and_rolls_back() -> 
 }
 
 #[test]
+fn a_rollback_out_of_a_trial_blocks_it_where_the_configuration_cannot_be_used() -> Result<()> {
+    let (fleet, robot, first) = Fleet::with_robot("[health]\nsoak = '25s'\ndeadline = '2min'\n")?;
+    let second = fleet.release(&fleet.toplevel("1.1"))?;
+    robot.until_status("the soak", |status| {
+        let doing = status["doing"].as_str().unwrap_or_default();
+        status["state"] == "trial" && doing.contains("healthy")
+    })?;
+    robot.until(&format!("test $(readlink /run/current-system) = {second}"))?;
+    contradict(&robot)?;
+    robot.sh("systemctl kill --signal=KILL surefootd")?;
+    robot.until_status("why it stands still", |status| status["fault"].is_string())?;
+    robot.sh("surefoot rollback --why 'it grips badly'")?;
+    robot.until(&format!("test $(readlink /run/current-system) = {first}"))?;
+    robot.sh(&format!("rm {CONTRADICTION}"))?;
+    robot.until_status("it to go on", |status| {
+        status["state"] == "idle" && status["fault"].is_null()
+    })?;
+    let status = robot.status()?;
+    assert_eq!(status["blocked"][0]["release"], "1.1", "{status:#}");
+    robot.stands_on(&first)?;
+    Ok(())
+}
+
+#[test]
 fn without_an_agent_and_a_configuration_root_rolls_back_and_looks_the_robot_over() -> Result<()> {
     let (fleet, robot, first) = Fleet::with_robot("")?;
     let second = fleet.release(&fleet.toplevel("1.1"))?;

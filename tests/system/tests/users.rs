@@ -61,11 +61,20 @@ fn a_guest_who_kills_his_manager_in_a_trial_keeps_no_release_from_the_robot() ->
 #[test]
 fn a_guest_who_stops_what_a_switch_runs_as_him_keeps_no_release_from_the_robot() -> Result<()> {
     let (fleet, robot, _) = Fleet::with_robot(
-        "[trial]\nswitch_timeout = '30s'\n[health]\nsoak = '1s'\n[poll]\ninterval = '1s'\n",
+        "[trial]\nswitch_timeout = '24s'\n[health]\nsoak = '1s'\n[poll]\ninterval = '1s'\n",
     )?;
     log_in(&robot)?;
-    robot.sh("systemd-run --quiet --unit=guest --uid=4242 \
-           sh -c 'while :; do pkill -STOP -f [s]witch-to-conf; sleep 0.1; done'")?;
+    // He takes it out of the switch's control group as well, and there is another one.
+    robot.sh("useradd --uid 4243 visitor && systemctl start user@4243.service")?;
+    robot.sh("echo 4243 4243 >>/run/robot/users")?;
+    robot.sh(
+        "systemd-run --quiet --unit=guest --uid=4242 sh -c 'while :; do \
+           p=$(pgrep -u 4242 -f [s]witch-to-conf) && kill -STOP $p && busctl call org.freedesktop.systemd1 \
+             /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager AttachProcessesToUnit ssau \
+             user@4242.service \"\" 1 $p; sleep 0.1; done'",
+    )?;
+    robot.sh("systemd-run --quiet --unit=visitor --uid=4243 \
+           sh -c 'while :; do pkill -STOP -u 4243 -f [s]witch-to-conf; sleep 0.1; done'")?;
 
     let second = fleet.release(&fleet.toplevel("1.1"))?;
     let status = robot.until_confirmed(&second)?;
@@ -74,9 +83,9 @@ fn a_guest_who_stops_what_a_switch_runs_as_him_keeps_no_release_from_the_robot()
         "{status:#}"
     );
     let log = robot.journal();
-    assert!(
-        log.contains("ending what the switcher runs as user 4242"),
-        "{log}"
-    );
+    for user in [4242, 4243] {
+        let ended = format!("ending what the switcher runs as user {user}");
+        assert!(log.contains(&ended), "{log}");
+    }
     Ok(())
 }

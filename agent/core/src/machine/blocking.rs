@@ -54,6 +54,21 @@ impl Decision<'_> {
         blocked
     }
 
+    /// Blocks what was on its way before an agent stood still: a person who goes back gives it up as well.
+    pub(super) fn block_put_aside(
+        &mut self,
+        goal: &Generation,
+        why: &str,
+        by: &str,
+    ) -> Option<Name> {
+        let target = self.cx.put_aside?;
+        if target.system == goal.system || self.journal.blocked(target).is_some() {
+            return None;
+        }
+        self.block_by_hand(&target.release, &target.system, why.to_owned(), by);
+        Some(target.release.clone())
+    }
+
     /// Blocks the release that a person went back from.
     pub(super) fn block_left(&mut self, old: &Generation, why: &str, by: &str) {
         if let Some(release) = &old.release {

@@ -4,6 +4,7 @@
 use crate::{
     StorePath,
     lease::Required,
+    release::Target,
     time::{BootId, Instant},
 };
 use jiff::Timestamp;
@@ -142,6 +143,8 @@ pub struct Context<'a> {
     /// The kept systems that only a boot leads to from what was booted. Needed where a person goes
     /// back to one.
     pub by_boot: &'a [StorePath],
+    /// What was on its way before a rollback that is decided as from rest: whoever asks for one gives it up.
+    pub put_aside: Option<&'a Target>,
     /// The configuration.
     pub policy: &'a Policy,
 }

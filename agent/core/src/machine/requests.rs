@@ -389,7 +389,8 @@ impl Decision<'_> {
         } else {
             format!("going back to {}", goal.system)
         };
-        let blocked = self.block_passed(&goal, &why, &by);
+        let mut blocked = self.block_passed(&goal, &why, &by);
+        blocked.extend(self.block_put_aside(&goal, &why, &by));
         if !blocked.is_empty() {
             let blocked = are(&blocked);
             answer = format!("{answer}; {blocked} blocked until `surefoot unblock` or a newer one");

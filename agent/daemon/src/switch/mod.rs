@@ -125,7 +125,7 @@ pub(crate) async fn switch(
                 return (outcome, log);
             }
             Ok(SwitchUnit::Gone) => return (Outcome::Lost, Vec::new()),
-            Ok(SwitchUnit::Running) | Err(_) => user_parts.end_late_ones(order),
+            Ok(SwitchUnit::Running) | Err(_) => user_parts.end_late_ones(order).await,
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

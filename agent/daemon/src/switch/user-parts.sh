@@ -6,26 +6,46 @@ limit=$1
 shift
 
 # state, parent, …: the words after the name, which may hold anything (proc_pid_stat(5)).
-words() { read -r line 2>/dev/null <"/proc/$1/stat" && echo "${line##*) }"; }
-parent() { words "$1" | while read -r _ pid _; do echo "$pid"; done; }
+words() {
+  line=
+  read -r line 2>/dev/null <"/proc/$1/stat" || line=") gone 0"
+  line=${line##*) }
+}
 user() { while read -r key real _; do [ "$key" != Uid: ] || echo "$real"; done 2>/dev/null <"/proc/$1/status"; }
 is_switcher() { tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -q switch-to-conf; }
-age() {
-  start=$(words "$1" | cut -d ' ' -f 20)
-  read -r up _ </proc/uptime
-  echo $((${up%.*} - ${start:-0} / 100))
-}
 
+# Who waits for such a part is root's, so nobody else takes it out of its control group.
+switchers=' ' sus=' '
 for group in $(systemctl show --property=ControlGroup --value -- "$@"); do
   while read -r pid; do
-    above=$(parent "$pid")
-    [ "$(user "$pid")" != 0 ] || continue
-    [ "$(user "$above")" = 0 ] || continue
     name=
-  read -r name 2>/dev/null <"/proc/$above/comm"
-    is_switcher "$above" || { [ "$name" = su ] && is_switcher "$(parent "$above")"; } || continue
-    [ "$(age "$pid")" -gt "$limit" ] || continue
-    echo "ending what the switcher runs as user $(user "$pid"): it has not ended within $limit s"
-    kill -KILL "$pid"
+    read -r name 2>/dev/null <"/proc/$pid/comm"
+    if [ "$(user "$pid")" != 0 ]; then
+      continue
+    elif [ "$name" = su ]; then
+      sus="$sus$pid "
+    elif is_switcher "$pid"; then
+      switchers="$switchers$pid "
+    fi
   done <"/sys/fs/cgroup$group/cgroup.procs"
+done
+
+# A part is its child wherever it is: users may move their processes to groups of their own.
+read -r up _ </proc/uptime
+for pid in /proc/[0-9]*; do
+  pid=${pid#/proc/}
+  words "$pid"
+  # shellcheck disable=SC2086
+  set -- $line
+  case $switchers in *" $2 "*) [ "$(user "$pid")" != 0 ] || continue ;; *)
+    # What su starts is the user's, also where it has become another one since.
+    case $sus in *" $2 "*) words "$2" ;; *) continue ;; esac
+    parent=${line#* }
+    case $switchers in *" ${parent%% *} "*) ;; *) continue ;; esac
+    ;;
+  esac
+  shift 19
+  [ $((${up%.*} - ${1:-0} / 100)) -gt "$limit" ] || continue
+  echo "ending what the switcher runs as user $(user "$pid"): it has not ended within $limit s"
+  kill -KILL "$pid"
 done

@@ -17,6 +17,11 @@ const SCRIPT: &str = include_str!("user-parts.sh");
 /// How long after the last time such parts are looked for again.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// How long each may take, and when they are looked for again, once one was ended: many users could take all the
+/// time of a switch together.
+const SHORT: Duration = Duration::from_secs(2);
+const LOOK_SOON: Duration = Duration::from_secs(1);
+
 const LIMITS: Limits = Limits {
     time: Duration::from_secs(30),
     output: 4096,
@@ -29,7 +34,7 @@ pub(super) struct UserParts {
     limit: Duration,
     /// When they are looked for; `None` where a switch has none.
     next: Option<Instant>,
-    looking: Option<JoinHandle<()>>,
+    looking: Option<JoinHandle<bool>>,
 }
 
 impl UserParts {
@@ -44,23 +49,40 @@ impl UserParts {
     }
 
     /// Ends those that have taken too long. The switch says then that this user's part failed, and goes on.
-    pub(super) fn end_late_ones(&mut self, order: &Order) {
+    pub(super) async fn end_late_ones(&mut self, order: &Order) {
         let now = Instant::now();
-        let due = self.next.is_some_and(|next| next <= now);
-        if !due || (self.looking.as_ref()).is_some_and(|looking| !looking.is_finished()) {
+        if self
+            .looking
+            .as_ref()
+            .is_some_and(|looking| !looking.is_finished())
+        {
             return;
         }
-        self.next = Some(now + LOOK_AGAIN);
+        if let Some(looked) = self.looking.take()
+            && looked.await.unwrap_or(false)
+        {
+            (self.limit, self.next) = (SHORT, Some(now + SHORT));
+        }
+        if self.next.is_none_or(|next| next > now) {
+            return;
+        }
+        let again = match self.limit {
+            SHORT => LOOK_SOON,
+            _ => LOOK_AGAIN,
+        };
+        self.next = Some(now + again);
         let (order, limit) = (order.clone(), self.limit);
         self.looking = Some(tokio::spawn(async move {
-            if let Err(error) = end(&order, limit).await {
+            end(&order, limit).await.unwrap_or_else(|error| {
                 tracing::warn!("cannot look what a switch runs as a user: {error:#}");
-            }
+                false
+            })
         }));
     }
 }
 
-async fn end(order: &Order, limit: Duration) -> anyhow::Result<()> {
+/// Ends them; whether there was one.
+async fn end(order: &Order, limit: Duration) -> anyhow::Result<bool> {
     let since = systemd::started(&order.unit).await?;
     let units = (switchers_of(order, since).await?.into_iter()).map(|run| run.unit);
     let mut exec = ["/bin/sh", "-c", SCRIPT, "sh"].map(str::to_owned).to_vec();
@@ -69,7 +91,7 @@ async fn end(order: &Order, limit: Duration) -> anyhow::Result<()> {
     exec.extend(units);
     let job = Job {
         unit: format!("{}{}", units::USER_PARTS, std::process::id()),
-        options: Vec::new(),
+        options: vec!["--description=Surefoot: what a switch runs as users".to_owned()],
         exec,
         limits: LIMITS,
     };
@@ -79,7 +101,7 @@ async fn end(order: &Order, limit: Duration) -> anyhow::Result<()> {
             if !said.is_empty() {
                 tracing::warn!("{said}");
             }
-            Ok(())
+            Ok(!said.is_empty())
         }
         Err(failed) => anyhow::bail!("{}: {}", failed.how, failed.stderr.last_words()),
     }
