@@ -95,6 +95,8 @@ mod tests {
             ("arm\u{200b}".to_owned(), "U+200B"),
             ("arm\u{e0041}".to_owned(), "U+E0041"),
             ("a\u{2028}b".to_owned(), "one line"),
+            ("\u{2800}".to_owned(), "U+2800"),
+            ("arm\u{e001}".to_owned(), "U+E001"),
             ("x".repeat(501), "500"),
         ] {
             let error = text.parse::<Why>().unwrap_err().to_string();

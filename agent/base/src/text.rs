@@ -12,8 +12,9 @@ pub const SHOWN: usize = 200;
 /// variation selectors and tags. Two texts that differ in these alone look the same, and one with
 /// them may look like another.
 ///
-/// The ranges are Unicode's `Cc`, `Zl`, `Zp`, `Bidi_Control` and `Default_Ignorable_Code_Point`, and
-/// the interlinear annotations.
+/// The ranges are Unicode's `Cc`, `Zl`, `Zp`, `Bidi_Control` and `Default_Ignorable_Code_Point`, the
+/// interlinear annotations, the blank of braille, and what is for private use (`Co`), which each font shows as it
+/// likes or not at all.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
@@ -28,7 +29,9 @@ pub fn is_hidden(c: char) -> bool {
                 | '\u{200b}'..='\u{200f}'
                 | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
                 | '\u{3164}'
+                | '\u{e000}'..='\u{f8ff}'
                 | '\u{fe00}'..='\u{fe0f}'
                 | '\u{feff}'
                 | '\u{ffa0}'
@@ -36,6 +39,7 @@ pub fn is_hidden(c: char) -> bool {
                 | '\u{1bca0}'..='\u{1bca3}'
                 | '\u{1d173}'..='\u{1d17a}'
                 | '\u{e0000}'..='\u{e0fff}'
+                | '\u{f0000}'..='\u{10ffff}'
         )
 }
 

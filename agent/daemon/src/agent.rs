@@ -876,7 +876,10 @@ impl Agent {
             state => format!("persist-{}", state.name()),
         };
         fault::point("before", &name);
-        self.state.make_room_for(&journal.state);
+        // What comes of nothing unless its caller is told gives the reserve free once they are.
+        if untold.is_none() {
+            self.state.make_room_for(&journal.state);
+        }
         // A new root must be there before the journal relies on it; an old one must not go before
         // the journal has let go of it.
         let before = self.machine.journal();

@@ -675,11 +675,39 @@ fn a_hold_that_was_placed_while_entries_were_missing_outlasts_a_power_cut() {
             assert_eq!(robot.current, system('b'), "{}", robot.log);
         }
         assert_eq!(robot.journal.units, units, "{}", robot.log);
-        assert!(problem(&robot).contains("when the hold of ada ends"));
+        assert!(problem(&robot).contains("when this ends: the hold of ada"));
         assert!(!robot.state().is_underway(), "{}", robot.log);
+        // Nothing is under way, so the robot may take something into its hand meanwhile.
+        robot.lease(true, 5_000).unwrap();
         robot.ask(Request::Resume { by: None }).unwrap();
+        for _ in 0..20 {
+            advance(&mut robot, 1);
+            assert_eq!(robot.current, system('b'), "{}", robot.log);
+        }
+        robot.lease(false, 5_000).unwrap();
         robot.settle_until(|robot| robot.current == system('a'));
         robot.read_only = false;
+        stands_on(&mut robot, 'a');
+    }
+}
+
+#[test]
+fn an_installer_that_took_the_robot_down_does_not_run_while_the_robot_is_busy() {
+    for asks in [false, true] {
+        let mut robot = left_alone(true, false);
+        robot.lease(true, 5_000).unwrap();
+        let boots = robot.boots;
+        works(&mut robot, 26);
+        if asks {
+            let _ = robot.ask(Request::Update);
+            advance(&mut robot, 20);
+        }
+        assert_eq!(robot.boots, boots, "{}", robot.log);
+        assert_eq!(robot.current, system('a'), "{}", robot.log);
+        robot.installer_drops = false;
+        robot.lease(false, 5_000).unwrap();
+        works(&mut robot, 2);
+        assert_eq!(robot.default, system('a'), "{}", robot.log);
         stands_on(&mut robot, 'a');
     }
 }

@@ -54,15 +54,15 @@ impl Decision<'_> {
         blocked
     }
 
-    /// Blocks what was on its way before an agent stood still: a person who goes back gives it up as well.
+    /// Blocks what was on trial before an agent stood still, and runs: a person who goes back gives it up.
     pub(super) fn block_put_aside(
         &mut self,
-        goal: &Generation,
+        left: &StorePath,
         why: &str,
         by: &str,
     ) -> Option<Name> {
         let target = self.cx.put_aside?;
-        if target.system == goal.system || self.journal.blocked(target).is_some() {
+        if target.system != *left || self.journal.blocked(target).is_some() {
             return None;
         }
         self.block_by_hand(&target.release, &target.system, why.to_owned(), by);

@@ -143,7 +143,7 @@ pub struct Context<'a> {
     /// The kept systems that only a boot leads to from what was booted. Needed where a person goes
     /// back to one.
     pub by_boot: &'a [StorePath],
-    /// What was on its way before a rollback that is decided as from rest: whoever asks for one gives it up.
+    /// What was on its way before a rollback that is decided as from rest: whoever leaves it gives it up.
     pub put_aside: Option<&'a Target>,
     /// The configuration.
     pub policy: &'a Policy,

@@ -46,6 +46,14 @@ impl Decision<'_> {
             self.leave_it_alone(left);
             return;
         }
+        if self.may_fall() && self.is_held_back() {
+            let problem = format!(
+                "writing profile and boot loader took the robot down before; it is done when this ends: {}",
+                self.held_by().join(", ")
+            );
+            self.wait_with(problem, self.cx.now + self.cx.policy.gate_interval);
+            return;
+        }
         if let State::Committing(Committing { install, .. })
         | State::Reverting(Reverting { install, .. }) = &mut self.journal.state
         {
@@ -53,6 +61,13 @@ impl Decision<'_> {
         }
         let order = self.journal.state.order().cloned();
         self.effects.extend(order.map(Effect::Switch));
+    }
+
+    /// Whether all that is missing are profile and loader, and writing them has taken the robot down: that is a
+    /// reboot then.
+    fn may_fall(&mut self) -> bool {
+        let only = self.journal.state.only_misses_entries();
+        only && (self.journal.state.install_mut()).is_some_and(|install| install.falls > 0)
     }
 
     /// Profile and loader were to be written, and the robot went down over that again and again: a person may
@@ -121,19 +136,19 @@ impl Decision<'_> {
     }
 
     /// A boot led elsewhere before profile and loader named what ran. That is activated again, unless somebody
-    /// holds the robot, which nothing was under way on.
+    /// holds the robot, or it says that it is busy: nothing was under way on it.
     pub(super) fn waits_for_a_hold(&mut self, there: bool) -> bool {
         if there || !self.journal.state.only_misses_entries() {
             return false;
         }
-        self.expire();
-        let (Some(hold), Some(goal)) = (self.journal.holds.first(), self.goal_of_way_back()) else {
+        let held_by = self.held_by();
+        let Some(goal) = self.goal_of_way_back().filter(|_| !held_by.is_empty()) else {
             return false;
         };
         let problem = format!(
             "profile and boot loader did not name {goal}, and something else was started; it will be activated \
-             when the hold of {} ends",
-            hold.owner
+             when this ends: {}",
+            held_by.join(", ")
         );
         self.memory.failures = self.memory.failures.max(1);
         self.wait_with(problem, self.cx.now + self.cx.policy.gate_interval);

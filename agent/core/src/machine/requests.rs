@@ -390,7 +390,7 @@ impl Decision<'_> {
             format!("going back to {}", goal.system)
         };
         let mut blocked = self.block_passed(&goal, &why, &by);
-        blocked.extend(self.block_put_aside(&goal, &why, &by));
+        blocked.extend(self.block_put_aside(&previous, &why, &by));
         if !blocked.is_empty() {
             let blocked = are(&blocked);
             answer = format!("{answer}; {blocked} blocked until `surefoot unblock` or a newer one");

@@ -2,6 +2,7 @@
 //! `boot.loader.grub.extraFiles`. Their programs copy them with every installation, and an installer that runs
 //! out of room leaves half a boot menu.
 
+use crate::robot::nixos;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
@@ -30,15 +31,19 @@ const WAY: [(&str, &str); 5] = [
 const MAX_PROGRAM: u64 = 4 << 20;
 const MAX_FILES: usize = 1000;
 
-/// Bytes that these files of a system need on the file system of `place`, beside what lies there already.
-/// `boot` is what GRUB's installer calls `@bootPath@`.
+/// Bytes that these files of a system need on the file system of `place`, beside those of the system that was
+/// installed last, which go first or are written over. `boot` is what GRUB's installer calls `@bootPath@`.
 pub(super) fn needed(system: &Path, boot: &Path, place: &Path) -> u64 {
+    let root = Path::new("/");
     let device = |path: &Path| fs::metadata(space::existing(path)).map(|it| it.dev()).ok();
+    let there = |path: &&PathBuf| device(path) == device(place);
     let size = |path: &Path| fs::metadata(path).map_or(0, |it| it.len());
-    (copies(Path::new("/"), system, boot).iter())
-        .filter(|(to, _)| device(to) == device(place))
-        .map(|(to, from)| size(from).saturating_sub(size(to)))
-        .sum()
+    let new = copies(root, system, boot);
+    let sizes = (new.iter()).filter(|(to, _)| there(to));
+    let needed: u64 = sizes.map(|(_, from)| size(from)).sum();
+    let old = copies(root, Path::new(nixos::PROFILE), boot);
+    let gone: BTreeSet<&PathBuf> = old.keys().chain(new.keys()).filter(there).collect();
+    needed.saturating_sub(gone.into_iter().map(|path| size(path)).sum())
 }
 
 /// What is copied where: the copy, and the file of the store.
@@ -70,7 +75,10 @@ fn read(program: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     let file = File::open(program).ok()?;
     file.take(MAX_PROGRAM).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).replace("&quot;", "\""))
+    let text = String::from_utf8_lossy(&bytes);
+    // As Nix writes a text into XML (nix, src/libutil/xml-writer.cc).
+    let marks = [("&quot;", "\""), ("&#xA;", "\n"), ("&amp;", "&")];
+    Some((marks.into_iter()).fold(text.into_owned(), |text, (mark, c)| text.replace(mark, c)))
 }
 
 fn store_paths(text: &str) -> impl Iterator<Item = &str> {
@@ -86,12 +94,9 @@ fn store_paths(text: &str) -> impl Iterator<Item = &str> {
 /// `…/cp -pf "/nix/store/…" "@bootPath@/name"`.
 fn copied<'a>(text: &'a str, boot: &'a Path) -> impl Iterator<Item = (PathBuf, PathBuf)> + 'a {
     text.lines().filter_map(move |line| {
-        let (program, files) = line.trim().split_once(" \"")?;
-        let copies = ["/install -Dp", "/cp -pf"];
-        if !copies.iter().any(|end| program.ends_with(end)) {
-            return None;
-        }
-        let (from, to) = files.split_once("\" ")?;
+        let copies = ["/install -Dp \"", "/cp -pf \""];
+        let (_, files) = copies.iter().find_map(|program| line.split_once(program))?;
+        let (from, to) = files.trim_end().split_once("\" ")?;
         let to = to.replace(['"', '\''], "");
         let to = match to.strip_prefix("@bootPath@/") {
             Some(name) => boot.join(name),
@@ -138,8 +143,9 @@ mod tests {
                 "grub-config.xml",
                 "",
                 format!(
-                    "/x/bin/cp -pf &quot;{memtest}&quot; &quot;@bootPath@/EFI/memtest.efi&quot;\n\
-                     /x/bin/cp -pf &quot;{blob}&quot; &quot;@bootPath@/a b.bin&quot;\n"
+                    "<attr name=\"extraPrepareConfig\"><string value=\"/x/bin/cp -pf &quot;{memtest}&quot; \
+                     &quot;@bootPath@/EFI/memtest.efi&quot;&#xA;/x/bin/cp -pf &quot;{blob}&quot; \
+                     &quot;@bootPath@/a b.bin&quot;&#xA;\" /></attr>\n"
                 ),
             ),
         ] {

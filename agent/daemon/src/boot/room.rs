@@ -93,16 +93,9 @@ pub(super) fn finding(
     }
     let lacking =
         format!("the boot partition has {free} bytes left at {place}, and {needed} are needed");
-    let links = profile::links(Path::new(PROFILES));
-    if loader.frees_first()
-        && let Some(in_use) = in_use(Some(loader))
-    {
-        let gone = prune.may_go(&links, &in_use);
-        let stay = staying(&links, &gone, &in_use, system);
-        if !room.lacks(freed(&loader.kernels(), &gone, &stay)) {
-            let found = format!("{lacking}; generations that the agent made go for that");
-            return Finding::ok(Subject::Loader, what, found);
-        }
+    if !room.lacks(may_be_freed(loader, system, prune)) {
+        let found = format!("{lacking}; generations that the agent made go for that");
+        return Finding::ok(Subject::Loader, what, found);
     }
     Finding::fail(
         Subject::Loader,
@@ -118,7 +111,11 @@ pub(crate) const EXTRA: &str = "room for files beside kernels";
 
 /// Whether there is room for what a system's installer copies besides; `None` if it copies nothing anew. It does
 /// so for a system that was tried live as well.
-pub(super) fn finding_extra(loader: &dyn AnyLoader, system: &StorePath) -> Option<Finding> {
+pub(super) fn finding_extra(
+    loader: &dyn AnyLoader,
+    system: &StorePath,
+    prune: &Prune,
+) -> Option<Finding> {
     let kernels = loader.kernels();
     let place = space::existing(&kernels);
     let extra = extra_of(Path::new(&system.to_string()), &kernels, place);
@@ -131,6 +128,7 @@ pub(super) fn finding_extra(loader: &dyn AnyLoader, system: &StorePath) -> Optio
         "{free} bytes are free at {}, and the files that it has put there need {needed}",
         place.display()
     );
+    let free = free.saturating_add(may_be_freed(loader, Some(system), prune));
     Some(if free >= needed {
         Finding::ok(Subject::Loader, EXTRA, found)
     } else {
@@ -184,6 +182,17 @@ impl Room {
     const fn lacks(&self, more: u64) -> bool {
         self.free.saturating_add(more) < self.needed
     }
+}
+
+/// The bytes that generations free which may go before a system is installed.
+fn may_be_freed(loader: &dyn AnyLoader, system: Option<&StorePath>, prune: &Prune) -> u64 {
+    let Some(in_use) = in_use(Some(loader)).filter(|_| loader.frees_first()) else {
+        return 0;
+    };
+    let links = profile::links(Path::new(PROFILES));
+    let gone = prune.may_go(&links, &in_use);
+    let stay = staying(&links, &gone, &in_use, system);
+    freed(&loader.kernels(), &gone, &stay)
 }
 
 /// The systems whose kernels are needed when these generations have gone.

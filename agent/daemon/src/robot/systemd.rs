@@ -724,16 +724,73 @@ pub(crate) async fn reboot() -> anyhow::Result<()> {
         return Ok(());
     };
     // From 257 on logind lets whoever holds a lock against shutdowns keep root from one too, and any user who sits
-    // at the robot may take such a lock. What keeps a robot from a reboot is a gate.
+    // at the robot may take such a lock. What keeps a robot from a reboot is a gate. But root's own locks say that
+    // firmware is being written, say; and another shutdown or a suspend may have begun.
+    if let Some(why) = keeps_from_reboots().await {
+        bail!("{error:#}: {why}");
+    }
     tracing::warn!("{error:#}; it is rebooted all the same");
     let job = "--job-mode=replace-irreversibly";
     systemctl(&["start", "--no-block", job, "reboot.target"]).await?;
     Ok(())
 }
 
+/// What keeps root from a reboot by right, if logind says so.
+async fn keeps_from_reboots() -> Option<String> {
+    const LOGIND: [&str; 2] = ["org.freedesktop.login1", "/org/freedesktop/login1"];
+    const MANAGER: &str = "org.freedesktop.login1.Manager";
+    let [name, path] = LOGIND;
+    for under_way in ["PreparingForShutdown", "PreparingForSleep"] {
+        let said = busctl(&["get-property", name, path, MANAGER, under_way]).await;
+        if said.is_some_and(|said| said.trim() == "b true") {
+            return Some(format!("{under_way} is true, says logind"));
+        }
+    }
+    let list = ["call", name, path, MANAGER, "ListInhibitors"];
+    read_inhibitors(&busctl(&[&["--json=short"][..], &list].concat()).await?)
+}
+
+async fn busctl(args: &[&str]) -> Option<String> {
+    call("busctl", args).await.ok()?.stdout.whole().ok()
+}
+
+/// Root's lock against shutdowns, of an answer to `ListInhibitors` (org.freedesktop.login1(5)).
+fn read_inhibitors(json: &str) -> Option<String> {
+    /// What, who, why, how, and the user and process that hold it.
+    type Lock = (String, String, String, String, u32, u32);
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        data: (Vec<Lock>,),
+    }
+    let Answer { data: (locks,) } = serde_json::from_str(json).ok()?;
+    let mut locks = locks.into_iter();
+    let (_, who, why, ..) = locks.find(|(what, _, _, mode, uid, _)| {
+        *uid == 0 && mode.starts_with("block") && what.split(':').any(|it| it == "shutdown")
+    })?;
+    Some(format!("{who} of root keeps the robot from it: {why}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_roots_locks_keep_a_robot_from_its_reboot() {
+        let list = |uid: u32, mode: &str, what: &str| {
+            let lock = serde_json::json!([what, "fwupd", "writes firmware", mode, uid, 7]);
+            let answer = serde_json::json!({ "type": "a(ssssuu)", "data": [[lock]] });
+            read_inhibitors(&answer.to_string())
+        };
+        let said = list(0, "block", "shutdown:sleep").unwrap();
+        assert!(
+            said.contains("fwupd") && said.contains("writes firmware"),
+            "{said}"
+        );
+        assert_eq!(list(1000, "block", "shutdown"), None);
+        assert_eq!(list(0, "delay", "shutdown"), None);
+        assert_eq!(list(0, "block", "sleep"), None);
+        assert_eq!(read_inhibitors("Call failed: Access denied"), None);
+    }
 
     fn text(active: &str, sub: &str, result: &str, code: i32, status: i32) -> String {
         format!(

@@ -5,10 +5,10 @@
 limit=$1
 shift
 
-# state, parent, …: the words after the name, which may hold anything (proc_pid_stat(5)).
+# state, parent, …: the words after the name, which may hold anything, also ends of lines (proc_pid_stat(5)).
 words() {
-  line=
-  read -r line 2>/dev/null <"/proc/$1/stat" || line=") gone 0"
+  line=') gone 0'
+  while read -r part; do line="$line $part"; done 2>/dev/null <"/proc/$1/stat"
   line=${line##*) }
 }
 user() { while read -r key real _; do [ "$key" != Uid: ] || echo "$real"; done 2>/dev/null <"/proc/$1/status"; }
