@@ -1,6 +1,13 @@
 //! The programs of `tests/rig`, and how to run them and to wait for them.
 
 use anyhow::{Context, Result, bail};
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+};
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -39,6 +46,29 @@ pub fn leashed(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command
+}
+
+/// Has commands in robots go on that stopped, for as long as this process has children.
+///
+/// A robot that shuts down stops all of its processes for a moment before it ends them (systemd,
+/// `broadcast_signal`). nsenter(1) stops with its command, and nobody tells it to go on: the robot would wait
+/// for it to take note of the command's end, and whoever ran the command for nsenter.
+pub(crate) fn keep_commands_going() {
+    std::thread::spawn(|| {
+        loop {
+            match waitid(Id::All, WaitPidFlag::WSTOPPED) {
+                Ok(WaitStatus::Stopped(pid, _)) => {
+                    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+                    if name.is_ok_and(|name| name.trim_end() == "nsenter") {
+                        // It may have ended meanwhile.
+                        let _ = kill(pid, Signal::SIGCONT);
+                    }
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 /// Runs a command to its end and gives what it wrote to stdout, without the last line break.

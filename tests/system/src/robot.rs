@@ -107,6 +107,7 @@ impl Robot {
                 .stderr(log)
                 .spawn()?,
         );
+        rig::keep_commands_going();
         self.settle()
     }
 
