@@ -213,14 +213,7 @@ impl Disturbances {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn boot(n: u8) -> BootId {
-        BootId(format!("boot-{n}"))
-    }
-
-    const fn at(hours: u64) -> Instant {
-        Instant(hours * 3_600_000)
-    }
+    use crate::time::testing::{at, boot};
 
     fn system(name: char) -> StorePath {
         StorePath::from_base_name(&format!("{}-nixos-system-{name}", "1".repeat(32))).unwrap()

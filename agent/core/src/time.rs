@@ -58,3 +58,17 @@ pub mod millis {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
+
+/// Boots and moments of tests.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{BootId, Instant};
+
+    pub(crate) fn boot(n: u8) -> BootId {
+        BootId(format!("boot-{n}"))
+    }
+
+    pub(crate) const fn at(hours: u64) -> Instant {
+        Instant(hours * 3_600_000)
+    }
+}

@@ -338,6 +338,15 @@ impl Robot {
         }
     }
 
+    /// One that runs `a`, confirmed, and rests.
+    #[must_use]
+    pub fn settled() -> Self {
+        let mut robot = Self::new();
+        robot.start();
+        robot.settle();
+        robot
+    }
+
     /// This boot.
     #[must_use]
     pub fn boot(&self) -> BootId {

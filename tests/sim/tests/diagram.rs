@@ -80,9 +80,7 @@ fn transitions() -> BTreeSet<(&'static str, &'static str, &'static str)> {
     for luck in lucks {
         for disturb in disturbances {
             for steps in 0..40 {
-                let mut robot = Robot::new();
-                robot.start();
-                robot.settle();
+                let mut robot = Robot::settled();
                 luck(&mut robot);
                 robot.published = Some(release('b'));
                 let _ = robot.ask(Request::Update);

@@ -23,10 +23,7 @@ use surefoot_sim::{Robot, people, release, system};
 
 /// A robot that runs `a`, confirmed.
 fn robot() -> Robot {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
-    robot
+    Robot::settled()
 }
 
 fn rollback(robot: &mut Robot) -> Result<String, Refusal> {

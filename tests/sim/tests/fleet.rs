@@ -489,10 +489,7 @@ fn draw() -> String {
 
 /// One whole robot that runs `a`, confirmed.
 fn one() -> surefoot_sim::Robot {
-    let mut robot = surefoot_sim::Robot::new();
-    robot.start();
-    robot.settle();
-    robot
+    surefoot_sim::Robot::settled()
 }
 
 #[test]

@@ -21,9 +21,7 @@ use surefoot_sim::{
 
 /// A robot on `a` that is offered `b`, which needs a reboot if asked for.
 fn robot(reboot: bool) -> Robot {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
+    let mut robot = Robot::settled();
     robot.published = Some(release('b'));
     if reboot {
         robot.needs_reboot.insert(system('b'));

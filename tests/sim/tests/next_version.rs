@@ -22,9 +22,7 @@ const POINTS: u32 = 120;
 /// A robot that runs `a`, where `d` failed, with `b` on its way and its agent cut off after so many points;
 /// `None` once the way has fewer.
 fn cut_off(points: u32, by_boot: bool, sick: bool, blow: Blow) -> Option<Robot> {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
+    let mut robot = Robot::settled();
     robot.sick.insert(system('d'));
     robot.update_to('d');
     assert!(robot.journal.blocked(&release('d')).is_some());
@@ -119,9 +117,7 @@ fn what_a_next_version_wrote_is_kept_and_keeps_no_robot_from_its_next_release() 
 
 #[test]
 fn a_hold_with_words_of_a_next_version_holds_until_somebody_ends_it() {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
+    let mut robot = Robot::settled();
     robot.ask(people::hold("bob", None)).unwrap();
     robot.kill();
     let written = text(&robot.journal);

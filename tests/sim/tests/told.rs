@@ -20,9 +20,7 @@ enum Between {
 
 /// A robot that runs `a`, with release `b` on its way there, after so many steps.
 fn on_its_way(steps: usize, by_boot: bool) -> Robot {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
+    let mut robot = Robot::settled();
     if by_boot {
         robot.needs_reboot.insert(system('b'));
     }
@@ -102,9 +100,7 @@ fn a_trial_that_somebody_may_believe_to_be_left_is_never_confirmed_and_never_bla
 
 #[test]
 fn a_trial_that_may_be_left_and_waits_for_a_moment_proves_nothing_more() {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
+    let mut robot = Robot::settled();
     // All that it misses is the repository, until its time is up.
     robot.offline.insert(system('b'));
     robot.published = Some(release('b'));

@@ -17,10 +17,7 @@ use surefoot_sim::{Robot, people, release, system};
 
 /// A robot that runs `a`, confirmed.
 fn robot() -> Robot {
-    let mut robot = Robot::new();
-    robot.start();
-    robot.settle();
-    robot
+    Robot::settled()
 }
 
 /// A robot that has confirmed `b` after `a`.
@@ -104,6 +101,13 @@ fn stands_on(robot: &mut Robot, c: char) {
     assert_eq!(*robot.confirmed(), system(c), "{}", robot.log);
 }
 
+/// It is activated although the boot partition cannot be written, and named once that can be.
+fn goes_back_to(robot: &mut Robot, c: char) {
+    robot.settle_until(|robot| robot.current == system(c));
+    robot.read_only = false;
+    stands_on(robot, c);
+}
+
 /// A robot whose commit of `b` broke what runs, and whose loader starts `b` by then.
 fn leaves_a_commit() -> Robot {
     let mut robot = robot();
@@ -167,9 +171,7 @@ fn a_power_cut_before_the_loader_names_the_goal_of_a_rollback_does_not_undo_it()
     robot.power_cut();
     assert_eq!(robot.current, system('b'));
     robot.start();
-    robot.settle_until(|robot| robot.current == system('a'));
-    robot.read_only = false;
-    stands_on(&mut robot, 'a');
+    goes_back_to(&mut robot, 'a');
 }
 
 #[test]
@@ -246,9 +248,7 @@ fn a_commit_that_fails_is_left_without_nix_and_without_the_loader() {
     robot.power_cut();
     assert_eq!(robot.current, system('b'));
     robot.start();
-    robot.settle_until(|robot| robot.current == system('a'));
-    robot.read_only = false;
-    stands_on(&mut robot, 'a');
+    goes_back_to(&mut robot, 'a');
     let blocked = robot.journal.blocked(&release('b')).unwrap();
     assert!(blocked.evidence.is_verdict());
 }
@@ -685,9 +685,7 @@ fn a_hold_that_was_placed_while_entries_were_missing_outlasts_a_power_cut() {
             assert_eq!(robot.current, system('b'), "{}", robot.log);
         }
         robot.lease(false, 5_000).unwrap();
-        robot.settle_until(|robot| robot.current == system('a'));
-        robot.read_only = false;
-        stands_on(&mut robot, 'a');
+        goes_back_to(&mut robot, 'a');
     }
 }
 
@@ -770,9 +768,7 @@ fn a_person_goes_on_from_a_system_that_the_loader_does_not_name_yet() {
         says(&mut robot, "do not name it yet");
         let asked = people::rollback(Some(system(to)), false, "worse still");
         robot.ask(asked).unwrap();
-        robot.settle_until(|robot| robot.current == system(to));
-        robot.read_only = false;
-        stands_on(&mut robot, to);
+        goes_back_to(&mut robot, to);
     }
 }
 
@@ -1065,9 +1061,7 @@ fn a_technician_passes_a_way_back_that_does_not_get_on() {
     };
     let asked = people::rollback(Some(to), false, "b does not start");
     robot.ask(asked).unwrap();
-    robot.settle_until(|robot| robot.current == system('a'));
-    robot.read_only = false;
-    stands_on(&mut robot, 'a');
+    goes_back_to(&mut robot, 'a');
     assert!(robot.journal.blocked(&release('c')).is_some());
     let causes = robot.journal.blocked.iter();
     let mut causes = causes.map(|blocked| blocked.evidence.cause.known());

@@ -2,7 +2,7 @@
 
 use super::{
     context::MAX_FALLS,
-    decision::{Decision, Due},
+    decision::{Decision, Due, add_words},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
     install::Install,
@@ -22,16 +22,6 @@ use crate::{
     switch::{Action, Outcome, Purpose},
 };
 use std::time::Duration;
-
-/// How long the reason of a way back may grow by people who ask for it again, bytes.
-const MAX_ASKED: usize = 2_000;
-
-/// Adds what somebody says to a reason that goes into the history, which nobody may fill by asking.
-pub(super) fn add_words(why: &mut String, asked: &str) {
-    if why.len() + asked.len() < MAX_ASKED {
-        *why = format!("{why}; {asked}");
-    }
-}
 
 impl Decision<'_> {
     pub(super) fn tick_committing(&mut self, committing: &Committing, due: Due) {

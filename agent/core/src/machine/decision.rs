@@ -34,6 +34,16 @@ pub(super) struct Due {
     pub(super) poll: bool,
 }
 
+/// How long the reason of a way back may grow by people who ask for it again, bytes.
+const MAX_ASKED: usize = 2_000;
+
+/// Adds what somebody says to a reason that goes into the history, which nobody may fill by asking.
+pub(super) fn add_words(why: &mut String, asked: &str) {
+    if why.len() + asked.len() < MAX_ASKED {
+        *why = format!("{why}; {asked}");
+    }
+}
+
 impl Decision<'_> {
     /// What is due now; drops what has ended.
     pub(super) fn due(&mut self) -> Due {

@@ -65,9 +65,9 @@ impl Decision<'_> {
 
     /// Whether all that is missing are profile and loader, and writing them has taken the robot down: that is a
     /// reboot then.
-    fn may_fall(&mut self) -> bool {
-        let only = self.journal.state.only_misses_entries();
-        only && (self.journal.state.install_mut()).is_some_and(|install| install.falls > 0)
+    fn may_fall(&self) -> bool {
+        let state = &self.journal.state;
+        state.only_misses_entries() && state.install().is_some_and(|install| install.falls > 0)
     }
 
     /// Profile and loader were to be written, and the robot went down over that again and again: a person may
@@ -219,12 +219,8 @@ impl Decision<'_> {
 
     /// Whether the system before was there in this boot, when profile and loader were to be written.
     fn had_led_there(&self) -> bool {
-        let (State::Committing(Committing { install, .. })
-        | State::Reverting(Reverting { install, .. })) = &self.journal.state
-        else {
-            return false;
-        };
-        (install.as_ref()).is_some_and(|install| install.boot == *self.cx.boot)
+        let install = self.journal.state.install();
+        install.is_some_and(|install| install.boot == *self.cx.boot)
     }
 
     fn is_none_of_ours(&self, system: &StorePath) -> bool {

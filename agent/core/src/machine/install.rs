@@ -38,7 +38,7 @@ pub struct Rest {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-const fn is_zero(number: &u32) -> bool {
+pub(super) const fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
@@ -105,14 +105,7 @@ impl Install {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn boot(n: u8) -> BootId {
-        BootId(format!("boot-{n}"))
-    }
-
-    const fn at(hours: u64) -> Instant {
-        Instant(hours * 3_600_000)
-    }
+    use crate::time::testing::{at, boot};
 
     /// The robot went down over it as often as it may, and is in boot 4 now.
     fn left_alone() -> Install {

@@ -174,14 +174,7 @@ impl Machine {
     /// holds it.
     #[must_use]
     pub fn goes_elsewhere(&self, to: &RollbackTo) -> bool {
-        let goal = match &self.journal.state {
-            State::Committing(committing) => {
-                let back = matches!(committing.origin, Origin::Rollback { .. });
-                back.then_some(&committing.goal.system)
-            }
-            State::Reverting(reverting) => Some(&reverting.order.system),
-            _ => None,
-        };
+        let goal = self.journal.state.way_back();
         goal.is_some_and(|goal| !self.journal.is_named(to, goal))
             && self.stuck().is_none()
             && self.journal.holds.is_empty()
@@ -226,14 +219,7 @@ impl Machine {
     /// now. `None` while it does.
     #[must_use]
     pub fn stuck(&self) -> Option<&str> {
-        let back = match &self.journal.state {
-            State::Committing(committing) => {
-                matches!(committing.origin, Origin::Rollback { .. })
-            }
-            State::Reverting(_) => true,
-            _ => false,
-        };
-        let stuck = back && self.memory.waits_long();
+        let stuck = self.journal.state.way_back().is_some() && self.memory.waits_long();
         self.memory.problem.as_deref().filter(|_| stuck)
     }
 

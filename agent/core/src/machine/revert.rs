@@ -1,9 +1,8 @@
 //! The way back, to the system that ran before.
 
 use super::{
-    commit::add_words,
     context::{LOOK_PATIENCE, MAX_FALLS},
-    decision::{Decision, Due},
+    decision::{Decision, Due, add_words},
     effect::{Effect, Guards},
     event::{Answer, Refusal},
     install::Install,

@@ -2,7 +2,7 @@
 
 use super::{
     context::{MAX_FALLS, MAX_REBOOTS},
-    install::Install,
+    install::{Install, is_zero},
 };
 use crate::{
     StorePath,
@@ -181,11 +181,6 @@ pub struct Live {
     /// That only the boot loader leads there: what ran before was booted, and failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_the_loader: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-const fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// The way back.
@@ -495,10 +490,31 @@ impl State {
     }
 
     /// That profile and loader are written for a way back.
+    pub(super) const fn install(&self) -> Option<&Install> {
+        match self {
+            Self::Committing(committing) => committing.install.as_ref(),
+            Self::Reverting(reverting) => reverting.install.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The same, to be changed.
     pub(super) const fn install_mut(&mut self) -> Option<&mut Install> {
         match self {
             Self::Committing(committing) => committing.install.as_mut(),
             Self::Reverting(reverting) => reverting.install.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// Where a way back leads: one that a person asked for, or out of a trial.
+    pub(super) fn way_back(&self) -> Option<&StorePath> {
+        match self {
+            Self::Committing(committing) => {
+                let back = matches!(committing.origin, Origin::Rollback { .. });
+                back.then_some(&committing.goal.system)
+            }
+            Self::Reverting(reverting) => Some(&reverting.order.system),
             _ => None,
         }
     }

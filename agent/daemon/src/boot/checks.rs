@@ -39,8 +39,7 @@ pub(super) fn look(
         ),
     });
     findings.push(copy::finding(settings));
-    findings.push(room::finding(&*loader, system, prune));
-    findings.extend(system.and_then(|system| room::finding_extra(&*loader, system, prune)));
+    findings.extend(room::findings(&*loader, system, prune));
     findings
 }
 

@@ -40,7 +40,10 @@ pub(super) fn superfluous(
     let in_use = in_use(loader)?;
     let room = loader
         .filter(|loader| loader.frees_first())
-        .and_then(|loader| Some((loader, Room::look(loader, Some(system)).ok()?)));
+        .and_then(|loader| {
+            let extra = extra_of(loader, Some(system));
+            Some((loader, Room::look(loader, Some(system), extra).ok()?))
+        });
     Some(prune.surplus(&links, &in_use, |gone| {
         room.as_ref().is_some_and(|(loader, room)| {
             let stay = staying(&links, gone, &in_use, Some(system));
@@ -64,13 +67,27 @@ pub(super) fn in_use(loader: Option<&dyn AnyLoader>) -> Option<BTreeSet<StorePat
 
 /// Whether there is room for a system, or else for one like that which was booted. What will go before
 /// it is installed makes room.
-pub(super) fn finding(
+pub(super) fn findings(
     loader: &dyn AnyLoader,
     system: Option<&StorePath>,
     prune: &Prune,
+) -> Vec<Finding> {
+    let extra = extra_of(loader, system);
+    let besides = system.filter(|_| extra > 0);
+    let besides = besides.map(|system| finding_extra(loader, system, extra, prune));
+    let mut findings = vec![finding(loader, system, extra, prune)];
+    findings.extend(besides);
+    findings
+}
+
+fn finding(
+    loader: &dyn AnyLoader,
+    system: Option<&StorePath>,
+    extra: u64,
+    prune: &Prune,
 ) -> Finding {
     let what = "room for one more kernel and initrd";
-    let room = match Room::look(loader, system) {
+    let room = match Room::look(loader, system, extra) {
         Ok(room) => room,
         Err(error) => {
             return Finding::fail(
@@ -109,19 +126,11 @@ pub(super) fn finding(
 /// What says that a system's files beside kernels have no room: [`finding_extra`].
 pub(crate) const EXTRA: &str = "room for files beside kernels";
 
-/// Whether there is room for what a system's installer copies besides; `None` if it copies nothing anew. It does
-/// so for a system that was tried live as well.
-pub(super) fn finding_extra(
-    loader: &dyn AnyLoader,
-    system: &StorePath,
-    prune: &Prune,
-) -> Option<Finding> {
+/// Whether there is room for what a system's installer copies besides, which it does for one that was tried live
+/// as well.
+fn finding_extra(loader: &dyn AnyLoader, system: &StorePath, extra: u64, prune: &Prune) -> Finding {
     let kernels = loader.kernels();
     let place = space::existing(&kernels);
-    let extra = extra_of(Path::new(&system.to_string()), &kernels, place);
-    if extra == 0 {
-        return None;
-    }
     let needed = extra + SLACK;
     let free = space::free(place).unwrap_or(0);
     let found = format!(
@@ -129,17 +138,24 @@ pub(super) fn finding_extra(
         place.display()
     );
     let free = free.saturating_add(may_be_freed(loader, Some(system), prune));
-    Some(if free >= needed {
+    if free >= needed {
         Finding::ok(Subject::Loader, EXTRA, found)
     } else {
         let mend = "publish it without them (boot.loader.systemd-boot.extraFiles, boot.loader.grub.extraFiles), or make \
                     the boot partition larger";
         Finding::fail(Subject::Loader, EXTRA, found, mend)
-    })
+    }
 }
 
-fn extra_of(system: &Path, kernels: &Path, place: &Path) -> u64 {
-    extra::needed(system, kernels.parent().unwrap_or(kernels), place)
+/// The bytes that a system's files beside kernels need; none where no system is given.
+fn extra_of(loader: &(impl Loader + ?Sized), system: Option<&StorePath>) -> u64 {
+    let kernels = loader.kernels();
+    let boot = kernels.parent().unwrap_or(&kernels);
+    let needed = |system: &StorePath| {
+        let system = system.to_string();
+        extra::needed(Path::new(&system), boot, space::existing(&kernels))
+    };
+    system.map_or(0, needed)
 }
 
 /// How much room there is, and how much is needed.
@@ -152,8 +168,12 @@ struct Room {
 impl Room {
     /// For a system, of which need not come again what lies there already; or for one like that which
     /// was booted.
-    fn look(loader: &(impl Loader + ?Sized), system: Option<&StorePath>) -> anyhow::Result<Self> {
-        let (mut needed, kernels) = (SLACK, loader.kernels());
+    fn look(
+        loader: &(impl Loader + ?Sized),
+        system: Option<&StorePath>,
+        extra: u64,
+    ) -> anyhow::Result<Self> {
+        let (mut needed, kernels) = (SLACK + extra, loader.kernels());
         let path = system.map(ToString::to_string);
         let path = Path::new(path.as_deref().unwrap_or(nixos::BOOTED));
         for part in PARTS {
@@ -166,9 +186,6 @@ impl Room {
         }
         // It may not be there yet.
         let place = space::existing(&kernels).to_path_buf();
-        if system.is_some() {
-            needed += extra_of(path, &kernels, &place);
-        }
         let free = space::free(&place)
             .with_context(|| format!("cannot see how full {} is", place.display()))?;
         Ok(Self {
